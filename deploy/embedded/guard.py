@@ -1,0 +1,72 @@
+"""Ends the servers of a stack once its owner is gone, also after a kill -9 of the owner.
+
+Run as a script by `process.Guard`, one a stack. The owner holds the other end of the pipe on stdin and names each server before it
+lets it run (`+PID`, and `-PID` once it has ended it), so there is no moment in which a server runs that the guard does not know of.
+End of file, or another parent than the owner, means that the owner is gone. A guard serves where PR_SET_PDEATHSIG does not:
+that is Linux only, is cleared when the user id changes (PostgreSQL under root), fires when the *thread* that started the server
+ends, and does not reach PostgreSQL's own children.
+
+The guard also inherits the lock on the data directory and so keeps the next stack out until the last server is dead.
+"""
+
+import fcntl
+import os
+import select
+import sys
+
+import psutil
+
+LOOK_AT_PARENT = 0.5  # seconds; the pipe tells at once, unless a fork of the owner still holds its other end
+DIE_WITHIN = 10.0  # seconds; a killed process goes at once unless it hangs in the kernel
+
+
+def watch(owner: int) -> list[psutil.Process]:
+    """Follow the owner's announcements until it is gone; returns the servers it has left running."""
+    servers: dict[int, psutil.Process] = {}
+    buffered = b""
+    while True:
+        readable, _, _ = select.select([0], [], [], LOOK_AT_PARENT)
+        if not readable and os.getppid() != owner:
+            return list(servers.values())
+        if not readable:
+            continue
+        chunk = os.read(0, 4096)
+        if not chunk:
+            return list(servers.values())
+        *lines, buffered = (buffered + chunk).split(b"\n")
+        for line in lines:
+            pid = int(line[1:])
+            if line.startswith(b"+") and psutil.pid_exists(pid):
+                servers[pid] = psutil.Process(pid)  # remembers the start time: a reused pid is not taken for the server
+            else:
+                servers.pop(pid, None)
+
+
+def kill_trees(roots: list[psutil.Process]) -> None:
+    """SIGKILL these processes and all below them, and wait until they are gone.
+
+    A PostgreSQL backend forked between the listing and the kill sees its postmaster die and ends by itself.
+    """
+    doomed: list[psutil.Process] = []
+    for root in roots:
+        try:
+            doomed += [root, *root.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            continue  # it has ended by itself, which is what we want
+    for process in doomed:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(doomed, timeout=DIE_WITHIN)
+
+
+def main() -> None:
+    """`guard.py OWNER_PID LOCK_FD`, the pipe on stdin."""
+    owner, lock = int(sys.argv[1]), int(sys.argv[2])
+    kill_trees(watch(owner))
+    fcntl.flock(lock, fcntl.LOCK_UN)  # said aloud: a fork of the owner may still have the same lock open
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The embedded Apache Kafka: one KRaft node that is broker and controller, on the jars that `jars` brings."""
+
+import os
+import re
+import shutil
+import socket
+import struct
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from deploy.embedded import jars, process
+from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.ports import HOST
+from deploy.embedded.server import Server
+
+OLDEST_JAVA = 17
+JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
+ONE_NODE = {  # the internal topics want three brokers by default
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 4,
+}
+BEHAVIOUR = {
+    "auto.create.topics.enable": "false",  # a misspelt topic is an error, not a topic
+    "group.initial.rebalance.delay.ms": 0,
+    # After kill -9 the broker's name stays taken until its session is over: 9 s by default, which a restart would have to wait.
+    "broker.session.timeout.ms": 2000,
+    "broker.heartbeat.interval.ms": 500,
+    "group.min.session.timeout.ms": 1000,  # lets tests see a fail-over within seconds
+    "log.retention.hours": 168,
+    "log.segment.bytes": 128 * 2**20,
+    "log.cleaner.dedupe.buffer.size": 16 * 2**20,  # 128 MB by default, a quarter of this heap
+}
+
+
+class Kafka(Server):
+    """One Kafka node. Its data outlives kill -9: nothing is synced on write, but the page cache is the machine's, not Kafka's."""
+
+    name = "kafka"
+    title = "Kafka"
+    url_variable = "KAFKA_BOOTSTRAP_SERVERS"
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """`host:port` for clients. Raises EmbeddedError before the first start."""
+        return f"{HOST}:{self.port}"
+
+    def _prepare(self) -> list[str]:
+        java = _java()
+        class_path = f"{jars.resolve()}/*"
+        properties = self.dir / "server.properties"
+        properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()))
+        data = self.dir / "data"
+        if not (data / "meta.properties").exists():
+            _refuse_old(java)
+            shutil.rmtree(data, ignore_errors=True)  # what a kill in the middle of formatting left
+            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+            process.run(
+                [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", class_path, "kafka.tools.StorageTool", "format",
+                 f"--cluster-id={cluster_id}", f"--config={properties}"],
+                failure="cannot format Kafka's storage",
+            )
+        logging = f"-Dlog4j2.configurationFile={jars.KAFKA_FILES / 'log4j2.properties'}"
+        return [java, *JVM, logging, "-cp", class_path, "kafka.Kafka", str(properties)]
+
+    def _settings(self) -> dict[str, object]:
+        controller = self._ports.choose("kafka-controller", None)
+        return {
+            "process.roles": "broker,controller",
+            "node.id": 1,
+            "controller.quorum.voters": f"1@{HOST}:{controller}",
+            "controller.listener.names": "CONTROLLER",
+            "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{controller}",
+            "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
+            "log.dirs": self.dir / "data",
+            **ONE_NODE,
+            **BEHAVIOUR,
+        }
+
+    def _answers(self) -> bool:
+        return live_brokers(self.port) > 0
+
+
+def live_brokers(port: int) -> int:
+    """How many brokers the node on this local port knows to be alive: the metadata request of Kafka's protocol, version 1.
+
+    An open port would be too early: a node listens a while before it has joined its own cluster.
+
+    Raises: OSError: nobody listens, or the answer was cut short.
+    """
+    header = struct.pack(">hhih", 3, 1, 1, -1)  # metadata, version 1, correlation 1, no client id
+    request = header + struct.pack(">i", 0)  # about no topics
+    with socket.create_connection((HOST, port), timeout=2.0) as connection, connection.makefile("rb") as answer:
+        connection.sendall(struct.pack(">i", len(request)) + request)
+        start = answer.read(12)  # size, correlation, number of brokers
+    if len(start) < 12:
+        raise ConnectionError("Kafka hung up")
+    return int(struct.unpack(">iii", start)[2])
+
+
+def _java() -> str:
+    home = os.environ.get("JAVA_HOME")
+    if home and (java := Path(home) / "bin" / "java").exists():
+        return str(java)
+    found = shutil.which("java")
+    if found is None:
+        raise EmbeddedError(f"Kafka needs Java {OLDEST_JAVA} or newer, and there is no `java` on the PATH: {_remedy()}")
+    return found
+
+
+def _refuse_old(java: str) -> None:
+    output = process.run([java, "-version"], failure="cannot ask Java for its version")
+    match = re.search(r'version "(?:1\.)?(\d+)', output)
+    if match is not None and int(match[1]) < OLDEST_JAVA:
+        raise EmbeddedError(f"Kafka needs Java {OLDEST_JAVA} or newer, and {java} is Java {match[1]}: {_remedy()}")
+
+
+def _remedy() -> str:
+    return (
+        f"install it (Debian, Ubuntu: apt-get install openjdk-{OLDEST_JAVA}-jre-headless), point JAVA_HOME at it, "
+        "or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka"
+    )

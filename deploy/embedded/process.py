@@ -1,0 +1,152 @@
+"""Child processes that never outlive their owner, and commands that run to their end.
+
+A server starts as `sh` that waits for one line on stdin. Only when the guard knows its pid does it get that line and become the
+server; if its owner dies before, it reads end of file and exits. So even a kill -9 between fork and registration leaves no orphan.
+Servers lead sessions of their own: Ctrl-C in a terminal reaches the program, which stops them in order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from deploy.embedded import guard as guard_script
+from deploy.embedded.errors import EmbeddedError
+
+WAIT_FOR_THE_WORD = 'read -r word && exec "$@" < /dev/null'
+LOG_TAIL = 15  # lines shown when a server fails: enough for an exception with its cause
+LOG_LIMIT = 10 * 2**20  # bytes; a longer log is set aside at the next start
+
+
+class Guard:
+    """The process that kills the servers of one stack when this process is gone (see `guard.py`)."""
+
+    def __init__(self, lock_fd: int) -> None:
+        """Start it. `lock_fd`: the open lock file of the data directory, which the guard keeps locked for as long as it lives."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", guard_script.__file__, str(os.getpid()), str(lock_fd)],
+            stdin=subprocess.PIPE,
+            pass_fds=(lock_fd,),
+            start_new_session=True,
+        )
+
+    def add(self, pid: int) -> None:
+        """Have the server die with us. Raises EmbeddedError when the guard is gone."""
+        self._tell(f"+{pid}\n")
+
+    def remove(self, pid: int) -> None:
+        """Forget a server that has ended. Raises EmbeddedError when the guard is gone."""
+        self._tell(f"-{pid}\n")
+
+    def close(self) -> None:
+        """Let it kill what still runs and end."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            os.write(self._process.stdin.fileno(), line.encode())  # short enough to be written whole, whatever thread writes
+        except BrokenPipeError as error:
+            raise EmbeddedError(f"the guard of the embedded servers (pid {self._process.pid}) was killed; start again") from error
+
+
+class Child:
+    """A running server process, its output appended to a log file."""
+
+    def __init__(
+        self, argv: Sequence[str], *, guard: Guard, log_path: Path, env: Mapping[str, str], cwd: Path
+    ) -> None:
+        """Start it. Raises EmbeddedError when the guard is gone, OSError when the log cannot be written."""
+        self.argv = argv
+        self.log_path = log_path
+        self._guard = guard
+        if log_path.exists() and log_path.stat().st_size > LOG_LIMIT:
+            log_path.replace(log_path.with_suffix(".log.1"))
+        with log_path.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                ["/bin/sh", "-c", WAIT_FOR_THE_WORD, "sh", *argv],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+        assert self._process.stdin is not None
+        with self._process.stdin as stdin:
+            guard.add(self._process.pid)
+            stdin.write(b"start\n")
+
+    @property
+    def pid(self) -> int:
+        """Process id; stays the same when `sh` becomes the server."""
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def stop(self, stop_signal: signal.Signals, *, within: float) -> None:
+        """Send the signal that asks it to end, wait `within` seconds, then kill. Does nothing when it has ended."""
+        if self.running():
+            self._process.send_signal(stop_signal)
+            try:
+                self._process.wait(within)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._guard.remove(self.pid)
+
+    def kill(self) -> None:
+        """SIGKILL it with all its children and wait until they are gone: what a machine that loses power does to it."""
+        if self.running():
+            guard_script.kill_trees([psutil.Process(self.pid)])
+        self._process.wait()
+        self._guard.remove(self.pid)
+
+    def log_tail(self) -> str:
+        """The last lines it wrote since this start, indented; empty when there are none."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL:]
+        return "\n".join(f"    {line}" for line in lines)
+
+
+def run(
+    argv: Sequence[str], *, failure: str, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120.0
+) -> str:
+    """Run a command to its end, quietly; its output is returned, or shown when it fails.
+
+    Args:
+        failure: What the user reads in front of the output, e.g. "cannot create the database".
+        timeout: In seconds.
+    Raises: EmbeddedError: it could not be run, ran too long or answered with another status than 0.
+    """
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=None if env is None else dict(env),
+            timeout=timeout,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise EmbeddedError(f"{failure}: {argv[0]} does not run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s") from error
+    if done.returncode != 0:
+        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-LOG_TAIL:])
+        raise EmbeddedError(f"{failure}: {argv[0]} ended with status {done.returncode}\n{tail}")
+    return done.stdout

@@ -1,0 +1,133 @@
+"""The life of one embedded server: prepare, start, wait until it answers, stop.
+
+Kafka, PostgreSQL and Valkey differ in a few facts only (a command line, a question that shows it is ready, a signal that stops it);
+those are the methods a subclass fills in.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.ports import Ports, is_free
+from deploy.embedded.process import Child, Guard
+
+POLL = 0.03  # seconds between two questions whether a server is ready
+
+
+class Server(ABC):
+    """One server with its own directory, port and log file, all of which outlive a restart."""
+
+    name: str  # as in file names and `Stack.start(services=…)`
+    title: str  # as in messages
+    url_variable: str  # the environment variable that names a server to use instead of this one
+    stop_signal = signal.SIGTERM
+    start_within = 60.0  # seconds
+    stop_within = 30.0  # seconds
+
+    def __init__(self, data_dir: Path, *, port: int | None, ports: Ports, guard: Callable[[], Guard]) -> None:
+        """`port`: None for the remembered or a free one. `guard` raises EmbeddedError while the stack is not started."""
+        self.dir = data_dir / self.name
+        self.log_path = data_dir / "logs" / f"{self.name}.log"
+        self._configured_port = port
+        self._ports = ports
+        self._guard = guard
+        self._port: int | None = None
+        self._child: Child | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on. Raises EmbeddedError before the first start."""
+        if self._port is None:
+            raise EmbeddedError(f"{self.title} was not started yet")
+        return self._port
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises EmbeddedError while it does not run."""
+        if self._child is None:
+            raise EmbeddedError(f"{self.title} does not run")
+        return self._child.pid
+
+    def running(self) -> bool:
+        """Whether its process runs now."""
+        return self._child is not None and self._child.running()
+
+    def start(self) -> None:
+        """Start it and wait until it answers; nothing when it runs already.
+
+        Raises: EmbeddedError: the port is taken, something it needs is missing, or it failed (with the end of its log).
+        """
+        if self.running():
+            return
+        guard = self._guard()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        if self._port is None:
+            self._port = self._ports.choose(self.name, self._configured_port)
+        self._refuse_taken_port()
+        argv = self._prepare()
+        self._child = Child(argv, guard=guard, log_path=self.log_path, env=self._environment(), cwd=self.dir)
+        try:
+            self._await_answer(self._child)
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Ask it to end, wait, kill it if it does not; nothing when it does not run."""
+        if self._child is not None:
+            self._child.stop(self.stop_signal, within=self.stop_within)
+            self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL it with all its children, as a fault; nothing when it does not run."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def restart(self) -> None:
+        """Stop and start it on the same port with the same data. Raises as `start`."""
+        self.stop()
+        self.start()
+
+    @abstractmethod
+    def _prepare(self) -> list[str]:
+        """Bring its directory into shape; returns the command line. Raises EmbeddedError when something is missing."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether it does its work now, by asking it. An OSError counts as no."""
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {"LC_ALL": "C"}
+
+    def _refuse_taken_port(self) -> None:
+        if is_free(self.port):
+            return
+        raise EmbeddedError(
+            f"port {self.port} is taken, and the embedded {self.title} is to listen there: end the program that has it, "
+            f"choose another port, or set {self.url_variable} to use a running {self.title}"
+        )
+
+    def _await_answer(self, child: Child) -> None:
+        deadline = time.monotonic() + self.start_within
+        while time.monotonic() < deadline:
+            if not child.running():
+                raise EmbeddedError(self._failure("ended while it started", child))
+            try:
+                if self._answers():
+                    return
+            except OSError:
+                pass  # not listening yet
+            time.sleep(POLL)
+        raise EmbeddedError(self._failure(f"did not answer within {self.start_within:.0f} s", child))
+
+    def _failure(self, what: str, child: Child) -> str:
+        tail = child.log_tail() or "    (it wrote nothing)"
+        return f"the embedded {self.title} {what}; the end of {self.log_path}:\n{tail}"
