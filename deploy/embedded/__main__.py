@@ -16,8 +16,12 @@ from deploy.embedded.stack import SERVICES, Stack
 def main() -> int:
     """Run until SIGINT or SIGTERM; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m deploy.embedded", description=__doc__)
-    parser.add_argument("--data-dir", type=Path, default=Path(".run"), help="where data and logs are kept (default: .run)")
-    parser.add_argument("services", nargs="*", default=SERVICES, help=f"of {', '.join(SERVICES)} (default: all)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(".run"), help="where data and logs are kept (default: .run)"
+    )
+    parser.add_argument(
+        "services", nargs="*", default=SERVICES, help=f"of {', '.join(SERVICES)} (default: all)"
+    )
     arguments = parser.parse_args()
     if unknown := set(arguments.services) - set(SERVICES):
         parser.error(f"no such service: {', '.join(sorted(unknown))}")

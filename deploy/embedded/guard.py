@@ -13,11 +13,13 @@ import fcntl
 import os
 import select
 import sys
+import time
 
 import psutil
 
 LOOK_AT_PARENT = 0.5  # seconds; the pipe tells at once, unless a fork of the owner still holds its other end
 DIE_WITHIN = 10.0  # seconds; a killed process goes at once unless it hangs in the kernel
+POLL = 0.01  # seconds
 
 
 def watch(owner: int) -> list[psutil.Process]:
@@ -37,7 +39,9 @@ def watch(owner: int) -> list[psutil.Process]:
         for line in lines:
             pid = int(line[1:])
             if line.startswith(b"+") and psutil.pid_exists(pid):
-                servers[pid] = psutil.Process(pid)  # remembers the start time: a reused pid is not taken for the server
+                servers[pid] = psutil.Process(
+                    pid
+                )  # remembers the start time: a reused pid is not taken for the server
             else:
                 servers.pop(pid, None)
 
@@ -58,7 +62,17 @@ def kill_trees(roots: list[psutil.Process]) -> None:
             process.kill()
         except psutil.NoSuchProcess:
             continue
-    psutil.wait_procs(doomed, timeout=DIE_WITHIN)
+    deadline = time.monotonic() + DIE_WITHIN
+    while any(runs(process) for process in doomed) and time.monotonic() < deadline:
+        time.sleep(POLL)
+
+
+def runs(process: psutil.Process) -> bool:
+    """Whether it still does anything; one that is dead and waits for its parent to ask (a zombie) does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def main() -> None:

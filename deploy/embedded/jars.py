@@ -65,7 +65,15 @@ def _download(pom: Path, jars: Path) -> None:
     try:
         part.chmod(0o755)
         process.run(
-            [maven, "--batch-mode", "--quiet", "--file", str(pom), "dependency:copy-dependencies", f"-DoutputDirectory={part}"],
+            [
+                maven,
+                "--batch-mode",
+                "--quiet",
+                "--file",
+                str(pom),
+                "dependency:copy-dependencies",
+                f"-DoutputDirectory={part}",
+            ],
             failure="cannot download Kafka's jars",
             timeout=DOWNLOAD_WITHIN,
         )

@@ -15,7 +15,7 @@ from deploy.embedded.ports import HOST
 from deploy.embedded.server import Server
 
 OLDEST_JAVA = 17
-JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Djava.awt.headless=true"]
+JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
 ONE_NODE = {  # the internal topics want three brokers by default
     "offsets.topic.replication.factor": 1,
     "offsets.topic.num.partitions": 4,
@@ -62,8 +62,17 @@ class Kafka(Server):
             shutil.rmtree(data, ignore_errors=True)  # what a kill in the middle of formatting left
             cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
             process.run(
-                [java, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", class_path, "kafka.tools.StorageTool", "format",
-                 f"--cluster-id={cluster_id}", f"--config={properties}"],
+                [
+                    java,
+                    "-XX:TieredStopAtLevel=1",
+                    "-XX:+UseSerialGC",
+                    "-cp",
+                    class_path,
+                    "kafka.tools.StorageTool",
+                    "format",
+                    f"--cluster-id={cluster_id}",
+                    f"--config={properties}",
+                ],
                 failure="cannot format Kafka's storage",
             )
         logging = f"-Dlog4j2.configurationFile={jars.KAFKA_FILES / 'log4j2.properties'}"
@@ -96,7 +105,10 @@ def live_brokers(port: int) -> int:
     """
     header = struct.pack(">hhih", 3, 1, 1, -1)  # metadata, version 1, correlation 1, no client id
     request = header + struct.pack(">i", 0)  # about no topics
-    with socket.create_connection((HOST, port), timeout=2.0) as connection, connection.makefile("rb") as answer:
+    with (
+        socket.create_connection((HOST, port), timeout=2.0) as connection,
+        connection.makefile("rb") as answer,
+    ):
         connection.sendall(struct.pack(">i", len(request)) + request)
         start = answer.read(12)  # size, correlation, number of brokers
     if len(start) < 12:
@@ -110,7 +122,9 @@ def _java() -> str:
         return str(java)
     found = shutil.which("java")
     if found is None:
-        raise EmbeddedError(f"Kafka needs Java {OLDEST_JAVA} or newer, and there is no `java` on the PATH: {_remedy()}")
+        raise EmbeddedError(
+            f"Kafka needs Java {OLDEST_JAVA} or newer, and there is no `java` on the PATH: {_remedy()}"
+        )
     return found
 
 
@@ -118,7 +132,9 @@ def _refuse_old(java: str) -> None:
     output = process.run([java, "-version"], failure="cannot ask Java for its version")
     match = re.search(r'version "(?:1\.)?(\d+)', output)
     if match is not None and int(match[1]) < OLDEST_JAVA:
-        raise EmbeddedError(f"Kafka needs Java {OLDEST_JAVA} or newer, and {java} is Java {match[1]}: {_remedy()}")
+        raise EmbeddedError(
+            f"Kafka needs Java {OLDEST_JAVA} or newer, and {java} is Java {match[1]}: {_remedy()}"
+        )
 
 
 def _remedy() -> str:

@@ -30,7 +30,9 @@ class DirectoryLock:
             data_dir.mkdir(parents=True, exist_ok=True)
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise EmbeddedError(f"cannot write to {data_dir}: {error.strerror}; choose another data directory") from error
+            raise EmbeddedError(
+                f"cannot write to {data_dir}: {error.strerror}; choose another data directory"
+            ) from error
         try:
             self._take(data_dir)
         except BaseException:

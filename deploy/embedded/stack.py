@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -53,18 +52,11 @@ class Stack:
         if self._guard is None:
             self._lock = DirectoryLock(self.data_dir)
             self._guard = Guard(self._lock.fd)
-        with ThreadPoolExecutor(max_workers=len(SERVICES)) as threads:
-            starts = [threads.submit(server.start) for server in servers]
-            try:
-                failures = [error for start in starts if (error := start.exception()) is not None]
-            except BaseException:  # Ctrl-C
-                for server in servers:
-                    server.kill()  # so that the threads stop waiting for it
-                self.stop()
-                raise
-        if failures:
+        try:
+            _start_all(servers)
+        except BaseException:
             self.stop()
-            raise failures[0]
+            raise
 
     def stop(self) -> None:
         """Stop what runs, each server gracefully, and let other stacks use the directory."""
@@ -79,12 +71,14 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         """The variables that point a Clusterflow program at the servers that run."""
-        urls = {
-            self.kafka: lambda: self.kafka.bootstrap_servers,
-            self.postgres: lambda: self.postgres.url,
-            self.valkey: lambda: self.valkey.url,
-        }
-        return {server.url_variable: url() for server, url in urls.items() if server.running()}
+        variables = {}
+        if self.kafka.running():
+            variables[self.kafka.url_variable] = self.kafka.bootstrap_servers
+        if self.postgres.running():
+            variables[self.postgres.url_variable] = self.postgres.url
+        if self.valkey.running():
+            variables[self.valkey.url_variable] = self.valkey.url
+        return variables
 
     def __enter__(self) -> Self:
         self.start()
@@ -102,3 +96,23 @@ class Stack:
         if self._guard is None:
             raise EmbeddedError("start the stack before one of its servers")
         return self._guard
+
+
+def _start_all(servers: list[Server]) -> None:
+    """Start them in parallel. Raises EmbeddedError with the message of each that failed."""
+    for server in servers:
+        server.allow()
+    with ThreadPoolExecutor(max_workers=len(SERVICES)) as threads:
+        starts = [threads.submit(server.start) for server in servers]
+        try:
+            wait(starts)
+        except BaseException:  # Ctrl-C: leaving this block waits for the threads
+            for server in servers:
+                server.abort()
+            raise
+    failures = [error for start in starts if (error := start.exception()) is not None]
+    for error in failures:
+        if not isinstance(error, EmbeddedError):
+            raise error
+    if failures:
+        raise EmbeddedError("\n".join(str(error) for error in failures)) from failures[0]

