@@ -1,0 +1,327 @@
+"""The cluster agent: the only writer of clusters.
+
+`cluster-commands`, `cluster-status-reports`, `reconcile-ticks` → cluster table → `cluster-events`,
+`cluster-command-results`, and `cluster-state` as the table's changelog.
+"""
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from aiokafka import ConsumerRecord
+from prometheus_client import Counter
+
+from agents.guard import guarded
+from agents.placement import Placement
+from agents.results import NAME_ADMITTED, result_output
+from domain.cluster import ClusterRecord, Outcome
+from domain.commands import Command, Create, Report
+from domain.decide import decide, decide_report, decide_tick, evolve, reflects, sealed
+from domain.errors import MalformedRecord, Rejected
+from domain.events import Created, Deleted, Ignored, Purged, Reconciled, Refused, Updated
+from domain.names import name_key
+from domain.policy import Policy
+from domain.schedule import needs_attention, wake_at
+from streams.app import batch_topic
+from streams.batches import BatchApp
+from streams.codec import encode, from_millis, read_command, read_report
+from streams.events import event_output
+from streams.messages import ReleaseMessage, ResultMessage, TickMessage
+from streams.producer import Output, Producer
+from streams.settings import KafkaSettings
+from streams.turn import Turn, headers_of, take_turns
+from tables.due import DueIndex
+from tables.typed import TypedTable
+
+log = logging.getLogger("clusterflow.clusters")
+
+COMMANDS = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
+REPORTS = Counter("clusterflow_status_reports_total", "Status reports decided", ["result"])
+RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])
+
+MAX_CONTROLLERS = 64
+"""Controllers that may report on one cluster: with the bound of a report this keeps a record below 8 MiB."""
+
+_tick_decoder = msgspec.json.Decoder(TickMessage)
+
+
+class ClusterAgent:
+    """Decides commands, reports and ticks over the cluster table."""
+
+    def __init__(
+        self,
+        *,
+        kafka: KafkaSettings,
+        clusters: TypedTable[ClusterRecord],
+        producer: Producer,
+        policy: Policy,
+    ) -> None:
+        self._topics = kafka.topics
+        self._clusters = clusters
+        self._producer = producer
+        self._policy = policy
+        self._placement = Placement(kafka.partitions, clusters)
+        self._due = DueIndex()
+        self._handlers = {
+            self._topics.commands: self._command,
+            self._topics.reports: self._report,
+            self._topics.ticks: self._tick,
+        }
+        clusters.on_recovered(self._index_recovered)
+
+    async def run(self, stream: Any) -> None:
+        """The agent's loop: turns until the app stops."""
+        async for turn in take_turns("clusters", stream, self._clusters, self._producer):
+            for record in turn.records():
+                guarded(turn, record, self._handlers[record.topic])
+            await turn.commit()
+            for partition, key, cluster in turn.touched():
+                self._index(partition, key, cluster)
+
+    # --- commands ---------------------------------------------------------------------------------
+
+    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        if (misplaced := self._placement.correction(record)) is not None:
+            turn.publish(misplaced)
+            return
+        headers = headers_of(record)
+        command = read_command(record.value, headers)
+        require_key(record, command.cluster_id)
+        if isinstance(command, Create) and headers.get(NAME_ADMITTED) != "true":
+            raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
+        before = turn.get(record.partition, record.key)
+        if reflects(before, record.topic, record.offset):
+            return
+        if before is not None and (known := before.outcome_of(command.command_id)) is not None:
+            self._answer(turn, record, command, known, before, repeated=True)
+            return
+        self._decided(turn, record, command, before)
+
+    def _decided(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        command: Command,
+        before: ClusterRecord | None,
+    ) -> None:
+        at = from_millis(record.timestamp)
+        event = decide(before, command, at=at, policy=self._policy)
+        outcome = Outcome(command_id=command.command_id)
+        if isinstance(event, Refused):
+            outcome = replace(outcome, code=event.code, error=event.error, details=event.details)
+        after = before if isinstance(event, Refused) else evolve(before, event, self._policy)
+        # Who may not see a cluster must not be able to push others' outcomes out of its record either.
+        stored = after is not None and outcome.code != "RESOURCE_NOT_FOUND"
+        if after is not None and stored:
+            after = sealed(after, topic=record.topic, offset=record.offset, outcome=outcome)
+        if isinstance(event, Created | Updated | Deleted | Reconciled):
+            assert after is not None
+            turn.publish(
+                event_output(
+                    self._topics.events, record.partition, event, before=before, after=after, cause=command
+                )
+            )
+        if isinstance(event, Deleted) and after is not None:
+            self._release(turn, after.cluster.created_by, after.cluster.name, command.cluster_id)
+        if isinstance(event, Refused) and isinstance(command, Create):
+            self._release(turn, command.user_email, command.name, command.cluster_id)
+        self._answer(turn, record, command, outcome, after, repeated=False)
+        if stored:
+            turn.put(record.partition, record.key, after)
+
+    def _answer(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        command: Command,
+        outcome: Outcome,
+        cluster: ClusterRecord | None,
+        *,
+        repeated: bool,
+    ) -> None:
+        applied = outcome.code is None
+        kind = "rejected" if not applied else "duplicate" if repeated else "applied"
+        result = ResultMessage(
+            command_id=command.command_id,
+            outcome=kind,
+            revision=cluster.revision if cluster else 0,
+            code=outcome.code,
+            error=outcome.error,
+            details=dict(outcome.details) or None,
+        )
+        if applied and cluster is not None:
+            result.cluster = msgspec.Raw(encode(cluster.cluster))
+        turn.publish(result_output(self._topics.results, record.key, result, record.partition))
+        COMMANDS.labels(type(command).__name__.lower(), kind).inc()
+
+    def _release(self, turn: Turn[ClusterRecord], owner: str, name: str, cluster_id: str) -> None:
+        """Free the name before the result is out, so that a create which follows the answer finds it free."""
+        release = encode(ReleaseMessage(cluster_id=cluster_id))
+        key = name_key(owner, name).encode()
+        turn.publish(Output(self._topics.create_requests, key, release), beforehand=True)
+
+    # --- reports ----------------------------------------------------------------------------------
+
+    def _report(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        if (misplaced := self._placement.correction(record)) is not None:
+            turn.publish(misplaced)
+            return
+        at = from_millis(record.timestamp)
+        try:
+            report = read_report(record.value, headers_of(record), at)
+        except MalformedRecord:
+            REPORTS.labels("rejected").inc()
+            raise
+        require_key(record, report.cluster_id)
+        before = turn.get(record.partition, record.key)
+        if reflects(before, record.topic, record.offset):
+            return
+        if before is None or before.deleted_at:
+            self._unknown(turn, record, report)
+            return
+        self._reported(turn, record, report, before, at)
+
+    def _reported(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        report: Report,
+        before: ClusterRecord,
+        at: datetime,
+    ) -> None:
+        if report.controller_name not in before.reports and len(before.reports) >= MAX_CONTROLLERS:
+            text = f"a cluster holds reports of at most {MAX_CONTROLLERS} controllers"
+            self._refuse(turn, record, report, Rejected("PAYLOAD_TOO_LARGE", text), "too_many_controllers")
+            return
+        event = decide_report(before, report, at=at)
+        after = before
+        if not isinstance(event, Ignored):
+            after = evolve(before, event, self._policy)
+            after = sealed(after, topic=record.topic, offset=record.offset)
+            turn.put(record.partition, record.key, after)
+        kind = event.result if isinstance(event, Ignored) else "applied"
+        ahead = report.observed_generation > before.cluster.generation
+        REPORTS.labels("future" if ahead and kind == "applied" else kind).inc()
+        if ahead:
+            log.warning(
+                "report is ahead of its cluster",
+                extra={
+                    "cluster_id": report.cluster_id,
+                    "controller_name": report.controller_name,
+                    "generation": before.cluster.generation,
+                    "observed_generation": report.observed_generation,
+                },
+            )
+        if report.answer:
+            assert report.report_id is not None
+            result = ResultMessage(command_id=report.report_id, outcome=kind, revision=after.revision)
+            turn.publish(result_output(self._topics.results, record.key, result, record.partition))
+
+    def _unknown(self, turn: Turn[ClusterRecord], record: ConsumerRecord, report: Report) -> None:
+        refusal = Rejected("RESOURCE_NOT_FOUND", "Cluster not found")
+        self._refuse(turn, record, report, refusal, "unknown_cluster")
+
+    def _refuse(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        report: Report,
+        refusal: Rejected,
+        reason: str,
+    ) -> None:
+        """Tell whoever waits; a report that nobody waits for is parked instead."""
+        REPORTS.labels("rejected").inc()
+        if not report.answer:
+            raise MalformedRecord(reason, refusal.text)
+        assert report.report_id is not None
+        result = ResultMessage(
+            command_id=report.report_id, outcome="rejected", code=refusal.code, error=refusal.text
+        )
+        turn.publish(result_output(self._topics.results, record.key, result, record.partition))
+
+    # --- ticks ------------------------------------------------------------------------------------
+
+    def _tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        try:
+            tick = _tick_decoder.decode(record.value)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise MalformedRecord("invalid_schema", str(error)) from None
+        at, partition = from_millis(record.timestamp), record.partition
+        reconciles: list[tuple[bool, datetime, bytes, Reconciled]] = []
+        touched = (key for place, key, _ in turn.touched() if place == partition)
+        for key in {*self._due.due(partition, at), *touched}:
+            before = turn.get(partition, key)
+            if before is None or reflects(before, record.topic, record.offset):
+                continue
+            if (moment := wake_at(before, self._policy)) is None or moment > at:
+                continue
+            after = before
+            for event in decide_tick(before, at=at, policy=self._policy):
+                if isinstance(event, Purged):
+                    turn.put(partition, key, None)
+                elif isinstance(event, Reconciled):
+                    attention = needs_attention(before.cluster, at, self._policy)
+                    reconciles.append((not attention, before.schedule.next_reconcile_at, key, event))
+                else:
+                    after = evolve(after, event, self._policy)
+            if after is not before:
+                sealed_ = sealed(after, topic=record.topic, offset=record.offset)
+                turn.put(partition, key, sealed_)
+        # Attention first, then whoever has waited longest; the rest stay due.
+        for _, _, key, event in sorted(reconciles, key=lambda r: r[:3])[: self._policy.reconcile_cap]:
+            self._reconcile(turn, record, key, event, tick.tick_id)
+
+    def _reconcile(
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, event: Reconciled, tick_id: str
+    ) -> None:
+        before = turn.get(record.partition, key)
+        assert before is not None
+        after = evolve(before, event, self._policy)
+        after = sealed(after, topic=record.topic, offset=record.offset)
+        turn.publish(
+            event_output(
+                self._topics.events, record.partition, event, before=before, after=after, cause=tick_id
+            )
+        )
+        turn.put(record.partition, key, after)
+        RECONCILES.labels(event.reason, "emitted").inc()
+
+    # --- index of what time has something to do for -----------------------------------------------
+
+    def _index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
+        self._due.set(partition, key, None if cluster is None else wake_at(cluster, self._policy))
+
+    def _index_recovered(self) -> None:
+        for partition in self._clusters.take_recovered():
+            self._due.rebuild(
+                partition,
+                self._clusters.rows(partition),
+                lambda data: wake_at(self._clusters.decode(data), self._policy),
+            )
+
+
+def attach(
+    app: BatchApp,
+    *,
+    kafka: KafkaSettings,
+    clusters: TypedTable[ClusterRecord],
+    producer: Producer,
+    policy: Policy,
+) -> None:
+    """Add the agent to the app."""
+    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
+    topics = kafka.topics
+    inputs = batch_topic(app, topics.commands, topics.reports, topics.ticks)
+
+    async def clusters_agent(stream: Any) -> None:
+        await agent.run(stream)
+
+    app.agent(inputs, name="clusters")(clusters_agent)
+
+
+def require_key(record: ConsumerRecord, cluster_id: str) -> None:
+    """Raises: MalformedRecord: `bad_key`, the key is not the body's cluster id in lower case."""
+    if record.key != cluster_id.encode():
+        raise MalformedRecord("bad_key", "the key must be the cluster_id in lower case")

@@ -1,0 +1,83 @@
+"""The name agent: lets the first create of a name through to its cluster and rejects the others.
+
+`cluster-create-requests` → name table → `cluster-commands` (admitted) or `cluster-command-results` (rejected).
+"""
+
+from typing import Any
+
+from aiokafka import ConsumerRecord
+
+from agents.guard import guarded
+from agents.placement import Placement
+from agents.results import NAME_ADMITTED, result_output
+from domain.commands import Create
+from domain.errors import MalformedRecord, Rejected
+from domain.names import NameRecord, admit, name_key, releases
+from domain.policy import Policy
+from streams.app import batch_topic
+from streams.batches import BatchApp
+from streams.codec import read_create_request
+from streams.messages import ReleaseMessage, ResultMessage
+from streams.producer import Output, Producer
+from streams.settings import KafkaSettings
+from streams.turn import Turn, headers_of, take_turns
+from tables.typed import TypedTable
+
+
+def attach(
+    app: BatchApp, *, kafka: KafkaSettings, names: TypedTable[NameRecord], producer: Producer, policy: Policy
+) -> None:
+    """Add the agent to the app."""
+    topics = kafka.topics
+    placement = Placement(kafka.partitions, names)
+
+    def handle(turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+        if (misplaced := placement.correction(record)) is not None:
+            turn.publish(misplaced)
+            return
+        message = read_create_request(record.value, headers_of(record))
+        holder = turn.get(record.partition, record.key)
+        if holder is not None and holder.offsets.get(record.topic, -1) >= record.offset:
+            return  # redelivered: this state already reflects it
+        match message:
+            case ReleaseMessage(cluster_id=cluster_id):
+                if releases(holder, cluster_id.lower()):
+                    turn.put(record.partition, record.key, None)
+            case Create():
+                if record.key != name_key(message.user_email, message.name).encode():
+                    raise MalformedRecord("bad_key", "the key must be <user_email>/<name>")
+                _admit(turn, record, message, holder)
+
+    def _admit(
+        turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord | None
+    ) -> None:
+        key = command.cluster_id.encode()
+        try:
+            admit(holder, command, policy)
+        except Rejected as refusal:
+            result = ResultMessage(
+                command_id=command.command_id,
+                outcome="rejected",
+                code=refusal.code,
+                error=refusal.text,
+                details=dict(refusal.details),
+            )
+            turn.publish(result_output(topics.results, key, result))
+            return
+        headers = {**headers_of(record), NAME_ADMITTED: "true"}
+        turn.publish(Output(topics.commands, key, record.value, headers))
+        held = NameRecord(
+            cluster_id=command.cluster_id,
+            command_id=command.command_id,
+            offsets={record.topic: record.offset},
+        )
+        turn.put(record.partition, record.key, held)
+
+    async def names_agent(stream: Any) -> None:
+        async for turn in take_turns("names", stream, names, producer):
+            for record in turn.records():
+                guarded(turn, record, handle)
+            await turn.commit()
+
+    app.agent(batch_topic(app, topics.create_requests), name="names")(names_agent)
+

@@ -1,0 +1,16 @@
+"""What the agents say to each other and to whoever waits for a command."""
+
+from typing import Final
+
+from streams.codec import encode
+from streams.messages import ResultMessage
+from streams.producer import Output
+
+# Header of a create that the name agent let through; without it a create has come to the wrong topic,
+# where nobody has checked its name.
+NAME_ADMITTED: Final = "name_admitted"
+
+
+def result_output(topic: str, key: bytes, result: ResultMessage, partition: int | None = None) -> Output:
+    """The record of a result; its id is a header too, so that nobody decodes the results of others."""
+    return Output(topic, key, encode(result), {"command_id": result.command_id}, partition=partition)

@@ -1,0 +1,43 @@
+"""The clock of the stream: one tick record per partition and interval.
+
+Every worker ticks the partitions it owns, so there is no leader to elect and none to lose. Two owners around a
+rebalance tick the same slot under the same id, and a tick that comes twice finds nothing left to do.
+"""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime, timedelta
+
+from domain.decide import deterministic_id
+from domain.errors import TransientError
+from streams.batches import BatchApp
+from streams.codec import encode, rfc3339
+from streams.messages import TickMessage
+from streams.producer import Output, Producer
+
+log = logging.getLogger("clusterflow.ticker")
+
+
+async def tick(app: BatchApp, producer: Producer, *, topic: str, interval: timedelta) -> None:
+    """Publish ticks until cancelled: at once after recovery, then at each multiple of the interval."""
+    seconds = interval.total_seconds()
+    while True:
+        if app.rebalancing or not app.tables.recovery.completed.is_set():
+            await asyncio.sleep(0.05)
+            continue
+        now = time.time()
+        slot = int(now // seconds)
+        partitions = [tp.partition for tp in app.consumer.assignment() if tp.topic == topic]
+        try:
+            await producer.publish([_tick(topic, p, slot, now) for p in partitions])
+        except TransientError as error:
+            log.warning("tick not published", extra={"error": str(error)})
+        await asyncio.sleep((slot + 1) * seconds - time.time() if partitions else 0.1)
+
+
+def _tick(topic: str, partition: int, slot: int, now: float) -> Output:
+    message = TickMessage(
+        tick_id=deterministic_id(topic, partition, slot), at=rfc3339(datetime.fromtimestamp(now, UTC))
+    )
+    return Output(topic, str(partition).encode(), encode(message), partition=partition)

@@ -1,0 +1,40 @@
+"""Who may do what (contract, section 2.1)."""
+
+import re
+
+from domain.cluster import ClusterRecord
+from domain.errors import Rejected, not_found
+from domain.policy import Policy
+
+_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@(?!\.)[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f]*(?<!\.)")
+
+
+def valid_email(address: str) -> bool:
+    """Whether an identity is well-formed: one `@`, a dot within the domain, ≤ 254 characters, no blanks."""
+    return len(address) <= 254 and _EMAIL.fullmatch(address) is not None
+
+
+def is_privileged(email: str, policy: Policy) -> bool:
+    """Whether this address belongs to a controller or operator: exactly the privileged domain."""
+    return email.rpartition("@")[2] == policy.privileged_domain
+
+
+def may_see(email: str, owner: str, policy: Policy) -> bool:
+    """Owners see their own clusters, privileged identities see all."""
+    return email == owner or is_privileged(email, policy)
+
+
+def visible(record: ClusterRecord | None, email: str, policy: Policy) -> ClusterRecord:
+    """The record, if it is live and this identity may see it.
+
+    Raises: Rejected: `RESOURCE_NOT_FOUND`, whatever the reason.
+    """
+    if record is None or record.deleted_at or not may_see(email, record.cluster.created_by, policy):
+        raise not_found()
+    return record
+
+
+def require_controller(email: str, policy: Policy) -> None:
+    """Raises: Rejected: `FORBIDDEN` unless the identity is privileged."""
+    if not is_privileged(email, policy):
+        raise Rejected("FORBIDDEN", "Only system controllers can report status")

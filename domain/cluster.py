@@ -1,0 +1,154 @@
+"""What is known about one cluster.
+
+Members are named as in the JSON of the contract (mixed snake_case and camelCase), so that a value and
+its JSON are one thing and no mapping stands between them: `ClusterRecord` is the value of a record on
+`cluster-state`, and its member `cluster` is to the letter what GET answers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+# Deterministic ids are uuid5 of this namespace and the words that make them one; changing it would
+# let a replay publish a second identity for the same fact.
+NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"
+
+# A replayed command must find its first outcome: the contract asks for the last 64 per cluster.
+REMEMBERED_COMMANDS: Final = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One observed aspect of a cluster: `status` is `True`, `False` or `Unknown`.
+
+    `lastTransitionTime` is None only in a report that gave none; what is stored has one.
+    """
+
+    type: str
+    status: str
+    lastTransitionTime: datetime | None
+    reason: str = ""
+    message: str = ""
+    severity: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """What the reports of the current generation add up to; see `domain.status`."""
+
+    observedGeneration: int
+    conditions: tuple[Condition, ...]
+    phase: str
+    reason: str
+    message: str
+    lastUpdateTime: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A cluster as its users see it."""
+
+    id: str
+    name: str
+    target_project_id: str
+    created_by: str
+    generation: int
+    resource_version: str
+    spec: Mapping[str, Any]
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastError:
+    """Why a controller could not finish; `retryAfter` in nanoseconds."""
+
+    controllerName: str
+    errorType: str = ""
+    errorCode: str = ""
+    message: str = ""
+    userActionable: bool = False
+    suggestions: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    retryAfter: int | None = None
+    timestamp: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerReport:
+    """The last word of one controller about one cluster; `last_updated` is when it arrived."""
+
+    controller_name: str
+    observed_generation: int
+    conditions: tuple[Condition, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    last_error: LastError | None = None
+    last_updated: datetime
+    report_id: str | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether its condition `Available` is `True`; other types don't count."""
+        return any(c.type == "Available" and c.status == "True" for c in self.conditions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """When a cluster is reconciled next."""
+
+    last_reconciled_at: datetime | None
+    next_reconcile_at: datetime
+    enabled: bool = True
+    needs_attention: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of one command; kept so that a replay of it gets the same answer."""
+
+    command_id: str
+    code: str | None = None
+    error: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterRecord:
+    """All that one key of the table holds.
+
+    Attributes:
+        revision: +1 with every change of this record; readers wait for it.
+        reports: By controller name.
+        first_report_at: When the first report for the current generation arrived.
+        offsets: Per input topic, the offset of the last record this state reflects.
+        recent: Outcomes of the last commands, oldest first.
+    """
+
+    revision: int
+    cluster: Cluster
+    reports: Mapping[str, ControllerReport] = field(default_factory=dict)
+    schedule: Schedule
+    first_report_at: datetime | None = None
+    deleted_at: datetime | None = None
+    offsets: Mapping[str, int] = field(default_factory=dict)
+    recent: tuple[Outcome, ...] = ()
+
+    def outcome_of(self, command_id: str) -> Outcome | None:
+        """The remembered outcome of a command, None if it is unknown or forgotten."""
+        return next((o for o in reversed(self.recent) if o.command_id == command_id), None)
+
+
+def counted(record: ClusterRecord) -> tuple[ControllerReport, ...]:
+    """The reports that say something about the current generation.
+
+    A report that was ahead of its cluster counts only if it came within a minute before the spec
+    write it speaks of (a replay after a crash can reorder them by that much); an older one was a guess.
+    """
+    generation, since = record.cluster.generation, record.cluster.updated_at.timestamp() - 60
+    return tuple(
+        report
+        for report in record.reports.values()
+        if report.observed_generation == generation and report.last_updated.timestamp() >= since
+    )

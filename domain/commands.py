@@ -1,0 +1,74 @@
+"""What may be asked of a cluster. A command is imperative and may be refused; a report is a controller's word."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from domain.cluster import Condition, LastError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """What every command carries.
+
+    Attributes:
+        command_id: Its identity; a second command with the same one gets the first one's outcome.
+        user_email: Who asks; proven by the gateway or by the write ACL of the topic.
+        triggered_by: `api_request` or `kafka_command`, told to listeners in the event.
+        request_id: The HTTP request behind it, if any.
+    """
+
+    command_id: str
+    cluster_id: str
+    user_email: str
+    triggered_by: str = "kafka_command"
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Create(Command):
+    """Bring a cluster into being under a name that its owner does not use yet."""
+
+    name: str
+    spec: Mapping[str, Any]
+    target_project_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update(Command):
+    """Replace the whole spec; with an expectation, only if the cluster is still as expected."""
+
+    spec: Mapping[str, Any]
+    expected_generation: int | None = None
+    expected_resource_version: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete(Command):
+    """Delete; `force` also where the phase would forbid it."""
+
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconcile(Command):
+    """Announce the cluster to its controllers now, without moving its schedule."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A controller's report on one cluster; a condition reported without a time has None there.
+
+    Attributes:
+        report_id: Its identity, if the controller gave one; a repeat is a no-op.
+        answer: Whether somebody waits for a result under `report_id`.
+    """
+
+    cluster_id: str
+    controller_name: str
+    observed_generation: int
+    conditions: tuple[Condition, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    last_error: LastError | None = None
+    report_id: str | None = None
+    answer: bool = False

@@ -1,0 +1,253 @@
+"""The rules of one cluster: `decide` says what follows from a request, `evolve` what that makes of the record.
+
+Both are pure: time is the record's (`at`), ids are the command's. `decide` refuses by an event, never by an
+exception, because a refusal has an addressee.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from uuid import UUID, uuid5
+
+from domain.access import visible
+from domain.cluster import (
+    NAMESPACE,
+    REMEMBERED_COMMANDS,
+    Cluster,
+    ClusterRecord,
+    Condition,
+    ControllerReport,
+    Outcome,
+    counted,
+)
+from domain.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.errors import Rejected
+from domain.events import (
+    Created,
+    Deleted,
+    Event,
+    Ignored,
+    Purged,
+    Reconciled,
+    Reevaluated,
+    Refused,
+    Reported,
+    Updated,
+)
+from domain.policy import Policy
+from domain.schedule import due, first_schedule, reconciled, waits_for_time, with_attention
+from domain.spec import accept_spec, changes, check_name, check_project_id
+from domain.status import aggregate
+
+_NAMESPACE = UUID(NAMESPACE)
+
+
+def deterministic_id(*words: object) -> str:
+    """An id that a replay repeats: uuid5 of the words that make the fact one (RFC 9562, section 5.5)."""
+    return str(uuid5(_NAMESPACE, "/".join(map(str, words))))
+
+
+def decide(record: ClusterRecord | None, command: Command, *, at: datetime, policy: Policy) -> Event:
+    """The one event a command leads to."""
+    try:
+        match command:
+            case Create():
+                return _create(record, command, at, policy)
+            case Update():
+                return _update(visible(record, command.user_email, policy), command, at, policy)
+            case Delete():
+                return _delete(visible(record, command.user_email, policy), command, at)
+            case Reconcile():
+                visible(record, command.user_email, policy)
+                return Reconciled(
+                    reason="manual_trigger", scheduled_by="manual_trigger", interval=timedelta(0), at=at
+                )
+            case _:
+                raise TypeError(f"no rule for {type(command).__name__}")
+    except Rejected as refusal:
+        return Refused(code=refusal.code, error=refusal.text, details=refusal.details)
+
+
+def _create(record: ClusterRecord | None, command: Create, at: datetime, policy: Policy) -> Created:
+    check_name(command.name)
+    check_project_id(command.target_project_id)
+    spec = accept_spec(command.spec, policy)
+    if record is not None:
+        raise Rejected("RESOURCE_CONFLICT", "A cluster with this id already exists", field="cluster_id")
+    return Created(
+        id=command.cluster_id,
+        name=command.name,
+        created_by=command.user_email,
+        target_project_id=command.target_project_id,
+        spec=spec,
+        resource_version=_resource_version(command),
+        at=at,
+    )
+
+
+def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
+    spec = accept_spec(command.spec, policy)
+    cluster = record.cluster
+    expected = (command.expected_generation, command.expected_resource_version)
+    if expected[0] not in (None, cluster.generation) or expected[1] not in (None, cluster.resource_version):
+        raise Rejected(
+            "GENERATION_CONFLICT",
+            "Cluster has changed since it was read",
+            generation=cluster.generation,
+            resource_version=cluster.resource_version,
+        )
+    return Updated(
+        spec=spec,
+        resource_version=_resource_version(command),
+        changes=changes(cluster.spec, spec),
+        at=at,
+    )
+
+
+def _delete(record: ClusterRecord, command: Delete, at: datetime) -> Deleted:
+    phase = record.cluster.status.phase
+    if not command.force and phase != "Failed" and (phase != "Pending" or record.reports):
+        raise Rejected(
+            "CLUSTER_NOT_DELETABLE",
+            f"Cannot delete cluster in {phase} state. Use force=true to override.",
+        )
+    return Deleted(force=command.force, at=at)
+
+
+def _resource_version(command: Command) -> str:
+    return deterministic_id(command.cluster_id, command.command_id, "resource_version")
+
+
+def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Reported | Ignored:
+    """Whether a report replaces the last word of its controller.
+
+    An older generation than the stored one is stale, except that a stored report from the future yields to
+    any report at or below the cluster's generation: it was a guess and must not hide the truth.
+    """
+    stored = record.reports.get(report.controller_name)
+    if stored is not None:
+        if report.report_id is not None and report.report_id == stored.report_id:
+            return Ignored(result="duplicate")
+        generation = record.cluster.generation
+        guessed = stored.observed_generation > generation >= report.observed_generation
+        if report.observed_generation < stored.observed_generation and not guessed:
+            return Ignored(result="stale")
+    before = {c.type: c for c in stored.conditions} if stored else {}
+    return Reported(
+        report=ControllerReport(
+            controller_name=report.controller_name,
+            observed_generation=report.observed_generation,
+            conditions=tuple(_timed(c, before.get(c.type), at) for c in report.conditions),
+            metadata=report.metadata,
+            last_error=report.last_error,
+            last_updated=at,
+            report_id=report.report_id,
+        ),
+        at=at,
+    )
+
+
+def _timed(condition: Condition, before: Condition | None, at: datetime) -> Condition:
+    if condition.lastTransitionTime is not None:
+        return condition
+    unchanged = before is not None and before.status == condition.status
+    return replace(condition, lastTransitionTime=before.lastTransitionTime if before and unchanged else at)
+
+
+def decide_tick(record: ClusterRecord, *, at: datetime, policy: Policy) -> tuple[Event, ...]:
+    """What a clock tick means for one record: a purge, a status that time moves on, a reconcile."""
+    if record.deleted_at:
+        return (Purged(),) if record.deleted_at + policy.delete_retention <= at else ()
+    events: list[Event] = []
+    if waits_for_time(record):
+        restated = evolve(record, Reevaluated(at=at), policy)
+        before, after = record.cluster.status, restated.cluster.status
+        if replace(after, lastUpdateTime=before.lastUpdateTime) != before:
+            events.append(Reevaluated(at=at))
+            record = restated
+    if (reconcile := due(record, at, policy)) is not None:
+        events.append(reconcile)
+    return tuple(events)
+
+
+def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> ClusterRecord:
+    """The record after an event; `Refused`, `Ignored` and `Purged` leave it as it is."""
+    match event:
+        case Created():
+            return _born(event, policy)
+        case _ if record is None:
+            raise ValueError(f"{type(event).__name__} needs a record")
+        case Updated():
+            cluster = replace(
+                record.cluster,
+                spec=event.spec,
+                generation=record.cluster.generation + 1,
+                resource_version=event.resource_version,
+                updated_at=event.at,
+            )
+            return _restated(replace(record, cluster=cluster, first_report_at=None), event.at, policy)
+        case Deleted():
+            return replace(
+                record, deleted_at=event.at, cluster=replace(record.cluster, updated_at=event.at)
+            )
+        case Reported():
+            reports = {**record.reports, event.report.controller_name: event.report}
+            return _restated(replace(record, reports=reports), event.at, policy)
+        case Reevaluated():
+            return _restated(record, event.at, policy)
+        case Reconciled(scheduled_by="reconciliation_scheduler"):
+            record = with_attention(record, event.at, policy)
+            return replace(record, schedule=reconciled(record.schedule, event))
+        case _:
+            return record
+
+
+def _born(event: Created, policy: Policy) -> ClusterRecord:
+    status = aggregate(1, (), first_report_at=None, previous=None, at=event.at, policy=policy)
+    return ClusterRecord(
+        revision=0,
+        cluster=Cluster(
+            id=event.id,
+            name=event.name,
+            target_project_id=event.target_project_id,
+            created_by=event.created_by,
+            generation=1,
+            resource_version=event.resource_version,
+            spec=event.spec,
+            status=status,
+            created_at=event.at,
+            updated_at=event.at,
+        ),
+        schedule=first_schedule(event.at),
+    )
+
+
+def _restated(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRecord:
+    """The record with its status recomputed, so that no reader sees one older than its inputs."""
+    reports = counted(record)
+    since = record.first_report_at or (at if reports else None)
+    cluster = record.cluster
+    status = aggregate(
+        cluster.generation, reports, first_report_at=since, previous=cluster.status, at=at, policy=policy
+    )
+    record = replace(record, cluster=replace(cluster, status=status), first_report_at=since)
+    return with_attention(record, at, policy)
+
+
+def sealed(
+    record: ClusterRecord, *, topic: str, offset: int, outcome: Outcome | None = None
+) -> ClusterRecord:
+    """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
+    recent = record.recent
+    if outcome is not None:
+        recent = (*recent, outcome)[-REMEMBERED_COMMANDS:]
+    return replace(
+        record,
+        revision=record.revision + 1,
+        offsets={**record.offsets, topic: offset},
+        recent=recent,
+    )
+
+
+def reflects(record: ClusterRecord | None, topic: str, offset: int) -> bool:
+    """Whether the record already holds what this input led to, so that a redelivery is dropped."""
+    return record is not None and record.offsets.get(topic, -1) >= offset

@@ -1,0 +1,81 @@
+"""Every error raised on purpose, as one tree.
+
+    ControlPlaneError
+        TransientError(retry_after)     worth another try after this many seconds
+            Unavailable                 Kafka or a table can't answer now: 503 at the edge
+            SinkUnavailable             the database behind a sink is away: the sink waits
+        PermanentError                  no retry helps
+            MalformedRecord(reason)     the record goes to the dead-letter topic under this reason
+            Rejected(code, text)        the caller is told so: a 4xx, or a result with outcome `rejected`
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ControlPlaneError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class TransientError(ControlPlaneError):
+    """Worth another try.
+
+    Args:
+        text: What is away, for the log and, at the edge, the caller.
+        retry_after: Seconds to wait before the next try.
+    """
+
+    def __init__(self, text: str, *, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class Unavailable(TransientError):
+    """Kafka or a table cannot answer now."""
+
+
+class SinkUnavailable(TransientError):
+    """The system behind a sink cannot take rows now."""
+
+
+class PermanentError(ControlPlaneError):
+    """No retry helps."""
+
+
+class MalformedRecord(PermanentError):
+    """A record that nobody can handle.
+
+    Args:
+        reason: Short and countable, e.g. `invalid_schema`, `bad_key`, `unknown_cluster`.
+        text: What is wrong with this one.
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class Rejected(PermanentError):
+    """A request that was understood and refused.
+
+    Args:
+        code: One of the codes of the error table, UPPER_SNAKE.
+        text: One sentence for the caller.
+        details: Machine-readable extras, e.g. `field` and `value`.
+    """
+
+    def __init__(self, code: str, text: str, **details: Any) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+        self.details: Mapping[str, Any] = details
+
+
+def invalid(text: str, *, field: str, value: Any = None) -> Rejected:
+    """A `VALIDATION_FAILED` that names the member at fault."""
+    return Rejected("VALIDATION_FAILED", text, field=field, value=value)
+
+
+def not_found() -> Rejected:
+    """The one answer for absent, deleted and not visible: existence is not revealed."""
+    return Rejected("RESOURCE_NOT_FOUND", "Cluster not found")

@@ -1,0 +1,97 @@
+"""What can happen to a cluster: facts in the past tense, in the order of its partition.
+
+`Created`, `Updated`, `Deleted` and `Reconciled` are told to everyone on `cluster-events`; the others
+change the record only, or (`Refused`, `Ignored`) nothing at all but the answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.cluster import ControllerReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """A cluster was accepted at generation 1."""
+
+    id: str
+    name: str
+    created_by: str
+    target_project_id: str
+    spec: Mapping[str, Any]
+    resource_version: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Updated:
+    """The whole spec was replaced; `changes` maps dotted paths to `{"from": …, "to": …}`."""
+
+    spec: Mapping[str, Any]
+    resource_version: str
+    changes: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deleted:
+    """The cluster is gone for its users; its record stays for the delete retention."""
+
+    force: bool
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciled:
+    """Controllers are asked to compare desired and observed state.
+
+    Attributes:
+        scheduled_by: `reconciliation_scheduler` or `manual_trigger`; only the former moves the schedule.
+        interval: Until the next scheduled one; zero for a manual one.
+    """
+
+    reason: str
+    scheduled_by: str
+    interval: timedelta
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reported:
+    """A controller's report was taken over."""
+
+    report: ControllerReport
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reevaluated:
+    """Time alone may have changed the status."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purged:
+    """The delete retention is over: the record goes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A report changed nothing: it was `stale` or a `duplicate`."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """A command was understood and refused; its sender is told why."""
+
+    code: str
+    error: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Purged | Ignored | Refused

@@ -1,0 +1,40 @@
+"""The settings that rules depend on, as one frozen value, so that `decide` stays a pure function."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What an operator may choose about the rules.
+
+    Attributes:
+        platforms: Accepted `spec.platform.type`, lower case; holds `*` when any is accepted.
+        require_release: Whether `release.version` and `release.channelGroup` must be there in the end.
+        default_version, default_channel_group: Filled into a spec that leaves them empty.
+        privileged_domain: Addresses of exactly this domain belong to controllers and operators.
+        grace_period: How long controllers may take before a cluster without a ready one has failed.
+        activity_window: A report younger than this shows that its controller still works.
+        attention_age: A cluster younger than this is reconciled at the attention interval.
+        attention_interval, stable_interval: Time between two scheduled reconciles.
+        reconcile_cap: Scheduled reconcile events per tick and partition; the rest stay due.
+        delete_retention: How long a deleted cluster's record is kept before its tombstone.
+        reconcile_enabled: Whether reconciles are scheduled at all; status time-outs always are.
+        adaptive: Whether attention counts; if not, every cluster uses `default_interval`.
+    """
+
+    platforms: frozenset[str] = frozenset({"gcp", "aws", "azure"})
+    require_release: bool = False
+    default_version: str = ""
+    default_channel_group: str = ""
+    privileged_domain: str = "system.local"
+    grace_period: timedelta = timedelta(minutes=30)
+    activity_window: timedelta = timedelta(minutes=5)
+    attention_age: timedelta = timedelta(hours=2)
+    attention_interval: timedelta = timedelta(seconds=30)
+    stable_interval: timedelta = timedelta(minutes=5)
+    default_interval: timedelta = timedelta(minutes=5)
+    reconcile_cap: int = 50
+    delete_retention: timedelta = timedelta(days=7)
+    reconcile_enabled: bool = True
+    adaptive: bool = True

@@ -1,0 +1,92 @@
+"""When a cluster is reconciled, and when it has to be looked at at all (contract, section 6).
+
+A cluster needs attention while it is young or has failed. `wake_at` is the moment from which a tick has
+something to do for a record, so that a tick costs what is due and not what exists.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from domain.cluster import Cluster, ClusterRecord, Schedule, counted
+from domain.events import Reconciled
+from domain.policy import Policy
+
+
+def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:
+    """The seed's rule: younger than the attention age, or failed."""
+    return at - cluster.created_at < policy.attention_age or cluster.status.phase in ("Failed", "Error")
+
+
+def first_schedule(at: datetime) -> Schedule:
+    """The schedule a cluster is born with; never reconciled, so due at the next tick."""
+    return Schedule(last_reconciled_at=None, next_reconcile_at=at + timedelta(minutes=1))
+
+
+def with_attention(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRecord:
+    """The record with its attention re-read; turning to attention pulls the next reconcile forward."""
+    now_needed = needs_attention(record.cluster, at, policy)
+    schedule = record.schedule
+    if now_needed == schedule.needs_attention:
+        return record
+    next_at = schedule.next_reconcile_at
+    if now_needed:
+        next_at = min(next_at, at + policy.attention_interval)
+    return replace(
+        record, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at)
+    )
+
+
+def due(record: ClusterRecord, at: datetime, policy: Policy) -> Reconciled | None:
+    """The scheduled reconcile that a record is due for, with the first reason that holds."""
+    schedule = record.schedule
+    if not policy.reconcile_enabled or not schedule.enabled or record.deleted_at:
+        return None
+    attention = needs_attention(record.cluster, at, policy)
+    if not policy.adaptive:
+        interval, elapsed = policy.default_interval, "periodic_reconciliation"
+    elif attention:
+        interval, elapsed = policy.attention_interval, "unhealthy_reconciliation"
+    else:
+        interval, elapsed = policy.stable_interval, "healthy_reconciliation"
+    if schedule.last_reconciled_at is None:
+        reason = "never_reconciled"
+    elif schedule.next_reconcile_at <= at:
+        reason = elapsed
+    elif _unanswered(record) and schedule.last_reconciled_at + policy.attention_interval <= at:
+        reason = "generation_mismatch"
+    else:
+        return None
+    return Reconciled(reason=reason, scheduled_by="reconciliation_scheduler", interval=interval, at=at)
+
+
+def reconciled(schedule: Schedule, event: Reconciled) -> Schedule:
+    """The schedule after a scheduled reconcile."""
+    return replace(schedule, last_reconciled_at=event.at, next_reconcile_at=event.at + event.interval)
+
+
+def waits_for_time(record: ClusterRecord) -> bool:
+    """Whether time alone can change the status: there are counted reports and none is ready."""
+    reports = counted(record)
+    return not record.deleted_at and bool(reports) and not any(report.ready for report in reports)
+
+
+def wake_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+    """From when on a tick has something to do for this record; None while nothing ever will."""
+    if record.deleted_at:
+        return record.deleted_at + policy.delete_retention
+    if waits_for_time(record):
+        return record.cluster.status.lastUpdateTime  # every tick moves its minutes on
+    schedule = record.schedule
+    if not policy.reconcile_enabled or not schedule.enabled:
+        return None
+    if schedule.last_reconciled_at is None:
+        return record.cluster.created_at
+    if _unanswered(record):
+        return min(schedule.next_reconcile_at, schedule.last_reconciled_at + policy.attention_interval)
+    return schedule.next_reconcile_at
+
+
+def _unanswered(record: ClusterRecord) -> bool:
+    """No controller has reported exactly the current generation."""
+    generation = record.cluster.generation
+    return all(report.observed_generation != generation for report in record.reports.values())

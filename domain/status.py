@@ -1,0 +1,179 @@
+"""What the reports of a cluster's current generation add up to: scenarios S1 to S8 of the contract.
+
+`aggregate` looks at counted reports only: `n` of them, `r` ready, `e` with an error. Each scenario is
+one branch that reads like its row in the contract.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from domain.cluster import Condition, ControllerReport, Status
+from domain.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """Phase, then reason and message of the cluster, of `Ready` and of `Available`."""
+
+    phase: str
+    top: tuple[str, str]
+    ready: tuple[str, str]
+    available: tuple[str, str]
+
+    @property
+    def holds(self) -> str:
+        """Both conditions are True in S2 and False in all others."""
+        return "True" if self.phase == "Ready" else "False"
+
+
+def aggregate(
+    generation: int,
+    reports: Sequence[ControllerReport],
+    *,
+    first_report_at: datetime | None,
+    previous: Status | None,
+    at: datetime,
+    policy: Policy,
+) -> Status:
+    """The status of a cluster at a moment.
+
+    Args:
+        generation: The cluster's generation.
+        reports: The counted ones (`domain.cluster.counted`).
+        first_report_at: When the first of them arrived; None only without reports.
+        previous: The last status; a condition whose value is unchanged keeps its transition time.
+        at: Now, off the record that is being handled.
+    """
+    words = _scenario(reports, first_report_at or at, at, policy)
+    return Status(
+        observedGeneration=generation,
+        conditions=(
+            _condition("Ready", words.holds, words.ready, previous, at),
+            _condition("Available", words.holds, words.available, previous, at),
+        ),
+        phase=words.phase,
+        reason=words.top[0],
+        message=words.top[1],
+        lastUpdateTime=at,
+    )
+
+
+def _scenario(reports: Sequence[ControllerReport], since: datetime, at: datetime, policy: Policy) -> _Words:
+    n = len(reports)
+    r = sum(report.ready for report in reports)
+    errors = [report.last_error for report in reports if report.last_error is not None]
+    if n == 0:
+        return _NO_CONTROLLERS
+    if r == n and not errors:
+        return _all_ready(n)
+    if r > 0:
+        return _partly_ready(n, r, with_errors=bool(errors))
+    in_grace = at - since < policy.grace_period
+    only_transient = all(error.errorType == "Transient" for error in errors)
+    if in_grace and only_transient:
+        minutes_left = int((since + policy.grace_period - at).total_seconds() // 60)
+        return _provisioning(n, minutes_left)
+    if errors:
+        return _none_ready(n)
+    if any(at - report.last_updated <= policy.activity_window for report in reports):
+        return _showing_progress(n)
+    return _timed_out(n, minutes=round((at - since).total_seconds() / 60))
+
+
+_NO_CONTROLLERS = _Words(  # S1
+    "Pending",
+    ("NoControllers", "Waiting for controllers to report status"),
+    ("NoControllers", "No controllers have reported status yet"),
+    ("NoControllers", "No controllers have reported status yet"),
+)
+
+
+def _all_ready(n: int) -> _Words:  # S2
+    return _Words(
+        "Ready",
+        ("AllControllersReady", f"Cluster is ready with {n} controllers operational"),
+        ("AllControllersReady", f"All {n} controllers are ready"),
+        ("AllControllersReady", f"All {n} controllers are available"),
+    )
+
+
+def _partly_ready(n: int, r: int, *, with_errors: bool) -> _Words:
+    ready = ("PartialProgress", f"{r} of {n} controllers are ready")
+    if with_errors:  # S4
+        return _Words(
+            "Progressing",
+            (
+                "ControllersWithErrors",
+                f"Cluster is progressing but some controllers have errors ({r}/{n} ready)",
+            ),
+            ready,
+            ("ControllersWithErrors", f"Some controllers have errors ({r} ready of {n})"),
+        )
+    return _Words(  # S3
+        "Progressing",
+        ("PartialProgress", f"Cluster is progressing ({r}/{n} controllers ready)"),
+        ready,
+        ("PartialProgress", f"Controllers are still working ({r} ready of {n})"),
+    )
+
+
+def _working(n: int, reason: str, message: str) -> _Words:
+    return _Words(
+        "Progressing",
+        (reason, message),
+        ("ControllersNotYetReady", f"Controllers are still working ({n} of {n} controllers)"),
+        ("ControllersBecomingAvailable", f"Controllers are becoming available ({n} working)"),
+    )
+
+
+def _provisioning(n: int, minutes_left: int) -> _Words:  # S5
+    remaining = f"({minutes_left} minutes remaining) " if minutes_left > 0 else ""
+    return _working(
+        n,
+        "ControllersProvisioning",
+        f"Controllers are provisioning resources {remaining}({n} controllers working)",
+    )
+
+
+def _showing_progress(n: int) -> _Words:  # S6
+    return _working(
+        n,
+        "ControllersShowingProgress",
+        f"Controllers are actively working but not yet ready ({n} controllers showing progress)",
+    )
+
+
+def _timed_out(n: int, *, minutes: int) -> _Words:  # S7
+    return _Words(
+        "Failed",
+        (
+            "ControllerTimeout",
+            f"Controllers failed to become ready after {minutes} minutes with no progress"
+            f" ({n} controllers timed out)",
+        ),
+        ("ControllersTimedOut", f"Controllers timed out after {minutes} minutes"),
+        ("ControllersTimedOut", f"No controllers became available after {minutes} minutes"),
+    )
+
+
+def _none_ready(n: int) -> _Words:  # S8
+    return _Words(
+        "Failed",
+        (
+            "NoControllersReady",
+            f"Cluster failed - no controllers are operational ({n} controllers exist)",
+        ),
+        ("NoControllersReady", f"None of {n} controllers are ready"),
+        ("NoControllersReady", f"None of {n} controllers are available"),
+    )
+
+
+def _condition(
+    kind: str, status: str, words: tuple[str, str], previous: Status | None, at: datetime
+) -> Condition:
+    before = next((c for c in previous.conditions if c.type == kind), None) if previous else None
+    changed_at = before.lastTransitionTime if before and before.status == status else at
+    return Condition(
+        type=kind, status=status, lastTransitionTime=changed_at, reason=words[0], message=words[1]
+    )

@@ -1,0 +1,50 @@
+"""`create_app`: the only faust.App() call."""
+
+import faust
+
+from streams.batches import BatchApp, BatchSchema
+from streams.settings import KafkaSettings
+
+GROUP = "clusterflow"
+
+
+def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
+    """The Faust app of a worker, tuned for batches.
+
+    Everything is declared by `clusterflow topics`, so Faust may create nothing; its own web server and
+    leader topic are off. Times: a worker that vanishes is noticed after the session timeout, so that and
+    the heartbeat are chosen, not left at Faust's minute.
+    """
+    return BatchApp(
+        GROUP,
+        broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
+        store="memory://",
+        topic_partitions=kafka.partitions,
+        topic_replication_factor=kafka.replication,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        autodiscover=False,
+        table_standby_replicas=standby_replicas,
+        broker_session_timeout=kafka.session_timeout,
+        broker_heartbeat_interval=kafka.session_timeout / 4,
+        broker_rebalance_timeout=max(10.0, kafka.session_timeout),
+        broker_request_timeout=90.0,
+        broker_commit_interval=0.5,
+        broker_commit_every=None,
+        broker_max_poll_records=5000,
+        consumer_auto_offset_reset="earliest",
+        stream_recovery_delay=0.0,
+        stream_wait_empty=True,
+        stream_buffer_maxsize=8192,
+        stream_publish_on_commit=False,
+        consumer_max_fetch_size=4 * 1024 * 1024,
+    )
+
+
+def batch_topic(app: BatchApp, *names: str) -> faust.Topic:
+    """Topics whose records reach one agent as batches."""
+    topic: faust.Topic = app.topic(
+        *names, schema=BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    )
+    return topic

@@ -1,0 +1,312 @@
+"""Bytes ⇄ domain values; what cannot be decoded raises MalformedRecord.
+
+Times come in with any offset and leave in UTC. A record's bytes are checked once for what JSON allows but
+something downstream does not (U+0000, bottomless nesting), so nothing after this module meets it.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from domain.access import valid_email
+from domain.cluster import ClusterRecord, Condition, LastError
+from domain.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.errors import MalformedRecord, Rejected, invalid
+from domain.names import NameRecord
+from domain.spec import MAX_DEPTH, check_json
+from streams.messages import (
+    CommandBase,
+    CommandMessage,
+    CreateMessage,
+    CreateRequestMessage,
+    DeleteMessage,
+    LastErrorMessage,
+    ReconcileMessage,
+    ReleaseMessage,
+    ReportBody,
+    ReportMessage,
+    UpdateMessage,
+)
+
+MAX_SPEC_BYTES: Final = 512 * 1024
+MAX_METADATA_BYTES: Final = 64 * 1024
+MAX_REPORT_BYTES: Final = 96 * 1024  # of conditions, metadata and error together
+
+T = TypeVar("T")
+
+_encoder = msgspec.json.Encoder()
+_record_decoder = msgspec.json.Decoder(ClusterRecord)
+_name_decoder = msgspec.json.Decoder(NameRecord)
+_command_decoder: msgspec.json.Decoder[CommandMessage] = msgspec.json.Decoder(CommandMessage)
+_create_decoder: msgspec.json.Decoder[CreateRequestMessage] = msgspec.json.Decoder(CreateRequestMessage)
+_report_decoder = msgspec.json.Decoder(ReportMessage)
+_time_decoder = msgspec.json.Decoder(datetime)
+_FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+_MISSING = re.compile(r"missing required field `(\w+)`")
+_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_NANOSECONDS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+encode = _encoder.encode
+
+
+def decode_record(data: bytes) -> ClusterRecord:
+    """A value of `cluster-state`."""
+    return _record_decoder.decode(data)
+
+
+def decode_name(data: bytes) -> NameRecord:
+    """A value of `cluster-names`."""
+    return _name_decoder.decode(data)
+
+
+def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Untrusted JSON as a message.
+
+    Raises: Rejected: `VALIDATION_FAILED`, naming the member at fault in `details.field`.
+    """
+    try:
+        message = decoder.decode(data)
+        if b"\\u0000" in data or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
+            check_json(msgspec.json.decode(data), field="body")
+        return message
+    except RecursionError:
+        raise invalid(f"body is nested deeper than {MAX_DEPTH} levels", field="body") from None
+    except msgspec.ValidationError as error:
+        raise _named(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise invalid(f"invalid JSON: {error}", field="body") from None
+
+
+def _named(fault: str) -> Rejected:
+    match = _FAULT_AT.fullmatch(fault)
+    text, path = (match["text"], match["path"] or "") if match else (fault, "")
+    if missing := _MISSING.search(text):
+        path = f"{path}.{missing[1]}".lstrip(".")
+    return invalid(f"{text[0].lower()}{text[1:]}" if not path else f"{path}: {text}", field=path or "body")
+
+
+def utc(text: str, *, field: str) -> datetime:
+    """An RFC 3339 time with any offset as UTC.
+
+    Raises: Rejected: not a time, without an offset, or outside the years 1 to 9999 once in UTC.
+    """
+    try:
+        time = _time_decoder.decode(msgspec.json.encode(text))
+        if time.tzinfo is None:
+            raise ValueError("no offset")
+        return time.astimezone(UTC)
+    except (msgspec.MsgspecError, ValueError, OverflowError):
+        raise invalid(f"{field} must be an RFC 3339 time with an offset", field=field) from None
+
+
+def command_of(
+    message: CommandMessage, *, triggered_by: str, request_id: str | None
+) -> Command:
+    """A command message as the domain's command.
+
+    Raises: Rejected: a member's form is wrong in a way its type can't say.
+    """
+    if not valid_email(message.user_email):
+        raise invalid("user_email must be an email address", field="user_email")
+    utc(message.issued_at, field="issued_at")
+    common: dict[str, Any] = {
+        "command_id": message.command_id.lower(),
+        "cluster_id": message.cluster_id.lower(),
+        "user_email": message.user_email,
+        "triggered_by": triggered_by,
+        "request_id": request_id,
+    }
+    match message:
+        case CreateMessage(name=name, spec=spec, target_project_id=project):
+            return Create(**common, name=name, spec=_bounded(spec), target_project_id=project)
+        case UpdateMessage(spec=spec, expected_generation=generation, expected_resource_version=version):
+            return Update(
+                **common,
+                spec=_bounded(spec),
+                expected_generation=generation,
+                expected_resource_version=version,
+            )
+        case DeleteMessage(force=force):
+            return Delete(**common, force=force)
+        case ReconcileMessage():
+            return Reconcile(**common)
+
+
+def message_of(command: Command, *, issued_at: datetime) -> CommandBase:
+    """A domain command as the message that carries it."""
+    common: dict[str, Any] = {
+        "command_id": command.command_id,
+        "cluster_id": command.cluster_id,
+        "user_email": command.user_email,
+        "issued_at": rfc3339(issued_at),
+    }
+    match command:
+        case Create(name=name, spec=spec, target_project_id=project):
+            return CreateMessage(**common, name=name, spec=dict(spec), target_project_id=project)
+        case Update(spec=spec, expected_generation=generation, expected_resource_version=version):
+            return UpdateMessage(
+                **common,
+                spec=dict(spec),
+                expected_generation=generation,
+                expected_resource_version=version,
+            )
+        case Delete(force=force):
+            return DeleteMessage(**common, force=force)
+        case Reconcile():
+            return ReconcileMessage(**common)
+        case _:
+            raise TypeError(f"no message for {type(command).__name__}")
+
+
+def _bounded(spec: dict[str, Any]) -> dict[str, Any]:
+    if len(encode(spec)) > MAX_SPEC_BYTES:
+        text = f"spec must be at most {MAX_SPEC_BYTES // 1024} KiB of JSON"
+        raise Rejected("PAYLOAD_TOO_LARGE", text, field="spec")
+    return spec
+
+
+def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) -> Report:
+    """A report message as the domain's report.
+
+    Args:
+        at: When it arrived; fills the timestamp of an error that has none.
+        answer: Whether somebody waits for a result.
+
+    Raises: Rejected: a time, a duration or a size is out of bounds.
+    """
+    metadata = body.metadata or {}
+    if len(encode(metadata)) > MAX_METADATA_BYTES:
+        text = f"metadata must be at most {MAX_METADATA_BYTES // 1024} KiB of JSON"
+        raise Rejected("PAYLOAD_TOO_LARGE", text, field="metadata")
+    if len(encode(body)) > MAX_REPORT_BYTES:
+        text = f"a report must be at most {MAX_REPORT_BYTES // 1024} KiB of JSON"
+        raise Rejected("PAYLOAD_TOO_LARGE", text, field="body")
+    conditions = tuple(
+        Condition(
+            type=c.type,
+            status=c.status,
+            lastTransitionTime=_optional_utc(c.lastTransitionTime, f"conditions[{i}].lastTransitionTime"),
+            reason=c.reason,
+            message=c.message,
+            severity=c.severity,
+        )
+        for i, c in enumerate(body.conditions or ())
+    )
+    _optional_utc(body.reported_at, "reported_at")
+    error = body.last_error
+    return Report(
+        cluster_id=cluster_id.lower(),
+        controller_name=body.controller_name,
+        observed_generation=body.observed_generation,
+        conditions=conditions,
+        metadata=metadata,
+        last_error=None if error is None else _last_error(error, body.controller_name, at),
+        report_id=body.report_id.lower() if body.report_id else None,
+        answer=answer,
+    )
+
+
+def _last_error(error: LastErrorMessage, controller_name: str, at: datetime) -> LastError:
+    if not error.message and not error.errorCode and not error.code:
+        raise invalid("last_error needs a message or an errorCode", field="last_error")
+    return LastError(
+        controllerName=error.controllerName or controller_name,
+        errorType=error.errorType,
+        errorCode=error.errorCode or error.code,
+        message=error.message,
+        userActionable=error.userActionable,
+        suggestions=tuple(error.suggestions or ()),
+        details=error.details or {},
+        retryAfter=_nanoseconds(error.retryAfter),
+        timestamp=_optional_utc(error.timestamp, "last_error.timestamp") or at,
+    )
+
+
+def _optional_utc(text: str | None, field: str) -> datetime | None:
+    return None if text is None else utc(text, field=field)
+
+
+def _nanoseconds(duration: int | str | None) -> int | None:
+    """Nanoseconds as a number, or a duration in Go's syntax (`1m30s`)."""
+    if isinstance(duration, str):
+        parts = _GO_DURATION.findall(duration)
+        if not parts or "".join(f"{number}{unit}" for number, unit in parts) != duration:
+            text = "retryAfter must be nanoseconds or a duration such as 1m30s"
+            raise invalid(text, field="last_error.retryAfter", value=duration[:64])
+        duration = round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+    if duration is not None and not 0 <= duration < 2**63:
+        raise invalid("retryAfter must be 0 to 2^63-1 nanoseconds", field="last_error.retryAfter")
+    return duration
+
+
+def rfc3339(time: datetime) -> str:
+    """A UTC time as text, `Z` at the end."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def from_millis(timestamp: int) -> datetime:
+    """A Kafka timestamp (milliseconds since 1970) as UTC, exactly."""
+    return _EPOCH + timedelta(milliseconds=timestamp)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+# --- what agents take off their topics -------------------------------------------------------------
+
+
+def read_command(value: bytes, headers: Mapping[str, str]) -> Command:
+    """A record of `cluster-commands`.
+
+    Raises: MalformedRecord: `invalid_schema`.
+    """
+    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers))
+
+
+def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
+    """A record of `cluster-create-requests`.
+
+    Raises: MalformedRecord: `invalid_schema`.
+    """
+
+    def read() -> Create | ReleaseMessage:
+        message = decode_body(value, _create_decoder)
+        if isinstance(message, ReleaseMessage):
+            return message
+        command = _to_command(message, headers)
+        assert isinstance(command, Create)
+        return command
+
+    return _read(read)
+
+
+def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Report:
+    """A record of `cluster-status-reports`; the header `answer` asks for a result.
+
+    Raises: MalformedRecord: `invalid_schema`.
+    """
+
+    def read() -> Report:
+        message = decode_body(value, _report_decoder)
+        answer = headers.get("answer") == "true" and message.report_id is not None
+        return report_of(message, cluster_id=message.cluster_id, at=at, answer=answer)
+
+    return _read(read)
+
+
+def _to_command(message: CommandMessage, headers: Mapping[str, str]) -> Command:
+    return command_of(
+        message,
+        triggered_by=headers.get("triggered_by", "kafka_command"),
+        request_id=headers.get("request_id"),
+    )
+
+
+def _read(read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except Rejected as refusal:
+        raise MalformedRecord("invalid_schema", refusal.text) from None

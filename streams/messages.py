@@ -1,0 +1,146 @@
+"""The messages that cross a topic or the web edge, as the types they are decoded with.
+
+Constraints stand beside the member they hold for; what a type cannot say (an email's form, a spec's rules)
+is the domain's. Unknown members are ignored.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
+
+Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="canonical UUID, any case")]
+Email = Annotated[str, Meta(max_length=254)]
+Time = Annotated[str, Meta(description="RFC 3339 date-time, any offset")]
+Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+
+
+class CommandBase(Struct, kw_only=True, tag_field="type"):
+    """What every command message carries."""
+
+    command_id: Uuid
+    cluster_id: Uuid
+    user_email: Email
+    issued_at: Time
+
+
+class CreateMessage(CommandBase, tag="cluster.create"):
+    """Create a cluster; on `cluster-create-requests`, and from there on `cluster-commands`."""
+
+    name: str
+    spec: dict[str, Any]
+    target_project_id: str = ""
+
+
+class UpdateMessage(CommandBase, tag="cluster.update"):
+    """Replace the spec."""
+
+    spec: dict[str, Any]
+    expected_generation: Generation | None = None
+    expected_resource_version: str | None = None
+
+
+class DeleteMessage(CommandBase, tag="cluster.delete"):
+    """Delete."""
+
+    force: bool = False
+
+
+class ReconcileMessage(CommandBase, tag="cluster.reconcile"):
+    """Announce the cluster to its controllers now."""
+
+
+class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release"):
+    """Free a name on `cluster-create-requests`, if this cluster holds it."""
+
+    cluster_id: Uuid
+    release: bool = True
+
+
+CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessage
+CreateRequestMessage = CreateMessage | ReleaseMessage
+
+
+class ConditionMessage(Struct, kw_only=True):
+    """A condition as a controller reports it."""
+
+    type: Annotated[str, Meta(min_length=1, max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    lastTransitionTime: Time | None = None
+    reason: str = ""
+    message: str = ""
+    severity: Literal["Info", "Warning", "Error", "Critical"] | None = None
+
+
+class LastErrorMessage(Struct, kw_only=True):
+    """An error as a controller reports it; `code` is an alias of `errorCode`."""
+
+    controllerName: str = ""
+    errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] = ""
+    errorCode: str = ""
+    code: str = ""
+    message: str = ""
+    userActionable: bool = False
+    suggestions: list[str] | None = None
+    details: dict[str, Any] | None = None
+    retryAfter: int | str | None = None
+    timestamp: Time | None = None
+
+
+class ReportBody(Struct, kw_only=True):
+    """A status report: the body of PUT status."""
+
+    controller_name: Annotated[str, Meta(min_length=1, max_length=255)]
+    observed_generation: Generation
+    conditions: Annotated[list[ConditionMessage], Meta(max_length=64)] | None = None
+    metadata: dict[str, Any] | None = None
+    last_error: LastErrorMessage | None = None
+    report_id: Uuid | None = None
+    reported_at: Time | None = None
+
+
+class ReportMessage(ReportBody, kw_only=True):
+    """A status report on `cluster-status-reports`."""
+
+    cluster_id: Uuid
+
+
+class TickMessage(Struct, kw_only=True):
+    """A clock tick; what counts is the time the broker stamped on its record."""
+
+    tick_id: str
+    at: Time
+
+
+class ResultMessage(Struct, kw_only=True, omit_defaults=True):
+    """What became of a command, or of a report that somebody waits for.
+
+    Attributes:
+        outcome: `applied`, `duplicate`, `rejected`; for a report also `stale`.
+        revision: The record's revision from which on readers see what this command did.
+        cluster: The cluster as it is after the command, absent when it was rejected.
+    """
+
+    command_id: str
+    outcome: Literal["applied", "duplicate", "rejected", "stale"]
+    revision: int = 0
+    code: str | None = None
+    error: str | None = None
+    details: dict[str, Any] | None = None
+    cluster: Raw | UnsetType = UNSET
+
+
+class CreateBody(Struct, kw_only=True):
+    """The body of POST /api/v1/clusters."""
+
+    name: str = ""
+    spec: dict[str, Any] | None = None
+    target_project_id: str = ""
+
+
+class UpdateBody(Struct, kw_only=True):
+    """The body of PUT /api/v1/clusters/{id}."""
+
+    spec: dict[str, Any] | None = None
+    resource_version: str | None = None

@@ -1,0 +1,105 @@
+"""The one idempotent producer of a process: what it has published, the broker has acknowledged.
+
+Faust's own producer is not idempotent outside its transactions and costs a future and a buffer per record
+(docs/measured.md); this one hands a whole turn's outputs to aiokafka at once and waits for all of them.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.structs import RecordMetadata
+
+from domain.errors import Unavailable
+from streams.topics import MAX_RECORD_BYTES
+
+log = logging.getLogger("clusterflow.producer")
+
+# How long a batch may wait for its acknowledgement before it counts as failed: longer than a broker's
+# restart, so that a restart is ridden out by aiokafka's own retries, in order.
+DELIVERY_TIMEOUT_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to publish; `partition` only where the key does not decide it. A value of None deletes."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    partition: int | None = None
+
+
+class Producer:
+    """Publishes in order per partition, each record once (`acks=all`, idempotent)."""
+
+    def __init__(self, bootstrap_servers: str, *, client_id: str) -> None:
+        self._settings = {
+            "bootstrap_servers": bootstrap_servers,
+            "client_id": client_id,
+            "enable_idempotence": True,
+            "acks": "all",
+            "linger_ms": 0,
+            "max_batch_size": 256 * 1024,
+            "max_request_size": MAX_RECORD_BYTES,
+            "request_timeout_ms": DELIVERY_TIMEOUT_MS,
+        }
+        self._inner: AIOKafkaProducer | None = None
+
+    async def start(self) -> None:
+        """Connect. Raises: KafkaError: no broker answers."""
+        inner = AIOKafkaProducer(**self._settings)
+        try:
+            await inner.start()
+        except BaseException:
+            await inner.stop()
+            raise
+        self._inner = inner
+
+    async def stop(self) -> None:
+        """Send what is buffered, then disconnect."""
+        if self._inner is not None:
+            inner, self._inner = self._inner, None
+            await inner.stop()
+
+    async def publish(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
+        """Publish all of them; returns their positions once every one is acknowledged.
+
+        Raises: Unavailable: some may not have been stored. Publishing all again is the remedy: readers
+            drop repeats by their identity.
+        """
+        if not outputs:
+            return []
+        try:
+            if self._inner is None:
+                await self.start()
+            assert self._inner is not None
+            send = self._inner.send
+            pending = [
+                await send(
+                    output.topic,
+                    key=output.key,
+                    value=output.value,
+                    partition=output.partition,
+                    headers=[(name, text.encode()) for name, text in output.headers.items()],
+                )
+                for output in outputs
+            ]
+            return await asyncio.gather(*pending)
+        except KafkaError as error:
+            # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
+            await self._discard()
+            raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
+
+    async def _discard(self) -> None:
+        inner, self._inner = self._inner, None
+        if inner is None:
+            return
+        try:
+            await asyncio.wait_for(inner.stop(), timeout=5)
+        except (KafkaError, TimeoutError) as error:
+            log.warning("discarded a producer that would not stop", extra={"error": repr(error)})

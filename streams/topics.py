@@ -1,0 +1,135 @@
+"""Every topic in one table: name, key, partitions, clean-up and retention.
+
+`clusterflow topics` declares what is here and refuses to run against a broker where it differs in what
+cannot be changed later: the partition count, which is fixed for the life of the data.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+# The largest record: a spec (512 KiB) three times in an update event, or a cluster with all its reports.
+MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+
+DEAD_LETTER_SUFFIX: Final = ".dlq"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """How one topic is declared.
+
+    Attributes:
+        key: What its records are keyed by, for people.
+        retention: How long records are kept; None where compaction decides.
+        broker_time: Whether the broker stamps records, so that agents share one clock and no client can
+            date its command.
+        dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
+    """
+
+    name: str
+    key: str
+    retention: timedelta | None = None
+    broker_time: bool = False
+    dead_letters: bool = False
+
+    @property
+    def config(self) -> dict[str, str]:
+        """Broker settings of this topic."""
+        config = {"max.message.bytes": str(MAX_RECORD_BYTES)}
+        if self.broker_time:
+            config["message.timestamp.type"] = "LogAppendTime"
+        if self.retention is None:
+            return {**config, "cleanup.policy": "compact"}
+        return {**config, "retention.ms": str(int(self.retention.total_seconds() * 1000))}
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of all topics under one prefix."""
+
+    prefix: str = ""
+
+    @property
+    def commands(self) -> str:
+        """Commands to clusters that exist, and creates whose name was admitted."""
+        return f"{self.prefix}cluster-commands"
+
+    @property
+    def reports(self) -> str:
+        """Status reports of controllers."""
+        return f"{self.prefix}cluster-status-reports"
+
+    @property
+    def ticks(self) -> str:
+        """Clock ticks, one a partition and interval."""
+        return f"{self.prefix}reconcile-ticks"
+
+    @property
+    def events(self) -> str:
+        """Public events, one per accepted change."""
+        return f"{self.prefix}cluster-events"
+
+    @property
+    def state(self) -> str:
+        """Changelog of the cluster table."""
+        return f"{self.prefix}cluster-state"
+
+    @property
+    def results(self) -> str:
+        """One result per command."""
+        return f"{self.prefix}cluster-command-results"
+
+    @property
+    def create_requests(self) -> str:
+        """Creates and releases of names."""
+        return f"{self.prefix}cluster-create-requests"
+
+    @property
+    def names(self) -> str:
+        """Changelog of the name table."""
+        return f"{self.prefix}cluster-names"
+
+    @staticmethod
+    def dead_letters(topic: str) -> str:
+        """Where bad records of a topic are parked."""
+        return topic + DEAD_LETTER_SUFFIX
+
+    def all(self) -> tuple[TopicSpec, ...]:
+        """Every topic, dead-letter topics included, in the order a record travels."""
+        week, day = timedelta(days=7), timedelta(days=1)
+        declared = (
+            TopicSpec(
+                name=self.create_requests,
+                key="<created_by>/<name>",
+                retention=week,
+                broker_time=True,
+                dead_letters=True,
+            ),
+            TopicSpec(name=self.names, key="<created_by>/<name>"),
+            TopicSpec(
+                name=self.commands, key="cluster id", retention=week, broker_time=True, dead_letters=True
+            ),
+            TopicSpec(
+                name=self.reports, key="cluster id", retention=week, broker_time=True, dead_letters=True
+            ),
+            TopicSpec(
+                name=self.ticks,
+                key="partition number",
+                retention=timedelta(hours=1),
+                broker_time=True,
+                dead_letters=True,
+            ),
+            TopicSpec(name=self.state, key="cluster id", dead_letters=True),
+            TopicSpec(name=self.events, key="cluster id", retention=week, dead_letters=True),
+            TopicSpec(name=self.results, key="cluster id", retention=day),
+        )
+        return (*declared, *_dead_letter_topics(declared))
+
+
+def _dead_letter_topics(declared: Iterable[TopicSpec]) -> Iterable[TopicSpec]:
+    for topic in declared:
+        if topic.dead_letters:
+            yield TopicSpec(
+                name=Topics.dead_letters(topic.name), key="original key", retention=timedelta(days=30)
+            )

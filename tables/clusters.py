@@ -1,0 +1,32 @@
+"""The tables and their changelogs: clusters by id, names by owner."""
+
+from domain.cluster import ClusterRecord
+from domain.names import NameRecord
+from streams.batches import BatchApp
+from streams.codec import decode_name, decode_record, encode
+from streams.settings import KafkaSettings
+from tables.typed import TypedTable
+
+
+def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterRecord]:
+    """Everything known about a cluster; its changelog `cluster-state` feeds views and sinks too."""
+    return TypedTable(
+        app,
+        "clusters",
+        changelog_topic=kafka.topics.state,
+        partitions=kafka.partitions,
+        decode=decode_record,
+        encode=encode,
+    )
+
+
+def name_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[NameRecord]:
+    """Who holds which name."""
+    return TypedTable(
+        app,
+        "names",
+        changelog_topic=kafka.topics.names,
+        partitions=kafka.partitions,
+        decode=decode_name,
+        encode=encode,
+    )

@@ -1,0 +1,139 @@
+"""A Faust table kept as bytes per partition, seen as domain values.
+
+Faust JSON-encodes table keys and values unless they are bytes, and keeps all partitions in one dict; here
+both stay bytes, apart by partition, so that what a rebalance takes away goes in one step and an index can
+be rebuilt for what it brings.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+from faust.stores.memory import Store
+from faust.tables.table import Table
+from faust.types import TP
+
+from streams.batches import BatchApp
+
+V = TypeVar("V")
+
+
+class PartitionedStore(Store[Any, Any]):
+    """Faust's in-memory store, one dict a partition."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.partitions: dict[int, dict[bytes, bytes]] = {}
+        self.recovered: set[int] = set()  # changed from the changelog since somebody last looked
+
+    def apply_changelog_batch(
+        self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
+    ) -> None:
+        """Apply records of the changelog: a value replaces, a tombstone removes."""
+        for event in batch:
+            message = event.message
+            rows = self.partitions.setdefault(message.partition, {})
+            self.recovered.add(message.partition)
+            if message.value is None:
+                rows.pop(message.key, None)
+            else:
+                rows[message.key] = message.value
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Forget what went away; what comes (back) is read from the changelog's beginning."""
+        changelog = self.table.changelog_topic.get_topic_name()
+        for tp in revoked:
+            if tp.topic == changelog:
+                self.partitions.pop(tp.partition, None)
+                self.recovered.add(tp.partition)
+
+    async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
+        """Nothing to do: `on_rebalance` has dropped what is no longer ours."""
+
+
+class BytesTable(Table[Any, Any]):
+    """A Faust table on a `PartitionedStore`."""
+
+    def _new_store(self) -> PartitionedStore:
+        return PartitionedStore("memory://", self.app, self)
+
+
+class TypedTable(Generic[V]):
+    """Domain values in a Faust table.
+
+    Args:
+        name: The table's name in Faust.
+        changelog_topic: Its changelog, declared by us.
+        decode, encode: bytes ⇄ value.
+    """
+
+    def __init__(
+        self,
+        app: BatchApp,
+        name: str,
+        *,
+        changelog_topic: str,
+        partitions: int,
+        decode: Callable[[bytes], V],
+        encode: Callable[[V], bytes],
+    ) -> None:
+        raw = {
+            "key_type": bytes,
+            "value_type": bytes,
+            "key_serializer": "raw",
+            "value_serializer": "raw",
+        }
+        self.changelog_topic = changelog_topic
+        self.encode = encode
+        self.decode = decode
+        self._table = BytesTable(
+            app,
+            name=name,
+            partitions=partitions,
+            changelog_topic=app.topic(changelog_topic, acks=False, internal=False, **raw),
+            key_type=bytes,
+            value_type=bytes,
+        )
+        app.tables.add(self._table)
+
+    @property
+    def _store(self) -> PartitionedStore:
+        store: PartitionedStore = self._table.data
+        return store
+
+    def get(self, partition: int, key: bytes) -> V | None:
+        """The stored value; None where there is none."""
+        data = self._store.partitions.get(partition, {}).get(key)
+        return None if data is None else self.decode(data)
+
+    def holds(self, partition: int, key: bytes) -> bool:
+        """Whether a value is stored."""
+        return key in self._store.partitions.get(partition, ())
+
+    def store(self, partition: int, key: bytes, data: bytes | None) -> None:
+        """Put acknowledged bytes into memory; None removes."""
+        rows = self._store.partitions.setdefault(partition, {})
+        if data is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = data
+
+    def rows(self, partition: int) -> Mapping[bytes, bytes]:
+        """All rows of a partition, as bytes."""
+        return self._store.partitions.get(partition, {})
+
+    def take_recovered(self) -> set[int]:
+        """The partitions that recovery or a rebalance has changed since the last call."""
+        changed, self._store.recovered = self._store.recovered, set()
+        return changed
+
+    def on_recovered(self, callback: Callable[[], Any]) -> None:
+        """Call back each time recovery is complete, before streams resume."""
+
+        async def recovered() -> None:
+            callback()
+
+        self._table.on_recover(recovered)
+
+
