@@ -1,12 +1,14 @@
 """Ends the servers of a stack once its owner is gone, also after a kill -9 of the owner.
 
-Run as a script by `process.Guard`, one a stack. The owner holds the other end of the pipe on stdin and names each server before it
-lets it run (`+PID`, and `-PID` once it has ended it), so there is no moment in which a server runs that the guard does not know of.
-End of file, or another parent than the owner, means that the owner is gone. A guard serves where PR_SET_PDEATHSIG does not:
-that is Linux only, is cleared when the user id changes (PostgreSQL under root), fires when the *thread* that started the server
-ends, and does not reach PostgreSQL's own children.
+Run as a script by `process.Guard`, one a stack. The owner holds the other end of the pipe on stdin and writes
+the pid of each server to it before it lets the server run, so there is no moment in which one runs that the
+guard does not know of. End of file, or another parent than the owner, means that the owner is gone. A guard
+serves where PR_SET_PDEATHSIG does not: that is Linux only, is cleared when the user id changes (PostgreSQL
+under root), fires when the *thread* that started the server ends, and does not reach PostgreSQL's own
+children.
 
-The guard also inherits the lock on the data directory and so keeps the next stack out until the last server is dead.
+The guard also inherits the lock on the data directory and so keeps the next stack out until the last server
+is dead.
 """
 
 import fcntl
@@ -23,27 +25,28 @@ POLL = 0.01  # seconds
 
 
 def watch(owner: int) -> list[psutil.Process]:
-    """Follow the owner's announcements until it is gone; returns the servers it has left running."""
-    servers: dict[int, psutil.Process] = {}
+    """Note the servers the owner names until it is gone; returns them all, also those that have ended."""
+    servers: list[psutil.Process] = []
     buffered = b""
     while True:
         readable, _, _ = select.select([0], [], [], LOOK_AT_PARENT)
         if not readable and os.getppid() != owner:
-            return list(servers.values())
+            return servers
         if not readable:
             continue
         chunk = os.read(0, 4096)
         if not chunk:
-            return list(servers.values())
+            return servers
         *lines, buffered = (buffered + chunk).split(b"\n")
-        for line in lines:
-            pid = int(line[1:])
-            if line.startswith(b"+") and psutil.pid_exists(pid):
-                servers[pid] = psutil.Process(
-                    pid
-                )  # remembers the start time: a reused pid is not taken for the server
-            else:
-                servers.pop(pid, None)
+        servers += [server for pid in lines if (server := process(int(pid))) is not None]
+
+
+def process(pid: int) -> psutil.Process | None:
+    """The process that has this pid now; psutil knows it from a later one with the same pid by its start time."""
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
 
 
 def kill_trees(roots: list[psutil.Process]) -> None:
@@ -57,20 +60,20 @@ def kill_trees(roots: list[psutil.Process]) -> None:
             doomed += [root, *root.children(recursive=True)]
         except psutil.NoSuchProcess:
             continue  # it has ended by itself, which is what we want
-    for process in doomed:
+    for each in doomed:
         try:
-            process.kill()
+            each.kill()
         except psutil.NoSuchProcess:
             continue
     deadline = time.monotonic() + DIE_WITHIN
-    while any(runs(process) for process in doomed) and time.monotonic() < deadline:
+    while any(runs(each) for each in doomed) and time.monotonic() < deadline:
         time.sleep(POLL)
 
 
-def runs(process: psutil.Process) -> bool:
-    """Whether it still does anything; one that is dead and waits for its parent to ask (a zombie) does not."""
+def runs(one: psutil.Process) -> bool:
+    """Whether it still does anything; one that is dead and not yet asked after (a zombie) does not."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return one.is_running() and one.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -1,7 +1,7 @@
 """The jars of the embedded Kafka: resolved by Maven from `deploy/kafka/pom.xml`, once a machine and pom.
 
-They are kept outside the tree, so that every checkout and every clean build shares them. A directory with the final name is always
-complete: Maven fills another one next to it, which is then renamed.
+They are kept outside the tree, so that every checkout and every clean build shares them. A directory with the
+final name is always complete: Maven fills another one next to it, which is then renamed.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 def cache_home() -> Path:
-    """The user's cache directory for Clusterflow: `$XDG_CACHE_HOME/clusterflow`, by default below `~/.cache`."""
+    """Where Clusterflow caches: `$XDG_CACHE_HOME/clusterflow`, by default below `~/.cache`."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(configured) if configured.startswith("/") else Path.home() / ".cache"
     return base / "clusterflow"
@@ -46,7 +46,8 @@ def resolve(pom: Path = POM, cache: Path | None = None) -> Path:
                 _download(pom, jars)
     except OSError as error:
         raise EmbeddedError(
-            f"cannot keep Kafka's jars in {cache}: {error.strerror}; set XDG_CACHE_HOME to a directory you can write"
+            f"cannot keep Kafka's jars in {cache}: {error.strerror}; "
+            "set XDG_CACHE_HOME to a directory you can write"
         ) from error
     return jars
 
@@ -55,7 +56,8 @@ def _download(pom: Path, jars: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
         raise EmbeddedError(
-            "Kafka's jars are resolved by Maven, and there is no `mvn` on the PATH: install it (Debian, Ubuntu: apt-get install maven), "
+            "Kafka's jars are resolved by Maven, and there is no `mvn` on the PATH: "
+            "install it (Debian, Ubuntu: apt-get install maven), "
             "or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka"
         )
     logger.info("Downloading Kafka's jars (43 MB, once) to %s", jars)

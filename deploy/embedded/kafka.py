@@ -29,7 +29,8 @@ ONE_NODE = {  # the internal topics want three brokers by default
 BEHAVIOUR = {
     "auto.create.topics.enable": "false",  # a misspelt topic is an error, not a topic
     "group.initial.rebalance.delay.ms": 0,
-    # After kill -9 the broker's name stays taken until its session is over: 9 s by default, which a restart would have to wait.
+    # After kill -9 the broker's name stays taken until its session is over: 9 s by default, which a restart
+    # would have to wait.
     "broker.session.timeout.ms": 2000,
     "broker.heartbeat.interval.ms": 500,
     "group.min.session.timeout.ms": 1000,  # lets tests see a fail-over within seconds
@@ -40,7 +41,7 @@ BEHAVIOUR = {
 
 
 class Kafka(Server):
-    """One Kafka node. Its data outlives kill -9: nothing is synced on write, but the page cache is the machine's, not Kafka's."""
+    """One Kafka node. What it acknowledged outlives kill -9: unsynced, but in the machine's page cache."""
 
     name = "kafka"
     title = "Kafka"
@@ -97,7 +98,7 @@ class Kafka(Server):
 
 
 def live_brokers(port: int) -> int:
-    """How many brokers the node on this local port knows to be alive: the metadata request of Kafka's protocol, version 1.
+    """How many brokers the node on this local port knows to be alive, by Kafka's metadata request, version 1.
 
     An open port would be too early: a node listens a while before it has joined its own cluster.
 
@@ -139,6 +140,6 @@ def _refuse_old(java: str) -> None:
 
 def _remedy() -> str:
     return (
-        f"install it (Debian, Ubuntu: apt-get install openjdk-{OLDEST_JAVA}-jre-headless), point JAVA_HOME at it, "
-        "or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka"
+        f"install it (Debian, Ubuntu: apt-get install openjdk-{OLDEST_JAVA}-jre-headless), "
+        "point JAVA_HOME at it, or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka"
     )

@@ -1,7 +1,7 @@
 """One stack at a time on a data directory.
 
-The lock is the kernel's (flock), so it cannot be left behind. The guard holds it as well: a stack whose owner was killed is locked
-until its servers are dead.
+The lock is the kernel's (flock), so it cannot be left behind. The guard holds it as well: a stack whose owner
+was killed is locked until its servers are dead.
 """
 
 import fcntl

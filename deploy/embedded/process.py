@@ -1,8 +1,9 @@
 """Child processes that never outlive their owner, and commands that run to their end.
 
-A server starts as `sh` that waits for one line on stdin. Only when the guard knows its pid does it get that line and become the
-server; if its owner dies before, it reads end of file and exits. So even a kill -9 between fork and registration leaves no orphan.
-Servers lead sessions of their own: Ctrl-C in a terminal reaches the program, which stops them in order.
+A server starts as `sh` that waits for one line on stdin. Only when the guard knows its pid does it get that
+line and become the server; if its owner dies before, it reads end of file and exits. So even a kill -9
+between fork and registration leaves no orphan. Servers lead sessions of their own: Ctrl-C in a terminal
+reaches the program, which stops them in order.
 """
 
 from __future__ import annotations
@@ -28,38 +29,30 @@ class Guard:
     """The process that kills the servers of one stack when this process is gone (see `guard.py`)."""
 
     def __init__(self, lock_fd: int) -> None:
-        """Start it. `lock_fd`: the open lock file of the data directory, which the guard keeps locked for as long as it lives."""
+        """Start it. `lock_fd`: the open lock file of the data directory, kept locked until the guard ends."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", guard_script.__file__, str(os.getpid()), str(lock_fd)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # ours may be a pipe, whose reader would wait for the guard
             pass_fds=(lock_fd,),
             start_new_session=True,
         )
 
     def add(self, pid: int) -> None:
         """Have the server die with us. Raises EmbeddedError when the guard is gone."""
-        self._tell(f"+{pid}\n")
-
-    def remove(self, pid: int) -> None:
-        """Forget a server that has ended. Raises EmbeddedError when the guard is gone."""
-        self._tell(f"-{pid}\n")
+        assert self._process.stdin is not None
+        line = f"{pid}\n".encode()  # written whole, whatever thread writes
+        try:
+            os.write(self._process.stdin.fileno(), line)
+        except BrokenPipeError as error:
+            reason = f"the guard of the embedded servers (pid {self._process.pid}) was killed; start again"
+            raise EmbeddedError(reason) from error
 
     def close(self) -> None:
         """Let it kill what still runs and end."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            os.write(
-                self._process.stdin.fileno(), line.encode()
-            )  # short enough to be written whole, whatever thread writes
-        except BrokenPipeError as error:
-            raise EmbeddedError(
-                f"the guard of the embedded servers (pid {self._process.pid}) was killed; start again"
-            ) from error
 
 
 class Child:
@@ -71,7 +64,6 @@ class Child:
         """Start it. Raises EmbeddedError when the guard is gone, OSError when the log cannot be written."""
         self.argv = argv
         self.log_path = log_path
-        self._guard = guard
         if log_path.exists() and log_path.stat().st_size > LOG_LIMIT:
             log_path.replace(log_path.with_suffix(".log.1"))
         with log_path.open("ab") as log:
@@ -100,21 +92,19 @@ class Child:
         return self._process.poll() is None
 
     def stop(self, stop_signal: signal.Signals, *, within: float) -> None:
-        """Send the signal that asks it to end, wait `within` seconds, then kill. Does nothing when it has ended."""
+        """Ask it to end with the signal, wait `within` seconds, then kill; nothing when it has ended."""
         if self.running():
             self._process.send_signal(stop_signal)
             try:
                 self._process.wait(within)
             except subprocess.TimeoutExpired:
                 self.kill()
-        self._guard.remove(self.pid)
 
     def kill(self) -> None:
-        """SIGKILL it with all its children and wait until they are gone: what a machine that loses power does to it."""
+        """SIGKILL it with all its children and wait until they are gone."""
         if self.running():
             guard_script.kill_trees([psutil.Process(self.pid)])
         self._process.wait()
-        self._guard.remove(self.pid)
 
     def log_tail(self) -> str:
         """The last lines it wrote since this start; empty when there are none."""
@@ -160,7 +150,7 @@ def run(
 
 
 def tail(output: str) -> str:
-    """The last lines of a program's output, indented; without Java's stack frames, which would push the reason out."""
+    """The last lines of an output, indented; without Java's stack frames, which would push the reason out."""
     lines = [
         line for line in output.splitlines() if line.strip() and not line.startswith(("\tat ", "\t... "))
     ]

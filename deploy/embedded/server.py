@@ -1,7 +1,7 @@
 """The life of one embedded server: prepare, start, wait until it answers, stop.
 
-Kafka, PostgreSQL and Valkey differ in a few facts only (a command line, a question that shows it is ready, a signal that stops it);
-those are the methods a subclass fills in.
+Kafka, PostgreSQL and Valkey differ in a few facts only (a command line, a question that shows it is ready, a
+signal that stops it); those are the methods a subclass fills in.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Server(ABC):
     stop_within = 30.0  # seconds
 
     def __init__(self, data_dir: Path, *, port: int | None, ports: Ports, guard: Callable[[], Guard]) -> None:
-        """`port`: None for the remembered or a free one. `guard` raises EmbeddedError while the stack is not started."""
+        """Port None: the remembered or a free one. `guard` raises EmbeddedError before the stack starts."""
         self.dir = data_dir / self.name
         self.log_path = data_dir / "logs" / f"{self.name}.log"
         self._configured_port = port
@@ -63,7 +63,7 @@ class Server(ABC):
     def start(self) -> None:
         """Start it and wait until it answers; nothing when it runs already.
 
-        Raises: EmbeddedError: the port is taken, something it needs is missing, or it failed (with the end of its log).
+        Raises: EmbeddedError: port taken, something missing, or the server failed (with the end of its log).
         """
         if self.running():
             return
@@ -108,7 +108,7 @@ class Server(ABC):
 
     @abstractmethod
     def _prepare(self) -> list[str]:
-        """Bring its directory into shape; returns the command line. Raises EmbeddedError when something is missing."""
+        """Fill its directory; returns the command line. Raises EmbeddedError when something is missing."""
 
     @abstractmethod
     def _answers(self) -> bool:
@@ -121,8 +121,9 @@ class Server(ABC):
         if is_free(self.port):
             return
         raise EmbeddedError(
-            f"port {self.port} is taken, and the embedded {self.title} is to listen there: end the program that has it, "
-            f"choose another port, or set {self.url_variable} to use a running {self.title}"
+            f"port {self.port} is taken, and the embedded {self.title} is to listen there: "
+            f"end the program that has it, choose another port, or set {self.url_variable} "
+            f"to use a running {self.title}"
         )
 
     def _await_answer(self, child: Child) -> None:

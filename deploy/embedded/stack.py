@@ -34,7 +34,7 @@ class Stack:
         postgres_port: int | None = None,
         valkey_port: int | None = None,
     ) -> None:
-        """Start nothing yet. A port of None is the one remembered from the last time if it is still free, else any free one."""
+        """Start nothing yet. Port None: the one of the last time if it is still free, else any free one."""
         self.data_dir = data_dir.absolute()
         self._lock: DirectoryLock | None = None
         self._guard: Guard | None = None
@@ -44,9 +44,9 @@ class Stack:
         self.valkey = Valkey(self.data_dir, port=valkey_port, ports=ports, guard=self._running_guard)
 
     def start(self, services: Iterable[str] = SERVICES) -> None:
-        """Start the named servers at the same time and wait until each answers; those that run already are left alone.
+        """Start the named servers in parallel and wait until each answers; those that run are left alone.
 
-        Raises: EmbeddedError: another stack runs on the directory, or a server did not start; then none of this stack runs.
+        Raises: EmbeddedError: another stack runs on the directory, or a server failed; then none is left.
         """
         servers = [self._servers()[name] for name in services]
         if self._guard is None:

