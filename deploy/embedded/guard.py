@@ -42,7 +42,7 @@ def watch(owner: int) -> list[psutil.Process]:
 
 
 def process(pid: int) -> psutil.Process | None:
-    """The process that has this pid now; psutil knows it from a later one with the same pid by its start time."""
+    """The process with this pid; psutil tells it from a later one with the same pid by the start time."""
     try:
         return psutil.Process(pid)
     except psutil.NoSuchProcess:

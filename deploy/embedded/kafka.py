@@ -15,7 +15,17 @@ from deploy.embedded.ports import HOST
 from deploy.embedded.server import Server
 
 OLDEST_JAVA = 17
-JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"]
+PROPERTIES = "server.properties"  # in the server's directory, which is its working directory
+JVM = [
+    "-Xms128m",
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    # The quick compiler only. On two cores: ready in 2.0 s instead of 2.5, 40 to 50 k instead of 30 to 40 k
+    # acknowledged records/s in the first minute, the same afterwards.
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+]
 ONE_NODE = {  # the internal topics want three brokers by default
     "offsets.topic.replication.factor": 1,
     "offsets.topic.num.partitions": 4,
@@ -55,29 +65,24 @@ class Kafka(Server):
     def _prepare(self) -> list[str]:
         java = _java()
         class_path = f"{jars.resolve()}/*"
-        properties = self.dir / "server.properties"
-        properties.write_text("".join(f"{key}={value}\n" for key, value in self._settings().items()))
-        data = self.dir / "data"
-        if not (data / "meta.properties").exists():
+        (self.dir / PROPERTIES).write_text(
+            "".join(f"{key}={value}\n" for key, value in self._settings().items())
+        )
+        if not (self.dir / "data" / "meta.properties").exists():  # written last
             _refuse_old(java)
-            shutil.rmtree(data, ignore_errors=True)  # what a kill in the middle of formatting left
-            cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-            process.run(
-                [
-                    java,
-                    "-XX:TieredStopAtLevel=1",
-                    "-XX:+UseSerialGC",
-                    "-cp",
-                    class_path,
-                    "kafka.tools.StorageTool",
-                    "format",
-                    f"--cluster-id={cluster_id}",
-                    f"--config={properties}",
-                ],
-                failure="cannot format Kafka's storage",
-            )
-        logging = f"-Dlog4j2.configurationFile={jars.KAFKA_FILES / 'log4j2.properties'}"
-        return [java, *JVM, logging, "-cp", class_path, "kafka.Kafka", str(properties)]
+            self._format(java, class_path)
+        logging = f"-Dlog4j2.configurationFile={(jars.KAFKA_FILES / 'log4j2.properties').as_uri()}"
+        return [java, *JVM, logging, "-cp", class_path, "kafka.Kafka", PROPERTIES]
+
+    def _format(self, java: str, class_path: str) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={PROPERTIES}"]
+        process.run(
+            [java, *JVM, "-cp", class_path, *tool],
+            failure="cannot format Kafka's storage",
+            env=self._environment(),
+            cwd=self.dir,
+        )
 
     def _settings(self) -> dict[str, object]:
         controller = self._ports.choose("kafka-controller", None)
@@ -88,10 +93,13 @@ class Kafka(Server):
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
-            "log.dirs": self.dir / "data",
+            "log.dirs": "data",  # relative: Kafka would split at a comma, and read Latin-1
             **ONE_NODE,
             **BEHAVIOUR,
         }
+
+    def _environment(self) -> dict[str, str]:
+        return super()._environment() | {"LC_ALL": "C.UTF-8"}  # or Java finds no path outside ASCII
 
     def _answers(self) -> bool:
         return live_brokers(self.port) > 0

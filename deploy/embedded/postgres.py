@@ -112,7 +112,7 @@ class Postgres(Server):
         part.rename(self._data)
 
     def _clear_stale_pid(self) -> None:
-        """Remove the pid file of a killed server: its pid may be another's by now, and PostgreSQL would not start.
+        """Remove the pid file of a killed server: its pid may be another's now, which would block the next.
 
         We hold the lock on the directory, so the one server that can still run is one whose guard was killed
         as well.
@@ -146,7 +146,8 @@ class Postgres(Server):
         return True
 
     def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in super()._environment().items() if not name.startswith("PG")}
+        ours = {name: value for name, value in super()._environment().items() if not name.startswith("PG")}
+        return ours | {"LC_ALL": "C"}  # log messages in English; the database has its own locale
 
 
 def _binary(name: str) -> str:

@@ -118,6 +118,7 @@ def run(
     *,
     failure: str,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
     stdin: str = "",
     timeout: float = 120.0,
 ) -> str:
@@ -135,6 +136,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
+            cwd=cwd,
             timeout=timeout,
             text=True,
             errors="replace",

@@ -115,7 +115,7 @@ class Server(ABC):
         """Whether it does its work now, by asking it. An OSError counts as no."""
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {"LC_ALL": "C"}
+        return dict(os.environ)
 
     def _refuse_taken_port(self) -> None:
         if is_free(self.port):
