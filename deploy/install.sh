@@ -72,7 +72,7 @@ virtual_environment() {
         quietly "$python" -m venv --clear .venv
     fi
     set -- .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps
-    quietly "$@" --require-hashes -r requirements.lock
+    quietly "$@" --no-compile --require-hashes -r requirements.lock # Python compiles what is used when it is
     quietly "$@" --no-build-isolation --editable .
     echo "$wanted" > .venv/.installed
 }

@@ -60,14 +60,16 @@ class Stack:
 
     def stop(self) -> None:
         """Stop what runs, each server gracefully, and let other stacks use the directory."""
-        for server in reversed(self._servers().values()):
-            server.stop()
-        if self._guard is not None:
-            self._guard.close()
-            self._guard = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        try:
+            for server in reversed(self._servers().values()):
+                server.stop()
+        finally:  # a second Ctrl-C comes here early: the guard kills what is left
+            if self._guard is not None:
+                self._guard.close()
+                self._guard = None
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     def environment(self) -> dict[str, str]:
         """The variables that point a Clusterflow program at the servers that run."""
