@@ -28,7 +28,7 @@ from streams.app import batch_topic
 from streams.batches import BatchApp
 from streams.codec import encode, from_millis, read_command, read_report
 from streams.events import event_output
-from streams.messages import ReleaseMessage, ResultMessage, TickMessage
+from streams.messages import ReleaseMessage, ResultKind, ResultMessage, TickMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
@@ -142,7 +142,7 @@ class ClusterAgent:
         repeated: bool,
     ) -> None:
         applied = outcome.code is None
-        kind = "rejected" if not applied else "duplicate" if repeated else "applied"
+        kind: ResultKind = "rejected" if not applied else "duplicate" if repeated else "applied"
         result = ResultMessage(
             command_id=command.command_id,
             outcome=kind,
@@ -201,7 +201,7 @@ class ClusterAgent:
             after = evolve(before, event, self._policy)
             after = sealed(after, topic=record.topic, offset=record.offset)
             turn.put(record.partition, record.key, after)
-        kind = event.result if isinstance(event, Ignored) else "applied"
+        kind: ResultKind = event.result if isinstance(event, Ignored) else "applied"
         ahead = report.observed_generation > before.cluster.generation
         REPORTS.labels("future" if ahead and kind == "applied" else kind).inc()
         if ahead:

@@ -24,15 +24,27 @@ from streams.turn import Turn, headers_of, take_turns
 from tables.typed import TypedTable
 
 
-def attach(
-    app: BatchApp, *, kafka: KafkaSettings, names: TypedTable[NameRecord], producer: Producer, policy: Policy
-) -> None:
-    """Add the agent to the app."""
-    topics = kafka.topics
-    placement = Placement(kafka.partitions, names)
+class NameAgent:
+    """Decides creates and releases over the name table."""
 
-    def handle(turn: Turn[NameRecord], record: ConsumerRecord) -> None:
-        if (misplaced := placement.correction(record)) is not None:
+    def __init__(
+        self, *, kafka: KafkaSettings, names: TypedTable[NameRecord], producer: Producer, policy: Policy
+    ) -> None:
+        self._topics = kafka.topics
+        self._names = names
+        self._producer = producer
+        self._policy = policy
+        self._placement = Placement(kafka.partitions, names)
+
+    async def run(self, stream: Any) -> None:
+        """The agent's loop: turns until the app stops."""
+        async for turn in take_turns("names", stream, self._names, self._producer):
+            for record in turn.records():
+                guarded(turn, record, self._handle)
+            await turn.commit()
+
+    def _handle(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+        if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
         message = read_create_request(record.value, headers_of(record))
@@ -46,14 +58,14 @@ def attach(
             case Create():
                 if record.key != name_key(message.user_email, message.name).encode():
                     raise MalformedRecord("bad_key", "the key must be <user_email>/<name>")
-                _admit(turn, record, message, holder)
+                self._admit(turn, record, message, holder)
 
     def _admit(
-        turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord | None
+        self, turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord | None
     ) -> None:
         key = command.cluster_id.encode()
         try:
-            admit(holder, command, policy)
+            admit(holder, command, self._policy)
         except Rejected as refusal:
             result = ResultMessage(
                 command_id=command.command_id,
@@ -62,10 +74,10 @@ def attach(
                 error=refusal.text,
                 details=dict(refusal.details),
             )
-            turn.publish(result_output(topics.results, key, result))
+            turn.publish(result_output(self._topics.results, key, result))
             return
         headers = {**headers_of(record), NAME_ADMITTED: "true"}
-        turn.publish(Output(topics.commands, key, record.value, headers))
+        turn.publish(Output(self._topics.commands, key, record.value, headers))
         held = NameRecord(
             cluster_id=command.cluster_id,
             command_id=command.command_id,
@@ -73,11 +85,19 @@ def attach(
         )
         turn.put(record.partition, record.key, held)
 
+
+def attach(
+    app: BatchApp,
+    *,
+    kafka: KafkaSettings,
+    names: TypedTable[NameRecord],
+    producer: Producer,
+    policy: Policy,
+) -> None:
+    """Add the agent to the app."""
+    agent = NameAgent(kafka=kafka, names=names, producer=producer, policy=policy)
+
     async def names_agent(stream: Any) -> None:
-        async for turn in take_turns("names", stream, names, producer):
-            for record in turn.records():
-                guarded(turn, record, handle)
-            await turn.commit()
+        await agent.run(stream)
 
-    app.agent(batch_topic(app, topics.create_requests), name="names")(names_agent)
-
+    app.agent(batch_topic(app, kafka.topics.create_requests), name="names")(names_agent)

@@ -1,7 +1,7 @@
 """The clock of the stream: one tick record per partition and interval.
 
-Every worker ticks the partitions it owns, so there is no leader to elect and none to lose. Two owners around a
-rebalance tick the same slot under the same id, and a tick that comes twice finds nothing left to do.
+Every worker ticks the partitions it owns, so there is no leader to elect and none to lose. Two owners around
+a rebalance tick the same slot under the same id, and a tick that comes twice finds nothing left to do.
 """
 
 import asyncio

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -35,8 +36,13 @@ class WorkerCrashed(RuntimeError):
     """Faust gave up; the process must end, so that its supervisor starts a fresh one."""
 
 
-async def run(settings: WorkerSettings, *, stop: asyncio.Event) -> None:
+async def run(
+    settings: WorkerSettings, *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
+) -> None:
     """Run until told to stop.
+
+    Args:
+        ready: Told how to ask whether the tables are recovered and the agents at work.
 
     Raises: WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
     """
@@ -44,13 +50,12 @@ async def run(settings: WorkerSettings, *, stop: asyncio.Event) -> None:
     producer = Producer(kafka.bootstrap_servers, client_id="clusterflow-worker")
     await producer.start()
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
-    names.attach(
-        app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy
-    )
+    names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clusters.attach(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
     )
     app.finalize()
+    ready(lambda: app.tables.recovery.completed.is_set() and not app.rebalancing)
     await app.start()
     ticker = asyncio.create_task(
         tick(app, producer, topic=kafka.topics.ticks, interval=settings.tick_interval)

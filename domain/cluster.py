@@ -30,6 +30,12 @@ class Condition:
     lastTransitionTime: datetime | None
     reason: str = ""
     message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportedCondition(Condition):
+    """A condition in a controller's own words."""
+
     severity: str | None = None
 
 
@@ -82,7 +88,7 @@ class ControllerReport:
 
     controller_name: str
     observed_generation: int
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[ReportedCondition, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     last_error: LastError | None = None
     last_updated: datetime

@@ -1,10 +1,10 @@
-"""What may be asked of a cluster. A command is imperative and may be refused; a report is a controller's word."""
+"""What may be asked of a cluster: commands, which may be refused, and reports, a controller's word."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.cluster import Condition, LastError
+from domain.cluster import LastError, ReportedCondition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +67,7 @@ class Report:
     cluster_id: str
     controller_name: str
     observed_generation: int
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[ReportedCondition, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     last_error: LastError | None = None
     report_id: str | None = None

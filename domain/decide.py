@@ -1,4 +1,4 @@
-"""The rules of one cluster: `decide` says what follows from a request, `evolve` what that makes of the record.
+"""The rules of one cluster: `decide` says what follows from a request, `evolve` what the record becomes.
 
 Both are pure: time is the record's (`at`), ids are the command's. `decide` refuses by an event, never by an
 exception, because a refusal has an addressee.
@@ -14,9 +14,9 @@ from domain.cluster import (
     REMEMBERED_COMMANDS,
     Cluster,
     ClusterRecord,
-    Condition,
     ControllerReport,
     Outcome,
+    ReportedCondition,
     counted,
 )
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
@@ -146,7 +146,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
     )
 
 
-def _timed(condition: Condition, before: Condition | None, at: datetime) -> Condition:
+def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: datetime) -> ReportedCondition:
     if condition.lastTransitionTime is not None:
         return condition
     unchanged = before is not None and before.status == condition.status
@@ -186,9 +186,7 @@ def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> Cluste
             )
             return _restated(replace(record, cluster=cluster, first_report_at=None), event.at, policy)
         case Deleted():
-            return replace(
-                record, deleted_at=event.at, cluster=replace(record.cluster, updated_at=event.at)
-            )
+            return replace(record, deleted_at=event.at, cluster=replace(record.cluster, updated_at=event.at))
         case Reported():
             reports = {**record.reports, event.report.controller_name: event.report}
             return _restated(replace(record, reports=reports), event.at, policy)

@@ -1,12 +1,13 @@
 """Every error raised on purpose, as one tree.
 
-    ControlPlaneError
-        TransientError(retry_after)     worth another try after this many seconds
-            Unavailable                 Kafka or a table can't answer now: 503 at the edge
-            SinkUnavailable             the database behind a sink is away: the sink waits
-        PermanentError                  no retry helps
-            MalformedRecord(reason)     the record goes to the dead-letter topic under this reason
-            Rejected(code, text)        the caller is told so: a 4xx, or a result with outcome `rejected`
+ControlPlaneError
+    TransientError(retry_after)     worth another try after this many seconds
+        Unavailable                 Kafka or a table can't answer now: 503 at the edge
+            Unconfirmed             stored in its topic, but no outcome came in time
+        SinkUnavailable             the database behind a sink is away: the sink waits
+    PermanentError                  no retry helps
+        MalformedRecord(reason)     the record goes to the dead-letter topic under this reason
+        Rejected(code, text)        the caller is told so: a 4xx, or a result with outcome `rejected`
 """
 
 from collections.abc import Mapping
@@ -32,6 +33,10 @@ class TransientError(ControlPlaneError):
 
 class Unavailable(TransientError):
     """Kafka or a table cannot answer now."""
+
+
+class Unconfirmed(Unavailable):
+    """The record is in its topic and will be decided, but its outcome did not come in time."""
 
 
 class SinkUnavailable(TransientError):

@@ -7,7 +7,7 @@ change the record only, or (`Refused`, `Ignored`) nothing at all but the answer.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from domain.cluster import ControllerReport
 
@@ -82,7 +82,7 @@ class Purged:
 class Ignored:
     """A report changed nothing: it was `stale` or a `duplicate`."""
 
-    result: str
+    result: Literal["stale", "duplicate"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

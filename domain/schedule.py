@@ -31,9 +31,7 @@ def with_attention(record: ClusterRecord, at: datetime, policy: Policy) -> Clust
     next_at = schedule.next_reconcile_at
     if now_needed:
         next_at = min(next_at, at + policy.attention_interval)
-    return replace(
-        record, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at)
-    )
+    return replace(record, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at))
 
 
 def due(record: ClusterRecord, at: datetime, policy: Policy) -> Reconciled | None:

@@ -46,7 +46,7 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": dict,
     **{f"dns.{m}": str for m in ("baseDomain", "publicZone", "privateZone")},
 }
-_JSON_NAMES: Final = {str: "a string", dict: "an object", list: "an array"}
+_JSON_NAMES: Final[Mapping[type, str]] = {str: "a string", dict: "an object", list: "an array"}
 
 
 def check_name(name: str) -> None:

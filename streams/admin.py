@@ -47,7 +47,9 @@ def _created(response: Any) -> list[str]:
         if code == 0:
             created.append(topic)
         elif error is not TopicAlreadyExistsError:
-            raise ControlPlaneError(f"cannot create topic {topic}: {error.__name__} {rest[0] if rest else ''}")
+            raise ControlPlaneError(
+                f"cannot create topic {topic}: {error.__name__} {rest[0] if rest else ''}"
+            )
     return created
 
 

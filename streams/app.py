@@ -45,6 +45,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
 def batch_topic(app: BatchApp, *names: str) -> faust.Topic:
     """Topics whose records reach one agent as batches."""
     topic: faust.Topic = app.topic(
-        *names, schema=BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+        *names,
+        schema=BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"),
     )
     return topic

@@ -1,4 +1,4 @@
-"""The transport that hands an agent the records of a partition as one event; the only code that knows Faust's inside.
+"""The transport that hands an agent a partition's records as one event; all that knows Faust's inside.
 
 Faust spends most of a worker's time on each record's own event, task, acknowledgement and future. Here a
 poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch; groups,
@@ -201,7 +201,7 @@ class BatchConsumer(driver.Consumer):
     # --- pausing ----------------------------------------------------------------------------------
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
-        """Stop fetching, in aiokafka too: an unread changelog record would hold back every fetch by 100 ms."""
+        """Stop fetching, in aiokafka too: an unread changelog record would hold each fetch back by 100 ms."""
         paused = set(tps)
         super().pause_partitions(paused)
         self._in_thread("pause", paused)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from domain.access import valid_email
-from domain.cluster import ClusterRecord, Condition, LastError
+from domain.cluster import ClusterRecord, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected, invalid
 from domain.names import NameRecord
@@ -47,7 +47,15 @@ _time_decoder = msgspec.json.Decoder(datetime)
 _FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(\w+)`")
 _GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_NANOSECONDS: Final = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_NANOSECONDS: Final = {
+    "ns": 1,
+    "us": 10**3,
+    "µs": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 
 encode = _encoder.encode
 
@@ -102,9 +110,7 @@ def utc(text: str, *, field: str) -> datetime:
         raise invalid(f"{field} must be an RFC 3339 time with an offset", field=field) from None
 
 
-def command_of(
-    message: CommandMessage, *, triggered_by: str, request_id: str | None
-) -> Command:
+def command_of(message: CommandMessage, *, triggered_by: str, request_id: str | None) -> Command:
     """A command message as the domain's command.
 
     Raises: Rejected: a member's form is wrong in a way its type can't say.
@@ -185,7 +191,7 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
         text = f"a report must be at most {MAX_REPORT_BYTES // 1024} KiB of JSON"
         raise Rejected("PAYLOAD_TOO_LARGE", text, field="body")
     conditions = tuple(
-        Condition(
+        ReportedCondition(
             type=c.type,
             status=c.status,
             lastTransitionTime=_optional_utc(c.lastTransitionTime, f"conditions[{i}].lastTransitionTime"),

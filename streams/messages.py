@@ -113,6 +113,9 @@ class TickMessage(Struct, kw_only=True):
     at: Time
 
 
+ResultKind = Literal["applied", "duplicate", "rejected", "stale"]
+
+
 class ResultMessage(Struct, kw_only=True, omit_defaults=True):
     """What became of a command, or of a report that somebody waits for.
 
@@ -123,7 +126,7 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
     """
 
     command_id: str
-    outcome: Literal["applied", "duplicate", "rejected", "stale"]
+    outcome: ResultKind
     revision: int = 0
     code: str | None = None
     error: str | None = None

@@ -125,9 +125,7 @@ class Turn(Generic[V]):
                 await asyncio.sleep(error.retry_after)
 
 
-async def take_turns(
-    agent: str, stream: Any, table: Table[V], producer: Producer
-) -> AsyncIterator[Turn[V]]:
+async def take_turns(agent: str, stream: Any, table: Table[V], producer: Producer) -> AsyncIterator[Turn[V]]:
     """Turns over everything an agent is sent, one after the other."""
     async for events in queued_batches(stream):
         with TURN_SECONDS.labels(agent).time():

@@ -135,5 +135,3 @@ class TypedTable(Generic[V]):
             callback()
 
         self._table.on_recover(recovered)
-
-

@@ -1,0 +1,1 @@
+"""The command line: roles, one-shot commands, and `all` for development."""

@@ -1,0 +1,93 @@
+"""What every role's process does alike: settings, logs, signals, metrics port, and how it ends."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+import uvloop
+
+from domain.errors import ControlPlaneError
+from settings import BadSettings, Settings, from_env
+from telemetry import logs
+from telemetry.server import metrics_server
+
+log = logging.getLogger("clusterflow.process")
+
+EXIT_SETTINGS: Final = 2
+EXIT_FAILED: Final = 1
+
+
+class Readiness:
+    """Whether a role is ready; roles say how to ask once they know."""
+
+    def __init__(self) -> None:
+        self._ask: Callable[[], bool] = lambda: False
+
+    def ask_by(self, ask: Callable[[], bool]) -> None:
+        """From now on, this answers whether the role is ready."""
+        self._ask = ask
+
+    def __call__(self) -> bool:
+        """Whether the role is ready."""
+        return self._ask()
+
+
+Role = Callable[[Settings, asyncio.Event, Readiness], Coroutine[Any, Any, None]]
+
+
+def read_settings() -> Settings:
+    """The settings, or the end of the process with what is wrong with them."""
+    try:
+        return from_env()
+    except BadSettings as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(EXIT_SETTINGS) from None
+
+
+def run_role(name: str, role: Role) -> None:
+    """Run a role until SIGTERM or SIGINT; exits 0 after a graceful stop, 1 when it could not go on."""
+    settings = read_settings()
+    logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
+    uvloop.install()
+    try:
+        asyncio.run(_supervised(settings, role, name))
+    except BadSettings as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(EXIT_SETTINGS) from None
+    except (ControlPlaneError, OSError) as error:
+        log.error("stopped", extra={"role": name, "error": str(error)})
+        raise SystemExit(EXIT_FAILED) from None
+    except Exception:
+        log.exception("stopped", extra={"role": name})
+        raise SystemExit(EXIT_FAILED) from None
+
+
+async def _supervised(settings: Settings, role: Role, name: str) -> None:
+    stop, ready = asyncio.Event(), Readiness()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        if settings.clusterflow_parent is not None:
+            watch = asyncio.create_task(_stop_with(settings.clusterflow_parent, stop))
+            stack.callback(watch.cancel)
+        if settings.metrics_enabled:
+            await stack.enter_async_context(
+                metrics_server(settings.bind_host, settings.metrics_port, ready=ready)
+            )
+        log.info("starting", extra={"role": name})
+        await role(settings, stop, ready)
+        log.info("stopped", extra={"role": name})
+
+
+async def _stop_with(parent: int, stop: asyncio.Event) -> None:
+    """Stop when the parent is gone, even if it was killed and could not say so."""
+    while os.getppid() == parent:
+        await asyncio.sleep(0.5)
+    log.warning("parent is gone, stopping", extra={"parent": parent})
+    stop.set()

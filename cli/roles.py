@@ -1,0 +1,103 @@
+"""The roles and one-shot commands of `clusterflow`."""
+
+import asyncio
+from importlib.metadata import version
+
+import typer
+
+from cli import development
+from cli.process import Readiness, read_settings, run_role
+from migrations.apply import migrate as apply_migrations
+from settings import Settings
+from streams.admin import declare_topics
+from telemetry import logs
+
+app = typer.Typer()
+
+
+@app.command("web")
+def web_role() -> None:
+    """Serve the REST API."""
+    run_role("web", _web)
+
+
+@app.command("worker")
+def worker_role() -> None:
+    """Run the agents and their tables."""
+    run_role("worker", _worker)
+
+
+@app.command("sink")
+def sink_role() -> None:
+    """Write state and events to PostgreSQL."""
+    run_role("sink", _sink)
+
+
+# Each role imports its own parts only: a web process neither waits for Faust to load nor keeps it in memory.
+
+
+async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import web.server
+    import web.settings
+
+    await web.server.run(
+        web.settings.WebSettings(
+            kafka=settings.kafka,
+            policy=settings.policy,
+            host=settings.bind_host,
+            port=settings.port,
+            command_timeout=settings.command_timeout,
+            cors_origins=settings.cors_allowed_origins,
+            disable_auth=settings.disable_auth,
+            database_url=settings.database_url.get_secret_value(),
+            environment=settings.environment,
+            version=version("clusterflow"),
+            git_commit=settings.git_commit,
+            build_time=settings.build_time,
+        ),
+        stop=stop,
+        ready=ready.ask_by,
+    )
+
+
+async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import agents.worker
+
+    await agents.worker.run(
+        agents.worker.WorkerSettings(
+            kafka=settings.kafka,
+            policy=settings.policy,
+            tick_interval=settings.reconciliation_check_interval,
+            standby_replicas=settings.standby_replicas,
+        ),
+        stop=stop,
+        ready=ready.ask_by,
+    )
+
+
+async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    ready.ask_by(lambda: True)
+    await stop.wait()
+
+
+@app.command("all")
+def everything() -> None:
+    """Run every role here, over embedded servers where none are configured (development)."""
+    development.main(read_settings())
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the PostgreSQL schema up to date."""
+    settings = read_settings()
+    for name in asyncio.run(apply_migrations(settings.required("database_url"))):
+        typer.echo(f"applied {name}")
+
+
+@app.command()
+def topics() -> None:
+    """Declare the topics, or check that they fit."""
+    settings = read_settings()
+    logs.configure(level=settings.log_level, json=settings.log_format == "json", role="topics")
+    for name in asyncio.run(declare_topics(settings.kafka)):
+        typer.echo(f"created {name}")

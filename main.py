@@ -1,0 +1,27 @@
+"""`clusterflow ROLE`: builds one role out of its parts and runs it; read this first.
+
+The way of a write, in the order a record travels:
+
+    web/clusters.py        parses a request and submits a command        → web/submit.py
+    agents/names.py        lets the first create of a name through        → domain/names.py decides
+    agents/clusters.py     turns commands, reports and ticks into events  → domain/decide.py decides
+    streams/turn.py        acknowledges outputs, then state, then offsets
+    tables/views.py        shows the new state to every web process
+    sinks/postgres.py      writes it to PostgreSQL
+"""
+
+import typer
+
+from cli.roles import app as roles
+
+cli = typer.Typer(
+    name="clusterflow",
+    help="A control plane for fleets of clusters, built as a stream.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+cli.add_typer(roles)
+
+if __name__ == "__main__":
+    cli()

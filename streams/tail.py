@@ -1,0 +1,108 @@
+"""A group-less consumer of every partition of some topics: follows a stream without owning any of it.
+
+Views read from the beginning, answers from the end. One consumer serves both, so that a poll brings what
+belongs together.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
+
+log = logging.getLogger("clusterflow.tail")
+
+# Records handled before other tasks of the loop get their turn.
+_SLICE = 500
+
+
+class Tail:
+    """Follows topics and hands each record to its topic's handler, in partition order.
+
+    Args:
+        from_beginning, from_end: Handler per topic; a handler must not raise on any record.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        client_id: str,
+        from_beginning: Mapping[str, Callable[[ConsumerRecord], None]],
+        from_end: Mapping[str, Callable[[ConsumerRecord], None]],
+    ) -> None:
+        self._handlers = {**from_beginning, **from_end}
+        self._from_beginning = from_beginning
+        self._from_end = from_end
+        self._ends: dict[TopicPartition, int] = {}
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            client_id=client_id,
+            group_id=None,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=4 * 1024 * 1024,
+            request_timeout_ms=10_000,
+        )
+        self.caught_up = asyncio.Event()
+
+    async def start(self) -> None:
+        """Connect and take positions; records published from now on will be seen.
+
+        Raises: KafkaError: no broker answers, or a topic is missing.
+        """
+        await self._consumer.start()
+        olds = [tp for topic in self._from_beginning for tp in await self._partitions(topic)]
+        news = [tp for topic in self._from_end for tp in await self._partitions(topic)]
+        self._consumer.assign([*olds, *news])
+        ends = await self._consumer.end_offsets([*olds, *news])
+        beginnings = await self._consumer.beginning_offsets(olds)
+        for tp in olds:
+            self._consumer.seek(tp, beginnings[tp])
+        for tp in news:
+            self._consumer.seek(tp, ends[tp])
+        self._ends = {tp: ends[tp] for tp in olds if ends[tp] > beginnings[tp]}
+        self._check_caught_up()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        await self._consumer.stop()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            polled = await self._consumer.getmany(timeout_ms=1000)
+            for tp, records in polled.items():
+                handle = self._handlers[tp.topic]
+                for start in range(0, len(records), _SLICE):
+                    for record in records[start : start + _SLICE]:
+                        handle(record)
+                    if len(records) > _SLICE:
+                        await asyncio.sleep(0)
+                if tp in self._ends and records[-1].offset + 1 >= self._ends[tp]:
+                    del self._ends[tp]
+            if not self.caught_up.is_set():
+                self._check_caught_up()
+
+    async def probe(self) -> bool:
+        """Whether a broker answers now: asks it for one offset."""
+        tp = next(iter(self._consumer.assignment()), None)
+        if tp is None:
+            return False
+        try:
+            await asyncio.wait_for(self._consumer.end_offsets([tp]), timeout=2)
+        except (KafkaError, TimeoutError):
+            return False
+        return True
+
+    def _check_caught_up(self) -> None:
+        if not self._ends:
+            self.caught_up.set()
+
+    async def _partitions(self, topic: str) -> list[TopicPartition]:
+        partitions = self._consumer.partitions_for_topic(topic)
+        if not partitions:
+            await self._consumer._client.force_metadata_update()
+            partitions = await self._consumer._client._wait_on_metadata(topic)
+        return [TopicPartition(topic, partition) for partition in sorted(partitions)]

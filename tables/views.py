@@ -1,0 +1,202 @@
+"""The view of all clusters that `web` answers from: bytes as GET returns them, and a few columns to list by.
+
+A view tails `cluster-state` over every partition, without a group: each process holds all clusters. Reading
+costs no decoding: a document is cut out of the record as it is.
+"""
+
+import asyncio
+from bisect import bisect_left, insort
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+from aiokafka import ConsumerRecord
+from msgspec import Raw, Struct
+
+from domain.cluster import ControllerReport
+
+# Filters whose order is kept at hand; beyond, the one unused for longest is built anew at its next use.
+MAX_ORDERS: Final = 256
+
+
+class _Platform(Struct):
+    type: str = ""
+
+
+class _Spec(Struct):
+    platform: _Platform
+
+
+class _Status(Struct):
+    phase: str
+
+
+class _Columns(Struct):
+    id: str
+    created_by: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    spec: _Spec
+    status: _Status
+
+
+class _Record(Struct):
+    revision: int
+    cluster: Raw
+    reports: Raw
+    deleted_at: datetime | None = None
+
+
+_record_decoder = msgspec.json.Decoder(_Record)
+_columns_decoder = msgspec.json.Decoder(_Columns)
+_reports_decoder = msgspec.json.Decoder(dict[str, ControllerReport])
+_status_decoder = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Filter(NamedTuple):
+    """Which clusters a list shows; None shows all. `platform` and `phase` in lower case."""
+
+    owner: str | None = None
+    platform: str | None = None
+    phase: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEntry:
+    """One live cluster.
+
+    Attributes:
+        document: The JSON that GET answers.
+        reports: The JSON object of its controllers' reports.
+    """
+
+    id: str
+    owner: str
+    generation: int
+    resource_version: str
+    platform: str
+    phase: str
+    created_at: datetime
+    document: bytes
+    reports: bytes
+
+    @property
+    def place(self) -> "_Place":
+        """Where lists show it: newest first, then by id."""
+        return (-self.created_at.timestamp(), self.id)
+
+    def filters(self) -> Iterator[Filter]:
+        """Every filter that shows it."""
+        for owner in (None, self.owner):
+            for platform in (None, self.platform):
+                for phase in (None, self.phase):
+                    yield Filter(owner, platform, phase)
+
+    def controller_statuses(self) -> Mapping[str, ControllerReport]:
+        """Its controllers' reports by name."""
+        return _reports_decoder.decode(self.reports)
+
+    def status(self) -> Raw:
+        """The status object, as it stands in the document."""
+        return _status_decoder.decode(self.document)["status"]
+
+
+_Place = tuple[float, str]
+
+
+class ClusterView:
+    """What readers may ask about clusters."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, ClusterEntry] = {}
+        self._revisions: dict[str, int] = {}
+        self._orders: dict[Filter, list[_Place]] = {}
+        self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, cluster_id: str) -> ClusterEntry | None:
+        """A live cluster."""
+        return self._entries.get(cluster_id)
+
+    def page(self, wanted: Filter, *, limit: int, offset: int) -> tuple[list[ClusterEntry], int]:
+        """One page of a list and the number of all matches; O(page) once a filter was used before."""
+        order = self._orders.pop(wanted, None)
+        if order is None:
+            order = sorted(entry.place for entry in self._entries.values() if wanted in entry.filters())
+            if len(self._orders) >= MAX_ORDERS:
+                del self._orders[next(iter(self._orders))]
+        self._orders[wanted] = order  # last in the dict: used most recently
+        return [self._entries[id] for _, id in order[offset : offset + limit]], len(order)
+
+    def count_by_phase(self) -> Mapping[str, int]:
+        """Live clusters per phase."""
+        counts: dict[str, int] = {}
+        for entry in self._entries.values():
+            counts[entry.phase] = counts.get(entry.phase, 0) + 1
+        return counts
+
+    # --- following the topic ----------------------------------------------------------------------
+
+    def apply(self, record: ConsumerRecord) -> None:
+        """Take over a record of `cluster-state`."""
+        cluster_id = record.key.decode()
+        if record.value is None:
+            self._replace(cluster_id, None)
+            self._revisions.pop(cluster_id, None)
+            return
+        decoded = _record_decoder.decode(record.value)
+        if decoded.revision < self._revisions.get(cluster_id, 0):
+            return  # written by a worker that no longer owns the key
+        self._replace(cluster_id, None if decoded.deleted_at else _entry(decoded))
+        self._revisions[cluster_id] = decoded.revision
+        for wanted, future in self._waiting.get(cluster_id, ()):
+            if wanted <= decoded.revision and not future.done():
+                future.set_result(None)
+
+    async def reached(self, cluster_id: str, revision: int) -> None:
+        """Wait until this view shows a revision of a cluster (or a later one)."""
+        if self._revisions.get(cluster_id, 0) >= revision:
+            return
+        waiting = (revision, asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(cluster_id, []).append(waiting)
+        try:
+            await waiting[1]
+        finally:
+            self._waiting[cluster_id].remove(waiting)
+            if not self._waiting[cluster_id]:
+                del self._waiting[cluster_id]
+
+    def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> None:
+        before = self._entries.pop(cluster_id, None)
+        if entry is not None:
+            self._entries[cluster_id] = entry
+        gone = set(before.filters()) if before else set()
+        come = set(entry.filters()) if entry else set()
+        for wanted in gone ^ come:  # most writes change no column, and so no order
+            if (order := self._orders.get(wanted)) is None:
+                continue
+            if before is not None and wanted in gone:
+                del order[bisect_left(order, before.place)]
+            elif entry is not None:
+                insort(order, entry.place)
+
+
+def _entry(record: _Record) -> ClusterEntry:
+    document = bytes(record.cluster)
+    columns = _columns_decoder.decode(document)
+    return ClusterEntry(
+        id=columns.id,
+        owner=columns.created_by,
+        generation=columns.generation,
+        resource_version=columns.resource_version,
+        platform=columns.spec.platform.type.lower(),
+        phase=columns.status.phase.lower(),
+        created_at=columns.created_at,
+        document=document,
+        reports=bytes(record.reports),
+    )

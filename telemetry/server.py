@@ -1,0 +1,40 @@
+"""The metrics port of every role: `/metrics`, `/live` and `/ready`."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+
+@asynccontextmanager
+async def metrics_server(host: str, port: int, *, ready: Callable[[], bool]) -> AsyncIterator[None]:
+    """Serve while the block runs.
+
+    Args:
+        ready: Whether this process can do its work now; decides between 200 and 503 on `/ready`.
+
+    Raises: OSError: the port is taken.
+    """
+    app = web.Application()
+
+    async def metrics(request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def live(request: web.Request) -> web.Response:
+        return web.json_response({"status": "live"})
+
+    async def readiness(request: web.Request) -> web.Response:
+        is_ready = ready()
+        return web.json_response(
+            {"status": "ready" if is_ready else "not ready"}, status=200 if is_ready else 503
+        )
+
+    app.add_routes([web.get("/metrics", metrics), web.get("/live", live), web.get("/ready", readiness)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,1 @@
+"""REST on aiohttp: parse, ask a view or submit a command, answer."""

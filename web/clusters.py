@@ -1,0 +1,184 @@
+"""The cluster resource: list, create, get, update, delete."""
+
+import asyncio
+import re
+from typing import Final, TypeVar
+from uuid import uuid4
+
+import msgspec
+from aiohttp import web
+
+from domain.access import is_privileged, may_see
+from domain.commands import Create, Delete, Update
+from domain.errors import Rejected, invalid, not_found
+from domain.spec import accept_spec, check_name, check_project_id
+from streams.codec import MAX_SPEC_BYTES, decode_body, encode
+from streams.messages import UUID_PATTERN, CreateBody, ResultMessage, UpdateBody
+from tables.views import ClusterEntry, Filter
+from web.errors import json_response
+from web.identity import caller
+from web.keys import HEALTH, REQUEST_ID, SETTINGS, SUBMITTER, VIEW
+
+T = TypeVar("T")
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 100
+
+_UUID = re.compile(UUID_PATTERN)
+_ETAG = re.compile(r'"([^"]*)"')
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_create_decoder = msgspec.json.Decoder(CreateBody)
+_update_decoder = msgspec.json.Decoder(UpdateBody)
+
+
+async def list_clusters(request: web.Request) -> web.Response:
+    """One page of the clusters the caller may see, newest first."""
+    email = caller(request)
+    request.app[HEALTH].require_view()
+    query = request.query
+    privileged = is_privileged(email, request.app[SETTINGS].policy)
+    wanted = Filter(
+        owner=query.get("created_by") if privileged else email,
+        platform=query["platform"].lower() if "platform" in query else None,
+        phase=query["status"].lower() if "status" in query else None,
+    )
+    limit = _integer(query.get("limit"), DEFAULT_LIMIT)
+    limit = min(limit, MAX_LIMIT) if limit >= 1 else DEFAULT_LIMIT
+    offset = max(0, _integer(query.get("offset"), 0))
+    entries, total = request.app[VIEW].page(wanted, limit=limit, offset=offset)
+    documents = b",".join(entry.document for entry in entries)
+    return json_response(
+        b'{"clusters":[%b],"total":%d,"limit":%d,"offset":%d}' % (documents, total, limit, offset)
+    )
+
+
+async def create_cluster(request: web.Request) -> web.Response:
+    """Create a cluster; answered once it exists."""
+    email = caller(request)
+    body = decode_body(await body_of(request), _create_decoder)
+    check_name(body.name)
+    if body.spec is None:
+        raise invalid("spec is required", field="spec")
+    check_project_id(body.target_project_id)
+    _check_spec(body.spec, request)
+    command = Create(
+        command_id=str(uuid4()),
+        cluster_id=str(uuid4()),
+        user_email=email,
+        triggered_by="api_request",
+        request_id=request[REQUEST_ID],
+        name=body.name,
+        spec=body.spec,
+        target_project_id=body.target_project_id,
+    )
+    request["cluster_id"] = command.cluster_id
+    result = await request.app[SUBMITTER].submit(command)
+    location = f"/api/v1/clusters/{command.cluster_id}"
+    return _document(result, status=201, headers={"Location": location})
+
+
+async def get_cluster(request: web.Request) -> web.Response:
+    """One cluster, as the view holds it."""
+    entry = visible_entry(request, caller(request))
+    return json_response(entry.document, headers={"ETag": f'"{entry.resource_version}"'})
+
+
+async def update_cluster(request: web.Request) -> web.Response:
+    """Replace the spec; with `If-Match` or `resource_version` only if nobody else has since it was read."""
+    email = caller(request)
+    cluster_id = path_id(request)
+    body = decode_body(await body_of(request), _update_decoder)
+    visible_entry(request, email)
+    if body.spec is None:
+        raise invalid("spec is required", field="spec")
+    _check_spec(body.spec, request)
+    command = Update(
+        command_id=str(uuid4()),
+        cluster_id=cluster_id,
+        user_email=email,
+        triggered_by="api_request",
+        request_id=request[REQUEST_ID],
+        spec=body.spec,
+        expected_resource_version=_expected_version(request, body),
+    )
+    return _document(await request.app[SUBMITTER].submit(command), status=200)
+
+
+async def delete_cluster(request: web.Request) -> web.Response:
+    """Delete; takes effect at once."""
+    email = caller(request)
+    entry = visible_entry(request, email)
+    command = Delete(
+        command_id=str(uuid4()),
+        cluster_id=entry.id,
+        user_email=email,
+        triggered_by="api_request",
+        request_id=request[REQUEST_ID],
+        force=request.query.get("force", "").lower() == "true",
+    )
+    await request.app[SUBMITTER].submit(command)
+    body = encode({"message": "cluster deletion initiated", "cluster_id": entry.id})
+    return json_response(body, status=202)
+
+
+def path_id(request: web.Request) -> str:
+    """The cluster id in the path, lower case. Raises: Rejected: it is not a UUID."""
+    text = request.match_info["id"]
+    if not _UUID.fullmatch(text):
+        raise invalid("invalid cluster ID format", field="id", value=text[:64])
+    return text.lower()
+
+
+def visible_entry(request: web.Request, email: str) -> ClusterEntry:
+    """The cluster of the path. Raises: Rejected: absent, deleted or somebody else's, all alike."""
+    request.app[HEALTH].require_view()
+    entry = request.app[VIEW].get(path_id(request))
+    if entry is None or not may_see(email, entry.owner, request.app[SETTINGS].policy):
+        raise not_found()
+    return entry
+
+
+async def body_of(request: web.Request) -> bytes:
+    """The request's body. Raises: Rejected: its sender takes too long."""
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):
+            return await request.read()
+    except TimeoutError:
+        raise Rejected("REQUEST_TIMEOUT", "The request body did not arrive in time") from None
+
+
+def _check_spec(spec: dict[str, object], request: web.Request) -> None:
+    if len(encode(spec)) > MAX_SPEC_BYTES:
+        text = f"spec must be at most {MAX_SPEC_BYTES // 1024} KiB of JSON"
+        raise Rejected("PAYLOAD_TOO_LARGE", text, field="spec")
+    accept_spec(spec, request.app[SETTINGS].policy)
+
+
+def _expected_version(request: web.Request, body: UpdateBody) -> str | None:
+    header = request.headers.get("If-Match")
+    if header is None or header.strip() == "*":
+        return body.resource_version
+    match = _ETAG.fullmatch(header.strip())
+    if match is None:
+        raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header[:64])
+    if body.resource_version not in (None, match[1]):
+        raise invalid("If-Match and resource_version differ", field="resource_version")
+    return match[1]
+
+
+def _integer(text: str | None, default: int) -> int:
+    return int(text) if text is not None and _INTEGER.fullmatch(text) else default
+
+
+class _Version(msgspec.Struct):
+    resource_version: str
+
+
+_version_decoder = msgspec.json.Decoder(_Version)
+
+
+def _document(result: ResultMessage, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    assert isinstance(result.cluster, msgspec.Raw)
+    document = bytes(result.cluster)
+    etag = f'"{_version_decoder.decode(document).resource_version}"'
+    return json_response(document, status=status, headers={"ETag": etag, **(headers or {})})

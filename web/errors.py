@@ -1,0 +1,86 @@
+"""The one error shape: which status a code has, and the body that carries it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from domain.errors import Rejected, TransientError
+
+STATUS: Final[Mapping[str, int]] = {
+    "VALIDATION_FAILED": 400,
+    "INVALID_SPEC": 400,
+    "AUTH_REQUIRED": 401,
+    "INVALID_EMAIL": 401,
+    "FORBIDDEN": 403,
+    "RESOURCE_NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "REQUEST_TIMEOUT": 408,
+    "CLUSTER_NAME_EXISTS": 409,
+    "CLUSTER_NOT_DELETABLE": 409,
+    "GENERATION_CONFLICT": 409,
+    "RESOURCE_CONFLICT": 409,
+    "PAYLOAD_TOO_LARGE": 413,
+    "INTERNAL_ERROR": 500,
+    "UNAVAILABLE": 503,
+}
+_CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
+    404: ("RESOURCE_NOT_FOUND", "No such resource"),
+    405: ("METHOD_NOT_ALLOWED", "Method not allowed"),
+    413: ("PAYLOAD_TOO_LARGE", "Request body is larger than 1 MiB"),
+}
+
+
+def error_response(
+    status: int,
+    code: str,
+    text: str,
+    *,
+    request_id: str,
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An error as every route answers it."""
+    body: dict[str, Any] = {"error": text, "code": code, "request_id": request_id}
+    if details:
+        body["details"] = details
+    return json_response(msgspec.json.encode(body), status=status, headers=headers)
+
+
+def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
+    """The answer to a request that was understood and refused."""
+    details = {name: value for name, value in refusal.details.items() if value is not None}
+    status = STATUS.get(refusal.code, 500)
+    return error_response(status, refusal.code, refusal.text, request_id=request_id, details=details)
+
+
+def unavailable_response(error: TransientError, *, request_id: str) -> web.Response:
+    """Kafka or the tables cannot take this now; the caller may try again."""
+    return error_response(
+        503,
+        "UNAVAILABLE",
+        str(error),
+        request_id=request_id,
+        headers={"Retry-After": str(max(1, round(error.retry_after)))},
+    )
+
+
+def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
+    """An error that aiohttp raised itself: no such route, wrong method, body too large."""
+    code, text = _CODE_OF_STATUS.get(error.status, ("VALIDATION_FAILED", error.reason))
+    allow = error.headers.get("Allow")
+    return error_response(
+        error.status, code, text, request_id=request_id, headers={"Allow": allow} if allow else None
+    )
+
+
+def json_response(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON that is encoded already."""
+    return web.Response(
+        body=body,
+        status=status,
+        headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
+    )

@@ -1,0 +1,90 @@
+"""How this process is: Kafka probed every second, the tables' view, and the database behind the sink."""
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from domain.errors import Unavailable
+from streams.tail import Tail
+
+log = logging.getLogger("clusterflow.health")
+
+_PROBE_INTERVAL: Final = 1.0
+_CACHE_SECONDS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Health:
+    """The state of the components this process stands on.
+
+    Attributes:
+        tail: What fills the view.
+        database_url: Of the sink's database; empty when none is configured.
+    """
+
+    tail: Tail
+    database_url: str
+    kafka_healthy: bool = False
+    _database: str = "unhealthy"
+    _database_checked: float = -_CACHE_SECONDS
+
+    def require_kafka(self) -> None:
+        """Raises: Unavailable: at once while Kafka or the view is away, instead of letting a write wait."""
+        if not self.kafka_healthy:
+            raise Unavailable("Kafka is not reachable")
+        if not self.tail.caught_up.is_set():
+            raise Unavailable("Tables are still being read")
+
+    def require_view(self) -> None:
+        """Raises: Unavailable: the view is still being filled, so an absent cluster proves nothing."""
+        if not self.tail.caught_up.is_set():
+            raise Unavailable("Tables are still being read")
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process can serve."""
+        return self.kafka_healthy and self.tail.caught_up.is_set()
+
+    async def watch_kafka(self) -> None:
+        """Probe Kafka until cancelled."""
+        while True:
+            healthy = await self.tail.probe()
+            if healthy != self.kafka_healthy:
+                log.info("kafka changed", extra={"healthy": healthy})
+            self.kafka_healthy = healthy
+            await asyncio.sleep(_PROBE_INTERVAL)
+
+    async def components(self) -> dict[str, str]:
+        """Each component as `healthy`, `degraded` or `unhealthy`."""
+        return {
+            "kafka": "healthy" if self.kafka_healthy else "unhealthy",
+            "tables": "healthy" if self.tail.caught_up.is_set() else "unhealthy",
+            "database": await self._check_database(),
+        }
+
+    async def _check_database(self) -> str:
+        if time.monotonic() - self._database_checked >= _CACHE_SECONDS:
+            self._database_checked = time.monotonic()
+            self._database = await _ping(self.database_url)
+        return self._database
+
+
+async def _ping(database_url: str) -> str:
+    if not database_url:
+        return "degraded"
+    connection: Any = None
+    try:
+        async with asyncio.timeout(_CACHE_SECONDS):
+            connection = await asyncpg.connect(database_url)
+            await connection.fetchval("SELECT 1")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        log.warning("database does not answer", extra={"error": type(error).__name__})
+        return "unhealthy"
+    finally:
+        if connection is not None:
+            connection.terminate()
+    return "healthy"

@@ -1,0 +1,112 @@
+"""The role `web`: a view of all clusters, the REST API on it, and the way of a write into the stream."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import Gauge
+
+from streams.producer import Producer
+from streams.tail import Tail
+from tables.views import ClusterView
+from web import keys
+from web.health import Health
+from web.middleware import cross_origin, errors, observed
+from web.routes import add_routes
+from web.settings import WebSettings
+from web.submit import Submitter
+
+log = logging.getLogger("clusterflow.web")
+
+MAX_BODY: Final = 1024 * 1024
+
+CLUSTERS = Gauge("clusterflow_clusters_total", "Live clusters", ["phase"])
+
+
+async def run(
+    settings: WebSettings, *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
+) -> None:
+    """Serve until told to stop.
+
+    Args:
+        ready: Told how to ask whether this process is ready.
+
+    Raises: OSError: the port is taken. KafkaError: no broker answers at the start.
+    """
+    view = ClusterView()
+    producer = Producer(settings.kafka.bootstrap_servers, client_id="clusterflow-web")
+    topics = settings.kafka.topics
+    submitter: Submitter
+
+    tail = Tail(
+        settings.kafka.bootstrap_servers,
+        client_id="clusterflow-web",
+        from_beginning={topics.state: view.apply},
+        from_end={topics.results: lambda record: submitter.on_result(record)},  # noqa: PLW0108
+    )
+    health = Health(tail, settings.database_url)
+    submitter = Submitter(
+        producer=producer, view=view, health=health, topics=topics, timeout=settings.command_timeout
+    )
+    ready(lambda: health.ready)
+    app = create_app(settings, view=view, submitter=submitter, health=health)
+    await tail.start()
+    await producer.start()
+    tasks = [
+        asyncio.create_task(tail.run(), name="tail"),
+        asyncio.create_task(health.watch_kafka(), name="kafka probe"),
+        asyncio.create_task(_count(view), name="cluster count"),
+        asyncio.create_task(stop.wait(), name="stop"),
+    ]
+    runner = await _serve(app, settings)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a follower that died ends the process: a supervisor starts it afresh
+    finally:
+        await runner.cleanup()  # stops accepting, lets requests under way finish
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await tail.stop()
+        await producer.stop()
+
+
+def create_app(
+    settings: WebSettings, *, view: ClusterView, submitter: Submitter, health: Health
+) -> web.Application:
+    """The application over its parts."""
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[observed, cross_origin, errors])
+    app[keys.SETTINGS] = settings
+    app[keys.VIEW] = view
+    app[keys.SUBMITTER] = submitter
+    app[keys.HEALTH] = health
+    add_routes(app)
+    return app
+
+
+async def _serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        keepalive_timeout=settings.idle_timeout.total_seconds(),
+        max_field_size=settings.max_header_bytes,
+        max_line_size=65536,
+        shutdown_timeout=30.0,
+    )
+    await runner.setup()
+    await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
+    log.info("listening", extra={"host": settings.host, "port": settings.port})
+    return runner
+
+
+async def _count(view: ClusterView) -> None:
+    phases: set[str] = set()
+    while True:
+        counts = view.count_by_phase()
+        for phase in phases | counts.keys():
+            CLUSTERS.labels(phase).set(counts.get(phase, 0))
+        phases |= counts.keys()
+        await asyncio.sleep(15)

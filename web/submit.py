@@ -1,0 +1,101 @@
+"""Commands from the web edge: publish one, wait for its result, and for this process's view to show it.
+
+Results come over a group-less tail of the result topic and are matched by command id; whoever waits then
+waits until the view holds the revision that the result names, so that a client reads its own write here.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from domain.commands import Command, Create
+from domain.errors import Rejected, Unavailable, Unconfirmed
+from domain.names import name_key
+from streams.codec import encode, message_of
+from streams.messages import ReportMessage, ResultMessage
+from streams.producer import Output, Producer
+from streams.topics import Topics
+from tables.views import ClusterView
+from web.health import Health
+
+log = logging.getLogger("clusterflow.submit")
+
+MAX_WAITING: Final = 10_000
+"""Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
+
+_result_decoder = msgspec.json.Decoder(ResultMessage)
+
+
+class Submitter:
+    """Sends commands and reports into the stream and brings their outcome back."""
+
+    def __init__(
+        self, *, producer: Producer, view: ClusterView, health: Health, topics: Topics, timeout: timedelta
+    ) -> None:
+        self._producer = producer
+        self._view = view
+        self._health = health
+        self._topics = topics
+        self._timeout = timeout.total_seconds()
+        self._waiting: dict[str, asyncio.Future[ResultMessage]] = {}
+
+    def on_result(self, record: ConsumerRecord) -> None:
+        """Take over a record of the result topic; those of others are not even decoded."""
+        header = next((value for name, value in record.headers if name == "command_id"), b"")
+        future = self._waiting.get(header.decode(errors="replace"))
+        if future is not None and not future.done() and record.value is not None:
+            future.set_result(_result_decoder.decode(record.value))
+
+    async def submit(self, command: Command) -> ResultMessage:
+        """Have a command decided.
+
+        Returns: The result of an applied (or repeated) command, visible in this process's view.
+        Raises:
+            Rejected: with the agent's code, text and details.
+            Unavailable: Kafka is away.
+            Unconfirmed: no result came in time; the command is in its topic and will be decided.
+        """
+        message = message_of(command, issued_at=datetime.now(UTC))
+        if isinstance(command, Create):
+            topic, key = self._topics.create_requests, name_key(command.user_email, command.name)
+        else:
+            topic, key = self._topics.commands, command.cluster_id
+        headers = {"content_type": "application/json", "triggered_by": command.triggered_by}
+        if command.request_id:
+            headers["request_id"] = command.request_id
+        output = Output(topic, key.encode(), encode(message), headers)
+        return await self._outcome(output, command.command_id, command.cluster_id)
+
+    async def report(self, report: ReportMessage, *, request_id: str) -> ResultMessage:
+        """Have a status report decided; like `submit`, and `stale` is a result too."""
+        assert report.report_id is not None
+        headers = {"content_type": "application/json", "answer": "true", "request_id": request_id}
+        output = Output(self._topics.reports, report.cluster_id.encode(), encode(report), headers)
+        return await self._outcome(output, report.report_id, report.cluster_id)
+
+    async def _outcome(self, output: Output, command_id: str, cluster_id: str) -> ResultMessage:
+        self._health.require_kafka()
+        if len(self._waiting) >= MAX_WAITING:
+            raise Unavailable("Too many writes are waiting")
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[command_id] = future
+        published = False
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._producer.publish([output])
+                published = True
+                result: ResultMessage = await future
+                if result.code is None:
+                    await self._view.reached(cluster_id, result.revision)
+        except TimeoutError:
+            text = "The write was not confirmed in time; its outcome is unknown"
+            raise (Unconfirmed(text) if published else Unavailable(text)) from None
+        finally:
+            del self._waiting[command_id]
+        if result.code is not None:
+            raise Rejected(result.code, result.error or result.code, **(result.details or {}))
+        return result
