@@ -35,6 +35,7 @@ class Stop:
         self._wished = asyncio.Event()
 
     def __call__(self) -> None:
+        """Wish it."""
         self._wished.set()
 
     def wished(self) -> bool:

@@ -1,6 +1,5 @@
 """What the three controllers do for a cluster."""
 
-import asyncio
 from dataclasses import replace
 
 import pytest
@@ -30,11 +29,8 @@ def network_report(available: str, generation: int, name: str = "gcp-network") -
     return ClusterStatus([ControllerReport(name, generation, [Condition("Available", available)])])
 
 
-def reconciled(controller: Controller, *clusters: Cluster) -> list[Outcome]:
-    async def all_of_them() -> list[Outcome]:
-        return [await controller.reconcile(each) for each in clusters]
-
-    return asyncio.run(all_of_them())
+async def reconciled(controller: Controller, *clusters: Cluster) -> list[Outcome]:
+    return [await controller.reconcile(each) for each in clusters]
 
 
 def message(outcome: Outcome) -> str:
@@ -42,33 +38,33 @@ def message(outcome: Outcome) -> str:
     return outcome.message
 
 
-def test_the_same_spec_again_finds_the_network_in_place() -> None:
-    outcomes = reconciled(GcpNetwork(QUICK, Api()), cluster(), cluster())
+async def test_the_same_spec_again_finds_the_network_in_place() -> None:
+    outcomes = await reconciled(GcpNetwork(QUICK, Api()), cluster(), cluster())
     assert [message(outcome) for outcome in outcomes] == ["VPC network created", "VPC network in place"]
 
 
-def test_a_new_region_moves_the_network() -> None:
+async def test_a_new_region_moves_the_network() -> None:
     moved = cluster(2)
     moved.spec["platform"]["gcp"] = {"region": "europe-west1"}
-    first, second = reconciled(GcpNetwork(QUICK, Api()), cluster(), moved)
+    first, second = await reconciled(GcpNetwork(QUICK, Api()), cluster(), moved)
     assert isinstance(second, Done)
     assert (message(first), second.metadata["region"]) == ("VPC network created", "europe-west1")
 
 
-def test_a_region_that_gcp_does_not_have_is_the_users_to_change() -> None:
+async def test_a_region_that_gcp_does_not_have_is_the_users_to_change() -> None:
     elsewhere = cluster()
     elsewhere.spec["platform"]["gcp"] = {"region": "Atlantis"}
     with pytest.raises(Misconfigured, match=r"spec\.platform\.gcp\.region"):
-        reconciled(GcpNetwork(QUICK, Api()), elsewhere)
+        await reconciled(GcpNetwork(QUICK, Api()), elsewhere)
 
 
-def test_simulated_failures_refuse_the_first_attempts_of_the_named_clusters_only() -> None:
+async def test_simulated_failures_refuse_the_first_attempts_of_the_named_clusters_only() -> None:
     controller = AwsNetwork(replace(QUICK, simulated_failures=("o*",), simulated_failed_attempts=2), Api())
     other = Cluster(id="other", name="two", generation=1, spec={"platform": {"type": "aws"}})
     for _ in range(2):
         with pytest.raises(Transient, match="busy"):
-            reconciled(controller, cluster(platform="aws"))
-    outcomes = reconciled(controller, cluster(platform="aws"), other)
+            await reconciled(controller, cluster(platform="aws"))
+    outcomes = await reconciled(controller, cluster(platform="aws"), other)
     assert [message(outcome) for outcome in outcomes] == ["VPC created", "VPC created"]
 
 
@@ -83,6 +79,6 @@ def test_simulated_failures_refuse_the_first_attempts_of_the_named_clusters_only
         pytest.param(network_report("True", 2), Done, id="network ready at this generation"),
     ],
 )
-def test_dns_waits_for_the_network_of_its_platform(given: ClusterStatus | None, then: type) -> None:
-    [outcome] = reconciled(Dns(QUICK, Api(given)), cluster(2))
+async def test_dns_waits_for_the_network_of_its_platform(given: ClusterStatus | None, then: type) -> None:
+    [outcome] = await reconciled(Dns(QUICK, Api(given)), cluster(2))
     assert isinstance(outcome, then)

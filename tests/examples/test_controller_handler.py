@@ -22,21 +22,17 @@ from tests.examples.given import CLUSTER_ID, SETTINGS, Consumed, Kafka, Scripted
 BUSY = Transient("Throttled", "busy")
 
 
-def handled(controller: Scripted, *records: Consumed) -> Kafka:
+async def handled(controller: Scripted, *records: Consumed) -> Kafka:
     """Everything sent and waited for while a controller handles some records, one after the other."""
     kafka = Kafka()
     handle = handler(controller, kafka).handle
-
-    async def all_of_them() -> None:
-        for each in records:
-            await handle(each)
-
-    asyncio.run(all_of_them())
+    for each in records:
+        await handle(each)
     return kafka
 
 
-def test_done_is_reported_as_available_at_the_events_generation() -> None:
-    kafka = handled(Scripted([Done("made", metadata={"zone": "a"})]), record(event(generation=3)))
+async def test_done_is_reported_as_available_at_the_events_generation() -> None:
+    kafka = await handled(Scripted([Done("made", metadata={"zone": "a"})]), record(event(generation=3)))
     [sent] = kafka.sent
     assert (sent.topic, sent.key) == ("cluster-status-reports", CLUSTER_ID.encode())
     assert sent.body | {"report_id": "any"} == {
@@ -50,15 +46,15 @@ def test_done_is_reported_as_available_at_the_events_generation() -> None:
     }
 
 
-def test_waiting_is_reported_as_not_available_without_an_error_and_not_tried_again() -> None:
-    kafka = handled(Scripted([Waiting("NetworkNotReady", "waiting")]), record(event()))
+async def test_waiting_is_reported_as_not_available_without_an_error_and_not_tried_again() -> None:
+    kafka = await handled(Scripted([Waiting("NetworkNotReady", "waiting")]), record(event()))
     [report] = kafka.reports
     assert report["conditions"][0]["status"] == "False"
     assert (report["last_error"], kafka.waits) == (None, [])
 
 
-def test_skipped_says_nothing() -> None:
-    assert handled(Scripted([Skipped("unknown")]), record(event())).sent == []
+async def test_skipped_says_nothing() -> None:
+    assert (await handled(Scripted([Skipped("unknown")]), record(event()))).sent == []
 
 
 @pytest.mark.parametrize(
@@ -72,13 +68,13 @@ def test_skipped_says_nothing() -> None:
         ),
     ],
 )
-def test_filtered_events_are_finished_with_silently(when: Consumed) -> None:
+async def test_filtered_events_are_finished_with_silently(when: Consumed) -> None:
     controller = Scripted()
-    assert (handled(controller, when).sent, controller.reconciled) == ([], [])
+    assert ((await handled(controller, when)).sent, controller.reconciled) == ([], [])
 
 
-def test_unparseable_is_parked_as_it_came_with_reason_and_origin() -> None:
-    kafka = handled(Scripted(), Consumed(b"{no json", [("event_type", b"cluster.created")]))
+async def test_unparseable_is_parked_as_it_came_with_reason_and_origin() -> None:
+    kafka = await handled(Scripted(), Consumed(b"{no json", [("event_type", b"cluster.created")]))
     [parked] = kafka.sent
     assert (parked.topic, parked.value) == ("cluster-events.scripted.dlq", b"{no json")
     assert parked.key == CLUSTER_ID.encode()
@@ -92,8 +88,8 @@ def test_unparseable_is_parked_as_it_came_with_reason_and_origin() -> None:
     }
 
 
-def test_transient_failure_is_reported_and_tried_again_until_it_works() -> None:
-    kafka = handled(Scripted([BUSY, BUSY, Done("made")]), record(event()))
+async def test_transient_failure_is_reported_and_tried_again_until_it_works() -> None:
+    kafka = await handled(Scripted([BUSY, BUSY, Done("made")]), record(event()))
     assert kafka.waits == [10.0, 20.0]
     assert [report["conditions"][0]["status"] for report in kafka.reports] == ["False", "False", "True"]
     assert [(report["last_error"] or {}).get("retryAfter") for report in kafka.reports] == [
@@ -105,18 +101,18 @@ def test_transient_failure_is_reported_and_tried_again_until_it_works() -> None:
     assert kafka.reports[2]["last_error"] is None
 
 
-def test_after_five_attempts_the_event_is_parked_and_the_next_reconcile_recovers() -> None:
+async def test_after_five_attempts_the_event_is_parked_and_the_next_reconcile_recovers() -> None:
     controller = Scripted([BUSY] * 5)
-    kafka = handled(controller, record(event()), record(event("cluster.reconcile")))
+    kafka = await handled(controller, record(event()), record(event("cluster.reconcile")))
     assert kafka.waits == [10.0, 20.0, 40.0, 80.0]
     [parked] = kafka.parked
     assert parked.headers["dlq_reason"] == "attempts_exhausted"
     assert kafka.reports[-1]["conditions"][0]["status"] == "True"
 
 
-def test_a_parked_event_that_is_put_back_is_worked_on() -> None:
+async def test_a_parked_event_that_is_put_back_is_worked_on() -> None:
     controller = Scripted([BUSY] * 5)
-    handled(controller, record(event()), record(event()))
+    await handled(controller, record(event()), record(event()))
     assert len(controller.reconciled) == 6
 
 
@@ -127,8 +123,8 @@ def test_a_parked_event_that_is_put_back_is_worked_on() -> None:
         pytest.param(Fatal("Gone", "gone"), "Fatal", id="fatal"),
     ],
 )
-def test_failures_that_no_retry_helps_are_reported_once(given: Failure, error_type: str) -> None:
-    kafka = handled(Scripted([given]), record(event()))
+async def test_failures_that_no_retry_helps_are_reported_once(given: Failure, error_type: str) -> None:
+    kafka = await handled(Scripted([given]), record(event()))
     [report] = kafka.reports
     assert (report["last_error"]["errorType"], kafka.waits, kafka.parked) == (error_type, [], [])
 
@@ -141,12 +137,12 @@ def test_failures_that_no_retry_helps_are_reported_once(given: Failure, error_ty
         pytest.param(KeyError("oops"), "System", id="our own defect"),
     ],
 )
-def test_any_other_exception_is_tried_again(given: Exception, error_type: str) -> None:
-    kafka = handled(Scripted([given, Done("made")]), record(event()))
+async def test_any_other_exception_is_tried_again(given: Exception, error_type: str) -> None:
+    kafka = await handled(Scripted([given, Done("made")]), record(event()))
     assert (kafka.reports[0]["last_error"]["errorType"], kafka.waits) == (error_type, [10.0])
 
 
-def test_work_that_never_ends_is_a_transient_failure() -> None:
+async def test_work_that_never_ends_is_a_transient_failure() -> None:
     class Stuck(Scripted):
         async def reconcile(self, cluster: object) -> Outcome:
             await asyncio.Event().wait()
@@ -154,13 +150,13 @@ def test_work_that_never_ends_is_a_transient_failure() -> None:
 
     kafka = Kafka()
     settings = replace(SETTINGS, work_limit=0.01, backoff=replace(SETTINGS.backoff, attempts=1))
-    asyncio.run(handler(Stuck(), kafka, settings).handle(record(event())))
+    await handler(Stuck(), kafka, settings).handle(record(event()))
     assert kafka.reports[0]["last_error"]["errorType"] == "Transient"
 
 
-def test_reconcile_at_a_known_generation_is_done_again_and_the_past_is_not() -> None:
+async def test_reconcile_at_a_known_generation_is_done_again_and_the_past_is_not() -> None:
     controller = Scripted()
-    handled(
+    await handled(
         controller,
         record(event("cluster.created", 1)),
         record(event("cluster.created", 1)),
@@ -171,26 +167,26 @@ def test_reconcile_at_a_known_generation_is_done_again_and_the_past_is_not() -> 
     assert controller.reconciled == [1, 1, 2]
 
 
-def test_deleted_is_torn_down_from_the_snapshot_without_a_report() -> None:
+async def test_deleted_is_torn_down_from_the_snapshot_without_a_report() -> None:
     controller = Scripted()
-    kafka = handled(controller, record(event("cluster.deleted", 2)))
+    kafka = await handled(controller, record(event("cluster.deleted", 2)))
     assert (controller.torn_down, kafka.sent) == (["one"], [])
 
 
-def test_tear_down_is_tried_again_and_parked_in_the_end_without_a_report() -> None:
-    kafka = handled(Scripted([BUSY] * 5), record(event("cluster.deleted")))
+async def test_tear_down_is_tried_again_and_parked_in_the_end_without_a_report() -> None:
+    kafka = await handled(Scripted([BUSY] * 5), record(event("cluster.deleted")))
     assert (kafka.reports, len(kafka.waits), len(kafka.parked)) == ([], 4, 1)
 
 
-def test_tear_down_that_can_not_work_is_parked_for_people() -> None:
-    kafka = handled(Scripted([Fatal("Denied", "denied")]), record(event("cluster.deleted")))
+async def test_tear_down_that_can_not_work_is_parked_for_people() -> None:
+    kafka = await handled(Scripted([Fatal("Denied", "denied")]), record(event("cluster.deleted")))
     assert (kafka.reports, [sent.headers["dlq_reason"] for sent in kafka.parked]) == (
         [],
         ["tear_down_failed"],
     )
 
 
-def test_a_report_that_kafka_does_not_take_leaves_the_record_unfinished() -> None:
+async def test_a_report_that_kafka_does_not_take_leaves_the_record_unfinished() -> None:
     class Down(Kafka):
         async def send(self, topic: str, *, key: bytes | None, value: bytes | None, headers: Headers) -> None:
             raise KafkaTimeoutError
@@ -199,5 +195,5 @@ def test_a_report_that_kafka_does_not_take_leaves_the_record_unfinished() -> Non
     handle = handler(controller, kafka).handle
     for _ in range(2):  # the second time isn't taken for a repetition
         with pytest.raises(KafkaTimeoutError):
-            asyncio.run(handle(record(event())))
+            await handle(record(event()))
     assert controller.reconciled == [1, 1]
