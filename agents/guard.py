@@ -15,7 +15,7 @@ V = TypeVar("V")
 
 
 def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], ConsumerRecord], None]) -> None:
-    """Handle a record, or park it: `MalformedRecord` under its reason, any other exception as `internal_error`.
+    """Handle a record, or park it: under a `MalformedRecord`'s reason, for any other as `internal_error`.
 
     A handler changes the turn only after everything that can raise, so a parked record leaves no half effect.
     """

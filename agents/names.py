@@ -1,6 +1,7 @@
 """The name agent: lets the first create of a name through to its cluster and rejects the others.
 
-`cluster-create-requests` → name table → `cluster-commands` (admitted) or `cluster-command-results` (rejected).
+`cluster-create-requests` → name table → `cluster-commands` (admitted) or
+`cluster-command-results` (rejected).
 """
 
 from typing import Any

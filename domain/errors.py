@@ -76,9 +76,15 @@ class Rejected(PermanentError):
         self.details: Mapping[str, Any] = details
 
 
-def invalid(text: str, *, field: str, value: Any = None) -> Rejected:
-    """A `VALIDATION_FAILED` that names the member at fault."""
-    return Rejected("VALIDATION_FAILED", text, field=field, value=value)
+def invalid(text: str, *, field: str, value: object = None) -> Rejected:
+    """A `VALIDATION_FAILED` that names the member at fault, and shows a string that was there, cut short."""
+    shown = {"value": short(value)} if isinstance(value, str) else {}
+    return Rejected("VALIDATION_FAILED", text, field=field, **shown)
+
+
+def short(text: str) -> str:
+    """At most 64 characters of what a client sent: refusals are stored, logged and sent back."""
+    return text if len(text) <= 64 else text[:63] + "…"
 
 
 def not_found() -> Rejected:

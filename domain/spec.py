@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from domain.errors import Rejected, invalid
+from domain.errors import Rejected, invalid, short
 from domain.policy import Policy
 
 MAX_NAME: Final = 63
@@ -55,7 +55,7 @@ def check_name(name: str) -> None:
         raise invalid("cluster name is required", field="name", value=name)
     if len(name) > MAX_NAME:
         text = f"cluster name must be {MAX_NAME} characters or less (got {len(name)})"
-        raise invalid(text, field="name", value=name[:MAX_NAME])
+        raise invalid(text, field="name", value=name)
     if not _NAME.fullmatch(name):
         text = "name must contain only lowercase letters, numbers, and hyphens"
         raise invalid(text, field="name", value=name)
@@ -87,7 +87,7 @@ def _check_types(spec: Mapping[str, Any]) -> None:
         value = _at(spec, path)
         if value is not None and not isinstance(value, kind):
             text = f"spec.{path} must be {_JSON_NAMES[kind]}"
-            raise invalid(text, field=f"spec.{path}", value=value if isinstance(value, int | str) else None)
+            raise invalid(text, field=f"spec.{path}", value=value)
 
 
 def _at(spec: Mapping[str, Any], path: str) -> Any:
@@ -108,7 +108,7 @@ def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
             "INVALID_SPEC",
             "Invalid cluster specification",
             field="spec.platform.type",
-            value=kind,
+            value=short(kind),
             allowed=sorted(allowed),
         )
     infra_id = spec.get("infraID") or ""
@@ -117,7 +117,7 @@ def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
 
 
 def _check_infra_id(infra_id: str) -> None:
-    text = f"infrastructure ID '{infra_id[:64]}' is invalid: must "
+    text = f"infrastructure ID '{short(infra_id)}' is invalid: must "
     if len(infra_id) > _INFRA_ID_MAX:
         text += f"be {_INFRA_ID_MAX} characters or less (got {len(infra_id)})"
     elif not _INFRA_ID.fullmatch(infra_id):
@@ -127,7 +127,7 @@ def _check_infra_id(infra_id: str) -> None:
         )
     else:
         return
-    raise invalid(text, field="spec.infraID", value=infra_id[:64])
+    raise invalid(text, field="spec.infraID", value=infra_id)
 
 
 def _with_release(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
@@ -139,8 +139,8 @@ def _with_release(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
     if not channel and policy.require_release:
         raise invalid("release.channelGroup is required", field="spec.release.channelGroup")
     if channel and channel not in CHANNEL_GROUPS:
-        text = f"invalid channelGroup '{channel[:64]}': must be one of {', '.join(CHANNEL_GROUPS)}"
-        raise invalid(text, field="spec.release.channelGroup", value=channel[:64])
+        text = f"invalid channelGroup '{short(channel)}': must be one of {', '.join(CHANNEL_GROUPS)}"
+        raise invalid(text, field="spec.release.channelGroup", value=channel)
     filled = {m: v for m, v in (("version", version), ("channelGroup", channel)) if v != release.get(m, "")}
     return {**spec, "release": {**release, **filled}} if filled else spec
 

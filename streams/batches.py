@@ -65,6 +65,7 @@ class BatchConsumer(driver.Consumer):
         self._backlog = 0
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
+        self._positioned = False  # whether input positions are those of the current assignment
 
     # --- fetching ---------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class BatchConsumer(driver.Consumer):
                 for tp, polled in records.items():
                     if not self.flow_active or generation != self.app.consumer_generation_id:
                         break  # a rebalance began; recovery will seek to where this went unread
-                    if active is None or tp in active:
+                    if (active is None or tp in active) and (self._positioned or self._is_changelog_tp(tp)):
                         await self._hand_on(tp, polled)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
@@ -156,6 +157,12 @@ class BatchConsumer(driver.Consumer):
         positions = await self._thread.call_thread(self._seek_inputs, inputs)
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
+        self._positioned = True
+
+    def stop_flow(self) -> None:
+        """A rebalance begins: what is fetched from now on counts only once recovery has sought."""
+        self._positioned = False
+        super().stop_flow()
 
     async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
         consumer = self._thread._ensure_consumer()

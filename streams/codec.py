@@ -86,6 +86,8 @@ def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise _named(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise invalid(f"invalid JSON: {error}", field="body") from None
+    except ValueError:  # Python bounds the digits of a number
+        raise invalid("a number in the body has too many digits", field="body") from None
 
 
 def _named(fault: str) -> Rejected:
@@ -241,7 +243,7 @@ def _nanoseconds(duration: int | str | None) -> int | None:
         parts = _GO_DURATION.findall(duration)
         if not parts or "".join(f"{number}{unit}" for number, unit in parts) != duration:
             text = "retryAfter must be nanoseconds or a duration such as 1m30s"
-            raise invalid(text, field="last_error.retryAfter", value=duration[:64])
+            raise invalid(text, field="last_error.retryAfter", value=duration)
         duration = round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
     if duration is not None and not 0 <= duration < 2**63:
         raise invalid("retryAfter must be 0 to 2^63-1 nanoseconds", field="last_error.retryAfter")

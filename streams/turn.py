@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
+from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Histogram
 
 from domain.errors import MalformedRecord, TransientError
@@ -45,8 +46,8 @@ class Table(Protocol[V]):
     def encode(self, value: V) -> bytes:
         """The bytes of a value, as they go to the changelog and into memory."""
 
-    def store(self, partition: int, key: bytes, data: bytes | None) -> None:
-        """Put acknowledged bytes into memory; None removes."""
+    def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
+        """Put bytes into memory that the changelog holds at this offset; None removes."""
 
 
 class Turn(Generic[V]):
@@ -108,18 +109,17 @@ class Turn(Generic[V]):
             for (partition, key), value in self._dirty.items()
         ]
         topic = self._table.changelog_topic
-        await self._published([Output(topic, key, data, partition=p) for p, key, data in changed])
-        for partition, key, data in changed:
-            self._table.store(partition, key, data)
+        stored = await self._published([Output(topic, key, data, partition=p) for p, key, data in changed])
+        for (partition, key, data), position in zip(changed, stored, strict=True):
+            self._table.store(partition, key, data, offset=position.offset)
         for event in self._events:
             event.ack()
         TURN_RECORDS.labels(self._agent).observe(sum(len(event.value.records) for event in self._events))
 
-    async def _published(self, outputs: Sequence[Output]) -> None:
-        while outputs:
+    async def _published(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
+        while True:
             try:
-                await self._producer.publish(outputs)
-                return
+                return await self._producer.publish(outputs)
             except TransientError as error:
                 log.warning("trying again", extra={"agent": self._agent, "error": str(error)})
                 await asyncio.sleep(error.retry_after)

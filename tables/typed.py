@@ -84,6 +84,7 @@ class TypedTable(Generic[V]):
             "key_serializer": "raw",
             "value_serializer": "raw",
         }
+        self._app = app
         self.changelog_topic = changelog_topic
         self.encode = encode
         self.decode = decode
@@ -111,13 +112,20 @@ class TypedTable(Generic[V]):
         """Whether a value is stored."""
         return key in self._store.partitions.get(partition, ())
 
-    def store(self, partition: int, key: bytes, data: bytes | None) -> None:
-        """Put acknowledged bytes into memory; None removes."""
+    def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
+        """Put bytes into memory that the changelog holds at this offset; None removes.
+
+        Recovery is told how far this memory reflects the changelog, or every rebalance would read again what
+        this worker has written itself.
+        """
         rows = self._store.partitions.setdefault(partition, {})
         if data is None:
             rows.pop(key, None)
         else:
             rows[key] = data
+        recovery, tp = self._app.tables.recovery, TP(self.changelog_topic, partition)
+        if tp in recovery.active_tps:
+            recovery.active_offsets[tp] = offset
 
     def rows(self, partition: int) -> Mapping[bytes, bytes]:
         """All rows of a partition, as bytes."""

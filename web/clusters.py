@@ -125,7 +125,7 @@ def path_id(request: web.Request) -> str:
     """The cluster id in the path, lower case. Raises: Rejected: it is not a UUID."""
     text = request.match_info["id"]
     if not _UUID.fullmatch(text):
-        raise invalid("invalid cluster ID format", field="id", value=text[:64])
+        raise invalid("invalid cluster ID format", field="id", value=text)
     return text.lower()
 
 
@@ -160,7 +160,7 @@ def _expected_version(request: web.Request, body: UpdateBody) -> str | None:
         return body.resource_version
     match = _ETAG.fullmatch(header.strip())
     if match is None:
-        raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header[:64])
+        raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
     if body.resource_version not in (None, match[1]):
         raise invalid("If-Match and resource_version differ", field="resource_version")
     return match[1]
