@@ -298,8 +298,15 @@ class ClusterAgent:
             self._due.rebuild(
                 partition,
                 self._clusters.rows(partition),
-                lambda data: wake_at(self._clusters.decode(data), self._policy),
+                self._moment,
             )
+
+    def _moment(self, data: bytes) -> datetime | None:
+        try:
+            return wake_at(self._clusters.decode(data), self._policy)
+        except msgspec.MsgspecError as error:
+            log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
+            return None
 
 
 def attach(

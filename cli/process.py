@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import uvloop
+from aiokafka.errors import KafkaError
 
 from domain.errors import ControlPlaneError
 from settings import BadSettings, Settings, from_env
@@ -59,8 +60,8 @@ def run_role(name: str, role: Role) -> None:
     except BadSettings as error:
         print(error, file=sys.stderr)
         raise SystemExit(EXIT_SETTINGS) from None
-    except (ControlPlaneError, OSError) as error:
-        log.error("stopped", extra={"role": name, "error": str(error)})
+    except (ControlPlaneError, KafkaError, OSError) as error:
+        log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
         raise SystemExit(EXIT_FAILED) from None
     except Exception:
         log.exception("stopped", extra={"role": name})

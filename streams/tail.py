@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
+from prometheus_client import Counter
 
 log = logging.getLogger("clusterflow.tail")
+
+UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail passed over", ["topic"])
 
 # Records handled before other tasks of the loop get their turn.
 _SLICE = 500
@@ -21,7 +24,7 @@ class Tail:
     """Follows topics and hands each record to its topic's handler, in partition order.
 
     Args:
-        from_beginning, from_end: Handler per topic; a handler must not raise on any record.
+        from_beginning, from_end: Handler per topic; a record on which it raises is logged and passed over.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Tail:
                 handle = self._handlers[tp.topic]
                 for start in range(0, len(records), _SLICE):
                     for record in records[start : start + _SLICE]:
-                        handle(record)
+                        _handled(handle, record)
                     if len(records) > _SLICE:
                         await asyncio.sleep(0)
                 if tp in self._ends and records[-1].offset + 1 >= self._ends[tp]:
@@ -106,3 +109,15 @@ class Tail:
             await self._consumer._client.force_metadata_update()
             partitions = await self._consumer._client._wait_on_metadata(topic)
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
+
+
+def _handled(handle: Callable[[ConsumerRecord], None], record: ConsumerRecord) -> None:
+    """One foreign record that nobody can read must not stop a process from following all others."""
+    try:
+        handle(record)
+    except Exception:
+        UNREADABLE.labels(record.topic).inc()
+        log.exception(
+            "record passed over",
+            extra={"topic": record.topic, "partition": record.partition, "offset": record.offset},
+        )
