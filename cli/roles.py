@@ -76,8 +76,16 @@ async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> 
 
 
 async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
-    ready.ask_by(lambda: True)
-    await stop.wait()
+    import sinks.role
+    import sinks.settings
+
+    sink_settings = sinks.settings.SinkSettings(
+        bootstrap_servers=settings.kafka.bootstrap_servers,
+        database_url=settings.required("database_url"),
+        topics=settings.kafka.topics,
+        session_timeout=settings.kafka.session_timeout,
+    )
+    await sinks.role.run(sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready))
 
 
 @app.command("all")

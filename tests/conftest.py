@@ -1,0 +1,115 @@
+"""The real servers that tests run against, started once a session.
+
+With a container engine they come from testcontainers, without one from the embedded stack; either way a test
+asks for `servers` and gets its own topics and database, so that no test sees another's data.
+"""
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+import pytest
+
+from deploy.embedded import Stack
+from streams.admin import declare_topics
+from streams.settings import KafkaSettings
+from streams.topics import Topics
+
+T = TypeVar("T")
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses of the running servers."""
+
+    bootstrap_servers: str
+    database_url: str
+    redis_url: str
+
+    async def new_database(self) -> str:
+        """The URL of an empty database."""
+        name = f"test_{os.getpid()}_{next(_numbers)}"
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            await connection.execute(f"CREATE DATABASE {name}")
+        finally:
+            await connection.close()
+        return self.database_url.rpartition("/")[0] + f"/{name}"
+
+    async def new_topics(self, *, partitions: int = 4) -> KafkaSettings:
+        """Declared topics under a prefix of their own."""
+        kafka = KafkaSettings(
+            bootstrap_servers=self.bootstrap_servers,
+            topics=Topics(f"test{os.getpid()}-{next(_numbers)}."),
+            partitions=partitions,
+            replication=1,
+            session_timeout=6.0,
+        )
+        await declare_topics(kafka)
+        return kafka
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The embedded servers of this session."""
+    with Stack(Path(tmp_path_factory.mktemp("stack"))) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+    """Kafka, PostgreSQL and Valkey, from containers where an engine answers, embedded where not."""
+    if _container_engine_answers():
+        yield from _containers()
+        return
+    stack = request.getfixturevalue("stack")
+    yield Servers(stack.kafka.bootstrap_servers, stack.postgres.url, stack.valkey.url)
+
+
+def _container_engine_answers() -> bool:
+    from testcontainers.core.docker_client import DockerClient
+
+    try:
+        return bool(DockerClient().client.ping())
+    except Exception:  # whatever keeps an engine from answering, there is none to use
+        return False
+
+
+def _containers() -> Iterator[Servers]:
+    from testcontainers.kafka import KafkaContainer
+    from testcontainers.postgres import PostgresContainer
+    from testcontainers.redis import RedisContainer
+
+    with (
+        KafkaContainer("confluentinc/cp-kafka:8.1.0").with_kraft() as kafka,
+        PostgresContainer("postgres:18", driver=None) as postgres,
+        RedisContainer("valkey/valkey:9") as valkey,
+    ):
+        redis_url = f"redis://{valkey.get_container_host_ip()}:{valkey.get_exposed_port(6379)}/0"
+        yield Servers(kafka.get_bootstrap_server(), postgres.get_connection_url(), redis_url)
+
+
+async def until(ask: Callable[[], Awaitable[T]], *, within: float = 30.0, what: str = "condition") -> T:
+    """Ask until the answer is true; fails with the last answer after `within` seconds."""
+    deadline = time.monotonic() + within
+    while True:
+        answer = await ask()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come true within {within} s; last answer: {answer!r}")
+        await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
+    """Fresh topics."""
+    yield await servers.new_topics()
