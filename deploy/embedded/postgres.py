@@ -77,34 +77,29 @@ class Postgres(Server):
         os.chown(part, _owner(), -1)
         self._password_file.touch(mode=0o600)
         self._password_file.write_text(secrets.token_hex(16))
+        options = {
+            "pgdata": part,
+            "username": USER,
+            "pwfile": self._password_file,
+            "auth": "scram-sha-256",
+            "encoding": "UTF8",
+            "locale": "C",
+            "locale-provider": "builtin",  # the same order of text on every machine
+            "builtin-locale": "C.UTF-8",
+        }
         process.run(
             [
                 *_without_root(),
                 _binary("initdb"),
-                f"--pgdata={part}",
-                f"--username={USER}",
-                f"--pwfile={self._password_file}",
-                "--auth=scram-sha-256",
-                "--encoding=UTF8",
-                "--locale=C",
-                "--locale-provider=builtin",
-                "--builtin-locale=C.UTF-8",
                 "--no-sync",
+                *(f"--{key}={value}" for key, value in options.items()),
             ],
             failure="cannot create the PostgreSQL data directory",
             env=self._environment(),
         )
+        single = ["--single", "-D", str(part), "-c", "exit_on_error=on", "postgres"]
         process.run(
-            [
-                *_without_root(),
-                _binary("postgres"),
-                "--single",
-                "-D",
-                str(part),
-                "-c",
-                "exit_on_error=on",
-                "postgres",
-            ],
+            [*_without_root(), _binary("postgres"), *single],
             failure=f"cannot create the database {DATABASE}",
             env=self._environment(),
             stdin=f"CREATE DATABASE {DATABASE}\n",

@@ -83,7 +83,7 @@ def clients() -> type[Clients]:
     return Clients
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """All three servers, for tests that leave them running."""
     with Stack(tmp_path_factory.mktemp("shared") / "run") as stack:

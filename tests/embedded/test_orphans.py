@@ -109,7 +109,7 @@ def test_ctrl_c_while_servers_start_leaves_nothing(data_dir, eventually):
         text=True,
         cwd=ROOT,
     )
-    eventually(lambda: (data_dir / "logs" / "kafka.log").exists())  # Kafka takes another second or two
+    eventually((data_dir / "logs" / "kafka.log").exists)  # Kafka takes another second or two
     servers = psutil.Process(program.pid).children(recursive=True)
     program.send_signal(signal.SIGINT)
     assert program.wait(10) == 130
