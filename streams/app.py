@@ -16,7 +16,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     the heartbeat are chosen, not left at Faust's minute.
     """
     return BatchApp(
-        GROUP,
+        kafka.topics.prefix + GROUP,  # two deployments on one Kafka are apart in everything
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
         store="memory://",
         topic_partitions=kafka.partitions,
