@@ -9,6 +9,7 @@ from datetime import timedelta
 from agents import clusters, names
 from agents.ticker import tick
 from domain.policy import Policy
+from streams.admin import check_topics
 from streams.app import create_app
 from streams.producer import Producer
 from streams.settings import KafkaSettings
@@ -44,9 +45,12 @@ async def run(
     Args:
         ready: Told how to ask whether the tables are recovered and the agents at work.
 
-    Raises: WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
+    Raises:
+        TopicMismatch: the topics are not there as configured.
+        WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
     """
     kafka = settings.kafka
+    await check_topics(kafka)
     producer = Producer(kafka.bootstrap_servers, client_id="clusterflow-worker")
     await producer.start()
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
@@ -55,7 +59,7 @@ async def run(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
     )
     app.finalize()
-    ready(lambda: app.tables.recovery.completed.is_set() and not app.rebalancing)
+    ready(lambda: app.at_work)
     await app.start()
     ticker = asyncio.create_task(
         tick(app, producer, topic=kafka.topics.ticks, interval=settings.tick_interval)

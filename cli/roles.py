@@ -83,6 +83,7 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         bootstrap_servers=settings.kafka.bootstrap_servers,
         database_url=settings.required("database_url"),
         topics=settings.kafka.topics,
+        group_id=settings.kafka.topics.prefix + "clusterflow-postgres",
         session_timeout=settings.kafka.session_timeout,
     )
     await sinks.role.run(sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready))

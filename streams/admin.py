@@ -1,8 +1,11 @@
 """Declares topics and checks them: what is missing is created, what cannot be changed must fit."""
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import TopicAlreadyExistsError, for_code
@@ -12,30 +15,47 @@ from streams.settings import KafkaSettings
 
 log = logging.getLogger("clusterflow.topics")
 
+# A broker answers before every partition it has just made has its leader.
+_VISIBLE_WITHIN: Final = 15.0
+
 
 class TopicMismatch(ControlPlaneError):
-    """A topic exists with another partition count than configured."""
+    """Topics are missing, or have another partition count than configured."""
 
 
 async def declare_topics(kafka: KafkaSettings) -> list[str]:
-    """Create the topics that are missing; returns their names.
+    """Create the topics that are missing and wait until all can be used; returns the names created.
 
     Raises: TopicMismatch: keys would go to other partitions than the data that is there.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, client_id="clusterflow-topics")
-    await admin.start()
-    try:
-        specs = {spec.name: spec for spec in kafka.topics.all()}
-        existing = set(await admin.list_topics()) & set(specs)
+    async with _admin(kafka) as admin:
+        existing = await _partition_counts(admin, kafka)
         missing = [
-            NewTopic(name, kafka.partitions, kafka.replication, topic_configs=spec.config)
-            for name, spec in specs.items()
-            if name not in existing
+            NewTopic(spec.name, kafka.partitions, kafka.replication, topic_configs=spec.config)
+            for spec in kafka.topics.all()
+            if spec.name not in existing
         ]
         created = _created(await admin.create_topics(missing)) if missing else []
-        await _check_partitions(admin, existing, kafka.partitions)
+        await _check(admin, kafka, within=_VISIBLE_WITHIN)
         log.info("topics declared", extra={"topics": created})
         return created
+
+
+async def check_topics(kafka: KafkaSettings) -> None:
+    """Look whether all topics are there as configured.
+
+    Raises: TopicMismatch: with what to do about it.
+    """
+    async with _admin(kafka) as admin:
+        await _check(admin, kafka, within=0.0)
+
+
+@asynccontextmanager
+async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, client_id="clusterflow-topics")
+    try:
+        await admin.start()
+        yield admin
     finally:
         await admin.close()
 
@@ -47,25 +67,34 @@ def _created(response: Any) -> list[str]:
         if code == 0:
             created.append(topic)
         elif error is not TopicAlreadyExistsError:
-            raise ControlPlaneError(
-                f"cannot create topic {topic}: {error.__name__} {rest[0] if rest else ''}"
-            )
+            reason = f"{error.__name__} {rest[0] if rest else ''}"
+            raise ControlPlaneError(f"cannot create topic {topic}: {reason}")
     return created
 
 
-async def _check_partitions(admin: AIOKafkaAdminClient, names: set[str], partitions: int) -> None:
-    found = await partition_counts(admin, names)
-    for name, count in sorted(found.items()):
-        if count != partitions:
+async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings, *, within: float) -> None:
+    deadline = time.monotonic() + within
+    while True:
+        counts = await _partition_counts(admin, kafka)
+        missing = sorted({spec.name for spec in kafka.topics.all()} - counts.keys())
+        if not missing or time.monotonic() >= deadline:
+            break
+        await asyncio.sleep(0.05)
+    if missing:
+        raise TopicMismatch(f"missing topics: {', '.join(missing)}; run `clusterflow topics`")
+    for name, count in sorted(counts.items()):
+        if count != kafka.partitions:
             raise TopicMismatch(
-                f"topic {name} has {count} partitions, KAFKA_PARTITIONS says {partitions}:"
+                f"topic {name} has {count} partitions, KAFKA_PARTITIONS says {kafka.partitions}:"
                 " the count is fixed for the life of the data; set it back, or start with new topics"
             )
 
 
-async def partition_counts(admin: AIOKafkaAdminClient, names: set[str]) -> Mapping[str, int]:
-    """How many partitions each of these topics has; absent ones are left out."""
-    if not names:
-        return {}
-    described = await admin.describe_topics(sorted(names))
-    return {topic["topic"]: len(topic["partitions"]) for topic in described if not topic["error_code"]}
+async def _partition_counts(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> Mapping[str, int]:
+    """Partitions per topic of ours, for those whose every partition has a leader."""
+    described = await admin.describe_topics([spec.name for spec in kafka.topics.all()])
+    return {
+        topic["topic"]: len(topic["partitions"])
+        for topic in described
+        if not topic["error_code"] and all(p["leader"] >= 0 for p in topic["partitions"])
+    }

@@ -34,6 +34,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         broker_commit_every=None,
         broker_max_poll_records=5000,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=10_000,
         stream_recovery_delay=0.0,
         stream_wait_empty=True,
         stream_buffer_maxsize=8192,

@@ -19,7 +19,8 @@ must see each partition in order and without holes:
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, cast
+from time import monotonic
+from typing import Any, ClassVar
 
 import faust
 from aiokafka import ConsumerRecord, TopicPartition
@@ -30,6 +31,10 @@ log = logging.getLogger("clusterflow.batches")
 
 # Records handed to agents and not yet acknowledged, over all partitions: the bound of their memory.
 MAX_BACKLOG = 20_000
+
+
+# Longer than a broker's restart, shorter than a person's patience.
+STALL_SECONDS = 30.0
 
 
 class Batch:
@@ -63,6 +68,7 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}  # next offset to commit
         self._backlog = 0
+        self._progress_at = 0.0  # monotonic; when something was last acknowledged or the backlog was empty
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
         self._positioned = False  # whether input positions are those of the current assignment
@@ -107,6 +113,8 @@ class BatchConsumer(driver.Consumer):
             batch = Batch(tp, unread)
             message = self._to_message(tp, unread[0])
             message.value = batch
+            if self._backlog == 0:
+                self._progress_at = monotonic()
             self._backlog += len(unread)
             if not await self._call(message):
                 self._backlog -= len(unread)
@@ -191,6 +199,7 @@ class BatchConsumer(driver.Consumer):
         batch = message.value
         if isinstance(batch, Batch):
             self._backlog = max(0, self._backlog - len(batch.records))
+            self._progress_at = monotonic()
             self._room.set()
             if message.generation_id == self.app.consumer_generation_id:
                 self._done[message.tp] = batch.next_offset
@@ -198,6 +207,13 @@ class BatchConsumer(driver.Consumer):
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
         return True
+
+    def stalled(self, *, after: float) -> bool:
+        """Whether agents hold records and have acknowledged none for so many seconds."""
+        return self._backlog > 0 and monotonic() - self._progress_at > after
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Off: Faust would report the changelog partitions that rest paused; `stalled` looks at the work."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
         return [tp for tp in self._done if topics is None or tp in topics or tp.topic in topics]
@@ -245,6 +261,12 @@ class BatchApp(faust.App):
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether tables are recovered and agents get on with what they are given."""
+        recovered = self.tables.recovery.completed.is_set() and not self.rebalancing
+        return recovered and not self.consumer.stalled(after=STALL_SECONDS)
+
 
 async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
     """Everything queued for an agent, as lists of events, oldest first; waits while there is nothing.
@@ -273,8 +295,3 @@ async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
             app.consumer.track_message(event.message)
         if current:
             yield current
-
-
-def topic_consumer(app: faust.App) -> BatchConsumer:
-    """The consumer of a running app."""
-    return cast(BatchConsumer, app.consumer)
