@@ -41,14 +41,19 @@ class Submitter:
         self._health = health
         self._topics = topics
         self._timeout = timeout.total_seconds()
-        self._waiting: dict[str, asyncio.Future[ResultMessage]] = {}
+        # Several may wait for one id: a controller that repeats its report while the first is under way.
+        self._waiting: dict[str, list[asyncio.Future[ResultMessage]]] = {}
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of the result topic; those of others are not even decoded."""
         header = next((value for name, value in record.headers if name == "command_id"), b"")
-        future = self._waiting.get(header.decode(errors="replace"))
-        if future is not None and not future.done() and record.value is not None:
-            future.set_result(_result_decoder.decode(record.value))
+        waiting = self._waiting.get(header.decode(errors="replace"))
+        if waiting is None or record.value is None:
+            return
+        result = _result_decoder.decode(record.value)
+        for future in waiting:
+            if not future.done():
+                future.set_result(result)
 
     async def submit(self, command: Command) -> ResultMessage:
         """Have a command decided.
@@ -81,21 +86,23 @@ class Submitter:
         self._health.require_kafka()
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
-        future = asyncio.get_running_loop().create_future()
-        self._waiting[command_id] = future
+        future: asyncio.Future[ResultMessage] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(command_id, []).append(future)
         published = False
         try:
             async with asyncio.timeout(self._timeout):
                 await self._producer.publish([output])
                 published = True
-                result: ResultMessage = await future
+                result = await future
                 if result.code is None:
                     await self._view.reached(cluster_id, result.revision)
         except TimeoutError:
             text = "The write was not confirmed in time; its outcome is unknown"
             raise (Unconfirmed(text) if published else Unavailable(text)) from None
         finally:
-            del self._waiting[command_id]
+            self._waiting[command_id].remove(future)
+            if not self._waiting[command_id]:
+                del self._waiting[command_id]
         if result.code is not None:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
