@@ -1,12 +1,12 @@
 """A group-less consumer of every partition of some topics: follows a stream without owning any of it.
 
-Views read from the beginning, answers from the end. One consumer serves both, so that a poll brings what
-belongs together.
+Views read from the beginning, answers from the end.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -32,8 +32,8 @@ class Tail:
         bootstrap_servers: str,
         *,
         client_id: str,
-        from_beginning: Mapping[str, Callable[[ConsumerRecord], None]],
-        from_end: Mapping[str, Callable[[ConsumerRecord], None]],
+        from_beginning: Mapping[str, Callable[[ConsumerRecord], None]] = MappingProxyType({}),
+        from_end: Mapping[str, Callable[[ConsumerRecord], None]] = MappingProxyType({}),
     ) -> None:
         self._handlers = {**from_beginning, **from_end}
         self._from_beginning = from_beginning
@@ -60,7 +60,7 @@ class Tail:
         news = [tp for topic in self._from_end for tp in await self._partitions(topic)]
         self._consumer.assign([*olds, *news])
         ends = await self._consumer.end_offsets([*olds, *news])
-        beginnings = await self._consumer.beginning_offsets(olds)
+        beginnings = await self._consumer.beginning_offsets(olds) if olds else {}
         for tp in olds:
             self._consumer.seek(tp, beginnings[tp])
         for tp in news:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Final
 
 from aiohttp import web
@@ -38,29 +39,41 @@ async def run(
     view = ClusterView()
     producer = Producer(settings.kafka.bootstrap_servers, client_id="clusterflow-web")
     topics = settings.kafka.topics
-    submitter: Submitter
-
-    tail = Tail(
+    states = Tail(
         settings.kafka.bootstrap_servers,
-        client_id="clusterflow-web",
+        client_id="clusterflow-web-states",
         from_beginning={topics.state: view.apply},
-        from_end={topics.results: lambda record: submitter.on_result(record)},  # noqa: PLW0108
     )
-    health = Health(tail, settings.database_url)
+    health = Health(states, settings.database_url)
     submitter = Submitter(
         producer=producer, view=view, health=health, topics=topics, timeout=settings.command_timeout
     )
+    # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
+    results = Tail(
+        settings.kafka.bootstrap_servers,
+        client_id="clusterflow-web-results",
+        from_end={topics.results: submitter.on_result},
+    )
     ready(lambda: health.ready)
     app = create_app(settings, view=view, submitter=submitter, health=health)
-    await tail.start()
-    await producer.start()
+    async with AsyncExitStack() as resources:
+        for part in (results, states, producer):
+            resources.push_async_callback(part.stop)
+            await part.start()
+        await _follow(app, settings, states, results, stop)
+
+
+async def _follow(
+    app: web.Application, settings: WebSettings, states: Tail, results: Tail, stop: asyncio.Event
+) -> None:
+    runner = await _serve(app, settings)
     tasks = [
-        asyncio.create_task(tail.run(), name="tail"),
-        asyncio.create_task(health.watch_kafka(), name="kafka probe"),
-        asyncio.create_task(_count(view), name="cluster count"),
+        asyncio.create_task(states.run(), name="states"),
+        asyncio.create_task(results.run(), name="results"),
+        asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
+        asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
-    runner = await _serve(app, settings)
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -70,8 +83,6 @@ async def run(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await tail.stop()
-        await producer.stop()
 
 
 def create_app(
