@@ -37,9 +37,9 @@ CONTROLLER_PACE: Final = {
     "CONTROLLER_RETRY_FIRST": "500ms",
     "CONTROLLER_RETRY_ATTEMPTS": "2",  # then a dead letter, and the next reconcile recovers
     "CONTROLLER_STOP_GRACE": "1s",
-    "SIMULATED_WORK": "250ms",
-    "SIMULATED_FAILURES": "demo-aws-*2",
+    "SIMULATED_WORK": "500ms",
 }
+UNLUCKY: Final = {"aws_network": {"SIMULATED_FAILURES": "demo-aws-*2"}}  # its provider refuses at first
 
 
 class Processes:
@@ -76,7 +76,7 @@ class Processes:
             "CLUSTERFLOW_API_URL": self.api_url,
         }
         for name in CONTROLLERS:
-            self._start(name, [f"examples.controllers.{name}"], environment)
+            self._start(name, [f"examples.controllers.{name}"], {**environment, **UNLUCKY.get(name, {})})
 
     def check(self) -> None:
         """Raises: DemoFailure: one of them has ended by itself."""

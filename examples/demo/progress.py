@@ -146,7 +146,8 @@ class Progress:
             for seen in self.clusters.values()
             if self._open(seen)
         ]
-        if missing := self.wanted - len(self.clusters):
+        missing = self.wanted - len(self.clusters)
+        if self.clusters and missing:
             lines.append(f"{missing} clusters are not listed by the API")
         return lines
 

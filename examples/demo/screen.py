@@ -21,10 +21,12 @@ from examples.demo.progress import PHASES, Change, Progress, Step
 from examples.demo.summary import Account
 
 FRAMES: Final = 8  # a second
+SHORT: Final = 0.05  # seconds; not worth a number
 PHASE_STYLES: Final = {"Pending": "dim", "Progressing": "yellow", "Ready": "green", "Failed": "red"}
 REPORT_STYLES: Final = {"ready": "green", "waiting": "yellow", "failed": "red"}
 CHANGES_SHOWN: Final = (3, 12)  # at least, at most; in between as the terminal's height allows
-OTHER_LINES: Final = 14  # around steps and changes: head, tables, bar
+OTHER_LINES: Final = 10  # around steps and changes: head, tables, bar, and the cursor's
+STEP_WIDTH: Final = 70  # so that the times beside the steps stay where they are
 LINES_EVERY: Final = 2.0  # seconds between two plain lines of counts
 
 
@@ -44,7 +46,7 @@ class Screen(AbstractContextManager["Screen"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Show the last state."""
+        """Show what was left to show."""
         self.tick()
 
 
@@ -73,7 +75,7 @@ class LiveScreen(Screen):
         )
         parts: list[RenderableType] = [head, self._steps()]
         if progress.clusters:
-            tables = Table.grid(padding=(0, 6))
+            tables = Table.grid(padding=(0, 3))  # side by side within 80 columns
             tables.add_row(phase_table(progress), report_table(progress))
             parts += ["", tables, "", self._bar(), "", *self._changes()]
         return Group(*parts)
@@ -81,13 +83,21 @@ class LiveScreen(Screen):
     def _steps(self) -> Table:
         steps = Table.grid(padding=(0, 1))
         steps.add_column(width=2)
-        steps.add_column()
+        steps.add_column(min_width=min(STEP_WIDTH, self.console.width - 12), no_wrap=True)
         steps.add_column(justify="right", style="dim")
-        for step in list(self.progress.steps):
-            ended = step.ended is not None
-            mark: RenderableType = Text("✓", "green") if ended else self._spinner
-            steps.add_row(mark, step.text, _took(step) if ended else "")
+        for step in self._shown_steps():
+            steps.add_row(self._mark(step), step.text, _took(step))
         return steps
+
+    def _mark(self, step: Step) -> RenderableType:
+        if step.ended is not None:
+            return Text("✓", "green")
+        return self._spinner if step is self.progress.steps[-1] else Text("✗", "red")
+
+    def _shown_steps(self) -> list[Step]:
+        """The last ones, where not all of them have room."""
+        room = self.console.height - OTHER_LINES - CHANGES_SHOWN[0]
+        return list(self.progress.steps)[-max(1, room) :]
 
     def _bar(self) -> Table:
         ready, wanted = self.progress.ready(), self.progress.wanted
@@ -101,7 +111,7 @@ class LiveScreen(Screen):
 
     def _changes(self) -> list[Text]:
         least, most = CHANGES_SHOWN
-        room = self.console.height - OTHER_LINES - len(self.progress.steps)
+        room = self.console.height - OTHER_LINES - len(self._shown_steps())
         changes = list(self.progress.changes)[-max(least, min(most, room)) :]
         return [Text.assemble(*_change(change), no_wrap=True, overflow="ellipsis") for change in changes]
 
@@ -123,7 +133,8 @@ class LineScreen(Screen):
             self._told += 1
         phases = self.progress.phases()
         counts = ", ".join(f"{phases[phase]} {phase}" for phase in PHASES if phases[phase])
-        if counts != self._counts and self.progress.elapsed - self._counted_at >= LINES_EVERY:
+        running = self._told < len(steps)
+        if running and counts != self._counts and self.progress.elapsed - self._counted_at >= LINES_EVERY:
             self._print(f"  {counts}; {self.progress.reported.total()} reports")
             self._counts, self._counted_at = counts, self.progress.elapsed
 
@@ -140,7 +151,7 @@ def screen(console: Console, progress: Progress) -> Screen:
 
 def phase_table(progress: Progress) -> Table:
     """Clusters by platform and phase."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("clusters", style="bold")
     for phase in PHASES:
         table.add_column(phase, justify="right", style=PHASE_STYLES[phase])
@@ -152,7 +163,7 @@ def phase_table(progress: Progress) -> Table:
 
 def report_table(progress: Progress) -> Table:
     """Reports by controller and what they said."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("reports of", style="bold")
     for kind, style in REPORT_STYLES.items():
         table.add_column(kind, justify="right", style=style)
@@ -166,7 +177,9 @@ def _count(number: int) -> str:
 
 
 def _took(step: Step) -> str:
-    return f"{(step.ended or step.began) - step.began:.1f} s"
+    """How long it took; empty while it lasts, and for what takes no time."""
+    took = (step.ended or step.began) - step.began
+    return f"{took:.1f} s" if took >= SHORT else ""
 
 
 def _change(change: Change) -> tuple[tuple[str, str], ...]:
@@ -197,16 +210,18 @@ def account_tables(account: Account) -> RenderableType:
 def agreement(account: Account, progress: Progress) -> str:
     """The sentence the demo is about."""
     phases = Counter(seen.phase for seen in account.clusters)
+    repeated = f", {progress.repeated_events} came twice and count once" if progress.repeated_events else ""
     return (
         f"PostgreSQL and the API agree: {len(account.clusters)} clusters"
         f" ({', '.join(f'{number} {phase}' for phase, number in phases.items())}),"
-        f" {len(account.reports)} reports; none of {len(progress.events)} events lost,"
-        f" {progress.repeated_events} sent twice and dropped by id."
+        f" {len(account.reports)} reports; none of {len(progress.events)} events is lost{repeated}."
     )
 
 
 def _tally(title: str, counts: Mapping[str, int]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), title=title, title_justify="left", show_header=False)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column(title, no_wrap=True)
+    table.add_column(justify="right", style="green")
     for name, number in sorted(counts.items()):
         table.add_row(name, str(number))
     return table

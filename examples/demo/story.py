@@ -4,14 +4,15 @@ Every step waits for what it promises to show. None of them ends by itself: the 
 """
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final
 
 from examples.demo.errors import DemoFailure
 from examples.demo.fleet import Fleet
 from examples.demo.processes import Processes
 from examples.demo.progress import Progress, SeenCluster
 from examples.demo.screen import Screen
+from examples.demo.summary import Account, agreed
 
 POLL: Final = 0.25  # seconds between two looks at the API
 KILL_AT: Final = 0.3  # share of the clusters that are Ready when the worker is killed
@@ -39,8 +40,8 @@ class Story:
         self._progress.end(step, f"Clusterflow answers at {self._running.api_url}")
         self._screen.tick()
 
-    async def tell(self) -> None:
-        """From the first cluster to all of them settled. Raises: DemoFailure."""
+    async def tell(self, database_url: str) -> Account:
+        """From the first cluster to PostgreSQL's account of them all. Raises: DemoFailure."""
         await self._create()
         step = self._progress.begin("three controllers make the first clusters Ready")
         enough = self._progress.wanted * KILL_AT
@@ -50,19 +51,18 @@ class Story:
         step = self._progress.begin("every cluster Ready for all its controllers, at its newest generation")
         await self._until(self._progress.settled)
         self._progress.end(step)
+        step = self._progress.begin("PostgreSQL is compared with the API")
+        account = await agreed(database_url, self._fleet, self._progress)
+        self._progress.end(step, "PostgreSQL tells the same as the API")
         self._screen.tick()
+        return account
 
     async def _create(self) -> None:
         wanted, platforms = self._progress.wanted, sorted(self._progress.expected)
         step = self._progress.begin(f"{wanted} clusters are created")
-        names = (
-            (f"{number // len(platforms) + 1:02}", platforms[number % len(platforms)])
-            for number in range(wanted)
-        )
-        self._accepted(
-            await asyncio.gather(
-                *(self._fleet.create(f"demo-{platform}-{number}", platform) for number, platform in names)
-            )
+        places = [(platforms[n % len(platforms)], n // len(platforms) + 1) for n in range(wanted)]
+        await self._written(
+            self._fleet.create(f"demo-{platform}-{number:02}", platform) for platform, number in places
         )
         self._progress.end(step, f"{wanted} clusters created")
 
@@ -79,15 +79,20 @@ class Story:
         count = max(1, round(self._progress.wanted * CHANGED_SHARE))
         chosen = sorted(self._progress.clusters.values(), key=lambda seen: seen.name)[:count]
         step = self._progress.begin(f"{count} specs change while no worker runs")
-        changes = asyncio.gather(*(self._fleet.move(seen, NEW_DOMAIN) for seen in chosen))
-        await self._until(changes.done)
-        self._accepted(await changes)
+        await self._written(self._fleet.move(seen, NEW_DOMAIN) for seen in chosen)
         self._progress.end(step, f"{count} specs changed meanwhile, answered by a new worker")
 
-    def _accepted(self, written: list[SeenCluster]) -> None:
-        for seen in written:
-            self._progress.see_cluster(seen)
-            self._progress.generations[seen.id] = seen.generation
+    async def _written(self, writes: Iterable[Coroutine[Any, Any, SeenCluster]]) -> None:
+        """Wait for writes side by side, with an eye on the fleet; from then on they must not be lost."""
+        writing = asyncio.gather(*writes)
+        try:
+            await self._until(writing.done)
+            for seen in await writing:
+                self._progress.see_cluster(seen)
+                self._progress.generations[seen.id] = seen.generation
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
 
     async def _until(self, reached: Callable[[], bool]) -> None:
         while not reached():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
 from examples.demo.progress import Progress, SeenReport
 
@@ -32,24 +32,14 @@ class _Report(msgspec.Struct):
 
 
 async def watch(bootstrap_servers: str, progress: Progress) -> None:
-    """Tell the progress of every event and report from the first one on, until cancelled."""
+    """Tell the progress of every event and report there is and comes, until cancelled. Raises: KafkaError."""
     see: dict[str, Callable[[bytes], None]] = {
         EVENTS: lambda value: _see_event(value, progress),
         REPORTS: lambda value: _see_report(value, progress),
     }
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest", enable_auto_commit=False
-    )
+    consumer = AIOKafkaConsumer(*see, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        await consumer.topics()  # has it ask for the partitions of all
-        consumer.assign(
-            [
-                TopicPartition(topic, number)
-                for topic in see
-                for number in consumer.partitions_for_topic(topic)
-            ]
-        )
         async for record in consumer:
             see[record.topic](record.value)
     finally:

@@ -61,7 +61,10 @@ def test_settled(
 
 
 def test_a_cluster_that_is_not_listed_is_missed() -> None:
-    progress = Progress(wanted=1, expected=EXPECTED)
+    progress = Progress(wanted=2, expected=EXPECTED)
+    progress.see_cluster(cluster())
+    for each in BOTH:
+        progress.see_report(each)
     assert (progress.settled(), progress.stuck()) == (False, ["1 clusters are not listed by the API"])
 
 
