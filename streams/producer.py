@@ -6,17 +6,26 @@ Faust's own producer is not idempotent outside its transactions and costs a futu
 
 import asyncio
 import logging
+from collections import Counter as CounterOf
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import RecordMetadata
+from prometheus_client import Counter, Histogram
 
 from domain.errors import Unavailable
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger("clusterflow.producer")
+
+PUBLISHED = Counter("clusterflow_kafka_messages_published_total", "Records acknowledged by Kafka", ["topic"])
+PUBLISH_SECONDS = Histogram(
+    "clusterflow_kafka_publish_duration_seconds",
+    "Time until all records published together were acknowledged",
+    buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
 
 # How long a batch may wait for its acknowledgement before it counts as failed: longer than a broker's
 # restart, so that a restart is ridden out by aiokafka's own retries, in order.
@@ -89,11 +98,16 @@ class Producer:
                 )
                 for output in outputs
             ]
-            return await asyncio.gather(*pending)
+            with PUBLISH_SECONDS.time():
+                positions = await asyncio.gather(*pending)
         except KafkaError as error:
             # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
             await self._discard()
             raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
+
+        for topic, count in CounterOf(output.topic for output in outputs).items():
+            PUBLISHED.labels(topic).inc(count)
+        return positions
 
     async def _discard(self) -> None:
         inner, self._inner = self._inner, None
