@@ -1,0 +1,124 @@
+"""What the tests of the rules start from: a moment, clusters and reports in as few words as possible."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from domain.cluster import ClusterRecord, ControllerReport, LastError, ReportedCondition
+from domain.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.decide import decide, decide_report, decide_tick, evolve
+from domain.events import Event
+from domain.policy import Policy
+
+T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)
+POLICY = Policy()
+OWNER, STRANGER, CONTROLLER = "owner@example.com", "stranger@example.com", "dns@system.local"
+GCP = {"platform": {"type": "gcp"}}
+
+
+def after(*, hours: float = 0, minutes: float = 0, seconds: float = 0) -> datetime:
+    return T0 + timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def uuid(number: int) -> str:
+    return str(UUID(int=number, version=4))
+
+
+CLUSTER_ID = uuid(1)
+
+
+def create(number: int = 1, *, by: str = OWNER, **members: object) -> Create:
+    return Create(
+        **{"command_id": uuid(number), "cluster_id": CLUSTER_ID, "user_email": by, "name": "one"}  # type: ignore[arg-type]
+        | {"spec": GCP}
+        | members
+    )
+
+
+def update(
+    number: int = 2, *, by: str = OWNER, spec: dict[str, object] | None = None, **members: object
+) -> Update:
+    return Update(
+        command_id=uuid(number),
+        cluster_id=CLUSTER_ID,
+        user_email=by,
+        spec=GCP if spec is None else spec,
+        **members,
+    )
+
+
+def delete(number: int = 3, *, by: str = OWNER, force: bool = False) -> Delete:
+    return Delete(command_id=uuid(number), cluster_id=CLUSTER_ID, user_email=by, force=force)
+
+
+def reconcile(number: int = 4, *, by: str = OWNER) -> Reconcile:
+    return Reconcile(command_id=uuid(number), cluster_id=CLUSTER_ID, user_email=by)
+
+
+def available(status: str = "True", at: datetime | None = None) -> ReportedCondition:
+    return ReportedCondition(type="Available", status=status, lastTransitionTime=at)
+
+
+def error(kind: str = "Fatal") -> LastError:
+    return LastError(controllerName="c", errorType=kind, errorCode="X", message="x", timestamp=T0)
+
+
+def says(
+    controller: str = "dns",
+    generation: int = 1,
+    *conditions: ReportedCondition,
+    ready: bool | None = None,
+    failing: str | None = None,
+    report_id: str | None = None,
+) -> Report:
+    """A controller's report: `ready` gives it the condition Available, `failing` an error of that type."""
+    if ready is not None:
+        conditions = (available("True" if ready else "False"),)
+    return Report(
+        cluster_id=CLUSTER_ID,
+        controller_name=controller,
+        observed_generation=generation,
+        conditions=conditions,
+        last_error=None if failing is None else error(failing),
+        report_id=report_id,
+    )
+
+
+def stored(
+    controller: str, *, ready: bool, at: datetime, failing: str | None = None, generation: int = 1
+) -> ControllerReport:
+    return ControllerReport(
+        controller_name=controller,
+        observed_generation=generation,
+        conditions=(available("True" if ready else "False", at),),
+        last_error=None if failing is None else error(failing),
+        last_updated=at,
+    )
+
+
+def step(
+    record: ClusterRecord | None, what: Command | Report | None, at: datetime, policy: Policy = POLICY
+) -> tuple[ClusterRecord | None, Sequence[Event]]:
+    """The record after a command, a report or (None) a tick at a moment, and the events on the way."""
+    match what:
+        case None:
+            assert record is not None
+            events: Sequence[Event] = decide_tick(record, at=at, policy=policy)
+        case Report():
+            assert record is not None
+            events = (decide_report(record, what, at=at),)
+        case _:
+            events = (decide(record, what, at=at, policy=policy),)
+    for event in events:
+        if record is not None or type(event).__name__ == "Created":
+            record = evolve(record, event, policy)
+    return record, events
+
+
+def story(*steps: tuple[Command | Report | None, datetime], policy: Policy = POLICY) -> ClusterRecord:
+    """The record that these steps lead to; None is a tick."""
+    record: ClusterRecord | None = None
+    for what, at in steps:
+        record, _ = step(record, what, at, policy)
+    assert record is not None
+    return record
