@@ -17,7 +17,7 @@ from streams.messages import UUID_PATTERN, CreateBody, ResultMessage, UpdateBody
 from tables.views import ClusterEntry, Filter
 from web.errors import json_response
 from web.identity import caller
-from web.keys import HEALTH, REQUEST_ID, SETTINGS, SUBMITTER, VIEW
+from web.keys import CLUSTER_ID, HEALTH, REQUEST_ID, SETTINGS, SUBMITTER, VIEW
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ async def create_cluster(request: web.Request) -> web.Response:
         spec=body.spec,
         target_project_id=body.target_project_id,
     )
-    request["cluster_id"] = command.cluster_id
+    request[CLUSTER_ID] = command.cluster_id
     result = await request.app[SUBMITTER].submit(command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})

@@ -14,4 +14,5 @@ VIEW: Final = web.AppKey("view", ClusterView)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", Health)
 
-REQUEST_ID: Final = "request_id"
+REQUEST_ID: Final = web.RequestKey("request_id", str)
+CLUSTER_ID: Final = web.RequestKey("cluster_id", str)  # of a create, whose path has none

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 
 from domain.errors import Rejected, TransientError
 from web.errors import error_response, http_error_response, rejection_response, unavailable_response
-from web.keys import REQUEST_ID, SETTINGS
+from web.keys import CLUSTER_ID, REQUEST_ID, SETTINGS
 
 log = logging.getLogger("clusterflow.api")
 
@@ -67,7 +67,7 @@ def _access(
         "user_agent": request.headers.get("User-Agent", "")[:256],
         "body_size": request.content_length or 0,
         "request_id": request[REQUEST_ID],
-        "cluster_id": request.get("cluster_id") or request.match_info.get("id"),
+        "cluster_id": request.get(CLUSTER_ID) or request.match_info.get("id"),
     }
 
 
