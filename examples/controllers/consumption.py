@@ -55,10 +55,13 @@ class Stop:
 class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
     """The consuming side of one controller."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, handle: Handle, stop: Stop) -> None:
+    def __init__(
+        self, consumer: AIOKafkaConsumer, handle: Handle, stop: Stop, *, again_after: float = AGAIN_AFTER
+    ) -> None:
         self._consumer = consumer
         self._handle = handle
         self._stop = stop
+        self._again_after = again_after
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
 
     async def run(self, topic: str, *, grace: float) -> None:
@@ -110,8 +113,8 @@ class Consumption(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             try:
                 return await self._handle(record)
             except KafkaError as error:
-                log.warning("Kafka took no report, next try in %.0f s: %s", AGAIN_AFTER, error)
-                await self._stop.sleep(AGAIN_AFTER)
+                log.warning("Kafka took no report, next try in %.0f s: %s", self._again_after, error)
+                await self._stop.sleep(self._again_after)
 
     async def _commit(self, partition: TopicPartition, offset: int) -> None:
         try:
