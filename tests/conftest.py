@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 import pytest
@@ -20,6 +20,9 @@ from deploy.embedded import Stack
 from streams.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
+
+if TYPE_CHECKING:
+    from tests.e2e.product import Client, Deployment
 
 T = TypeVar("T")
 
@@ -113,3 +116,27 @@ async def until(ask: Callable[[], Awaitable[T]], *, within: float = 30.0, what: 
 async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
     """Fresh topics."""
     yield await servers.new_topics()
+
+
+@pytest.fixture(scope="session")
+async def product(servers: Servers) -> "AsyncIterator[Deployment]":
+    """Topics with a worker on them, shared by tests that stay apart by their owners and clusters."""
+    from tests.e2e.product import Deployment
+
+    async with Deployment(await servers.new_topics()) as running:
+        await running.worker()
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def shared_api(product: "Deployment") -> "Client":
+    """One web process of `product`."""
+    return await product.web()
+
+
+@pytest.fixture
+async def api(shared_api: "Client") -> "Client":
+    """REST as an owner that no other test is."""
+    from tests.e2e.product import an_owner
+
+    return shared_api.as_(an_owner())

@@ -1,0 +1,328 @@
+"""The product as its users meet it: REST on a real port, records on real topics; roles run as tasks here.
+
+A `Deployment` has topics of its own; it starts workers and web processes and ends them. A `Client` speaks
+REST as one identity. `Log` reads and writes a topic as any Kafka client would, apart from the product's code.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.partitioner import murmur2
+
+import agents.worker
+import web.server
+from agents.worker import WorkerSettings
+from deploy.embedded.ports import is_free
+from domain.policy import Policy
+from streams.settings import KafkaSettings
+from tests.conftest import until
+from web.settings import WebSettings
+
+CONTROLLER = "controller@system.local"
+SPEC: Mapping[str, Any] = {"platform": {"type": "gcp"}}
+LONG_AGO = timedelta(days=365)  # a tick interval at which no test sees a second tick
+
+_owners = count(1)
+
+
+def an_owner() -> str:
+    """An identity that no other test uses, so that lists and names are a test's own."""
+    return f"owner{next(_owners)}@example.com"
+
+
+def free_port() -> int:
+    """A port that nobody listens on, apart from those the embedded servers choose from."""
+    return next(port for port in random.sample(range(30000, 32700), 200) if is_free(port))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One HTTP answer, read completely."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def __getitem__(self, member: str) -> Any:
+        return self.json[member]
+
+
+@dataclass
+class Client:
+    """REST as one identity; None sends no identity."""
+
+    url: str
+    session: aiohttp.ClientSession
+    email: str | None
+
+    def as_(self, email: str | None) -> "Client":
+        return replace(self, email=email)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Answer:
+        sent = {**({"X-User-Email": self.email} if self.email is not None else {}), **(headers or {})}
+        data = body if body is None or isinstance(body, bytes | AsyncIterator) else json.dumps(body).encode()
+        path = path if path.startswith("/") else f"/api/v1/clusters/{path}"
+        async with self.session.request(
+            method, self.url + path, data=data, headers=sent, allow_redirects=False, **options
+        ) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def create(self, name: str, spec: Mapping[str, Any] = SPEC, **members: Any) -> Answer:
+        return await self.request("POST", "/api/v1/clusters", {"name": name, "spec": spec, **members})
+
+    async def created(self, name: str = "one", spec: Mapping[str, Any] = SPEC) -> dict[str, Any]:
+        """A new cluster, as the answer showed it."""
+        answer = await self.create(name, spec)
+        assert answer.status == 201, answer
+        cluster: dict[str, Any] = answer.json
+        return cluster
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.request("GET", path, **options)
+
+    async def update(
+        self, cluster_id: str, spec: Mapping[str, Any] = SPEC, *, if_match: str | None = None, **members: Any
+    ) -> Answer:
+        headers = {} if if_match is None else {"If-Match": if_match}
+        return await self.request("PUT", cluster_id, {"spec": spec, **members}, headers=headers)
+
+    async def delete(self, cluster_id: str, *, force: bool = False) -> Answer:
+        return await self.request("DELETE", f"{cluster_id}{'?force=true' if force else ''}")
+
+    async def list(self, query: str = "") -> Answer:
+        return await self.get(f"/api/v1/clusters{query}")
+
+    async def report(self, cluster_id: str, /, **members: Any) -> Answer:
+        """PUT status as a controller, whoever this client is."""
+        body = {"controller_name": "dns", "observed_generation": 1, **members}
+        return await self.as_(CONTROLLER).request("PUT", f"{cluster_id}/status", body)
+
+
+def available(status: str = "True", **members: Any) -> list[dict[str, Any]]:
+    return [{"type": "Available", "status": status, **members}]
+
+
+@dataclass
+class Log:
+    """One topic, read from a position on and written to."""
+
+    bootstrap_servers: str
+    topic: str
+    partitions: int
+    positions: dict[int, int] = field(default_factory=dict)
+
+    async def publish(
+        self,
+        key: bytes | str | None,
+        value: Any,
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        partition: int | None = None,
+    ) -> tuple[int, int]:
+        """Publish; returns partition and offset. Text and bytes go as they are, anything else as JSON."""
+        ((place, offset),) = await self.publish_all([(key, value)], headers=headers, partition=partition)
+        return place, offset
+
+    async def publish_all(
+        self,
+        records: list[tuple[bytes | str | None, Any]],
+        *,
+        headers: Mapping[str, str | bytes] | None = None,
+        partition: int | None = None,
+        **settings: Any,
+    ) -> list[tuple[int, int]]:
+        pairs = [(n, v if isinstance(v, bytes) else v.encode()) for n, v in (headers or {}).items()]
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap_servers, max_request_size=10**8, **settings
+        ) as producer:
+            pending = [
+                await producer.send(
+                    self.topic, key=_bytes(key), value=_bytes(value), headers=pairs, partition=partition
+                )
+                for key, value in records
+            ]
+            return [(m.partition, m.offset) for m in await asyncio.gather(*pending)]
+
+    async def read(self) -> list[ConsumerRecord]:
+        """Everything that is in the topic now and was not there at `forget` (or ever)."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            places = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            starts = await consumer.beginning_offsets(places)
+            records: list[ConsumerRecord] = []
+            for place in places:
+                consumer.seek(place, max(self.positions.get(place.partition, 0), starts[place]))
+            while any([await consumer.position(place) < ends[place] for place in places]):
+                for polled in (await consumer.getmany(timeout_ms=200)).values():
+                    records += polled
+            return sorted(records, key=lambda r: (r.timestamp, r.partition, r.offset))
+        finally:
+            await consumer.stop()
+
+    async def forget(self) -> None:
+        """Only what comes from now on counts."""
+        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers) as consumer:
+            places = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+        self.positions = {place.partition: offset for place, offset in ends.items()}
+
+    async def of(self, key: str) -> list[ConsumerRecord]:
+        """The records of one key."""
+        return [record for record in await self.read() if record.key == key.encode()]
+
+    async def bodies(self, key: str) -> list[dict[str, Any]]:
+        """The JSON of one key's records."""
+        return [json.loads(record.value) for record in await self.of(key)]
+
+    async def wait_for(
+        self, key: str, fits: Callable[[dict[str, Any]], bool] = lambda body: True, *, within: float = 20.0
+    ) -> dict[str, Any]:
+        """The first record of a key whose JSON fits."""
+
+        async def found() -> dict[str, Any] | None:
+            return next((body for body in await self.bodies(key) if fits(body)), None)
+
+        body = await until(found, within=within, what=f"a record of {key} in {self.topic}")
+        assert body is not None
+        return body
+
+    def place_of(self, key: str) -> int:
+        """Where a client of Kafka's own hash puts a key."""
+        return int((murmur2(key.encode()) & 0x7FFFFFFF) % self.partitions)
+
+
+def _bytes(value: Any) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    return (value if isinstance(value, str) else json.dumps(value)).encode()
+
+
+def headers_of(record: ConsumerRecord) -> dict[str, str]:
+    return {name: value.decode() for name, value in record.headers}
+
+
+@dataclass
+class Role:
+    """A role that runs as a task here."""
+
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    ready: Callable[[], bool]
+
+    async def end(self) -> None:
+        """Stop it gracefully. Raises what it ended with."""
+        self.stop.set()
+        await asyncio.wait_for(self.task, 40)
+
+
+class Deployment:
+    """Topics of one prefix, and the roles started on them."""
+
+    def __init__(self, kafka: KafkaSettings, *, policy: Policy | None = None) -> None:
+        self.kafka = kafka
+        self.policy = policy or Policy()
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Deployment":
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self._stack.aclose()
+
+    async def worker(self, *, tick_interval: timedelta = LONG_AGO, **settings: Any) -> Role:
+        """A worker, at work."""
+        worker = WorkerSettings(kafka=self.kafka, policy=self.policy, tick_interval=tick_interval, **settings)
+        return await self._run(lambda stop, ready: agents.worker.run(worker, stop=stop, ready=ready))
+
+    async def web(self, email: str | None = None, **settings: Any) -> Client:
+        """A web process, ready to serve; as a client of it."""
+        client, _ = await self.web_role(email, **settings)
+        return client
+
+    async def web_role(self, email: str | None = None, **settings: Any) -> tuple[Client, Role]:
+        """A web process and its role."""
+        port = free_port()
+        web_settings = WebSettings(**{"kafka": self.kafka, "policy": self.policy, "port": port, **settings})
+        role = await self._run(lambda stop, ready: web.server.run(web_settings, stop=stop, ready=ready))
+        timeout = aiohttp.ClientTimeout(total=60)
+        session = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        return Client(f"http://127.0.0.1:{port}", session, email), role
+
+    def log(self, topic: str) -> Log:
+        """One of the topics, by its name without prefix."""
+        return Log(self.kafka.bootstrap_servers, self.kafka.topics.prefix + topic, self.kafka.partitions)
+
+    async def _run(
+        self, run: Callable[[asyncio.Event, Callable[[Callable[[], bool]], None]], Awaitable[None]]
+    ) -> Role:
+        stop, asked = asyncio.Event(), []
+        task = asyncio.ensure_future(run(stop, asked.append))
+        role = Role(task, stop, lambda: bool(asked) and asked[-1]())  # type: ignore[arg-type]
+        self._stack.push_async_callback(_ended, role)
+
+        async def is_ready() -> bool:
+            if task.done():
+                task.result()
+            return role.ready()
+
+        await until(is_ready, within=60, what="readiness")
+        return role
+
+
+async def _ended(role: Role) -> None:
+    if not role.task.done():
+        await role.end()
+
+
+@asynccontextmanager
+async def deployment(kafka: KafkaSettings, **settings: Any) -> AsyncIterator[Deployment]:
+    async with Deployment(kafka, **settings) as running:
+        yield running
+
+
+# --- what Kafka clients send --------------------------------------------------------------------------
+
+
+def command(kind: str, cluster_id: str, by: str, **members: Any) -> dict[str, Any]:
+    """A Kafka-native command; a member given as ... is left out."""
+    body = {
+        "command_id": str(uuid4()),
+        "type": f"cluster.{kind}",
+        "cluster_id": cluster_id,
+        "user_email": by,
+        "issued_at": "2026-01-01T00:00:00Z",
+        **members,
+    }
+    return {name: value for name, value in body.items() if value is not ...}
+
+
+def report(cluster_id: str, **members: Any) -> dict[str, Any]:
+    """A Kafka-native status report; a member given as ... is left out."""
+    body = {"cluster_id": cluster_id, "controller_name": "dns", "observed_generation": 1, **members}
+    return {name: value for name, value in body.items() if value is not ...}
