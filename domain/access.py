@@ -6,7 +6,9 @@ from domain.cluster import ClusterRecord
 from domain.errors import Rejected, not_found
 from domain.policy import Policy
 
-_EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]+@(?!\.)[^@\s\x00-\x1f\x7f]+\.[^@\s\x00-\x1f\x7f]*(?<!\.)")
+# Neither "@" nor blanks, control characters or the lone surrogates that stand for undecodable header bytes.
+_PART = r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
+_EMAIL = re.compile(rf"{_PART}+@(?!\.){_PART}+\.{_PART}*(?<!\.)")
 
 
 def valid_email(address: str) -> bool:

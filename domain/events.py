@@ -63,6 +63,7 @@ class Reported:
     """A controller's report was taken over."""
 
     report: ControllerReport
+    report_id: str | None
     at: datetime
 
 

@@ -35,7 +35,11 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     check_name(command.name)
     check_project_id(command.target_project_id)
     accept_spec(command.spec, policy)
-    if holder is not None and holder.command_id != command.command_id:
+    first = holder is None or (holder.command_id, holder.cluster_id) == (
+        command.command_id,
+        command.cluster_id,
+    )
+    if not first:
         raise Rejected(
             "CLUSTER_NAME_EXISTS", f"Cluster with name '{command.name}' already exists", field="name"
         )

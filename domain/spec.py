@@ -21,6 +21,7 @@ _INFRA_ID = re.compile(r"[a-z][-a-z0-9]*")
 _INFRA_ID_MAX: Final = 15
 
 _WORKLOAD = "platform.gcp.workloadIdentity"
+_ACCOUNTS = ("nodePool", "controlPlane", "cloudController", "storage", "imageRegistry", "network")
 _TYPES: Final[Mapping[str, type]] = {
     "infraID": str,
     "issuerURL": str,
@@ -32,6 +33,7 @@ _TYPES: Final[Mapping[str, type]] = {
     _WORKLOAD: dict,
     **{f"{_WORKLOAD}.{m}": str for m in ("projectNumber", "poolID", "providerID")},
     f"{_WORKLOAD}.serviceAccountsRef": dict,
+    **{f"{_WORKLOAD}.serviceAccountsRef.{m}Email": str for m in _ACCOUNTS},
     "platform.aws": dict,
     **{f"platform.aws.{m}": str for m in ("region", "vpcId", "accountID")},
     **{f"platform.aws.{m}": list for m in ("availabilityZones", "subnetIds")},
@@ -46,7 +48,18 @@ _TYPES: Final[Mapping[str, type]] = {
     "dns": dict,
     **{f"dns.{m}": str for m in ("baseDomain", "publicZone", "privateZone")},
 }
-_JSON_NAMES: Final[Mapping[type, str]] = {str: "a string", dict: "an object", list: "an array"}
+_ITEMS: Final[Mapping[str, type]] = {
+    "platform.aws.availabilityZones": str,
+    "platform.aws.subnetIds": str,
+    "networking.clusterNetwork": dict,
+    "networking.serviceNetwork": str,
+}
+_JSON_NAMES: Final[Mapping[type, str]] = {
+    str: "a string",
+    int: "an integer",
+    dict: "an object",
+    list: "an array",
+}
 
 
 def check_name(name: str) -> None:
@@ -84,10 +97,21 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
 
 def _check_types(spec: Mapping[str, Any]) -> None:
     for path, kind in _TYPES.items():
-        value = _at(spec, path)
-        if value is not None and not isinstance(value, kind):
-            text = f"spec.{path} must be {_JSON_NAMES[kind]}"
-            raise invalid(text, field=f"spec.{path}", value=value)
+        _check_type(_at(spec, path), kind, path)
+    for path, kind in _ITEMS.items():
+        for index, item in enumerate(_at(spec, path) or ()):
+            _check_type(item, kind, f"{path}[{index}]", may_be_null=False)
+    for index, network in enumerate(_at(spec, "networking.clusterNetwork") or ()):
+        _check_type(network.get("cidr"), str, f"networking.clusterNetwork[{index}].cidr")
+        _check_type(network.get("hostPrefix"), int, f"networking.clusterNetwork[{index}].hostPrefix")
+
+
+def _check_type(value: Any, kind: type, path: str, *, may_be_null: bool = True) -> None:
+    if value is None and may_be_null:
+        return
+    if not isinstance(value, kind) or isinstance(value, bool):
+        text = f"spec.{path} must be {_JSON_NAMES[kind]}"
+        raise invalid(text, field=f"spec.{path}", value=value)
 
 
 def _at(spec: Mapping[str, Any], path: str) -> Any:
@@ -141,7 +165,7 @@ def _with_release(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
     if channel and channel not in CHANNEL_GROUPS:
         text = f"invalid channelGroup '{short(channel)}': must be one of {', '.join(CHANNEL_GROUPS)}"
         raise invalid(text, field="spec.release.channelGroup", value=channel)
-    filled = {m: v for m, v in (("version", version), ("channelGroup", channel)) if v != release.get(m, "")}
+    filled = {m: v for m, v in (("version", version), ("channelGroup", channel)) if v and v != release.get(m)}
     return {**spec, "release": {**release, **filled}} if filled else spec
 
 

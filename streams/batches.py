@@ -37,6 +37,14 @@ MAX_BACKLOG = 20_000
 STALL_SECONDS = 30.0
 
 
+# A fetch that waits at the broker keeps partitions that were resumed meanwhile waiting too; Faust's 1.5 s
+# would be added twice to every rebalance.
+FETCH_MAX_WAIT_MS = 200
+
+# Between looks for partitions to fetch from, while recovery has paused them all.
+IDLE_SECONDS = 0.02
+
+
 class Batch:
     """Records of one partition in offset order, the value of one event."""
 
@@ -61,6 +69,15 @@ class BatchSchema(faust.Schema):
         return decode
 
 
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, with fetches that wait for less."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return consumer
+
+
 class BatchConsumer(driver.Consumer):
     """Faust's consumer, delivering batches for agents and single records for tables."""
 
@@ -73,6 +90,9 @@ class BatchConsumer(driver.Consumer):
         self._sought_again: set[TP] = set()
         self._positioned = False  # whether input positions are those of the current assignment
 
+    def _new_consumer_thread(self) -> Any:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
     # --- fetching ---------------------------------------------------------------------------------
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -81,13 +101,15 @@ class BatchConsumer(driver.Consumer):
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 await asyncio.sleep(0)
                 await self._until_room()
-                generation = self.app.consumer_generation_id
+                if self.flow_active and not self._get_active_partitions():
+                    await asyncio.sleep(IDLE_SECONDS)
+                    continue
                 records, active = await self._wait_next_records(timeout=1.0)
                 if not records or self.should_stop:
                     continue
                 for tp, polled in records.items():
-                    if not self.flow_active or generation != self.app.consumer_generation_id:
-                        break  # a rebalance began; recovery will seek to where this went unread
+                    if not self.flow_active:
+                        break  # a rebalance began; its recovery seeks to where this went unread
                     if (active is None or tp in active) and (self._positioned or self._is_changelog_tp(tp)):
                         await self._hand_on(tp, polled)
         except self.consumer_stopped_errors:
