@@ -16,7 +16,8 @@ NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"
 
 # A replayed command must find its first outcome: the contract asks for the last 64 per cluster.
 REMEMBERED_COMMANDS: Final = 64
-REMEMBERED_REPORTS: Final = 32
+# Per controller; a controller repeats its last report, at most the few before it.
+REMEMBERED_REPORTS: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,12 @@ class LastError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerReport:
-    """The last word of one controller about one cluster; `last_updated` is when it arrived."""
+    """The last word of one controller about one cluster.
+
+    Attributes:
+        last_updated: When it arrived.
+        report_ids: Ids of this and the reports before it, oldest first.
+    """
 
     controller_name: str
     observed_generation: int
@@ -93,6 +99,7 @@ class ControllerReport:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     last_error: LastError | None = None
     last_updated: datetime
+    report_ids: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -130,7 +137,6 @@ class ClusterRecord:
         first_report_at: When the first report for the current generation arrived.
         offsets: Per input topic, the offset of the last record this state reflects.
         recent: Outcomes of the last commands, oldest first.
-        recent_reports: Ids of the last reports taken over, oldest first.
     """
 
     revision: int
@@ -141,7 +147,6 @@ class ClusterRecord:
     deleted_at: datetime | None = None
     offsets: Mapping[str, int] = field(default_factory=dict)
     recent: tuple[Outcome, ...] = ()
-    recent_reports: tuple[str, ...] = ()
 
     def outcome_of(self, command_id: str) -> Outcome | None:
         """The remembered outcome of a command, None if it is unknown or forgotten."""

@@ -124,9 +124,10 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
     An older generation than the stored one is stale, except that a stored report from the future yields to
     any report at or below the cluster's generation: it was a guess and must not hide the truth.
     """
-    if report.report_id is not None and report.report_id in record.recent_reports:
-        return Ignored(result="duplicate")
     stored = record.reports.get(report.controller_name)
+    known = stored.report_ids if stored else ()
+    if report.report_id in known:
+        return Ignored(result="duplicate")
     if stored is not None:
         generation = record.cluster.generation
         guessed = stored.observed_generation > generation >= report.observed_generation
@@ -141,8 +142,8 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
             metadata=report.metadata,
             last_error=report.last_error,
             last_updated=at,
+            report_ids=(*known, *([report.report_id] if report.report_id else ()))[-REMEMBERED_REPORTS:],
         ),
-        report_id=report.report_id,
         at=at,
     )
 
@@ -190,10 +191,7 @@ def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> Cluste
             return replace(record, deleted_at=event.at, cluster=replace(record.cluster, updated_at=event.at))
         case Reported():
             reports = {**record.reports, event.report.controller_name: event.report}
-            recent = record.recent_reports
-            if event.report_id is not None:
-                recent = (*recent, event.report_id)[-REMEMBERED_REPORTS:]
-            return _restated(replace(record, reports=reports, recent_reports=recent), event.at, policy)
+            return _restated(replace(record, reports=reports), event.at, policy)
         case Reevaluated():
             return _restated(record, event.at, policy)
         case Reconciled(scheduled_by="reconciliation_scheduler"):

@@ -63,7 +63,6 @@ class Reported:
     """A controller's report was taken over."""
 
     report: ControllerReport
-    report_id: str | None
     at: datetime
 
 

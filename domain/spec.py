@@ -170,16 +170,35 @@ def _with_release(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs, as dotted path → `{"from": …, "to": …}`: leaves of `spec.*`, arrays compared whole."""
-    return dict(_differences("spec", before, after))
+    """What differs, as dotted path → `{"from": …, "to": …}`: leaves of `spec.*`, arrays compared whole.
+
+    Null stands for absent too.
+    """
+    old, new = dict(_leaves("spec", before)), dict(_leaves("spec", after))
+    return {
+        path: {"from": old.get(path), "to": new.get(path)}
+        for path in {**old, **new}
+        if not _same(old.get(path), new.get(path))
+    }
 
 
-def _differences(path: str, before: Any, after: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for member in {**before, **after}:
-            yield from _differences(f"{path}.{member}", before.get(member), after.get(member))
-    elif before != after or type(before) is not type(after):  # 1 and true are different in JSON
-        yield path, {"from": before, "to": after}
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _leaves(f"{path}.{name}", member)
+    else:
+        yield path, value
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equal as JSON, where `1`, `1.0` and `true` differ."""
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Mapping):
+        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return bool(a == b)
 
 
 def check_json(value: Any, *, field: str) -> None:
