@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.access import is_privileged, may_see
 from domain.commands import Create, Delete, Update
@@ -26,7 +27,7 @@ MAX_LIMIT: Final = 100
 
 _UUID = re.compile(UUID_PATTERN)
 _ETAG = re.compile(r'"([^"]*)"')
-_INTEGER = re.compile(r"[+-]?\d{1,18}")
+_INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _create_decoder = msgspec.json.Decoder(CreateBody)
 _update_decoder = msgspec.json.Decoder(UpdateBody)
 
@@ -145,6 +146,8 @@ async def body_of(request: web.Request) -> bytes:
             return await request.read()
     except TimeoutError:
         raise Rejected("REQUEST_TIMEOUT", "The request body did not arrive in time") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise invalid("the request body cannot be unpacked", field="body") from None
 
 
 def _check_spec(spec: dict[str, object], request: web.Request) -> None:
@@ -167,7 +170,12 @@ def _expected_version(request: web.Request, body: UpdateBody) -> str | None:
 
 
 def _integer(text: str | None, default: int) -> int:
-    return int(text) if text is not None and _INTEGER.fullmatch(text) else default
+    """An integer of a query; one beyond 18 digits counts as 10^18, more than there ever is."""
+    match = _INTEGER.fullmatch(text or "")
+    if match is None:
+        return default
+    sign, digits = match.groups()
+    return int(sign + digits) if len(digits) <= 18 else int(sign + "1" + "0" * 18)
 
 
 class _Version(msgspec.Struct):
