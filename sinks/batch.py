@@ -1,0 +1,266 @@
+"""Take, write, wait, go on: the life of one writer, and the only place that knows about waiting.
+
+The positions in the database are the only truth. After an assignment, an outage or a conflict a writer
+forgets what it holds and begins again from them (`_take_over`); so no failure needs a case of its own, and
+while the database is away nothing is kept in memory.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
+
+from domain.errors import MalformedRecord, TransientError
+from sinks.dead_letters import park
+from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
+from sinks.postgres import Postgres
+from sinks.rows import Change, read
+from sinks.settings import SinkSettings
+from streams.producer import Producer
+
+log = logging.getLogger("clusterflow.sink")
+
+# Contract, section 7: a row is given up after so many tries.
+TRIES: Final = 5
+FIRST_BACKOFF: Final = 0.1
+
+# How long a look for records lasts: within it a writer sees a new assignment.
+POLL_MS: Final = 500
+
+# How long to wait for Kafka to note positions that only people read there.
+NOTE_TIMEOUT: Final = 5.0
+
+
+class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """Writes its share of the partitions.
+
+    Args:
+        consumer: Started, without automatic commits and without an automatic reset of offsets.
+        producer: For dead letters; connects when first needed.
+        changed: Called when `available` may have changed.
+    """
+
+    def __init__(
+        self,
+        settings: SinkSettings,
+        consumer: AIOKafkaConsumer,
+        database: Postgres,
+        producer: Producer,
+        *,
+        stop: asyncio.Event,
+        changed: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._consumer = consumer
+        self._database = database
+        self._producer = producer
+        self._stop = stop
+        self._changed = changed
+        self._positions: dict[TopicPartition, int] = {}
+        # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
+        self._forgotten = 1
+        self._taken = 0
+        self._failures = 0
+        self._waits_since: float | None = None
+        self._commits = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether it has taken over its partitions, maybe none, and does not wait for the database."""
+        return not self._lost and self._waits_since is None
+
+    async def run(self) -> None:
+        """Write until asked to stop.
+
+        Raises: whatever waiting can't cure.
+        """
+        self._consumer.subscribe([self._settings.topics.state, self._settings.topics.events], listener=self)
+        while not self._stop.is_set():
+            try:
+                await self._turn()
+            except PositionsMoved as conflict:
+                log.info("the sink goes back to the stored positions", extra={"error": str(conflict)})
+                self._forget()
+            except (TransientError, KafkaError) as error:
+                if isinstance(error, KafkaError) and not _passes(error):
+                    raise
+                await self._wait(error)
+
+    async def lag(self) -> int:
+        """Records behind the end of its partitions. Raises: KafkaError."""
+        positions = dict(self._positions)
+        if not positions:
+            return 0
+        ends = await self._consumer.end_offsets(list(positions))
+        return sum(max(0, end - positions[tp]) for tp, end in ends.items())
+
+    # --- assignment ---------------------------------------------------------------------------------
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Nothing to hand over: what is under way is fenced by the positions."""
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Let nothing be read before its position is known.
+
+        Must not wait: aiokafka would meanwhile begin at positions of its own.
+        """
+        self._forget()
+        for tp in assigned:
+            self._consumer.seek(tp, 0)
+
+    @property
+    def _lost(self) -> bool:
+        return self._taken != self._forgotten
+
+    def _forget(self) -> None:
+        self._forgotten += 1
+        self._consumer.pause(*self._consumer.assignment())
+        self._changed()
+
+    async def _take_over(self) -> None:
+        taken = self._forgotten
+        partitions = self._consumer.assignment()
+        positions = await self._database.positions(partitions)
+        starts = await self._starts(positions)
+        expired = {tp: (position, starts[tp]) for tp, position in positions.items() if position < starts[tp]}
+        if expired:
+            await self._database.write([], expired)
+        if taken != self._forgotten:
+            return  # assigned anew meanwhile
+        self._positions = starts
+        for tp, start in starts.items():
+            self._consumer.seek(tp, start)
+        self._consumer.resume(*partitions)
+        self._taken = taken
+        self._changed()
+        await self._note()
+
+    async def _starts(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        """Where reading begins: at the position, or later if retention has taken the records there."""
+        if not positions:
+            return {}
+        beginnings = await self._consumer.beginning_offsets(list(positions))
+        ends = await self._consumer.end_offsets(list(positions))
+        for tp, position in positions.items():
+            if position > ends[tp]:
+                raise ForeignPositions(
+                    f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before the stored position {position}:"
+                    " the topic was made anew or has lost records; run `clusterflow rebuild`"
+                )
+            if 0 < position < beginnings[tp]:
+                where = {"topic": tp.topic, "partition": tp.partition}
+                expired = {"position": position, "beginning": beginnings[tp]}
+                log.error("records expired before they were stored", extra={**where, **expired})
+        return {tp: max(position, beginnings[tp]) for tp, position in positions.items()}
+
+    # --- records ------------------------------------------------------------------------------------
+
+    async def _turn(self) -> None:
+        records = await self._poll()
+        if self._lost:
+            await self._take_over()
+            return
+        if records:
+            await self._write(await self._changes(records))
+            await self._note()
+        self._goes_on()
+
+    async def _poll(self) -> list[ConsumerRecord]:
+        """The next records, each partition's in offset order; just a sign of life while all are paused."""
+        timeout = 0 if self._lost else POLL_MS
+        look = self._consumer.getmany(timeout_ms=timeout, max_records=self._settings.batch_records)
+        poll = asyncio.ensure_future(look)
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            await asyncio.wait({poll, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return [record for records in poll.result().values() for record in records] if poll.done() else []
+        finally:
+            stopped.cancel()
+            poll.cancel()  # done, or never asked again
+
+    async def _changes(self, records: Sequence[ConsumerRecord]) -> list[Change]:
+        changes: list[Change] = []
+        bad: list[tuple[ConsumerRecord, MalformedRecord]] = []
+        for record in records:
+            try:
+                changes.append(Change(record, read(record, self._settings.topics)))
+            except MalformedRecord as error:
+                bad.append((record, error))
+                changes.append(Change(record, None))
+        await park(self._producer, bad)
+        return changes
+
+    async def _write(self, changes: Sequence[Change], *, tries: int = 1) -> None:
+        moves: dict[TopicPartition, tuple[int, int]] = {}
+        for record, _ in changes:
+            tp = TopicPartition(record.topic, record.partition)
+            begin = moves[tp][0] if tp in moves else self._positions[tp]
+            moves[tp] = (begin, record.offset + 1)
+        try:
+            await self._database.write(changes, moves)
+        except RowsRefused as refusal:
+            await self._narrow_down(changes, refusal, tries)
+            return
+        self._positions.update({tp: end for tp, (_, end) in moves.items()})
+        self._crash_if_told()
+
+    async def _narrow_down(self, changes: Sequence[Change], refusal: RowsRefused, tries: int) -> None:
+        """Write each half by itself, until the one that is refused stands alone; that one is parked."""
+        if len(changes) > 1:
+            half = len(changes) // 2
+            await self._write(changes[:half])
+            await self._write(changes[half:])
+        elif refusal.unclear and tries < TRIES:
+            await asyncio.sleep(FIRST_BACKOFF * 2**tries)
+            await self._write(changes, tries=tries + 1)
+        else:
+            record = changes[0].record
+            await park(self._producer, [(record, MalformedRecord("refused_by_database", str(refusal)))])
+            await self._write([Change(record, None)])
+
+    async def _note(self) -> None:
+        """Tell Kafka the positions, so that its tools show the lag. Nobody reads them back."""
+        if not self._positions:
+            return
+        try:
+            await asyncio.wait_for(self._consumer.commit(dict(self._positions)), NOTE_TIMEOUT)
+        except (KafkaError, TimeoutError) as error:
+            log.info("positions not noted in Kafka", extra={"error": repr(error)})
+
+    def _crash_if_told(self) -> None:
+        self._commits += 1
+        if self._commits == self._settings.crash_after_commit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    # --- waiting ------------------------------------------------------------------------------------
+
+    async def _wait(self, error: Exception) -> None:
+        if self._waits_since is None:
+            self._waits_since = time.monotonic()
+            log.warning("the sink waits", extra={"error": str(error)})
+        self._forget()
+        delay = min(self._settings.max_backoff, FIRST_BACKOFF * 2**self._failures)
+        self._failures += 1
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), delay)
+
+    def _goes_on(self) -> None:
+        """Not before a turn has passed: a database without space still tells its positions."""
+        self._failures = 0
+        if self._waits_since is not None:
+            waited = round(time.monotonic() - self._waits_since, 3)
+            self._waits_since = None
+            log.info("the sink goes on", extra={"waited_seconds": waited})
+            self._changed()
+
+
+def _passes(error: KafkaError) -> bool:
+    """Whether waiting helps, or going back to the stored positions."""
+    return error.retriable or isinstance(error, (KafkaTimeoutError, OffsetOutOfRangeError))

@@ -1,0 +1,80 @@
+"""What an error of the database means for the records at hand.
+
+SinkUnavailable     nothing is wrong with them: wait, then go on from the stored positions
+PositionsMoved      another writer has them: go on from the stored positions
+RowsRefused         one of them will never be stored
+anything else       a fault of this program: it must end and say so
+"""
+
+from collections.abc import Mapping
+
+from domain.errors import ControlPlaneError, PermanentError, SinkUnavailable
+
+# By SQLSTATE, or by its class, the first two characters.
+_AWAY = {
+    "08": "the connection is gone",
+    "0A": "the schema has changed under a prepared statement",
+    "25": "the server is read-only, or ended the transaction",
+    "28": "the server does not let us in",
+    "3D": "the database does not exist",
+    "40": "another transaction was in the way",
+    "42501": "a right is missing",
+    "42P01": "a table is missing: `clusterflow migrate` has not run",
+    "42703": "a column is missing: `clusterflow migrate` has not run",
+    "53": "the server is out of disk, memory or connections",
+    "55": "a lock is held",
+    "57": "the server shuts down or starts, or cancelled the statement",
+    "58": "the server cannot use its disk",
+    "XX001": "the server's data is damaged",
+    "XX002": "an index of the server is damaged",
+}
+_REFUSED = {
+    "21": "a row comes twice",
+    "22": "a value does not fit its column",
+    "23": "a constraint does not hold",
+}
+# Could be the row, could be the moment: tried again before the row is given up.
+_UNCLEAR = {
+    "54": "too large or too deep for PostgreSQL",
+    "XX": "an internal error of the server",
+}
+
+
+class PositionsMoved(ControlPlaneError):
+    """The stored positions are not those this writer left: another took over, or the database lost some."""
+
+
+class ForeignPositions(PermanentError):
+    """The stored positions cannot be positions in the topics at hand."""
+
+
+class RowsRefused(PermanentError):
+    """PostgreSQL will not store these rows.
+
+    Attributes:
+        unclear: Whether trying again could still help.
+        constraint: Name of the constraint or unique index in the way, if it was one.
+    """
+
+    def __init__(self, text: str, *, unclear: bool, constraint: str | None) -> None:
+        super().__init__(text)
+        self.unclear = unclear
+        self.constraint = constraint
+
+
+def explained(error: Exception) -> Exception:
+    """Our error for one of the driver's; the same if it is a fault of ours."""
+    if isinstance(error, OSError):  # TimeoutError included
+        return SinkUnavailable(f"the server does not answer: {error!r}")
+    if meaning := _meaning(_AWAY, error):
+        return SinkUnavailable(f"{meaning}: {error!r}")
+    if meaning := _meaning(_REFUSED, error) or _meaning(_UNCLEAR, error):
+        unclear = _meaning(_REFUSED, error) is None
+        constraint = getattr(error, "constraint_name", None)
+        return RowsRefused(f"{meaning}: {error}", unclear=unclear, constraint=constraint)
+    return error
+
+
+def _meaning(table: Mapping[str, str], error: Exception) -> str | None:
+    state: str = getattr(error, "sqlstate", None) or ""
+    return table.get(state) or table.get(state[:2])

@@ -1,0 +1,54 @@
+"""A name that is taken again before the sink has seen that it was freed.
+
+A name is unique among living clusters, and the stream keeps it so: the second cluster of a name is created
+only after the first is deleted. But the two live in different partitions, which the sink reads at different
+paces, so for a while it can hold the second's creation and not yet the first's deletion; the unique index
+would refuse a record that is right. Then the older of the two is already deleted, with a time still on its
+way: it is marked deleted as of the creation of the younger, until its own record comes and says when.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime
+
+from asyncpg.pool import PoolConnectionProxy
+
+from sinks import statements
+from sinks.rows import ClusterRow, StateRows
+
+log = logging.getLogger("clusterflow.sink")
+
+
+async def settle(connection: PoolConnectionProxy, states: Sequence[StateRows]) -> list[StateRows]:
+    """Make room for the living clusters among these; returns them, those that have to yield as deleted."""
+    living = [state.cluster for state in states if state.cluster.deleted_at is None]
+    arrays = [
+        [cluster.id for cluster in living],
+        [cluster.created_by for cluster in living],
+        [cluster.name for cluster in living],
+        [cluster.created_at for cluster in living],
+    ]
+    yielded = _within(living)
+    for row in await connection.fetch(statements.LATER_HOLDERS, *arrays):
+        yielded[row["id"]] = row["created_at"]
+    freed = [row["id"] for row in await connection.fetch(statements.YIELD_NAMES, *arrays)]
+    log.info("names change hands", extra={"stored": freed, "incoming": sorted(yielded)})
+    settled = [
+        state._replace(cluster=state.cluster._replace(deleted_at=yielded[state.cluster.id]))
+        if state.cluster.id in yielded
+        else state
+        for state in states
+    ]
+    return sorted(settled, key=lambda state: state.cluster.deleted_at is None)  # who leaves goes first
+
+
+def _within(living: Sequence[ClusterRow]) -> dict[str, datetime]:
+    """Clusters that yield to a younger one of the same batch, with its creation."""
+    youngest: dict[tuple[str, str], ClusterRow] = {}
+    for cluster in sorted(living, key=lambda cluster: (cluster.created_at, cluster.id)):
+        youngest[cluster.created_by, cluster.name] = cluster
+    return {
+        cluster.id: youngest[cluster.created_by, cluster.name].created_at
+        for cluster in living
+        if youngest[cluster.created_by, cluster.name].id != cluster.id
+    }

@@ -1,0 +1,183 @@
+"""Rows and positions into PostgreSQL, together or not at all."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from aiokafka import TopicPartition
+from asyncpg.pool import PoolConnectionProxy
+
+from domain.errors import SinkUnavailable
+from sinks import metrics, statements
+from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
+from sinks.names import settle
+from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
+from sinks.settings import SinkSettings
+
+# Per partition, the offset the rows begin at and the one after their last.
+Moves = Mapping[TopicPartition, tuple[int, int]]
+
+_LIVE_NAME: Final = "clusters_live_name"
+
+_SESSION: Final = {
+    "application_name": "clusterflow-sink",
+    # A commit that a crash of the server forgets takes its position with it and is written again, so there
+    # is no need to wait for the disk.
+    "synchronous_commit": "off",
+    "jit": "off",  # compiling costs more than such statements take
+}
+
+# Seconds to say goodbye to the database.
+_CLOSE_TIMEOUT: Final = 5.0
+
+
+@asynccontextmanager
+async def connections(settings: SinkSettings) -> AsyncIterator[asyncpg.Pool]:
+    """The connections of this process; made when first needed, so that starting needs no database."""
+    pool = asyncpg.create_pool(
+        settings.database_url,
+        min_size=0,
+        max_size=settings.writers,
+        max_inactive_connection_lifetime=settings.connection_idle,
+        timeout=settings.database_timeout,
+        command_timeout=settings.database_timeout,
+        server_settings=_SESSION,
+    )
+    await pool
+    try:
+        yield pool
+    finally:
+        try:
+            await asyncio.wait_for(pool.close(), _CLOSE_TIMEOUT)
+        except (OSError, asyncpg.PostgresError):  # TimeoutError included
+            pool.terminate()
+
+
+class Postgres:
+    """One writer's way to the database.
+
+    Args:
+        kafka_cluster_id: Which Kafka the positions belong to.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, kafka_cluster_id: str) -> None:
+        self._pool = pool
+        self._kafka_cluster_id = kafka_cluster_id
+
+    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offset of each partition; 0 for one that was never read.
+
+        Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka.
+        """
+        wanted = sorted(partitions)
+        topics, numbers = [tp.topic for tp in wanted], [tp.partition for tp in wanted]
+        async with self._transaction("positions") as connection:
+            await connection.execute(statements.REGISTER, self._kafka_cluster_id, topics, numbers)
+            stored = await connection.fetch(statements.POSITIONS, topics, numbers)
+        for row in stored:
+            if row["kafka_cluster_id"] != self._kafka_cluster_id:
+                raise ForeignPositions(
+                    f"this database holds what was read from Kafka cluster {row['kafka_cluster_id']}, but the"
+                    f" brokers belong to cluster {self._kafka_cluster_id}: point DATABASE_URL or"
+                    " KAFKA_BOOTSTRAP_SERVERS back, or run `clusterflow rebuild` if that Kafka is lost"
+                )
+        return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in stored}
+
+    async def write(self, changes: Sequence[Change], moves: Moves) -> None:
+        """Write changes, given in offset order, and move the positions past them; all of it or nothing.
+
+        Raises: SinkUnavailable; PositionsMoved; RowsRefused.
+        """
+        try:
+            await self._write(changes, moves, names_settled=False)
+        except RowsRefused as refusal:
+            if refusal.constraint != _LIVE_NAME:
+                raise
+            await self._write(changes, moves, names_settled=True)
+
+    async def _write(self, changes: Sequence[Change], moves: Moves, *, names_settled: bool) -> None:
+        events = [content for _, content in changes if isinstance(content, EventRow)]
+        # Of a cluster's records in the batch, the last one says it all.
+        last = {record.key: (record, said) for record, said in changes if isinstance(said, State | Purge)}
+        states = [state_rows(record, said) for record, said in last.values() if isinstance(said, State)]
+        purges = [said for _, said in last.values() if isinstance(said, Purge)]
+        async with self._transaction("write") as connection:
+            await self._advance(connection, moves)
+            if names_settled:
+                states = await settle(connection, states)
+            await _write_states(connection, states)
+            await _run(connection, statements.PURGE, purges)
+            await _run(connection, statements.INSERT_EVENTS, events)
+        metrics.ROWS.labels("clusters").inc(len(states))
+        metrics.ROWS.labels("cluster_events").inc(len(events))
+
+    async def _advance(self, connection: PoolConnectionProxy, moves: Moves) -> None:
+        ordered = sorted(moves.items())  # two writers that meet lock in the same order
+        moved = await connection.execute(
+            statements.ADVANCE,
+            self._kafka_cluster_id,
+            [tp.topic for tp, _ in ordered],
+            [tp.partition for tp, _ in ordered],
+            [begin for _, (begin, _) in ordered],
+            [end for _, (_, end) in ordered],
+        )
+        if moved != f"UPDATE {len(moves)}":
+            raise PositionsMoved(f"of {len(moves)} positions, as many are as expected: {moved}")
+
+    @asynccontextmanager
+    async def _transaction(self, operation: str) -> AsyncIterator[PoolConnectionProxy]:
+        """A transaction whose errors are ours (`sinks.errors`)."""
+        started = time.perf_counter()
+        try:
+            async with self._pool.acquire() as connection:
+                try:
+                    async with connection.transaction():
+                        yield connection
+                except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
+                    if connection.is_closed():
+                        raise SinkUnavailable(f"the connection is gone: {error!r}") from error
+                    raise
+        except (asyncpg.PostgresError, OSError) as error:
+            raise explained(error) from error
+        finally:
+            metrics.QUERY_SECONDS.labels(operation).observe(time.perf_counter() - started)
+
+
+async def _write_states(connection: PoolConnectionProxy, states: Sequence[StateRows]) -> None:
+    if not states:
+        return
+    # Deleted clusters first: one of them may hold the name of a new one.
+    ordered = sorted(states, key=lambda state: state.cluster.deleted_at is None)
+    clusters = _columns([state.cluster for state in ordered])
+    written = await connection.fetch(statements.UPSERT_CLUSTERS, *clusters)
+    if len(written) < len(states):  # the others show a newer record already
+        ids = {row["id"] for row in written}
+        ordered = [state for state in ordered if state.cluster.id.lower() in ids]
+    reports = [report for state in ordered for report in state.reports]
+    await _run(connection, statements.UPSERT_REPORTS, reports)
+    kept = [
+        (state.cluster.id, _json([report.controller_name for report in state.reports])) for state in ordered
+    ]
+    await _run(connection, statements.DELETE_VANISHED_REPORTS, kept)
+    schedules = [state.schedule for state in ordered if state.schedule is not None]
+    await _run(connection, statements.UPSERT_SCHEDULES, schedules)
+    unscheduled = [(state.cluster.id,) for state in ordered if state.schedule is None]
+    await _run(connection, statements.DELETE_SCHEDULES, unscheduled)
+
+
+async def _run(connection: PoolConnectionProxy, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Run a statement that takes one array per column; nothing to do without rows."""
+    if rows:
+        await connection.execute(statement, *_columns(rows))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return list(zip(*rows, strict=True))
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,130 @@
+"""The role `sink`: some writers that share a consumer group and a pool of connections."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
+from sinks import metrics
+from sinks.batch import Writer
+from sinks.postgres import Postgres, connections
+from sinks.settings import SinkSettings
+from streams.producer import Producer
+
+log = logging.getLogger("clusterflow.sink")
+
+# Seconds between looks at the lag.
+LAG_INTERVAL: Final = 2.0
+
+# Seconds between looks for a Kafka that is not there yet.
+KAFKA_INTERVAL: Final = 1.0
+
+# What one fetch brings; with the batch at hand it bounds memory. Half of it may be one partition's: when
+# catching up, a long stretch of few partitions holds more records of the same clusters than a short one of
+# all, and of those only the last has to be written.
+FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
+
+REQUEST_TIMEOUT_MS: Final = 10_000
+
+
+async def run(
+    settings: SinkSettings, *, stop: asyncio.Event, ready: Callable[[bool], None] = lambda available: None
+) -> None:
+    """Write what comes until asked to stop; the batch under way is finished first.
+
+    Args:
+        ready: Told whether all partitions at hand are being written; False while the database is away.
+
+    Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
+    """
+    try:
+        if (kafka_cluster_id := await _kafka_cluster_id(settings, stop)) is not None:
+            await _run(settings, kafka_cluster_id, stop, ready)
+    except Exception:
+        log.critical("the sink failed", exc_info=True)
+        raise
+    finally:
+        ready(False)
+
+
+async def _run(
+    settings: SinkSettings, kafka_cluster_id: str, stop: asyncio.Event, ready: Callable[[bool], None]
+) -> None:
+    writers: list[Writer] = []
+
+    def changed() -> None:
+        ready(all(writer.available for writer in writers))
+
+    async with AsyncExitStack() as resources:
+        pool = await resources.enter_async_context(connections(settings))
+        metrics.watch(pool)
+        for number in range(settings.writers):
+            consumer = await resources.enter_async_context(_consumer(settings, number))
+            producer = Producer(settings.bootstrap_servers, client_id=f"clusterflow-sink-{number}")
+            resources.push_async_callback(producer.stop)
+            database = Postgres(pool, kafka_cluster_id=kafka_cluster_id)
+            writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(writer.run()) for writer in writers]
+            lag = group.create_task(_watch_lag(writers))
+            await asyncio.wait(running)
+            lag.cancel()
+
+
+@asynccontextmanager
+async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        client_id=f"clusterflow-sink-{number}",
+        group_id=settings.group_id,
+        enable_auto_commit=False,
+        auto_offset_reset="none",  # positions come from the database, and a wrong one must not pass unseen
+        session_timeout_ms=int(settings.session_timeout * 1000),
+        heartbeat_interval_ms=int(settings.session_timeout * 1000 / 6),
+        fetch_max_bytes=FETCH_MAX_BYTES,
+        max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        metadata_max_age_ms=30_000,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _watch_lag(writers: Sequence[Writer]) -> None:
+    while True:
+        try:
+            metrics.LAG.set(sum([await writer.lag() for writer in writers]))
+        except KafkaError as error:
+            log.debug("lag unknown", extra={"error": repr(error)})
+        await asyncio.sleep(LAG_INTERVAL)
+
+
+async def _kafka_cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
+    """The id of the Kafka at hand, once it answers; None if asked to stop before."""
+    waiting = False
+    while not stop.is_set():
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=settings.bootstrap_servers,
+            client_id="clusterflow-sink",
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+        try:
+            await admin.start()
+            return str((await admin.describe_cluster())["cluster_id"])
+        except KafkaError as error:
+            if not waiting:
+                log.warning("the sink waits for Kafka", extra={"error": repr(error)})
+            waiting = True
+        finally:
+            await admin.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), KAFKA_INTERVAL)
+    return None
