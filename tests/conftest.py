@@ -8,7 +8,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -60,6 +60,13 @@ class Servers:
         return kafka
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hypothesis takes the threads of a running worker, which use `random`, for strategies that do."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.filterwarnings("ignore:Do not use the `random` module"))
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The embedded servers of this session."""
@@ -68,13 +75,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="session")
-def servers(request: pytest.FixtureRequest) -> Iterator[Servers]:
+def servers(request: pytest.FixtureRequest) -> Servers:
     """Kafka, PostgreSQL and Valkey, from containers where an engine answers, embedded where not."""
     if _container_engine_answers():
-        yield from _containers()
-        return
+        containers: Servers = request.getfixturevalue("containers")
+        return containers
     stack = request.getfixturevalue("stack")
-    yield Servers(stack.kafka.bootstrap_servers, stack.postgres.url, stack.valkey.url)
+    return Servers(stack.kafka.bootstrap_servers, stack.postgres.url, stack.valkey.url)
 
 
 def _container_engine_answers() -> bool:
@@ -86,7 +93,9 @@ def _container_engine_answers() -> bool:
         return False
 
 
-def _containers() -> Iterator[Servers]:
+@pytest.fixture(scope="session")
+def containers() -> Iterator[Servers]:
+    """The servers of this session, in containers."""
     from testcontainers.kafka import KafkaContainer
     from testcontainers.postgres import PostgresContainer
     from testcontainers.redis import RedisContainer
@@ -113,9 +122,9 @@ async def until(ask: Callable[[], Awaitable[T]], *, within: float = 30.0, what: 
 
 
 @pytest.fixture
-async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
+async def kafka(servers: Servers) -> KafkaSettings:
     """Fresh topics."""
-    yield await servers.new_topics()
+    return await servers.new_topics()
 
 
 @pytest.fixture(scope="session")
