@@ -108,10 +108,10 @@ class BatchConsumer(driver.Consumer):
                 if not records or self.should_stop:
                     continue
                 for tp, polled in records.items():
-                    if not self.flow_active:
-                        break  # a rebalance began; its recovery seeks to where this went unread
-                    if (active is None or tp in active) and (self._positioned or self._is_changelog_tp(tp)):
-                        await self._hand_on(tp, polled)
+                    wanted = tp in (active or ()) and (self._positioned or self._is_changelog_tp(tp))
+                    unread = await self._hand_on(tp, polled) if wanted else polled
+                    if unread:
+                        await self._put_back(tp, unread)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -125,31 +125,58 @@ class BatchConsumer(driver.Consumer):
             self._room.clear()
             await self.wait_first(self._room.wait(), self.suspend_flow.wait())
 
-    async def _hand_on(self, tp: TP, polled: Sequence[ConsumerRecord]) -> None:
+    async def _hand_on(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
+        """Hand a partition's records on; returns those that a rebalance kept from it."""
         if self._is_changelog_tp(tp):
-            for record in polled:
-                await self._deliver(tp, record, record.offset + 1)
-            return
+            return await self._deliver(tp, polled)
         unread = await self._gapless(tp, polled)
-        if unread:
-            batch = Batch(tp, unread)
-            message = self._to_message(tp, unread[0])
-            message.value = batch
-            if self._backlog == 0:
-                self._progress_at = monotonic()
-            self._backlog += len(unread)
-            if not await self._call(message):
-                self._backlog -= len(unread)
-                return
-            self._read_offset[tp] = batch.next_offset
+        if not unread:
+            return ()
+        batch = Batch(tp, unread)
+        message = self._to_message(tp, unread[0])
+        message.value = batch
+        if self._backlog == 0:
+            self._progress_at = monotonic()
+        self._backlog += len(unread)
+        if not await self._call(message):
+            self._backlog = max(0, self._backlog - len(unread))
+            return unread
+        self._read_offset[tp] = batch.next_offset
+        return ()
 
-    async def _deliver(self, tp: TP, record: ConsumerRecord, next_offset: int) -> None:
-        read = self._read_offset[tp]
-        if (read is None or record.offset >= read) and await self._call(self._to_message(tp, record)):
-            self._read_offset[tp] = next_offset
+    async def _deliver(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
+        """Hand on a changelog's records one by one; returns the rest where a rebalance cut in."""
+        for index, record in enumerate(polled):
+            read = self._read_offset[tp]
+            if read is not None and record.offset < read:
+                continue
+            if not await self._call(self._to_message(tp, record)):
+                return polled[index:]
+            self._read_offset[tp] = record.offset + 1
+        return ()
+
+    async def _put_back(self, tp: TP, unread: Sequence[ConsumerRecord]) -> None:
+        """Have records fetched again that were polled and not handed on.
+
+        A poll moves aiokafka's position past what it returns. If recovery has sought before the poll came
+        back, nobody else will. Records that come twice are dropped by their offset.
+        """
+
+        async def seek_back() -> None:
+            inner, place = self._thread._ensure_consumer(), TopicPartition(*tp)
+            if place not in inner.assignment():
+                return
+            position = inner._subscription._assigned_state(place)._position
+            if position is not None and position > unread[-1].offset:
+                inner.seek(place, unread[0].offset)
+
+        await self._thread.call_thread(seek_back)
+        await asyncio.sleep(IDLE_SECONDS)
 
     async def _call(self, message: Any) -> bool:
         """Hand a message to its channels; False when a rebalance cut in before it was handed on."""
+        if not self.flow_active:
+            return False
         queue = self.app.tables.changelog_queue
         generation = self.app.consumer_generation_id
         if self.app.flow_control.is_active() and not self.suspend_flow.is_set() and not queue.full():
@@ -196,12 +223,14 @@ class BatchConsumer(driver.Consumer):
 
     async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
         consumer = self._thread._ensure_consumer()
-        beginnings = await consumer.beginning_offsets([TopicPartition(*tp) for tp in inputs])
+        places = [TopicPartition(*tp) for tp in inputs]
+        beginnings = await consumer.beginning_offsets(places)
+        committed = await consumer._coordinator.fetch_committed_offsets(places)
         positions = {}
-        for tp in inputs:
-            committed = await consumer.committed(TopicPartition(*tp))
-            positions[tp] = beginnings[tp] if committed is None else max(committed, beginnings[tp])
-            consumer.seek(TopicPartition(*tp), positions[tp])
+        for tp, place in zip(inputs, places, strict=True):
+            offset = committed[place].offset if place in committed else -1  # -1: none committed
+            positions[tp] = max(offset, beginnings[place])
+            consumer.seek(place, positions[tp])
         return positions
 
     async def _seek(self, partition: TP, offset: int) -> None:
