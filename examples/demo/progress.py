@@ -74,6 +74,7 @@ class Progress:
     steps: list[Step] = field(default_factory=list)
     clusters: dict[str, SeenCluster] = field(default_factory=dict)
     generations: dict[str, int] = field(default_factory=dict)  # what the last accepted write answered
+    writes: Counter[str] = field(default_factory=Counter)  # accepted ones, by the event each has to lead to
     reports: dict[tuple[str, str], SeenReport] = field(default_factory=dict)
     reported: Counter[tuple[str, str]] = field(default_factory=Counter)  # (controller, kind)
     events: dict[str, str] = field(default_factory=dict)  # id → type
@@ -107,6 +108,12 @@ class Progress:
         if before and before.phase != seen.phase:
             mood = "green" if seen.phase == "Ready" else "red" if seen.phase == "Failed" else "yellow"
             self.note(seen.name, f"{before.phase} → {seen.phase}: {seen.message}", mood)
+
+    def see_write(self, seen: SeenCluster, event_type: str) -> None:
+        """An accepted write, as it was answered: from now on it must not be lost, nor done twice."""
+        self.see_cluster(seen)
+        self.generations[seen.id] = seen.generation
+        self.writes[event_type] += 1
 
     def see_report(self, seen: SeenReport) -> None:
         """A report on its topic."""

@@ -191,20 +191,18 @@ def _change(change: Change) -> tuple[tuple[str, str], ...]:
 
 
 def account_tables(account: Account) -> RenderableType:
-    """What PostgreSQL holds, in three small tables."""
-    tables = Table.grid(padding=(0, 6))
+    """What PostgreSQL holds, in three small tables side by side."""
+    tables = Table.grid(padding=(0, 4))
     clusters, controllers = account.by_platform_and_phase(), account.by_controller()
     tables.add_row(
+        _tally("clusters", {f"{platform} {phase}": n for (platform, phase), n in clusters.items()}),
+        _tally("events", account.by_type()),
         _tally(
-            "clusters in PostgreSQL", {f"{platform} {phase}": n for (platform, phase), n in clusters.items()}
-        ),
-        _tally("events in PostgreSQL", account.by_type()),
-        _tally(
-            "reports in PostgreSQL",
+            "reports",
             {f"{name} {'ready' if ready else 'not ready'}": n for (name, ready), n in controllers.items()},
         ),
     )
-    return tables
+    return Group("", Text("In PostgreSQL", "bold"), tables, "")
 
 
 def agreement(account: Account, progress: Progress) -> str:

@@ -62,7 +62,8 @@ class Story:
         step = self._progress.begin(f"{wanted} clusters are created")
         places = [(platforms[n % len(platforms)], n // len(platforms) + 1) for n in range(wanted)]
         await self._written(
-            self._fleet.create(f"demo-{platform}-{number:02}", platform) for platform, number in places
+            "cluster.created",
+            (self._fleet.create(f"demo-{platform}-{number:02}", platform) for platform, number in places),
         )
         self._progress.end(step, f"{wanted} clusters created")
 
@@ -79,17 +80,16 @@ class Story:
         count = max(1, round(self._progress.wanted * CHANGED_SHARE))
         chosen = sorted(self._progress.clusters.values(), key=lambda seen: seen.name)[:count]
         step = self._progress.begin(f"{count} specs change while no worker runs")
-        await self._written(self._fleet.move(seen, NEW_DOMAIN) for seen in chosen)
+        await self._written("cluster.updated", (self._fleet.move(seen, NEW_DOMAIN) for seen in chosen))
         self._progress.end(step, f"{count} specs changed meanwhile, answered by a new worker")
 
-    async def _written(self, writes: Iterable[Coroutine[Any, Any, SeenCluster]]) -> None:
-        """Wait for writes side by side, with an eye on the fleet; from then on they must not be lost."""
+    async def _written(self, event_type: str, writes: Iterable[Coroutine[Any, Any, SeenCluster]]) -> None:
+        """Wait for writes side by side, with an eye on the fleet."""
         writing = asyncio.gather(*writes)
         try:
             await self._until(writing.done)
             for seen in await writing:
-                self._progress.see_cluster(seen)
-                self._progress.generations[seen.id] = seen.generation
+                self._progress.see_write(seen, event_type)
         finally:
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)

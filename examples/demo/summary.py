@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,16 +53,23 @@ class Account:
         return Counter((controller, available) for _, controller, _, available in self.reports)
 
 
-def differences(postgres: Account, told: Account) -> list[str]:
+def differences(postgres: Account, told: Account, writes: Mapping[str, int]) -> list[str]:
     """What the two sides don't tell alike.
 
     Events are compared one way: PostgreSQL must have each that Kafka has shown us; it may know newer ones.
+    Of those that writes lead to (`writes`: how many, by type) it must have neither less nor more.
     """
     lost = told.events.items() - postgres.events.items()
+    by_type = postgres.by_type()
     return [
         *_unequal("cluster", postgres.clusters, told.clusters),
         *_unequal("report", postgres.reports, told.reports),
         *(f"event {event_id} ({kind}) is not in PostgreSQL" for event_id, kind in sorted(lost)),
+        *(
+            f"{by_type[kind]} {kind} events in PostgreSQL for {count} writes"
+            for kind, count in writes.items()
+            if by_type[kind] != count
+        ),
     ]
 
 
@@ -80,7 +87,7 @@ async def agreed(database_url: str, fleet: Fleet, progress: Progress) -> Account
             reports = await fleet.reports(clusters)
             told = Account(frozenset(clusters), frozenset(reports), events)
             account = await _account(connection)
-            found = differences(account, told)
+            found = differences(account, told, progress.writes)
             if not found:
                 return account
             if time.monotonic() > deadline:
