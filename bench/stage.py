@@ -1,0 +1,209 @@
+"""The stage of a measurement: real servers and roles, each a process of its own as in production.
+
+    with Stage(Path(".run/bench/x")) as stage:
+        web, worker = stage.start("web"), stage.start("worker")
+        wait_ready(web, worker)
+
+Servers come from the embedded stack unless addresses are given; what was measured inside one process with
+fakes would say nothing about acknowledgement, fetching and rebalance, which is where the time goes.
+"""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy.embedded import Stack
+
+HOST = "127.0.0.1"
+REPOSITORY = Path(__file__).resolve().parent.parent
+READY_WITHIN = 60.0  # seconds
+STOP_WITHIN = 35.0  # seconds; a role drains for up to 30
+
+
+class NotReady(RuntimeError):
+    """A role did not come up; the text ends with the end of its log."""
+
+
+@dataclass(slots=True)
+class RoleProcess:
+    """One running role."""
+
+    name: str
+    process: "subprocess.Popen[bytes]"
+    port: int
+    metrics_port: int
+    log: Path
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self.process.pid
+
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self.process.poll() is None
+
+    def ready(self) -> bool:
+        """What the role says itself on `/ready`."""
+        connection = http.client.HTTPConnection(HOST, self.metrics_port, timeout=1.0)
+        try:
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL, nothing flushed."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """Let it end by itself, then make it."""
+        if not self.running():
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def tail(self, lines: int = 15) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def wait_ready(*roles: RoleProcess, within: float = READY_WITHIN) -> float:
+    """Wait until all are ready; returns the seconds since the first was started.
+
+    Raises: NotReady: one ended, or is not ready in time.
+    """
+    waiting = list(roles)
+    deadline = time.monotonic() + within
+    while waiting:
+        for role in list(waiting):
+            if not role.running():
+                raise NotReady(f"{role.name} ended with {role.process.returncode}\n{role.tail()}")
+            if role.ready():
+                waiting.remove(role)
+        if time.monotonic() > deadline:
+            names = ", ".join(role.name for role in waiting)
+            raise NotReady(f"not ready after {within:.0f} s: {names}\n{waiting[0].tail() if waiting else ''}")
+        time.sleep(0.02)
+    return time.monotonic() - min(role.started for role in roles)
+
+
+class Stage:
+    """Servers, declared topics, a migrated database, and the roles started on them.
+
+    Args:
+        directory: For data and logs of this stage alone.
+        environment: Settings of every role; with `KAFKA_BOOTSTRAP_SERVERS` and `DATABASE_URL` in it, no
+            embedded servers are started.
+    """
+
+    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+        self.directory = directory.absolute()
+        self.roles: list[RoleProcess] = []
+        self._stack: Stack | None = None
+        self._settings = {
+            "KAFKA_REPLICATION": "1",
+            "CLUSTERFLOW_PARENT": str(os.getpid()),
+            **(environment or {}),
+        }
+
+    def __enter__(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if "KAFKA_BOOTSTRAP_SERVERS" not in self._settings:
+            self._stack = Stack(self.directory)
+            self._stack.start(("kafka", "postgres"))
+            self._settings |= self._stack.environment()
+        try:
+            for command in ("topics", "migrate"):
+                self.run(command)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Of Kafka."""
+        return self._settings["KAFKA_BOOTSTRAP_SERVERS"]
+
+    @property
+    def database_url(self) -> str:
+        """Of PostgreSQL."""
+        return self._settings["DATABASE_URL"]
+
+    def start(self, name: str, *, port: int | None = None) -> RoleProcess:
+        """Start a role, on any free port unless told; its log is `<directory>/logs/<name>-<number>.log`."""
+        log = self.directory / "logs" / f"{name}-{len(self.roles)}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        port, metrics_port = port or free_port(), free_port()
+        ports = {"PORT": str(port), "METRICS_PORT": str(metrics_port)}
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "main", name],
+                cwd=REPOSITORY,
+                env=self.environment() | ports,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        role = RoleProcess(name, process, port, metrics_port, log)
+        self.roles.append(role)
+        return role
+
+    def running(self, name: str) -> list[RoleProcess]:
+        """The living processes of a role, in the order of their start."""
+        return [role for role in self.roles if role.name == name and role.running()]
+
+    def run(self, command: str) -> None:
+        """Run a one-shot command. Raises: NotReady: it failed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "main", command],
+            cwd=REPOSITORY,
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise NotReady(f"{command} failed:\n{done.stdout}{done.stderr}")
+
+    def environment(self) -> dict[str, str]:
+        """Of every role and helper process."""
+        return {**os.environ, **self._settings}
+
+    def stop(self) -> None:
+        """Stop every role in the order of their start, then the servers."""
+        for role in self.roles:
+            role.stop()
+        if self._stack is not None:
+            self._stack.stop()
+            self._stack = None
+
+
+def free_port() -> int:
+    """A port nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
