@@ -2,7 +2,7 @@
 
 import faust
 
-from streams.batches import BatchApp, BatchSchema
+from streams.batches import BatchApp, BatchSchema, BatchTableManager
 from streams.settings import KafkaSettings
 
 GROUP = "clusterflow"
@@ -19,6 +19,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         kafka.topics.prefix + GROUP,  # two deployments on one Kafka are apart in everything
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
         store="memory://",
+        TableManager=BatchTableManager,
         topic_partitions=kafka.partitions,
         topic_replication_factor=kafka.replication,
         topic_allow_declare=False,

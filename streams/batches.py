@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 import faust
 from aiokafka import ConsumerRecord, TopicPartition
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -304,6 +305,15 @@ class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
     Consumer: ClassVar[Any] = BatchConsumer
+
+
+class BatchTableManager(TableManager):
+    """Faust's table manager without its second of waiting: tables are declared before the app starts."""
+
+    async def on_start(self) -> None:
+        """Register the tables and start recovery."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class BatchApp(faust.App):
