@@ -201,6 +201,8 @@ async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIte
         yield roles
     finally:
         for role in roles:
+            role.stopping = True  # all at once, or one that is about to be started again would be
+        for role in roles:
             await role.stop()
         for task in tasks:
             task.cancel()

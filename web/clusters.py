@@ -11,6 +11,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.access import is_privileged, may_see
 from domain.commands import Create, Delete, Update
+from domain.decide import deterministic_id
 from domain.errors import Rejected, invalid, not_found
 from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, decode_body, encode
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
+MAX_KEY: Final = 255
 
 _UUID = re.compile(UUID_PATTERN)
 _ETAG = re.compile(r'"([^"]*)"')
@@ -62,9 +64,10 @@ async def create_cluster(request: web.Request) -> web.Response:
         raise invalid("spec is required", field="spec")
     check_project_id(body.target_project_id)
     _check_spec(body.spec, request)
+    command_id = _command_id(request, email)
     command = Create(
-        command_id=str(uuid4()),
-        cluster_id=str(uuid4()),
+        command_id=command_id,
+        cluster_id=deterministic_id(command_id, "cluster"),
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
@@ -94,7 +97,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         raise invalid("spec is required", field="spec")
     _check_spec(body.spec, request)
     command = Update(
-        command_id=str(uuid4()),
+        command_id=_command_id(request, email),
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
@@ -110,7 +113,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
     email = caller(request)
     entry = visible_entry(request, email)
     command = Delete(
-        command_id=str(uuid4()),
+        command_id=_command_id(request, email),
         cluster_id=entry.id,
         user_email=email,
         triggered_by="api_request",
@@ -137,6 +140,20 @@ def visible_entry(request: web.Request, email: str) -> ClusterEntry:
     if entry is None or not may_see(email, entry.owner, request.app[SETTINGS].policy):
         raise not_found()
     return entry
+
+
+def _command_id(request: web.Request, email: str) -> str:
+    """The command's id: the same for the same caller and `Idempotency-Key`, so that a retry is a repeat.
+
+    Raises: Rejected: the key is empty or longer than 255 characters.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return str(uuid4())
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        text = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters"
+        raise invalid(text, field="Idempotency-Key")
+    return deterministic_id("idempotency", email, key)
 
 
 async def body_of(request: web.Request) -> bytes:
