@@ -322,6 +322,9 @@ class BatchApp(faust.App):
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
 
+    def _create_directories(self) -> None:
+        """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
+
     @property
     def at_work(self) -> bool:
         """Whether tables are recovered and agents get on with what they are given."""

@@ -3,7 +3,7 @@
 import asyncio
 import re
 from typing import Final, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import msgspec
 from aiohttp import web
@@ -67,7 +67,7 @@ async def create_cluster(request: web.Request) -> web.Response:
     command_id = _command_id(request, email)
     command = Create(
         command_id=command_id,
-        cluster_id=deterministic_id(command_id, "cluster"),
+        cluster_id=str(UUID(deterministic_id(command_id, "cluster"), version=4)),
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
