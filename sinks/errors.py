@@ -71,7 +71,8 @@ def explained(error: Exception) -> Exception:
     if meaning := _meaning(_REFUSED, error) or _meaning(_UNCLEAR, error):
         unclear = _meaning(_REFUSED, error) is None
         constraint = getattr(error, "constraint_name", None)
-        return RowsRefused(f"{meaning}: {error}", unclear=unclear, constraint=constraint)
+        text = f"{meaning}: {error!r}"  # str() would add the row itself
+        return RowsRefused(text, unclear=unclear, constraint=constraint)
     return error
 
 

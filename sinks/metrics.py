@@ -1,8 +1,8 @@
 """What the sink tells Prometheus."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-from asyncpg import Pool
 from prometheus_client import Counter, Gauge, Histogram
 
 LAG: Final = Gauge(
@@ -20,8 +20,18 @@ CONNECTIONS_IDLE: Final = Gauge("clusterflow_database_connections_idle", "Connec
 CONNECTIONS_MAX: Final = Gauge("clusterflow_database_connections_max", "Connections that may be open")
 
 
-def watch(pool: Pool) -> None:
-    """Let the connection gauges ask this pool."""
-    CONNECTIONS_MAX.set(pool.get_max_size())
-    CONNECTIONS_IDLE.set_function(pool.get_idle_size)
-    CONNECTIONS_ACTIVE.set_function(lambda: pool.get_size() - pool.get_idle_size())
+class Connection(Protocol):
+    """What a connection tells of itself."""
+
+    active: bool
+
+    @property
+    def idle(self) -> bool:
+        """Open, with nothing to do."""
+
+
+def watch(connections: Sequence[Connection]) -> None:
+    """Let the connection gauges ask these."""
+    CONNECTIONS_MAX.set(len(connections))
+    CONNECTIONS_IDLE.set_function(lambda: sum(connection.idle for connection in connections))
+    CONNECTIONS_ACTIVE.set_function(lambda: sum(connection.active for connection in connections))

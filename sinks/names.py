@@ -11,7 +11,7 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from asyncpg.pool import PoolConnectionProxy
+import asyncpg
 
 from sinks import statements
 from sinks.rows import ClusterRow, StateRows
@@ -19,7 +19,7 @@ from sinks.rows import ClusterRow, StateRows
 log = logging.getLogger("clusterflow.sink")
 
 
-async def settle(connection: PoolConnectionProxy, states: Sequence[StateRows]) -> list[StateRows]:
+async def settle(connection: asyncpg.Connection, states: Sequence[StateRows]) -> list[StateRows]:
     """Make room for the living clusters among these; returns them, those that have to yield as deleted."""
     living = [state.cluster for state in states if state.cluster.deleted_at is None]
     arrays = [
@@ -33,13 +33,12 @@ async def settle(connection: PoolConnectionProxy, states: Sequence[StateRows]) -
         yielded[row["id"]] = row["created_at"]
     freed = [row["id"] for row in await connection.fetch(statements.YIELD_NAMES, *arrays)]
     log.info("names change hands", extra={"stored": freed, "incoming": sorted(yielded)})
-    settled = [
+    return [
         state._replace(cluster=state.cluster._replace(deleted_at=yielded[state.cluster.id]))
         if state.cluster.id in yielded
         else state
         for state in states
     ]
-    return sorted(settled, key=lambda state: state.cluster.deleted_at is None)  # who leaves goes first
 
 
 def _within(living: Sequence[ClusterRow]) -> dict[str, datetime]:

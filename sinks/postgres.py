@@ -1,6 +1,6 @@
 """Rows and positions into PostgreSQL, together or not at all."""
 
-import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -9,7 +9,6 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 from aiokafka import TopicPartition
-from asyncpg.pool import PoolConnectionProxy
 
 from domain.errors import SinkUnavailable
 from sinks import metrics, statements
@@ -17,6 +16,8 @@ from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explaine
 from sinks.names import settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
 from sinks.settings import SinkSettings
+
+log = logging.getLogger("clusterflow.sink")
 
 # Per partition, the offset the rows begin at and the one after their last.
 Moves = Mapping[TopicPartition, tuple[int, int]]
@@ -28,6 +29,8 @@ _SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
     # is no need to wait for the disk.
     "synchronous_commit": "off",
+    # A process that is stopped or cut off in a transaction must not lock its successor out for ever.
+    "idle_in_transaction_session_timeout": "10s",
     "jit": "off",  # compiling costs more than such statements take
 }
 
@@ -35,38 +38,32 @@ _SESSION: Final = {
 _CLOSE_TIMEOUT: Final = 5.0
 
 
-@asynccontextmanager
-async def connections(settings: SinkSettings) -> AsyncIterator[asyncpg.Pool]:
-    """The connections of this process; made when first needed, so that starting needs no database."""
-    pool = asyncpg.create_pool(
-        settings.database_url,
-        min_size=0,
-        max_size=settings.writers,
-        max_inactive_connection_lifetime=settings.connection_idle,
-        timeout=settings.database_timeout,
-        command_timeout=settings.database_timeout,
-        server_settings=_SESSION,
-    )
-    await pool
-    try:
-        yield pool
-    finally:
-        try:
-            await asyncio.wait_for(pool.close(), _CLOSE_TIMEOUT)
-        except (OSError, asyncpg.PostgresError):  # TimeoutError included
-            pool.terminate()
-
-
 class Postgres:
-    """One writer's way to the database.
+    """One writer's way to the database: a connection, made when first needed, and anew after any trouble.
 
     Args:
         kafka_cluster_id: Which Kafka the positions belong to.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, kafka_cluster_id: str) -> None:
-        self._pool = pool
+    def __init__(self, settings: SinkSettings, *, kafka_cluster_id: str) -> None:
+        self._settings = settings
         self._kafka_cluster_id = kafka_cluster_id
+        self._connection: asyncpg.Connection | None = None
+        self.active = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is a connection, and nothing to do on it."""
+        return self._connection is not None and not self.active
+
+    async def close(self) -> None:
+        """Say goodbye; what is not committed is rolled back."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            try:
+                await connection.close(timeout=_CLOSE_TIMEOUT)
+            except (asyncpg.PostgresError, OSError) as error:
+                log.info("the connection was cut", extra={"error": repr(error)})
 
     async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; 0 for one that was never read.
@@ -115,7 +112,7 @@ class Postgres:
         metrics.ROWS.labels("clusters").inc(len(states))
         metrics.ROWS.labels("cluster_events").inc(len(events))
 
-    async def _advance(self, connection: PoolConnectionProxy, moves: Moves) -> None:
+    async def _advance(self, connection: asyncpg.Connection, moves: Moves) -> None:
         ordered = sorted(moves.items())  # two writers that meet lock in the same order
         moved = await connection.execute(
             statements.ADVANCE,
@@ -129,25 +126,37 @@ class Postgres:
             raise PositionsMoved(f"of {len(moves)} positions, as many are as expected: {moved}")
 
     @asynccontextmanager
-    async def _transaction(self, operation: str) -> AsyncIterator[PoolConnectionProxy]:
+    async def _transaction(self, operation: str) -> AsyncIterator[asyncpg.Connection]:
         """A transaction whose errors are ours (`sinks.errors`)."""
         started = time.perf_counter()
+        self.active = True
         try:
-            async with self._pool.acquire() as connection:
-                try:
-                    async with connection.transaction():
-                        yield connection
-                except (asyncpg.InterfaceError, asyncpg.InternalClientError) as error:
-                    if connection.is_closed():
-                        raise SinkUnavailable(f"the connection is gone: {error!r}") from error
-                    raise
-        except (asyncpg.PostgresError, OSError) as error:
-            raise explained(error) from error
+            if self._connection is None:
+                self._connection = await self._connect()
+            async with self._connection.transaction():
+                yield self._connection
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
+            raise self._explained(error) from error
         finally:
+            self.active = False
             metrics.QUERY_SECONDS.labels(operation).observe(time.perf_counter() - started)
 
+    async def _connect(self) -> asyncpg.Connection:
+        timeout = self._settings.database_timeout
+        return await asyncpg.connect(
+            self._settings.database_url, timeout=timeout, command_timeout=timeout, server_settings=_SESSION
+        )
 
-async def _write_states(connection: PoolConnectionProxy, states: Sequence[StateRows]) -> None:
+    def _explained(self, error: Exception) -> Exception:
+        cut = self._connection is not None and self._connection.is_closed()
+        explanation = SinkUnavailable(f"the connection is gone: {error!r}") if cut else explained(error)
+        if isinstance(explanation, SinkUnavailable) and self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+        return explanation
+
+
+async def _write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:
     if not states:
         return
     # Deleted clusters first: one of them may hold the name of a new one.
@@ -169,7 +178,7 @@ async def _write_states(connection: PoolConnectionProxy, states: Sequence[StateR
     await _run(connection, statements.DELETE_SCHEDULES, unscheduled)
 
 
-async def _run(connection: PoolConnectionProxy, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+async def _run(connection: asyncpg.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Run a statement that takes one array per column; nothing to do without rows."""
     if rows:
         await connection.execute(statement, *_columns(rows))

@@ -1,4 +1,4 @@
-"""The role `sink`: some writers that share a consumer group and a pool of connections."""
+"""The role `sink`: some writers that share the partitions."""
 
 import asyncio
 import logging
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from sinks import metrics
 from sinks.batch import Writer
-from sinks.postgres import Postgres, connections
+from sinks.postgres import Postgres
 from sinks.settings import SinkSettings
 from streams.producer import Producer
 
@@ -61,13 +61,13 @@ async def _run(
         ready(all(writer.available for writer in writers))
 
     async with AsyncExitStack() as resources:
-        pool = await resources.enter_async_context(connections(settings))
-        metrics.watch(pool)
-        for number in range(settings.writers):
+        databases = [Postgres(settings, kafka_cluster_id=kafka_cluster_id) for _ in range(settings.writers)]
+        metrics.watch(databases)
+        for number, database in enumerate(databases):
+            resources.push_async_callback(database.close)
             consumer = await resources.enter_async_context(_consumer(settings, number))
             producer = Producer(settings.bootstrap_servers, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
-            database = Postgres(pool, kafka_cluster_id=kafka_cluster_id)
             writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(writer.run()) for writer in writers]

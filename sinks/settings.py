@@ -17,7 +17,6 @@ class SinkSettings:
         batch_records: Records of one transaction at most.
         session_timeout: Seconds after which a silent writer's partitions go to another.
         database_timeout: Seconds a statement, or connecting, may take before the database counts as away.
-        connection_idle: Seconds after which an unused connection is closed.
         max_backoff: Seconds between tries at most while the database is away.
         crash_after_commit: For tests: the process kills itself after so many transactions, before it notes
             the positions in Kafka.
@@ -31,6 +30,5 @@ class SinkSettings:
     batch_records: int = 4000
     session_timeout: float = 6.0
     database_timeout: float = 30.0
-    connection_idle: float = 60.0
     max_backoff: float = 5.0
     crash_after_commit: int | None = None

@@ -1,0 +1,171 @@
+"""A sink at work on real servers: `world` has topics and a database of its own, and runs the role on them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import asyncpg
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from domain.cluster import ClusterRecord
+from migrations import migrate
+from sinks import SinkSettings, run
+from streams.codec import encode
+from streams.settings import KafkaSettings
+from streams.topics import Topics
+from tests.conftest import Servers, until
+from tests.sinks.given import Tables, comparable, ordered
+
+TABLES = {
+    "clusters": "id, name, target_project_id, created_by, generation, resource_version, spec, metadata,"
+    " status, status_dirty, created_at, updated_at, deleted_at",
+    "controller_status": "cluster_id, controller_name, observed_generation, conditions, metadata,"
+    " last_error, updated_at",
+    "reconciliation_schedule": "cluster_id, last_reconciled_at, next_reconcile_at, enabled, needs_attention,"
+    " created_at",
+}
+
+
+@dataclass
+class Sink:
+    """A running role, and what it has said about its readiness."""
+
+    said: list[bool] = field(default_factory=list)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self.said) and self.said[-1]
+
+
+class World:
+    """What goes in and what comes out; knows nothing of the sink's inside."""
+
+    def __init__(
+        self, kafka: KafkaSettings, database_url: str, producer: AIOKafkaProducer, tail: AIOKafkaConsumer
+    ):
+        self.kafka = kafka
+        self.topics: Topics = kafka.topics
+        self.database_url = database_url
+        self._producer = producer
+        self._tail = tail
+
+    @property
+    def settings(self) -> SinkSettings:
+        return SinkSettings(
+            bootstrap_servers=self.kafka.bootstrap_servers,
+            database_url=self.database_url,
+            topics=self.topics,
+            group_id=f"{self.topics.prefix}sink",
+            writers=1,
+            max_backoff=0.5,
+        )
+
+    async def publish(self, *records: ClusterRecord) -> None:
+        """State records, in this order."""
+        await self.send(
+            self.topics.state, [(record.cluster.id.encode(), encode(record)) for record in records]
+        )
+
+    async def announce(self, *events: dict[str, Any]) -> None:
+        """Public events, in this order."""
+        await self.send(
+            self.topics.events,
+            [(event["cluster_id"].encode(), json.dumps(event).encode()) for event in events],
+        )
+
+    async def send(
+        self, topic: str, records: Iterable[tuple[bytes | None, bytes | None]]
+    ) -> list[tuple[int, int]]:
+        """Any bytes; returns partition and offset of each record."""
+        pending = [await self._producer.send(topic, key=key, value=value) for key, value in records]
+        return [(stored.partition, stored.offset) for stored in await asyncio.gather(*pending)]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        connection = await asyncpg.connect(self.database_url)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
+    async def fetch(self, query: str, *args: Any) -> list[dict[str, Any]]:
+        async with self.connection() as connection:
+            return [comparable(row) for row in await connection.fetch(query, *args)]
+
+    async def tables(self) -> Tables:
+        """Everything that a record decides."""
+        return {
+            table: ordered(await self.fetch(f"SELECT {columns} FROM {table}"))
+            for table, columns in TABLES.items()
+        }
+
+    async def positions(self) -> dict[tuple[str, int], int]:
+        rows = await self.fetch("SELECT topic, partition, next_offset FROM sink_offsets")
+        return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
+
+    async def caught_up(self) -> bool:
+        """Whether the positions are at the end of both topics."""
+        partitions = [
+            TopicPartition(topic, partition)
+            for topic in (self.topics.state, self.topics.events)
+            for partition in range(self.kafka.partitions)
+        ]
+        ends = await self._tail.end_offsets(partitions)
+        positions = await self.positions()
+        return all(positions.get((tp.topic, tp.partition), 0) == end for tp, end in ends.items())
+
+    async def drained(self) -> None:
+        await until(self.caught_up, what="the sink at the end of its topics")
+
+    async def dead_letters(self, topic: str) -> Sequence[ConsumerRecord]:
+        """All of a topic's, in no particular order."""
+        partitions = [TopicPartition(f"{topic}.dlq", number) for number in range(self.kafka.partitions)]
+        self._tail.assign(partitions)
+        await self._tail.seek_to_beginning(*partitions)
+        ends = await self._tail.end_offsets(partitions)
+        found: list[ConsumerRecord] = []
+        while len(found) < sum(ends.values()):
+            for records in (await self._tail.getmany(timeout_ms=1000)).values():
+                found += records
+        return found
+
+    @asynccontextmanager
+    async def sink(self, **settings: Any) -> AsyncIterator[Sink]:
+        """The role `sink`, stopped in order at the end; fails if it ends before."""
+        stop = asyncio.Event()
+        sink = Sink()
+        task = asyncio.create_task(run(replace(self.settings, **settings), stop=stop, ready=sink.said.append))
+        try:
+            yield sink
+            assert not task.done()
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 20)
+
+    async def drain(self, **settings: Any) -> None:
+        """Run a sink until it is at the end of its topics."""
+        async with self.sink(**settings):
+            await self.drained()
+
+
+@asynccontextmanager
+async def a_world(kafka: KafkaSettings, database_url: str) -> AsyncIterator[World]:
+    await migrate(database_url)
+    servers = kafka.bootstrap_servers
+    async with (
+        AIOKafkaProducer(
+            bootstrap_servers=servers, enable_idempotence=True, max_request_size=8_000_000
+        ) as producer,
+        AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest") as tail,
+    ):
+        yield World(kafka, database_url, producer, tail)
+
+
+@pytest.fixture
+async def world(servers: Servers) -> AsyncIterator[World]:
+    async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
+        yield world
