@@ -24,7 +24,7 @@ from domain.events import Created, Deleted, Ignored, Purged, Reconciled, Refused
 from domain.names import name_key
 from domain.policy import Policy
 from domain.schedule import needs_attention, wake_at
-from streams.app import batch_topic
+from streams.app import add_agent
 from streams.batches import BatchApp
 from streams.codec import encode, from_millis, read_command, read_report
 from streams.events import event_output
@@ -320,12 +320,7 @@ def attach(
     """Add the agent to the app."""
     agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
     topics = kafka.topics
-    inputs = batch_topic(app, topics.commands, topics.reports, topics.ticks)
-
-    async def clusters_agent(stream: Any) -> None:
-        await agent.run(stream)
-
-    app.agent(inputs, name="clusters")(clusters_agent)
+    add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
 
 
 def require_key(record: ConsumerRecord, cluster_id: str) -> None:

@@ -15,7 +15,7 @@ from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
 from domain.names import NameRecord, admit, name_key, releases
 from domain.policy import Policy
-from streams.app import batch_topic
+from streams.app import add_agent
 from streams.batches import BatchApp
 from streams.codec import read_create_request
 from streams.messages import ReleaseMessage, ResultMessage
@@ -97,8 +97,4 @@ def attach(
 ) -> None:
     """Add the agent to the app."""
     agent = NameAgent(kafka=kafka, names=names, producer=producer, policy=policy)
-
-    async def names_agent(stream: Any) -> None:
-        await agent.run(stream)
-
-    app.agent(batch_topic(app, kafka.topics.create_requests), name="names")(names_agent)
+    add_agent(app, "names", (kafka.topics.create_requests,), agent.run)

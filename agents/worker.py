@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
 
 from agents import clusters, names
 from agents.ticker import tick
@@ -16,6 +17,9 @@ from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table
 
 log = logging.getLogger("clusterflow.worker")
+
+# Seconds for turns under way to end; what then is not committed is taken up by another worker.
+STOP_WITHIN: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,10 +74,14 @@ async def run(
         await asyncio.wait({crashed, stopped, ticker}, return_when=asyncio.FIRST_COMPLETED)
         if ticker.done():
             ticker.result()
-        if crashed.done():
+        if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app._crash_reason))
     finally:
         for task in (ticker, crashed, stopped):
             task.cancel()
-        await app.stop()
-        await producer.stop()
+    try:
+        async with asyncio.timeout(STOP_WITHIN):
+            await app.stop()
+            await producer.stop()
+    except TimeoutError:
+        log.error("not stopped in time; what is not committed is decided again")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import uvloop
 from aiokafka.errors import KafkaError
@@ -55,17 +55,22 @@ def run_role(name: str, role: Role) -> None:
     settings = read_settings()
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
     uvloop.install()
-    try:
-        asyncio.run(_supervised(settings, role, name))
-    except BadSettings as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(EXIT_SETTINGS) from None
-    except (ControlPlaneError, KafkaError, OSError) as error:
-        log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
-        raise SystemExit(EXIT_FAILED) from None
-    except Exception:
-        log.exception("stopped", extra={"role": name})
-        raise SystemExit(EXIT_FAILED) from None
+    asyncio.run(_supervised(settings, role, name))
+
+
+def _end(error: Exception, name: str) -> NoReturn:
+    """End a process that could not go on: say why, and leave threads that still run behind."""
+    code = EXIT_FAILED
+    match error:
+        case BadSettings():
+            print(error, file=sys.stderr)
+            code = EXIT_SETTINGS
+        case ControlPlaneError() | KafkaError() | OSError():
+            log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
+        case _:
+            log.error("stopped", extra={"role": name}, exc_info=error)
+    logging.shutdown()
+    os._exit(code)
 
 
 async def _supervised(settings: Settings, role: Role, name: str) -> None:
@@ -73,17 +78,19 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with contextlib.AsyncExitStack() as stack:
-        if settings.clusterflow_parent is not None:
-            watch = asyncio.create_task(_stop_with(settings.clusterflow_parent, stop))
-            stack.callback(watch.cancel)
-        if settings.metrics_enabled:
-            await stack.enter_async_context(
-                metrics_server(settings.bind_host, settings.metrics_port, ready=ready)
-            )
-        log.info("starting", extra={"role": name})
-        await role(settings, stop, ready)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            if settings.clusterflow_parent is not None:
+                watch = asyncio.create_task(_stop_with(settings.clusterflow_parent, stop))
+                stack.callback(watch.cancel)
+            if settings.metrics_enabled:
+                host, port = settings.bind_host, settings.metrics_port
+                await stack.enter_async_context(metrics_server(host, port, ready=ready))
+            log.info("starting", extra={"role": name})
+            await role(settings, stop, ready)
         log.info("stopped", extra={"role": name})
+    except Exception as error:
+        _end(error, name)
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:

@@ -1,9 +1,15 @@
-"""`create_app`: the only faust.App() call."""
+"""`create_app`: the only faust.App() call; `add_agent`: how an agent joins it."""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import faust
 
 from streams.batches import BatchApp, BatchSchema, BatchTableManager
 from streams.settings import KafkaSettings
+
+log = logging.getLogger("clusterflow.worker")
 
 GROUP = "clusterflow"
 
@@ -44,8 +50,24 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     )
 
 
-def batch_topic(app: BatchApp, *names: str) -> faust.Topic:
-    """Topics whose records reach one agent as batches."""
+def add_agent(app: BatchApp, name: str, topics: Sequence[str], run: Callable[[Any], Awaitable[None]]) -> None:
+    """Add an agent that takes the records of some topics as batches.
+
+    Faust would start an agent anew after an exception, in a process whose memory nobody vouches for; here the
+    worker ends, and its partitions begin again elsewhere from what is stored.
+    """
+
+    async def agent(stream: Any) -> None:
+        try:
+            await run(stream)
+        except Exception as error:
+            log.critical("agent failed, the worker ends", extra={"agent": name}, exc_info=True)
+            await app.crash(error)
+
+    app.agent(_batch_topic(app, *topics), name=name)(agent)
+
+
+def _batch_topic(app: BatchApp, *names: str) -> faust.Topic:
     topic: faust.Topic = app.topic(
         *names,
         schema=BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"),

@@ -12,9 +12,14 @@ from faust.stores.memory import Store
 from faust.tables.table import Table
 from faust.types import TP
 
+from domain.errors import ControlPlaneError
 from streams.batches import BatchApp
 
 V = TypeVar("V")
+
+
+class SecondWriter(ControlPlaneError):
+    """Another worker has written to a partition that this one took for its own; its memory is out of date."""
 
 
 class PartitionedStore(Store[Any, Any]):
@@ -117,6 +122,8 @@ class TypedTable(Generic[V]):
 
         Recovery is told how far this memory reflects the changelog, or every rebalance would read again what
         this worker has written itself.
+
+        Raises: SecondWriter: the changelog holds records between the last of ours and this one.
         """
         rows = self._store.partitions.setdefault(partition, {})
         if data is None:
@@ -125,6 +132,11 @@ class TypedTable(Generic[V]):
             rows[key] = data
         recovery, tp = self._app.tables.recovery, TP(self.changelog_topic, partition)
         if tp in recovery.active_tps:
+            reflected = recovery.active_offsets[tp]
+            if reflected is not None and offset > reflected + 1:
+                raise SecondWriter(
+                    f"{tp.topic}/{partition}: {offset - reflected - 1} records by somebody else"
+                )
             recovery.active_offsets[tp] = offset
 
     def rows(self, partition: int) -> Mapping[bytes, bytes]:
