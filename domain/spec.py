@@ -6,7 +6,8 @@ The same functions serve the web edge and the agent, so REST and Kafka clients m
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from domain.errors import Rejected, invalid, short
 from domain.policy import Policy
@@ -20,40 +21,62 @@ _NAME = re.compile(r"[a-z0-9-]+")
 _INFRA_ID = re.compile(r"[a-z][-a-z0-9]*")
 _INFRA_ID_MAX: Final = 15
 
-_WORKLOAD = "platform.gcp.workloadIdentity"
-_ACCOUNTS = ("nodePool", "controlPlane", "cloudController", "storage", "imageRegistry", "network")
-_TYPES: Final[Mapping[str, type]] = {
-    "infraID": str,
-    "issuerURL": str,
-    "platform": dict,
-    "platform.type": str,
-    "platform.gcp": dict,
-    **{f"platform.gcp.{m}": str for m in ("projectID", "region", "zone", "network", "subnet")},
-    "platform.gcp.endpointAccess": str,
-    _WORKLOAD: dict,
-    **{f"{_WORKLOAD}.{m}": str for m in ("projectNumber", "poolID", "providerID")},
-    f"{_WORKLOAD}.serviceAccountsRef": dict,
-    **{f"{_WORKLOAD}.serviceAccountsRef.{m}Email": str for m in _ACCOUNTS},
-    "platform.aws": dict,
-    **{f"platform.aws.{m}": str for m in ("region", "vpcId", "accountID")},
-    **{f"platform.aws.{m}": list for m in ("availabilityZones", "subnetIds")},
-    "platform.azure": dict,
-    **{f"platform.azure.{m}": str for m in ("region", "resourceGroup", "vnetName", "subnetName")},
-    "platform.azure.subscriptionID": str,
-    "release": dict,
-    **{f"release.{m}": str for m in ("image", "version", "channelGroup")},
-    "networking": dict,
-    **{f"networking.{m}": list for m in ("clusterNetwork", "serviceNetwork")},
-    **{f"networking.{m}": str for m in ("podCIDR", "serviceCIDR")},
-    "dns": dict,
-    **{f"dns.{m}": str for m in ("baseDomain", "publicZone", "privateZone")},
-}
-_ITEMS: Final[Mapping[str, type]] = {
-    "platform.aws.availabilityZones": str,
-    "platform.aws.subnetIds": str,
-    "networking.clusterNetwork": dict,
-    "networking.serviceNetwork": str,
-}
+
+class _Kind(NamedTuple):
+    """What a known member must be where it is present and not null.
+
+    Attributes:
+        python: Its type once decoded from JSON.
+        members: Known members of an object; others are the sender's own.
+        items: What each item of an array must be.
+    """
+
+    python: type[Any]
+    members: "Mapping[str, _Kind]" = MappingProxyType({})
+    items: "_Kind | None" = None
+
+
+_STRING: Final = _Kind(str)
+_STRINGS: Final = _Kind(list, items=_STRING)
+
+
+def _object(*strings: str, **members: _Kind) -> _Kind:
+    """An object with these members; those given by name alone are strings."""
+    return _Kind(dict, {**dict.fromkeys(strings, _STRING), **members})
+
+
+_ACCOUNTS: Final = ("nodePool", "controlPlane", "cloudController", "storage", "imageRegistry", "network")
+_SPEC: Final = _object(
+    "infraID",
+    "issuerURL",
+    platform=_object(
+        "type",
+        gcp=_object(
+            "projectID",
+            "region",
+            "zone",
+            "network",
+            "subnet",
+            "endpointAccess",
+            workloadIdentity=_object(
+                "projectNumber",
+                "poolID",
+                "providerID",
+                serviceAccountsRef=_object(*(f"{account}Email" for account in _ACCOUNTS)),
+            ),
+        ),
+        aws=_object("region", "vpcId", "accountID", availabilityZones=_STRINGS, subnetIds=_STRINGS),
+        azure=_object("region", "resourceGroup", "vnetName", "subnetName", "subscriptionID"),
+    ),
+    release=_object("image", "version", "channelGroup"),
+    networking=_object(
+        "podCIDR",
+        "serviceCIDR",
+        clusterNetwork=_Kind(list, items=_object("cidr", hostPrefix=_Kind(int))),
+        serviceNetwork=_STRINGS,
+    ),
+    dns=_object("baseDomain", "publicZone", "privateZone"),
+)
 _JSON_NAMES: Final[Mapping[type, str]] = {
     str: "a string",
     int: "an integer",
@@ -86,7 +109,7 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    _check_types(spec)
+    _check_type(spec, _SPEC, "spec")
     if spec.get("serviceAccountSigningKey") is not None:
         # A private key must not enter a topic in clear; until it can be encrypted it is turned away.
         text = "serviceAccountSigningKey is not accepted: this version cannot store it encrypted"
@@ -95,37 +118,21 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
     return _with_release(spec, policy)
 
 
-def _check_types(spec: Mapping[str, Any]) -> None:
-    for path, kind in _TYPES.items():
-        _check_type(_at(spec, path), kind, path)
-    for path, kind in _ITEMS.items():
-        for index, item in enumerate(_at(spec, path) or ()):
-            _check_type(item, kind, f"{path}[{index}]", may_be_null=False)
-    for index, network in enumerate(_at(spec, "networking.clusterNetwork") or ()):
-        _check_type(network.get("cidr"), str, f"networking.clusterNetwork[{index}].cidr")
-        _check_type(network.get("hostPrefix"), int, f"networking.clusterNetwork[{index}].hostPrefix")
-
-
-def _check_type(value: Any, kind: type, path: str, *, may_be_null: bool = True) -> None:
-    if value is None and may_be_null:
-        return
-    if not isinstance(value, kind) or isinstance(value, bool):
-        text = f"spec.{path} must be {_JSON_NAMES[kind]}"
-        raise invalid(text, field=f"spec.{path}", value=value)
-
-
-def _at(spec: Mapping[str, Any], path: str) -> Any:
-    """The member at a dotted path; None where it, or an object on the way, is absent."""
-    value: Any = spec
-    for member in path.split("."):
-        if not isinstance(value, Mapping):
-            return None
-        value = value.get(member)
-    return value
+def _check_type(value: Any, kind: _Kind, path: str) -> None:
+    if not isinstance(value, kind.python) or isinstance(value, bool):
+        raise invalid(f"{path} must be {_JSON_NAMES[kind.python]}", field=path, value=value)
+    if kind.members:
+        for name, member in value.items():
+            known = kind.members.get(name)
+            if known is not None and member is not None:
+                _check_type(member, known, f"{path}.{name}")
+    if kind.items is not None:
+        for index, item in enumerate(value):
+            _check_type(item, kind.items, f"{path}[{index}]")
 
 
 def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
-    kind = _at(spec, "platform.type") or ""
+    kind = (spec.get("platform") or {}).get("type") or ""
     allowed = policy.platforms
     if not kind or ("*" not in allowed and kind.lower() not in allowed):
         raise Rejected(
