@@ -1,0 +1,227 @@
+"""The checker finds every fault it is there for, and none where all is well.
+
+Each case starts from a small run in which all is well and breaks one thing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bench.check import check
+from bench.history import Attempt, History
+from bench.observe import EventFact, Observed, ResultFact, Row, StateFact
+
+CLUSTER = "00000000-0000-4000-8000-000000000001"
+CREATE = EventFact("e1", "cluster.created", CLUSTER, 1, "v1", "created", b"1")
+UPDATE = EventFact("e2", "cluster.updated", CLUSTER, 2, "v2", "updated", b"2")
+NATIVE = EventFact("e3", "cluster.updated", CLUSTER, 3, "v3", "native", b"3")
+STATE = StateFact(
+    revision=4,
+    generation=3,
+    resource_version="v3",
+    owner="owner@example.com",
+    name="first",
+    mark="native",
+    deleted=False,
+    reports={"client": "reported"},
+)
+RESULT = ResultFact("applied", None, 3, "v3")
+
+
+def attempt(mark: str, kind: str, status: int, **members: object) -> Attempt:
+    return Attempt(
+        mark=mark,
+        kind=kind,
+        client="client",
+        cluster_id=CLUSTER,
+        started=0.0,
+        status=status,
+        **members,
+    )
+
+
+def a_history() -> History:
+    """A create, an update, one that is refused, one of unknown outcome, a report, and one over Kafka."""
+    return History(
+        attempts=[
+            attempt("created", "create", 201, generation=1, resource_version="v1"),
+            attempt("updated", "update", 200, generation=2, resource_version="v2"),
+            attempt("refused", "update", 409, code="GENERATION_CONFLICT", expected=("GENERATION_CONFLICT",)),
+            attempt("open", "update", 503),
+            attempt("reported", "report", 200),
+            attempt("native", "update", 0, command_id="c1"),
+        ]
+    )
+
+
+def observations() -> Observed:
+    """What is to be seen after it: the write of unknown outcome was not done."""
+    document = {"id": CLUSTER, "generation": 3, "resource_version": "v3"}
+    return Observed(
+        events={event.id: event for event in (CREATE, UPDATE, NATIVE)},
+        states={CLUSTER: STATE},
+        results={"c1": [RESULT]},
+        answers={"web": {CLUSTER: document}},
+        rows={CLUSTER: Row(3, "v3", "native", False, {"client": "reported"})},
+        event_rows={event.id: (event.type, event.generation) for event in (CREATE, UPDATE, NATIVE)},
+    )
+
+
+def test_nothing_is_found_where_all_is_well() -> None:
+    assert check(a_history(), observations()) == []
+
+
+def test_a_write_of_unknown_outcome_may_have_been_done() -> None:
+    observed = observations()
+    done = EventFact("e4", "cluster.updated", CLUSTER, 4, "v4", "open", b"4")
+    state = replace(STATE, generation=4, resource_version="v4", mark="open")
+    observed.events["e4"] = done
+    observed.states[CLUSTER] = state
+    observed.answers["web"][CLUSTER] = {"generation": 4, "resource_version": "v4"}
+    observed.rows = {CLUSTER: Row(4, "v4", "open", False, {"client": "reported"})}
+    observed.event_rows["e4"] = (done.type, 4)
+
+    assert check(a_history(), observed) == []
+
+
+def lose_an_event(observed: Observed) -> None:
+    del observed.events["e2"]
+
+
+def double_a_write(observed: Observed) -> None:
+    observed.events["e9"] = replace(UPDATE, id="e9", generation=4)
+
+
+def double_a_generation(observed: Observed) -> None:
+    observed.events["e9"] = replace(UPDATE, id="e9", mark="open")
+
+
+def do_what_was_refused(observed: Observed) -> None:
+    observed.events["e9"] = replace(NATIVE, id="e9", generation=4, mark="refused")
+
+
+def do_what_nobody_asked(observed: Observed) -> None:
+    observed.events["e9"] = replace(NATIVE, id="e9", generation=4, mark="nobody's")
+
+
+def delete_what_nobody_deleted(observed: Observed) -> None:
+    observed.events["e9"] = replace(NATIVE, id="e9", type="cluster.deleted")
+
+
+def tell_another_generation(observed: Observed) -> None:
+    observed.events["e2"] = replace(UPDATE, resource_version="other")
+
+
+def lose_the_state(observed: Observed) -> None:
+    observed.states.clear()
+
+
+def keep_an_old_state(observed: Observed) -> None:
+    observed.states[CLUSTER] = replace(STATE, generation=2, resource_version="v2", mark="updated")
+
+
+def lose_a_report(observed: Observed) -> None:
+    observed.states[CLUSTER] = replace(STATE, reports={})
+
+
+def give_a_name_twice(observed: Observed) -> None:
+    observed.states["other"] = STATE
+
+
+def give_no_result(observed: Observed) -> None:
+    observed.results.clear()
+
+
+def give_two_results(observed: Observed) -> None:
+    observed.results["c1"].append(replace(RESULT, generation=4))
+
+
+def show_nothing(observed: Observed) -> None:
+    observed.answers["web"].clear()
+
+
+def show_what_is_not_there(observed: Observed) -> None:
+    observed.answers["web"]["other"] = {"generation": 1, "resource_version": "v1"}
+
+
+def show_an_old_cluster(observed: Observed) -> None:
+    observed.answers["web"][CLUSTER] = {"generation": 2, "resource_version": "v2"}
+
+
+def lose_a_row(observed: Observed) -> None:
+    observed.rows.clear()
+
+
+def keep_an_old_row(observed: Observed) -> None:
+    observed.rows[CLUSTER] = replace(observed.rows[CLUSTER], generation=2)
+
+
+def lose_an_event_row(observed: Observed) -> None:
+    del observed.event_rows["e1"]
+
+
+def see_a_fault(observed: Observed) -> None:
+    observed.faults.append("state went back")
+
+
+@pytest.mark.parametrize(
+    ("break_it", "kind"),
+    [
+        (lose_an_event, "lost"),
+        (double_a_write, "doubled"),
+        (double_a_generation, "doubled"),
+        (do_what_was_refused, "wrong"),
+        (do_what_nobody_asked, "wrong"),
+        (delete_what_nobody_deleted, "wrong"),
+        (tell_another_generation, "wrong"),
+        (lose_the_state, "lost"),
+        (keep_an_old_state, "wrong"),
+        (lose_a_report, "lost"),
+        (give_a_name_twice, "doubled"),
+        (give_no_result, "unanswered"),
+        (give_two_results, "doubled"),
+        (show_nothing, "lost"),
+        (show_what_is_not_there, "wrong"),
+        (show_an_old_cluster, "wrong"),
+        (lose_a_row, "lost"),
+        (keep_an_old_row, "wrong"),
+        (lose_an_event_row, "lost"),
+        (see_a_fault, "wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.__name__.replace("_", " "),
+)
+def test_a_fault_is_found(break_it: Callable[[Observed], None], kind: str) -> None:
+    observed = observations()
+    break_it(observed)
+
+    assert kind in {finding.kind for finding in check(a_history(), observed)}
+
+
+@pytest.mark.parametrize(
+    ("attempts", "kind"),
+    [
+        pytest.param(
+            [attempt("refused", "update", 404, code="RESOURCE_NOT_FOUND")],
+            "wrong",
+            id="a refusal nobody expected",
+        ),
+        pytest.param([attempt("broken", "update", 500, code="INTERNAL_ERROR")], "wrong", id="a server error"),
+        pytest.param(
+            [attempt("more", "update", 200, generation=4, resource_version="v4")], "lost", id="a lost update"
+        ),
+        pytest.param([attempt("gone", "delete", 202)], "lost", id="a lost delete"),
+    ],
+)
+def test_an_answer_that_does_not_hold_is_found(attempts: list[Attempt], kind: str) -> None:
+    history = a_history()
+    history.attempts += attempts
+
+    assert kind in {finding.kind for finding in check(history, observations())}
+
+
+def test_an_operation_without_an_answer_is_found() -> None:
+    history = a_history()
+    history.unanswered.append("client update")
+
+    assert [finding.kind for finding in check(history, observations())] == ["unanswered"]
