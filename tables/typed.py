@@ -137,7 +137,7 @@ class TypedTable(Generic[V]):
                 raise SecondWriter(
                     f"{tp.topic}/{partition}: {offset - reflected - 1} records by somebody else"
                 )
-            recovery.active_offsets[tp] = offset
+            recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
 
     def rows(self, partition: int) -> Mapping[bytes, bytes]:
         """All rows of a partition, as bytes."""
