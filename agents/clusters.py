@@ -155,6 +155,10 @@ class ClusterAgent:
             result.cluster = msgspec.Raw(encode(cluster.cluster))
         turn.publish(result_output(self._topics.results, record.key, result, record.partition))
         COMMANDS.labels(type(command).__name__.lower(), kind).inc()
+        if log.isEnabledFor(logging.DEBUG):
+            said = {"command": type(command).__name__, "outcome": kind, "code": outcome.code}
+            ids = {"cluster_id": command.cluster_id, "request_id": command.request_id}
+            log.debug("command decided", extra={**said, **ids, "command_id": command.command_id})
 
     def _release(self, turn: Turn[ClusterRecord], owner: str, name: str, cluster_id: str) -> None:
         """Free the name before the result is out, so that a create which follows the answer finds it free."""
