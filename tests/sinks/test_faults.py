@@ -66,6 +66,24 @@ async def members(world: World) -> set[str]:
         await admin.close()
 
 
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[Stack]:
+    """Servers that a test may kill."""
+    stack = Stack(tmp_path / "stack")
+    stack.start(["kafka", "postgres"])
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+async def fragile_world(fragile: Stack) -> AsyncIterator[World]:
+    servers = Servers(fragile.kafka.bootstrap_servers, fragile.postgres.url, "")
+    async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
+        yield world
+
+
 # --- crashes --------------------------------------------------------------------------------------
 
 
@@ -123,23 +141,6 @@ async def test_positions_are_noted_in_kafka(world: World):
 
 
 # --- the database ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[Stack]:
-    """A PostgreSQL that a test may kill."""
-    stack = Stack(tmp_path / "stack")
-    stack.start(["postgres"])
-    try:
-        yield stack
-    finally:
-        stack.stop()
-
-
-@pytest.fixture
-async def fragile_world(servers: Servers, fragile: Stack) -> AsyncIterator[World]:
-    async with a_world(await servers.new_topics(partitions=3), fragile.postgres.url) as world:
-        yield world
 
 
 async def test_postgres_killed_and_restarted_loses_nothing(
@@ -235,6 +236,35 @@ async def test_a_database_set_back_takes_the_sink_back(world: World):
         await world.drained()
 
     assert rows_of([*third, *second[5:]]) == await world.tables()
+
+
+# --- Kafka ----------------------------------------------------------------------------------------
+
+
+async def test_kafka_killed_and_restarted_loses_nothing(fragile_world: World, fragile: Stack):
+    world = fragile_world
+    async with world.sink(writers=2):
+        await world.publish(*many(300))
+        await world.drained()
+        for generation in (2, 3):
+            fragile.kafka.kill()
+            await asyncio.to_thread(fragile.kafka.start)
+            await world.publish(*(newest := many(300, generation=generation)))
+            await world.drained()
+
+    assert rows_of(newest) == await world.tables()
+
+
+async def test_a_kafka_that_is_not_there_yet_is_waited_for(fragile_world: World, fragile: Stack):
+    world = fragile_world
+    await world.publish(*(records := many(10)))
+    fragile.kafka.kill()
+    async with world.sink() as sink:
+        await asyncio.to_thread(fragile.kafka.start)
+        await world.drained()
+        assert sink.ready
+
+    assert rows_of(records) == await world.tables()
 
 
 # --- rivals ---------------------------------------------------------------------------------------
