@@ -95,6 +95,9 @@ class ClusterAgent:
         if reflects(before, record.topic, record.offset):
             return
         if before is not None and (known := before.outcome_of(command.command_id)) is not None:
+            if isinstance(command, Create) and (known.code is not None or before.deleted_at):
+                # On its way here again it has taken its name again, for a cluster that is not (or no longer).
+                self._release(turn, command.user_email, command.name, command.cluster_id)
             self._answer(turn, record, command, known, before, repeated=True)
             return
         self._decided(turn, record, command, before)
