@@ -41,6 +41,7 @@ from streams.topics import Topics
 
 SHARED_CLUSTERS: Final = 4
 QUIET_WITHIN: Final = 60.0  # seconds
+RESTART_AFTER: Final = 0.5  # seconds
 
 Fault = Literal["kill", "pause"]
 
@@ -105,9 +106,14 @@ async def run(stage: Stage, plan: Plan, *, topics: Topics) -> Outcome:
     connection.close()
     start = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
-        for client in _clients(stage, web, plan, history, shared, topics):
+        supervisor = tasks.create_task(_supervise(stage, start, moments))
+        writing = [
             tasks.create_task(client.run(start + plan.seconds))
+            for client in _clients(stage, web, plan, history, shared, topics)
+        ]
         await _faults(stage, worker, plan, start, moments)
+        await asyncio.gather(*writing)
+        supervisor.cancel()
     for attempt in history.attempts:
         attempt.started, attempt.ended = attempt.started - start, attempt.ended - start
     observed = await settle(stage, history, topics)
@@ -156,6 +162,19 @@ async def _faults(
         first.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(plan.pause)
         first.process.send_signal(signal.SIGCONT)
+
+
+async def _supervise(stage: Stage, start: float, moments: dict[str, float]) -> None:
+    """Start again what has ended by itself, as any supervisor does; who was killed stays away."""
+    replaced = 0
+    while True:
+        await asyncio.sleep(RESTART_AFTER)
+        for role in list(stage.roles):
+            if role.ended() and not role.replaced:
+                role.replaced = True
+                replaced += 1
+                moments[f"{role.name} ended by itself, restart {replaced}"] = time.monotonic() - start
+                await asyncio.to_thread(stage.start, role.name, port=role.port)
 
 
 async def settle(stage: Stage, history: History, topics: Topics) -> Observed:

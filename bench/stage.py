@@ -35,7 +35,7 @@ class NotReady(RuntimeError):
 
 @dataclass(slots=True)
 class RoleProcess:
-    """One running role."""
+    """One running role; `replaced` once another has been started in its place."""
 
     name: str
     process: "subprocess.Popen[bytes]"
@@ -43,6 +43,7 @@ class RoleProcess:
     metrics_port: int
     log: Path
     started: float = field(default_factory=time.monotonic)
+    replaced: bool = False
 
     @property
     def pid(self) -> int:
@@ -52,6 +53,10 @@ class RoleProcess:
     def running(self) -> bool:
         """Whether the process lives."""
         return self.process.poll() is None
+
+    def ended(self) -> bool:
+        """Whether the process has ended by itself, and not by a signal."""
+        return (self.process.poll() or 0) > 0
 
     def ready(self) -> bool:
         """What the role says itself on `/ready`."""
