@@ -8,8 +8,8 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 from typing import Any
@@ -124,14 +124,70 @@ def available(status: str = "True", **members: Any) -> list[dict[str, Any]]:
     return [{"type": "Available", "status": status, **members}]
 
 
+class Tap:
+    """Follows all topics of a deployment as a bystander and keeps what it sees, for `Log` to look at."""
+
+    def __init__(self, bootstrap_servers: str, places: list[TopicPartition]) -> None:
+        self._places = places
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap_servers,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=16 * 1024 * 1024,
+            fetch_max_wait_ms=100,
+        )
+        self._seen: dict[TopicPartition, list[ConsumerRecord]] = {place: [] for place in places}
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._following is None:
+            self._following = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        await self._consumer.start()
+        self._consumer.assign(self._places)
+        while True:
+            for place, records in (await self._consumer.getmany(timeout_ms=1000)).items():
+                self._seen[place] += records
+
+    async def stop(self) -> None:
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            await self._consumer.stop()
+
+    async def read(self, topic: str) -> list[ConsumerRecord]:
+        """All records that are in a topic now, in the order of their times."""
+        await self.start()
+        places = [place for place in self._places if place.topic == topic]
+
+        async def caught_up() -> bool:
+            assigned = self._consumer.assignment()
+            return bool(assigned) and all([await self._consumer.position(p) >= ends[p] for p in places])
+
+        async def assigned() -> bool:
+            assert self._following is not None
+            if self._following.done():
+                self._following.result()
+            return bool(self._consumer.assignment())
+
+        await until(assigned, what="the bystander's start")
+        ends = await self._consumer.end_offsets(places)
+        while not await caught_up():
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0)  # what the last poll brought is kept by now
+        records = [record for place in places for record in self._seen[place]]
+        return sorted(records, key=lambda r: (r.timestamp, r.partition, r.offset))
+
+
 @dataclass
 class Log:
-    """One topic, read from a position on and written to."""
+    """One topic, to read and to write as any Kafka client does."""
 
     bootstrap_servers: str
     topic: str
     partitions: int
-    positions: dict[int, int] = field(default_factory=dict)
+    tap: Tap
 
     async def publish(
         self,
@@ -166,31 +222,8 @@ class Log:
             return [(m.partition, m.offset) for m in await asyncio.gather(*pending)]
 
     async def read(self) -> list[ConsumerRecord]:
-        """Everything that is in the topic now and was not there at `forget` (or ever)."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers, enable_auto_commit=False)
-        await consumer.start()
-        try:
-            places = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-            starts = await consumer.beginning_offsets(places)
-            records: list[ConsumerRecord] = []
-            for place in places:
-                consumer.seek(place, max(self.positions.get(place.partition, 0), starts[place]))
-            while any([await consumer.position(place) < ends[place] for place in places]):
-                for polled in (await consumer.getmany(timeout_ms=200)).values():
-                    records += polled
-            return sorted(records, key=lambda r: (r.timestamp, r.partition, r.offset))
-        finally:
-            await consumer.stop()
-
-    async def forget(self) -> None:
-        """Only what comes from now on counts."""
-        async with AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers) as consumer:
-            places = [TopicPartition(self.topic, partition) for partition in range(self.partitions)]
-            consumer.assign(places)
-            ends = await consumer.end_offsets(places)
-        self.positions = {place.partition: offset for place, offset in ends.items()}
+        """All records that are in the topic now."""
+        return await self.tap.read(self.topic)
 
     async def of(self, key: str) -> list[ConsumerRecord]:
         """The records of one key."""
@@ -238,7 +271,9 @@ class Role:
     async def end(self) -> None:
         """Stop it gracefully. Raises what it ended with."""
         self.stop.set()
-        await asyncio.wait_for(self.task, 40)
+        await asyncio.wait({self.task}, timeout=40)
+        assert self.task.done(), "the role did not stop within 40 s"
+        self.task.result()
 
 
 class Deployment:
@@ -248,8 +283,15 @@ class Deployment:
         self.kafka = kafka
         self.policy = policy or Policy()
         self._stack = AsyncExitStack()
+        places = [
+            TopicPartition(spec.name, partition)
+            for spec in kafka.topics.all()
+            for partition in range(kafka.partitions)
+        ]
+        self._tap = Tap(kafka.bootstrap_servers, places)
 
     async def __aenter__(self) -> "Deployment":
+        self._stack.push_async_callback(self._tap.stop)
         return self
 
     async def __aexit__(self, *exception: object) -> None:
@@ -276,7 +318,8 @@ class Deployment:
 
     def log(self, topic: str) -> Log:
         """One of the topics, by its name without prefix."""
-        return Log(self.kafka.bootstrap_servers, self.kafka.topics.prefix + topic, self.kafka.partitions)
+        name = self.kafka.topics.prefix + topic
+        return Log(self.kafka.bootstrap_servers, name, self.kafka.partitions, self._tap)
 
     async def _run(
         self, run: Callable[[asyncio.Event, Callable[[Callable[[], bool]], None]], Awaitable[None]]
@@ -298,12 +341,6 @@ class Deployment:
 async def _ended(role: Role) -> None:
     if not role.task.done():
         await role.end()
-
-
-@asynccontextmanager
-async def deployment(kafka: KafkaSettings, **settings: Any) -> AsyncIterator[Deployment]:
-    async with Deployment(kafka, **settings) as running:
-        yield running
 
 
 # --- what Kafka clients send --------------------------------------------------------------------------

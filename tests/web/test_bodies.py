@@ -259,7 +259,7 @@ _stored = st.recursive(
 
 
 def examples(strategy: st.SearchStrategy[T], count: int) -> list[T]:
-    """Drawn at import: while a worker runs, its threads use `random`, which Hypothesis takes for our doing."""
+    """Drawn at import, so that one async test can send them all."""
     found: list[T] = []
 
     @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate])
