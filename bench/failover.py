@@ -8,6 +8,7 @@ told. A history that fails is kept beside the logs in `.run/bench/failover/`.
 
 import argparse
 import asyncio
+import logging
 import random
 import signal
 import sys
@@ -43,7 +44,7 @@ SHARED_CLUSTERS: Final = 4
 QUIET_WITHIN: Final = 60.0  # seconds
 RESTART_AFTER: Final = 0.5  # seconds
 
-Fault = Literal["kill", "pause"]
+Fault = Literal["kill", "pause", "broker"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,10 @@ class Plan:
     Attributes:
         clients: HTTP clients, each with one request at a time.
         seconds: For which they write.
-        fault: What happens to the first worker at half time: SIGKILL, or SIGSTOP for longer than its
-            session and then SIGCONT, after which it does not know yet that it has been replaced.
+        fault: What happens at half time: `kill`, SIGKILL to the first worker; `pause`, SIGSTOP to it for
+            longer than its session and then SIGCONT, after which it does not know yet that it has been
+            replaced; `broker`, SIGKILL to Kafka, which is started again on its data.
+        pause: Seconds of the last two.
     """
 
     clients: int = 16
@@ -156,12 +159,17 @@ async def _faults(
     moments["second worker ready"] = time.monotonic() - start
     await asyncio.sleep(max(0.0, start + plan.seconds / 2 - time.monotonic()))
     moments[plan.fault] = time.monotonic() - start
-    if plan.fault == "kill":
-        await asyncio.to_thread(first.kill)
-    else:
-        first.process.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(plan.pause)
-        first.process.send_signal(signal.SIGCONT)
+    match plan.fault:
+        case "kill":
+            await asyncio.to_thread(first.kill)
+        case "pause":
+            first.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(plan.pause)
+            first.process.send_signal(signal.SIGCONT)
+        case "broker":
+            await asyncio.to_thread(stage.kafka.kill)
+            await asyncio.sleep(plan.pause)
+            await asyncio.to_thread(stage.kafka.start)
 
 
 async def _supervise(stage: Stage, start: float, moments: dict[str, float]) -> None:
@@ -248,8 +256,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--fault", choices=("kill", "pause"), default="kill")
+    parser.add_argument("--fault", choices=("kill", "pause", "broker"), default="kill")
     arguments = parser.parse_args()
+    logging.disable(logging.ERROR)  # aiokafka reports each attempt to reach a broker that was killed
     plan = Plan(
         clients=arguments.clients, seconds=arguments.seconds, seed=arguments.seed, fault=arguments.fault
     )

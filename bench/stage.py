@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.embedded import Stack
+from deploy.embedded.server import Server
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -146,6 +147,13 @@ class Stage:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    @property
+    def kafka(self) -> Server:
+        """The embedded Kafka, to be killed and started. Raises: ValueError: it is not ours."""
+        if self._stack is None:
+            raise ValueError("Kafka was given by its address")
+        return self._stack.kafka
 
     @property
     def bootstrap_servers(self) -> str:
