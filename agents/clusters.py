@@ -95,8 +95,8 @@ class ClusterAgent:
         if reflects(before, record.topic, record.offset):
             return
         if before is not None and (known := before.outcome_of(command.command_id)) is not None:
-            if isinstance(command, Create) and (known.code is not None or before.deleted_at):
-                # On its way here again it has taken its name again, for a cluster that is not (or no longer).
+            if isinstance(command, Create) and not _live_under(before, command):
+                # On its way here again it has taken a name that no live cluster answers to.
                 self._release(turn, command.user_email, command.name, command.cluster_id)
             self._answer(turn, record, command, known, before, repeated=True)
             return
@@ -328,6 +328,12 @@ def attach(
     agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
     topics = kafka.topics
     add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
+
+
+def _live_under(record: ClusterRecord, command: Create) -> bool:
+    """Whether the cluster is live and bears the name that this create has asked for."""
+    named = (record.cluster.created_by, record.cluster.name) == (command.user_email, command.name)
+    return named and record.deleted_at is None
 
 
 def require_key(record: ConsumerRecord, cluster_id: str) -> None:

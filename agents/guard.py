@@ -7,6 +7,7 @@ from typing import TypeVar
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn
 
 log = logging.getLogger("clusterflow.agents")
@@ -22,6 +23,8 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
     try:
         if record.value is None:
             raise MalformedRecord("null_value", "a record without a value")
+        if len(record.value) + len(record.key or b"") > MAX_INPUT_BYTES:  # once unpacked
+            raise MalformedRecord("too_large", f"a record of more than {MAX_INPUT_BYTES // 1024} KiB")
         handle(turn, record)
     except MalformedRecord as error:
         turn.park(record, error)

@@ -1,7 +1,6 @@
 """The role `worker`: all agents and their tables in one Faust app."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,8 +14,6 @@ from streams.app import create_app
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table
-
-log = logging.getLogger("clusterflow.worker")
 
 # Seconds for turns under way to end; what then is not committed is taken up by another worker.
 STOP_WITHIN: Final = 30.0
@@ -84,4 +81,4 @@ async def run(
             await app.stop()
             await producer.stop()
     except TimeoutError:
-        log.error("not stopped in time; what is not committed is decided again")
+        raise WorkerCrashed("not stopped in time; what is not committed is decided again") from None

@@ -6,6 +6,7 @@ ControlPlaneError
             Unconfirmed             stored in its topic, but no outcome came in time
         SinkUnavailable             the database behind a sink is away: the sink waits
     PermanentError                  no retry helps
+        Unpublishable               Kafka will never take this record: a fault of ours
         MalformedRecord(reason)     the record goes to the dead-letter topic under this reason
         Rejected(code, text)        the caller is told so: a 4xx, or a result with outcome `rejected`
 """
@@ -45,6 +46,10 @@ class SinkUnavailable(TransientError):
 
 class PermanentError(ControlPlaneError):
     """No retry helps."""
+
+
+class Unpublishable(PermanentError):
+    """A record that Kafka will not take however often it is sent; whoever made it has a fault."""
 
 
 class MalformedRecord(PermanentError):

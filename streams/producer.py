@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Histogram
 
-from domain.errors import Unavailable
+from domain.errors import Unavailable, Unpublishable
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger("clusterflow.producer")
@@ -80,8 +80,10 @@ class Producer:
     async def publish(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
         """Publish all of them; returns their positions once every one is acknowledged.
 
-        Raises: Unavailable: some may not have been stored. Publishing all again is the remedy: readers
-            drop repeats by their identity.
+        Raises:
+            Unavailable: some may not have been stored. Publishing all again is the remedy: readers drop
+                repeats by their identity.
+            Unpublishable: one is too large; no repeat will help.
         """
         if not outputs:
             return []
@@ -102,11 +104,12 @@ class Producer:
                 for output in outputs
             ]
             positions = await asyncio.gather(*pending)
+        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
+            raise Unpublishable(repr(error)) from error
         except KafkaError as error:
             # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
             await self._discard()
             raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
-
         for topic, count in CounterOf(output.topic for output in outputs).items():
             PUBLISHED.labels(topic).inc(count)
             PUBLISH_SECONDS.labels(topic).observe(time.perf_counter() - started)

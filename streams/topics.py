@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-# The largest record: a spec (512 KiB) three times in an update event, or a cluster with all its reports.
+# The largest record of ours: a spec (512 KiB) three times in an update event, or a cluster with all reports.
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
+
+# The largest record taken from outside, as sent and as unpacked: a spec with its envelope, twice over. Well
+# below the bound of ours, so that whatever comes in fits into a dead letter.
+MAX_INPUT_BYTES: Final = 2 * 1024 * 1024
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
@@ -22,22 +26,22 @@ class TopicSpec:
     Attributes:
         key: What its records are keyed by, for people.
         retention: How long records are kept; None where compaction decides.
-        broker_time: Whether the broker stamps records, so that agents share one clock and no client can
-            date its command.
+        from_outside: Whether clients publish to it. Then the broker stamps its records, so that agents
+            share one clock and no client can date its command, and they may be less large.
         dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
     """
 
     name: str
     key: str
     retention: timedelta | None = None
-    broker_time: bool = False
+    from_outside: bool = False
     dead_letters: bool = False
 
     @property
     def config(self) -> dict[str, str]:
         """Broker settings of this topic."""
-        config = {"max.message.bytes": str(MAX_RECORD_BYTES)}
-        if self.broker_time:
+        config = {"max.message.bytes": str(MAX_INPUT_BYTES if self.from_outside else MAX_RECORD_BYTES)}
+        if self.from_outside:
             config["message.timestamp.type"] = "LogAppendTime"
         if self.retention is None:
             return {**config, "cleanup.policy": "compact"}
@@ -103,21 +107,21 @@ class Topics:
                 name=self.create_requests,
                 key="<created_by>/<name>",
                 retention=week,
-                broker_time=True,
+                from_outside=True,
                 dead_letters=True,
             ),
             TopicSpec(name=self.names, key="<created_by>/<name>"),
             TopicSpec(
-                name=self.commands, key="cluster id", retention=week, broker_time=True, dead_letters=True
+                name=self.commands, key="cluster id", retention=week, from_outside=True, dead_letters=True
             ),
             TopicSpec(
-                name=self.reports, key="cluster id", retention=week, broker_time=True, dead_letters=True
+                name=self.reports, key="cluster id", retention=week, from_outside=True, dead_letters=True
             ),
             TopicSpec(
                 name=self.ticks,
                 key="partition number",
                 retention=timedelta(hours=1),
-                broker_time=True,
+                from_outside=True,
                 dead_letters=True,
             ),
             TopicSpec(name=self.state, key="cluster id", dead_letters=True),

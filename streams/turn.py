@@ -17,11 +17,14 @@ from prometheus_client import Counter, Histogram
 from domain.errors import MalformedRecord, TransientError
 from streams.batches import queued_batches
 from streams.producer import Output, Producer
-from streams.topics import Topics
+from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
 
 log = logging.getLogger("clusterflow.turn")
 
 V = TypeVar("V")
+
+# What headers and framing add to a dead letter at most.
+_ENVELOPE = 64 * 1024
 
 DEAD_LETTERS = Counter(
     "clusterflow_dead_letters_total", "Records parked in a dead-letter topic", ["topic", "reason"]
@@ -133,19 +136,19 @@ async def take_turns(agent: str, stream: Any, table: Table[V], producer: Produce
 
 
 def dead_letter(record: ConsumerRecord, reason: str, error: str) -> Output:
-    """The original key and bytes, with reason and origin in the headers."""
-    return Output(
-        Topics.dead_letters(record.topic),
-        record.key,
-        record.value,
-        {
-            "dlq_reason": reason,
-            "dlq_error": error[:1000],
-            "dlq_topic": record.topic,
-            "dlq_partition": str(record.partition),
-            "dlq_offset": str(record.offset),
-        },
-    )
+    """The original key and bytes, with reason and origin in the headers; what no topic would take is cut."""
+    headers = {
+        "dlq_reason": reason,
+        "dlq_error": error[:1000],
+        "dlq_topic": record.topic,
+        "dlq_partition": str(record.partition),
+        "dlq_offset": str(record.offset),
+    }
+    key, value = record.key, record.value
+    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE:
+        headers["dlq_cut_from"] = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes"
+        key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
+    return Output(Topics.dead_letters(record.topic), key, value, headers)
 
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from streams.topics import MAX_INPUT_BYTES
 from tests.conftest import until
 from tests.e2e.product import (
     CONTROLLER,
@@ -244,6 +245,7 @@ async def test_one_command_id_for_two_clusters_does_not_share_a_name(native, pro
     key = f"{native.email}/shared"
     await product.log(CREATES).publish_all([(key, body), (key, {**body, "cluster_id": second})])
     await native.result(second, body["command_id"])
+    await native.shown(first)
     listed = (await native.api.list())["clusters"]
     assert [("shared", first)] == [(cluster["name"], cluster["id"]) for cluster in listed]
 
@@ -504,10 +506,21 @@ async def test_huge_refusals_do_not_fill_a_record(alone):
 async def test_a_bad_record_as_large_as_its_topic_takes_is_parked_too(alone, topic):
     """A dead letter carries more headers than the record had, so it is larger than what was just allowed."""
     cluster_id = await alone.created()
-    await alone.product.log(topic).publish(cluster_id, b"{" + b" " * (8 * 1024 * 1024 - 200))
+    await alone.product.log(topic).publish(cluster_id, b"{" + b" " * (MAX_INPUT_BYTES - 200))
     assert "applied" == (await alone.send("update", cluster_id, spec=SPEC))["outcome"]
     _, headers = await alone.dead(topic, cluster_id)
     assert "invalid_schema" == headers["dlq_reason"]
+
+
+async def test_a_record_that_unpacks_to_more_than_any_topic_takes_is_parked_cut(alone):
+    cluster_id = await alone.created()
+    commands = alone.product.log(COMMANDS)
+    await commands.publish_all([(cluster_id, b"{" + b" " * 20_000_000)], compression_type="gzip")
+    assert "applied" == (await alone.send("update", cluster_id, spec=SPEC))["outcome"]
+    letter, headers = await alone.dead(COMMANDS, cluster_id)
+    assert "too_large" == headers["dlq_reason"]
+    assert "20000001 bytes" in headers["dlq_cut_from"]
+    assert MAX_INPUT_BYTES == len(letter.value)
 
 
 async def test_a_thousand_records_with_every_tenth_bad(native, product):
