@@ -80,7 +80,7 @@ class Postgres:
                 raise ForeignPositions(
                     f"this database holds what was read from Kafka cluster {row['kafka_cluster_id']}, but the"
                     f" brokers belong to cluster {self._kafka_cluster_id}: point DATABASE_URL or"
-                    " KAFKA_BOOTSTRAP_SERVERS back, or run `clusterflow rebuild` if that Kafka is lost"
+                    " KAFKA_BOOTSTRAP_SERVERS back, or give the sink an empty database if that Kafka is lost"
                 )
         return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in stored}
 
