@@ -1,0 +1,63 @@
+"""The index of what is due, against the plain list it replaces."""
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tables.due import DueIndex
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def after(seconds: int) -> datetime:
+    return START + timedelta(seconds=seconds)
+
+
+keys = st.sampled_from([b"a", b"b", b"c", b"d"])
+moments = st.none() | st.integers(0, 20)
+settings = st.tuples(st.integers(0, 1), keys, moments)
+
+
+@given(st.lists(settings, max_size=40), st.integers(0, 20))
+def test_due_are_the_keys_whose_last_moment_has_come(said, now):
+    index, plain = DueIndex(), {}
+    for partition, key, moment in said:
+        index.set(partition, key, None if moment is None else after(moment))
+        plain[partition, key] = moment
+    for partition in (0, 1):
+        due = {k for (p, k), m in plain.items() if p == partition and m is not None and m <= now}
+        assert due == set(index.due(partition, after(now)))
+
+
+@given(st.lists(settings, max_size=40))
+def test_asking_takes_nothing_away(said):
+    index = DueIndex()
+    for partition, key, moment in said:
+        index.set(partition, key, None if moment is None else after(moment))
+    assert sorted(index.due(0, after(20))) == sorted(index.due(0, after(20)))
+
+
+def test_a_key_written_often_does_not_grow_the_index():
+    index = DueIndex()
+    for second in range(10_000):
+        index.set(0, b"a", after(second))
+    assert len(index._heaps[0]) < 100
+
+
+def test_what_is_not_due_is_not_looked_at():
+    index = DueIndex()
+    for number in range(100_000):
+        index.set(0, b"%d" % number, after(3600 + number))
+    index.set(0, b"due", after(0))
+    heap = index._heaps[0]
+    before = len(heap)
+    assert [b"due"] == index.due(0, after(10))
+    assert before == len(heap)
+
+
+def test_a_partition_that_comes_back_is_indexed_from_its_rows_alone():
+    index = DueIndex()
+    index.set(0, b"gone", after(0))
+    index.rebuild(0, {b"new": b"5", b"never": b""}, lambda data: after(int(data)) if data else None)
+    assert [b"new"] == index.due(0, after(10))

@@ -1,0 +1,136 @@
+"""The view of all clusters, against a plain dict that is filtered and sorted at each question."""
+
+import asyncio
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.commands import Create
+from domain.decide import decide, evolve
+from domain.policy import Policy
+from streams.codec import encode
+from tables.views import ClusterView, Filter
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+POLICY = Policy()
+IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(5)]
+
+
+@dataclass
+class Record:
+    key: bytes
+    value: bytes | None
+
+
+def cluster(id: str, *, revision=1, owner="a@b.cd", platform="gcp", phase="Pending", minute=0, deleted=False):
+    at = START + timedelta(minutes=minute)
+    create = Create(
+        command_id=id, cluster_id=id, user_email=owner, name="c", spec={"platform": {"type": platform}}
+    )
+    record = evolve(None, decide(None, create, at=at, policy=POLICY), POLICY)
+    status = replace(record.cluster.status, phase=phase)
+    return replace(
+        record,
+        revision=revision,
+        cluster=replace(record.cluster, status=status),
+        deleted_at=at if deleted else None,
+    )
+
+
+def put(view: ClusterView, record: Any) -> None:
+    view.apply(Record(record.cluster.id.encode(), encode(record)))
+
+
+changes = st.tuples(
+    st.sampled_from(IDS),
+    st.sampled_from(["a@b.cd", "e@f.gh"]),
+    st.sampled_from(["gcp", "GCP", "aws"]),
+    st.sampled_from(["Pending", "Ready"]),
+    st.booleans(),
+)
+filters = st.builds(
+    Filter,
+    st.none() | st.sampled_from(["a@b.cd", "e@f.gh", "n@o.ne"]),
+    st.none() | st.sampled_from(["gcp", "aws"]),
+    st.none() | st.sampled_from(["pending", "ready"]),
+)
+
+
+@given(st.lists(st.tuples(changes, filters), max_size=25), st.integers(0, 3), st.integers(1, 3))
+def test_pages_are_those_of_a_plain_list(steps, offset, limit):
+    view, plain = ClusterView(), {}
+    for revision, ((id, owner, platform, phase, deleted), wanted) in enumerate(steps, start=1):
+        minute = IDS.index(id) % 3  # some are born at the same time: then the id decides
+        record = cluster(
+            id, revision=revision, owner=owner, platform=platform, phase=phase, minute=minute, deleted=deleted
+        )
+        put(view, record)
+        plain[id] = record
+        live = [
+            r.cluster
+            for r in plain.values()
+            if not r.deleted_at
+            and wanted.owner in (None, r.cluster.created_by)
+            and wanted.platform in (None, r.cluster.spec["platform"]["type"].lower())
+            and wanted.phase in (None, r.cluster.status.phase.lower())
+        ]
+        live.sort(key=lambda c: (-c.created_at.timestamp(), c.id))
+        entries, total = view.page(wanted, limit=limit, offset=offset)
+        assert len(live) == total
+        assert [c.id for c in live[offset : offset + limit]] == [entry.id for entry in entries]
+
+
+def test_a_document_is_the_bytes_of_the_record():
+    view, record = ClusterView(), cluster(IDS[0])
+    put(view, record)
+    entry = view.get(IDS[0])
+    assert entry is not None
+    assert encode(record.cluster) == entry.document
+    assert msgspec.json.decode(encode(record.cluster.status)) == msgspec.json.decode(bytes(entry.status()))
+
+
+def test_an_older_revision_changes_nothing():
+    view = ClusterView()
+    put(view, cluster(IDS[0], revision=5, phase="Ready"))
+    put(view, cluster(IDS[0], revision=4, phase="Pending"))
+    assert "ready" == view.get(IDS[0]).phase
+
+
+def test_a_tombstone_takes_a_cluster_away():
+    view = ClusterView()
+    put(view, cluster(IDS[0]))
+    view.apply(Record(IDS[0].encode(), None))
+    assert view.get(IDS[0]) is None
+    assert ([], 0) == view.page(Filter(), limit=10, offset=0)
+
+
+async def test_whoever_waits_for_a_revision_is_told_when_it_is_shown():
+    view = ClusterView()
+    put(view, cluster(IDS[0], revision=1))
+    waiting = asyncio.create_task(view.reached(IDS[0], 3))
+    await asyncio.sleep(0)
+    put(view, cluster(IDS[0], revision=2))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    put(view, cluster(IDS[0], revision=4))
+    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(view.reached(IDS[0], 4), 5)
+
+
+async def test_the_revision_of_a_delete_is_shown_too():
+    view = ClusterView()
+    put(view, cluster(IDS[0], revision=2, deleted=True))
+    await asyncio.wait_for(view.reached(IDS[0], 2), 5)
+
+
+async def test_a_wait_that_is_given_up_leaves_nothing_behind():
+    view = ClusterView()
+    waiting = asyncio.create_task(view.reached(IDS[0], 1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert not view._waiting
