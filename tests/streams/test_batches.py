@@ -1,0 +1,160 @@
+"""The batch transport on real Kafka: every record reaches an agent, in order, and is committed."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from streams.app import GROUP, add_agent, create_app
+from streams.batches import queued_batches
+from streams.settings import KafkaSettings
+from tables.typed import TypedTable
+from tests.conftest import until
+
+Seen = dict[int, list[int]]
+
+
+@asynccontextmanager
+async def worker(kafka: KafkaSettings, seen: Seen, *, turn_seconds: float = 0.0) -> AsyncIterator[Any]:
+    """An app with a table and one agent, which notes the offsets it is given."""
+    app = create_app(kafka)
+    TypedTable(
+        app,
+        "rows",
+        changelog_topic=kafka.topics.state,
+        partitions=kafka.partitions,
+        decode=bytes,
+        encode=bytes,
+    )
+
+    async def note(stream: Any) -> None:
+        async for events in queued_batches(stream):
+            await asyncio.sleep(turn_seconds)
+            for event in events:
+                for record in event.value.records:
+                    seen[record.partition].append(record.offset)
+                event.ack()
+
+    add_agent(app, "notes", (kafka.topics.commands,), note)
+    app.finalize()
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+async def publish(kafka: KafkaSettings, count: int, **settings: Any) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, **settings) as producer:
+        sent = [
+            await producer.send(kafka.topics.commands, b"%d" % n, partition=n % kafka.partitions)
+            for n in range(count)
+        ]
+        await asyncio.gather(*sent)
+
+
+async def uncommitted(kafka: KafkaSettings) -> int:
+    """Records that the group has not committed."""
+    places = [TopicPartition(kafka.topics.commands, p) for p in range(kafka.partitions)]
+    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers) as consumer:
+        ends = await consumer.end_offsets(places)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        committed = await admin.list_consumer_group_offsets(kafka.topics.prefix + GROUP)
+    finally:
+        await admin.close()
+    return sum(ends[place] - (committed[place].offset if place in committed else 0) for place in places)
+
+
+async def until_committed(kafka: KafkaSettings) -> None:
+    async def all_committed() -> bool:
+        return await uncommitted(kafka) == 0
+
+    await until(all_committed, within=40, what="everything committed")
+
+
+def distinct(seen: Seen) -> int:
+    return sum(len(set(offsets)) for offsets in seen.values())
+
+
+async def test_forty_thousand_records_through_a_slow_agent_are_forty_thousand(kafka):
+    seen: Seen = defaultdict(list)
+    await publish(kafka, 40_000)
+    async with worker(kafka, seen, turn_seconds=0.2):
+        await until_committed(kafka)
+    assert 40_000 == sum(map(len, seen.values()))
+    assert all(offsets == sorted(offsets) for offsets in seen.values())
+
+
+async def test_partitions_that_go_and_come_back_are_committed_on(kafka):
+    first: Seen = defaultdict(list)
+    second: Seen = defaultdict(list)
+    async with worker(kafka, first):
+        await publish(kafka, 400)
+        await until_committed(kafka)
+        async with worker(kafka, second):
+            await publish(kafka, 400)
+
+            async def second_works() -> bool:
+                await publish(kafka, 40)
+                return distinct(second) > 0
+
+            await until(second_works, within=40, what="a share for the second worker")
+            await until_committed(kafka)
+        before = distinct(first)
+        await publish(kafka, 400)
+        await until_committed(kafka)
+        assert distinct(first) >= before + 400
+
+
+async def test_every_record_of_a_rebalance_under_load_reaches_an_agent(kafka):
+    first: Seen = defaultdict(list)
+    second: Seen = defaultdict(list)
+
+    async def load() -> None:
+        for _ in range(60):
+            await publish(kafka, 40)
+
+    async with worker(kafka, first, turn_seconds=0.01):
+        loading = asyncio.create_task(load())
+        async with worker(kafka, second, turn_seconds=0.01):
+            await loading
+            await until_committed(kafka)
+    for partition in range(kafka.partitions):
+        assert set(range(600)) == set(first[partition]) | set(second[partition])
+
+
+async def test_markers_of_foreign_transactions_are_holes_that_stop_nobody(kafka):
+    seen: Seen = defaultdict(list)
+    async with worker(kafka, seen):
+        async with AIOKafkaProducer(
+            bootstrap_servers=kafka.bootstrap_servers, transactional_id=kafka.topics.prefix
+        ) as producer:
+            for number in range(30):
+                async with producer.transaction():
+                    await producer.send_and_wait(kafka.topics.commands, b"%d" % number, partition=0)
+        await publish(kafka, 4)  # a marker at the very end has no record behind it to commit past
+
+        async def all_seen() -> bool:
+            return len(set(seen[0])) == 31
+
+        await until(all_seen, what="every record")
+        await until_committed(kafka)
+    assert seen[0] == sorted(seen[0])
+
+
+@pytest.mark.parametrize("value", [None, b""], ids=["without a value", "with an empty value"])
+async def test_a_record_without_content_is_passed(kafka, value):
+    seen: Seen = defaultdict(list)
+    async with worker(kafka, seen):
+        async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+            await producer.send_and_wait(kafka.topics.commands, value, key=b"k", partition=1)
+        await publish(kafka, 4)
+        await until_committed(kafka)
+    assert {0, 1} == set(seen[1])
