@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
+import asyncpg
 import uvloop
 from aiokafka.errors import KafkaError
 
@@ -18,6 +19,8 @@ from telemetry import logs
 from telemetry.server import metrics_server
 
 log = logging.getLogger("clusterflow.process")
+
+T = TypeVar("T")
 
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1
@@ -56,6 +59,20 @@ def run_role(name: str, role: Role) -> None:
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
     uvloop.install()
     asyncio.run(_supervised(settings, role, name))
+
+
+def run_command(name: str, command: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
+    """Run a one-shot command; what stops it is a line on stderr and status 1, or 2 for settings."""
+    settings = read_settings()
+    logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
+    try:
+        return asyncio.run(command(settings))
+    except BadSettings as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(EXIT_SETTINGS) from None
+    except (ControlPlaneError, KafkaError, asyncpg.PostgresError, OSError) as error:
+        print(f"clusterflow {name}: {error or repr(error)}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
 
 
 def _end(error: Exception, name: str) -> NoReturn:

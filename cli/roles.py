@@ -6,11 +6,10 @@ from importlib.metadata import version
 import typer
 
 from cli import development
-from cli.process import Readiness, read_settings, run_role
+from cli.process import Readiness, read_settings, run_command, run_role
 from migrations.apply import migrate as apply_migrations
 from settings import Settings
 from streams.admin import declare_topics
-from telemetry import logs
 
 app = typer.Typer()
 
@@ -98,15 +97,20 @@ def everything() -> None:
 @app.command()
 def migrate() -> None:
     """Bring the PostgreSQL schema up to date."""
-    settings = read_settings()
-    for name in asyncio.run(apply_migrations(settings.required("database_url"))):
+    for name in run_command("migrate", _migrate):
         typer.echo(f"applied {name}")
 
 
 @app.command()
 def topics() -> None:
     """Declare the topics, or check that they fit."""
-    settings = read_settings()
-    logs.configure(level=settings.log_level, json=settings.log_format == "json", role="topics")
-    for name in asyncio.run(declare_topics(settings.kafka)):
+    for name in run_command("topics", _declare_topics):
         typer.echo(f"created {name}")
+
+
+async def _migrate(settings: Settings) -> list[str]:
+    return await apply_migrations(settings.required("database_url"))
+
+
+async def _declare_topics(settings: Settings) -> list[str]:
+    return await declare_topics(settings.kafka)

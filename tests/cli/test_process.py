@@ -1,0 +1,158 @@
+"""Roles as processes: what stops them, what they say, how they end."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import orjson
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": os.environ["PATH"], **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "main", *command],
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@contextmanager
+def role(name: str, log: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A role's process and the address of its metrics port."""
+    port = free_port()
+    environment = {"PATH": os.environ["PATH"], "METRICS_PORT": str(port), **variables}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "main", name], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def eventually(true, *, within: float = 40.0) -> None:
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, f"still not so after {within} s"
+        time.sleep(0.05)
+
+
+def answers(url: str, status: int) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:
+            return response.status == status
+    except (URLError, OSError):
+        return False
+
+
+@pytest.fixture
+async def environment(servers, kafka):
+    url = await servers.new_database()
+    migrated = await asyncio.to_thread(run, "migrate", DATABASE_URL=url)
+    assert migrated.returncode == 0, migrated.stderr
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": kafka.topics.prefix,
+        "KAFKA_PARTITIONS": str(kafka.partitions),
+        "KAFKA_REPLICATION": "1",
+        "DATABASE_URL": url,
+        "PORT": str(free_port()),
+    }
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "expected"),
+    [
+        ("PORT", "99999", "less than or equal to 65535"),
+        ("KAFKA_PARTITIONS", "many", "valid integer"),
+        ("COMMAND_TIMEOUT", "soon", "a duration such as"),
+        ("RECONCILIATION_CHECK_INTERVAL", "0s", "above zero"),
+        ("DISABLE_AUTH", "maybe", "true or false"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warn' or 'error'"),
+        ("COMMAND_TIMEOUT", "45s", "below SERVER_WRITE_TIMEOUT_SECONDS"),
+    ],
+)
+def test_a_bad_value_stops_the_start_and_is_named(variable, value, expected):
+    ended = run("web", **{variable: value})
+    assert (2, True, True) == (ended.returncode, variable in ended.stderr, expected in ended.stderr)
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_secret_is_not_shown_when_another_value_is_bad():
+    ended = run("sink", DATABASE_URL="postgresql://me:hunter2@nowhere/db", PORT="x")
+    assert ended.returncode == 2
+    assert "hunter2" not in ended.stderr
+
+
+def test_a_missing_setting_is_named():
+    ended = run("worker", METRICS_PORT=str(free_port()))
+    assert (2, True) == (ended.returncode, "KAFKA_BOOTSTRAP_SERVERS is not set" in ended.stderr)
+
+
+def test_a_kafka_that_is_away_ends_a_role_with_one_line():
+    ended = run("worker", KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", METRICS_PORT=str(free_port()))
+    assert 1 == ended.returncode
+    assert "Traceback" not in ended.stderr
+    assert "KafkaConnectionError" in orjson.loads(ended.stderr.splitlines()[-1])["error"]
+
+
+async def test_declaring_topics_again_changes_nothing(environment):
+    ended = await asyncio.to_thread(run, "topics", **environment)
+    assert (0, "") == (ended.returncode, ended.stdout)
+
+
+async def test_another_partition_count_is_refused(environment):
+    ended = await asyncio.to_thread(run, "topics", **{**environment, "KAFKA_PARTITIONS": "7"})
+    assert ended.returncode == 1
+    assert "fixed for the life of the data" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_database_that_is_away_is_told_in_a_line():
+    ended = run("migrate", DATABASE_URL=f"postgresql://me:hunter2@127.0.0.1:{free_port()}/db")
+    assert (1, False, False) == (ended.returncode, "Traceback" in ended.stderr, "hunter2" in ended.stderr)
+
+
+@pytest.mark.parametrize("name", ["web", "worker", "sink"])
+async def test_a_role_becomes_ready_and_stops_when_asked(name, environment, tmp_path):
+    log = tmp_path / "log"
+    with role(name, log, **environment) as (process, url):
+        await asyncio.to_thread(eventually, lambda: answers(f"{url}/ready", 200))
+        assert await asyncio.to_thread(answers, f"{url}/live", 200)
+        assert await asyncio.to_thread(answers, f"{url}/metrics", 200)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait, 30) == 0
+    lines = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert {name} == {line["role"] for line in lines}
+    assert ("starting", "stopped") == (lines[0]["msg"], lines[-1]["msg"])
+
+
+async def test_a_role_ends_with_its_parent(environment, tmp_path):
+    parent_gone = {**environment, "CLUSTERFLOW_PARENT": "1", "METRICS_ENABLED": "true"}
+    with role("web", tmp_path / "log", **parent_gone) as (process, _):
+        assert await asyncio.to_thread(process.wait, 30) == 0
+    assert b"parent is gone" in (tmp_path / "log").read_bytes()
