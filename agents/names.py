@@ -4,7 +4,8 @@
 `cluster-command-results` (rejected).
 """
 
-from typing import Any
+from collections import defaultdict, deque
+from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
@@ -13,16 +14,19 @@ from agents.placement import Placement
 from agents.results import NAME_ADMITTED, result_output
 from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
-from domain.names import NameRecord, admit, name_key, releases
+from domain.names import NameRecord, admit, freed, name_key, releases
 from domain.policy import Policy
 from streams.app import add_agent
-from streams.batches import BatchApp
+from streams.batches import MAX_BACKLOG, BatchApp
 from streams.codec import read_create_request
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
 from tables.typed import TypedTable
+
+# Records of a partition that a crash may bring again: what agents hold unacknowledged, with room to spare.
+REDELIVERED_AT_MOST: Final = 2 * MAX_BACKLOG
 
 
 class NameAgent:
@@ -36,13 +40,31 @@ class NameAgent:
         self._producer = producer
         self._policy = policy
         self._placement = Placement(kafka.partitions, names)
+        self._freed: defaultdict[int, deque[tuple[int, bytes]]] = defaultdict(deque)
+        names.on_recovered(self._collect_freed)
 
     async def run(self, stream: Any) -> None:
         """The agent's loop: turns until the app stops."""
         async for turn in take_turns("names", stream, self._names, self._producer):
             for record in turn.records():
                 guarded(turn, record, self._handle)
+                self._forget(turn, record)
             await turn.commit()
+
+    def _forget(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+        """Drop the freed names that no record still to be redelivered can ask for."""
+        old = self._freed[record.partition]
+        while old and old[0][0] < record.offset - REDELIVERED_AT_MOST:
+            _, key = old.popleft()
+            name = turn.get(record.partition, key)
+            if name is not None and not name.held:
+                turn.put(record.partition, key, None)
+
+    def _collect_freed(self) -> None:
+        for partition in self._names.take_recovered():
+            names = ((key, self._names.decode(data)) for key, data in self._names.rows(partition).items())
+            offsets = ((max(name.offsets.values()), key) for key, name in names if not name.held)
+            self._freed[partition] = deque(sorted(offsets))
 
     def _handle(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
         if (misplaced := self._placement.correction(record)) is not None:
@@ -55,7 +77,8 @@ class NameAgent:
         match message:
             case ReleaseMessage(cluster_id=cluster_id):
                 if releases(holder, cluster_id.lower()):
-                    turn.put(record.partition, record.key, None)
+                    turn.put(record.partition, record.key, freed({record.topic: record.offset}))
+                    self._freed[record.partition].append((record.offset, record.key))
             case Create():
                 if record.key != name_key(message.user_email, message.name).encode():
                     raise MalformedRecord("bad_key", "the key must be <user_email>/<name>")

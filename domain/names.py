@@ -15,11 +15,20 @@ from domain.spec import accept_spec, check_name, check_project_id
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NameRecord:
-    """Who holds a name: the cluster, and the command that brought it."""
+    """Who holds a name: the cluster, and the command that brought it; both empty once it is free again.
+
+    A freed name is remembered for a while, with the offset that freed it: a create that was rejected before
+    and is delivered once more must not find it free.
+    """
 
     cluster_id: str
     command_id: str
     offsets: Mapping[str, int]
+
+    @property
+    def held(self) -> bool:
+        """Whether somebody holds it."""
+        return bool(self.cluster_id)
 
 
 def name_key(owner: str, name: str) -> str:
@@ -35,9 +44,14 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     check_name(command.name)
     check_project_id(command.target_project_id)
     accept_spec(command.spec, policy)
-    first = holder is None or (holder.command_id, holder.cluster_id) == (
-        command.command_id,
-        command.cluster_id,
+    first = (
+        holder is None
+        or not holder.held
+        or (holder.command_id, holder.cluster_id)
+        == (
+            command.command_id,
+            command.cluster_id,
+        )
     )
     if not first:
         raise Rejected(
@@ -47,4 +61,9 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
 
 def releases(holder: NameRecord | None, cluster_id: str) -> bool:
     """Whether a release frees the name: only the cluster that holds it can."""
-    return holder is not None and holder.cluster_id == cluster_id
+    return holder is not None and holder.held and holder.cluster_id == cluster_id
+
+
+def freed(offsets: Mapping[str, int]) -> NameRecord:
+    """The record of a name that is free again as of these offsets."""
+    return NameRecord(cluster_id="", command_id="", offsets=offsets)

@@ -21,7 +21,6 @@ OWNER = "owner@example.com"
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.xfail(strict=True, reason="a freed name forgets the offset it reflects")
 async def test_a_create_refused_for_its_name_stays_refused_although_the_name_is_free_by_then(
     stage: Stage, topics: Topics
 ) -> None:
