@@ -27,6 +27,9 @@ log = logging.getLogger("clusterflow.submit")
 MAX_WAITING: Final = 10_000
 """Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
 
+ACKNOWLEDGED_WITHIN: Final = 3.0
+"""Seconds for Kafka to take a record (it needs milliseconds): writes under way when it goes are answered soon."""
+
 _result_decoder = msgspec.json.Decoder(ResultMessage)
 
 
@@ -91,7 +94,8 @@ class Submitter:
         published = False
         try:
             async with asyncio.timeout(self._timeout):
-                await self._producer.publish([output])
+                async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
+                    await self._producer.publish([output])
                 published = True
                 result = await future
                 if result.code is None:
