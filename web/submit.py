@@ -28,7 +28,7 @@ MAX_WAITING: Final = 10_000
 """Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
 
 ACKNOWLEDGED_WITHIN: Final = 3.0
-"""Seconds for Kafka to take a record (it needs milliseconds): writes under way when it goes are answered soon."""
+"""Seconds for Kafka to take a record, which needs milliseconds; longer means that it is away."""
 
 _result_decoder = msgspec.json.Decoder(ResultMessage)
 
