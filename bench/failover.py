@@ -256,11 +256,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--pause", type=float, default=9.0, help="seconds of the faults pause and broker")
     parser.add_argument("--fault", choices=("kill", "pause", "broker"), default="kill")
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)  # aiokafka reports each attempt to reach a broker that was killed
     plan = Plan(
-        clients=arguments.clients, seconds=arguments.seconds, seed=arguments.seed, fault=arguments.fault
+        clients=arguments.clients,
+        seconds=arguments.seconds,
+        seed=arguments.seed,
+        fault=arguments.fault,
+        pause=arguments.pause,
     )
     sys.exit(0 if uvloop.run(runs(plan, arguments.runs)) else 1)
 
