@@ -17,6 +17,7 @@ from uuid import uuid4
 
 import aiohttp
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
 import agents.worker
@@ -341,6 +342,17 @@ class Deployment:
 async def _ended(role: Role) -> None:
     if not role.task.done():
         await role.end()
+
+
+async def committed(kafka: KafkaSettings, group: str = "clusterflow") -> dict[tuple[str, int], int]:
+    """The committed offsets of a consumer group, by topic and partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        offsets = await admin.list_consumer_group_offsets(kafka.topics.prefix + group)
+        return {tuple(place): position.offset for place, position in offsets.items()}
+    finally:
+        await admin.close()
 
 
 # --- what Kafka clients send --------------------------------------------------------------------------
