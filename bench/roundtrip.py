@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import random
+import signal
 import subprocess
 import tempfile
 import time
@@ -156,16 +157,13 @@ def rows(spreads: Mapping[str, Spread]) -> Iterator[Sequence[object]]:
     """The table's lines: figures, ratios to the echo, and the ratios allowed."""
     echo = spreads["echo"]
     for name, figures in spreads.items():
-        allowed = REQUIRED[name]
-        ratios = (figures.p50 / echo.p50, figures.p99 / echo.p99)
-        verdict = "" if allowed is None else "yes" if ratios <= allowed else "no"
-        if allowed is not None:
-            verdict = "yes" if ratios[0] <= allowed[0] and ratios[1] <= allowed[1] else "NO"
-        limits = ("", "") if allowed is None else (f"≤ {allowed[0]:.0f}", f"≤ {allowed[1]:.0f}")
-        yield (
-            name, figures.count, figures.p50, figures.p99, figures.max, ratios[0], limits[0], ratios[1],
-            limits[1], verdict,
-        )  # fmt: skip
+        p50, p99 = figures.p50 / echo.p50, figures.p99 / echo.p99
+        measured = (name, figures.count, figures.p50, figures.p99, figures.max)
+        if (allowed := REQUIRED[name]) is None:
+            yield *measured, p50, "", p99, "", ""
+            continue
+        kept = p50 <= allowed[0] and p99 <= allowed[1]
+        yield *measured, p50, f"≤ {allowed[0]:.0f}", p99, f"≤ {allowed[1]:.0f}", "yes" if kept else "NO"
 
 
 HEADER: Final = ("", "n", "p50 ms", "p99 ms", "max ms", "p50 / echo", "", "p99 / echo", "", "kept")
@@ -191,7 +189,7 @@ def profiled(roles: Sequence[RoleProcess], *, py_spy: str | None) -> Iterator[No
         yield
     finally:
         for recorder in recorders:
-            recorder.send_signal(2)  # SIGINT: py-spy writes what it has
+            recorder.send_signal(signal.SIGINT)  # py-spy writes what it has
             recorder.wait()
 
 
