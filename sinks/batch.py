@@ -18,11 +18,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from domain.errors import MalformedRecord, TransientError
-from sinks.dead_letters import park
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
 from sinks.postgres import Postgres
 from sinks.rows import Change, read
 from sinks.settings import SinkSettings
+from streams.dead_letters import parked
 from streams.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
@@ -194,7 +194,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             except MalformedRecord as error:
                 bad.append((record, error))
                 changes.append(Change(record, None))
-        await park(self._producer, bad)
+        await self._park(bad)
         return changes
 
     async def _write(self, changes: Sequence[Change], *, tries: int = 1) -> None:
@@ -222,8 +222,12 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await self._write(changes, tries=tries + 1)
         else:
             record = changes[0].record
-            await park(self._producer, [(record, MalformedRecord("refused_by_database", str(refusal)))])
+            await self._park([(record, MalformedRecord("refused_by_database", str(refusal)))])
             await self._write([Change(record, None)])
+
+    async def _park(self, bad: Sequence[tuple[ConsumerRecord, MalformedRecord]]) -> None:
+        """Park bad records; after a crash some may be parked again, under the same origin."""
+        await self._producer.publish([parked(record, error) for record, error in bad])
 
     async def _note(self) -> None:
         """Tell Kafka the positions, so that its tools show the lag. Nobody reads them back."""

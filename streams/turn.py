@@ -12,23 +12,17 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
 from aiokafka.structs import RecordMetadata
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord, TransientError
 from streams.batches import queued_batches
+from streams.dead_letters import parked
 from streams.producer import Output, Producer
-from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
 
 log = logging.getLogger("clusterflow.turn")
 
 V = TypeVar("V")
 
-# What headers and framing add to a dead letter at most.
-_ENVELOPE = 64 * 1024
-
-DEAD_LETTERS = Counter(
-    "clusterflow_dead_letters_total", "Records parked in a dead-letter topic", ["topic", "reason"]
-)
 TURN_RECORDS = Histogram(
     "clusterflow_turn_records",
     "Records decided in one turn",
@@ -90,18 +84,7 @@ class Turn(Generic[V]):
 
     def park(self, record: ConsumerRecord, error: MalformedRecord) -> None:
         """Park a bad record in its dead-letter topic, with where it came from and what is wrong with it."""
-        DEAD_LETTERS.labels(record.topic, error.reason).inc()
-        log.warning(
-            "dead letter",
-            extra={
-                "topic": record.topic,
-                "partition": record.partition,
-                "offset": record.offset,
-                "reason": error.reason,
-                "error": str(error),
-            },
-        )
-        self.publish(dead_letter(record, error.reason, str(error)))
+        self.publish(parked(record, error))
 
     async def commit(self) -> None:
         """Acknowledge everything in its order; returns when the input will not be seen again."""
@@ -133,22 +116,6 @@ async def take_turns(agent: str, stream: Any, table: Table[V], producer: Produce
     async for events in queued_batches(stream):
         with TURN_SECONDS.labels(agent).time():
             yield Turn(agent, events, table, producer)
-
-
-def dead_letter(record: ConsumerRecord, reason: str, error: str) -> Output:
-    """The original key and bytes, with reason and origin in the headers; what no topic would take is cut."""
-    headers = {
-        "dlq_reason": reason,
-        "dlq_error": error[:1000],
-        "dlq_topic": record.topic,
-        "dlq_partition": str(record.partition),
-        "dlq_offset": str(record.offset),
-    }
-    key, value = record.key, record.value
-    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE:
-        headers["dlq_cut_from"] = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes"
-        key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
-    return Output(Topics.dead_letters(record.topic), key, value, headers)
 
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:
