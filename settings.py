@@ -107,7 +107,6 @@ class Settings(BaseSettings):
     kafka_replication: Count = 3
     kafka_session_timeout: Duration = timedelta(seconds=6)
     database_url: SecretStr = SecretStr("")
-    database_max_open_conns: Count = 25
     redis_url: SecretStr = SecretStr("")
 
     log_level: LogLevel = LogLevel.INFO

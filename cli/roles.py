@@ -1,6 +1,7 @@
 """The roles and one-shot commands of `clusterflow`."""
 
 import asyncio
+from datetime import timedelta
 from importlib.metadata import version
 
 import typer
@@ -46,6 +47,9 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             host=settings.bind_host,
             port=settings.port,
             command_timeout=settings.command_timeout,
+            read_timeout=timedelta(seconds=settings.server_read_timeout_seconds),
+            idle_timeout=timedelta(seconds=settings.server_idle_timeout_seconds),
+            max_header_bytes=settings.server_max_header_bytes,
             cors_origins=settings.cors_allowed_origins,
             disable_auth=settings.disable_auth,
             database_url=settings.database_url.get_secret_value(),
