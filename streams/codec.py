@@ -46,7 +46,7 @@ _report_decoder = msgspec.json.Decoder(ReportMessage)
 _time_decoder = msgspec.json.Decoder(datetime)
 _FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _MISSING = re.compile(r"missing required field `(\w+)`")
-_GO_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_GO_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ns|us|µs|ms|s|m|h)")  # bounded: no infinity
 _NANOSECONDS: Final = {
     "ns": 1,
     "us": 10**3,
