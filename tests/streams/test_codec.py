@@ -1,0 +1,340 @@
+"""What comes in is a value or one of two refusals, never another exception; what goes out comes back."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from domain.commands import Create, Delete, Reconcile, Report, Update
+from domain.errors import MalformedRecord, Rejected
+from streams.codec import (
+    decode_body,
+    decode_record,
+    encode,
+    from_millis,
+    message_of,
+    read_command,
+    read_create_request,
+    read_report,
+    rfc3339,
+    utc,
+)
+from streams.messages import CreateBody, ReleaseMessage, ReportBody, UpdateBody
+from tests.domain.given import T0, after, available, create, delete, reconcile, says, story, update, uuid
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+READERS = {
+    "command": lambda data: read_command(data, {}),
+    "create request": lambda data: read_create_request(data, {}),
+    "report": lambda data: read_report(data, {"answer": "true"}, NOW),
+}
+BODIES = {kind.__name__: msgspec.json.Decoder(kind) for kind in (CreateBody, UpdateBody, ReportBody)}
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def outcome(read: Any, data: bytes) -> str:
+    """How reading ended; whatever is no refusal goes through."""
+    try:
+        read(data)
+    except (MalformedRecord, Rejected) as refusal:
+        error: Any = refusal
+    else:
+        return "read"
+    assert str(error)
+    if isinstance(error, MalformedRecord):
+        assert error.reason == "invalid_schema"
+        return "malformed"
+    assert error.code in ("VALIDATION_FAILED", "PAYLOAD_TOO_LARGE")
+    return "rejected"
+
+
+@pytest.mark.parametrize("reader", READERS.values(), ids=READERS.keys())
+@given(data=st.binary() | anything.map(lambda value: json.dumps(value).encode()))
+@example(data=b"")
+@example(data=b"[" * 100_000)
+@example(data=b'{"type":' * 100_000)
+@example(data=b'{"a":' + b"9" * 5000 + b"}")
+@example(data=b'{"a":1e999}')
+@example(data=b"\xef\xbb\xbf{}")
+@example(data=b'"\\ud800"')
+def test_records_of_any_bytes_are_malformed_and_nothing_else(reader, data):
+    assert outcome(reader, data) == "malformed"
+
+
+@pytest.mark.parametrize("decoder", BODIES.values(), ids=BODIES.keys())
+@given(data=st.binary() | anything.map(lambda value: json.dumps(value).encode()))
+def test_bodies_of_any_bytes_are_taken_or_rejected(decoder, data):
+    assert outcome(lambda data: decode_body(data, decoder), data) in ("read", "rejected")
+
+
+COMMAND = {
+    "command_id": uuid(1),
+    "type": "cluster.update",
+    "cluster_id": uuid(2),
+    "user_email": "a@example.com",
+    "issued_at": "2030-01-01T00:00:00Z",
+    "name": "one",
+    "spec": {"platform": {"type": "gcp"}},
+    "target_project_id": "p",
+    "force": True,
+    "expected_generation": 1,
+    "expected_resource_version": "v",
+}
+REPORT = {
+    "cluster_id": uuid(2),
+    "controller_name": "dns",
+    "observed_generation": 1,
+    "report_id": uuid(3),
+    "reported_at": "2030-01-01T00:00:00Z",
+    "metadata": {"a": 1},
+    "conditions": [
+        {
+            "type": "Available",
+            "status": "True",
+            "lastTransitionTime": "2030-01-01T00:00:00Z",
+            "severity": "Info",
+        }
+    ],
+    "last_error": {
+        "errorType": "Fatal",
+        "message": "m",
+        "retryAfter": "5m",
+        "timestamp": "2030-01-01T00:00:00Z",
+    },
+}
+TYPES = ["cluster.create", "cluster.update", "cluster.delete", "cluster.reconcile", "name.release", "else"]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all members, at any depth."""
+    members = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    return [p for name, member in members for p in [(*path, name), *places(member, (*path, name))]]
+
+
+def with_member(body: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    copy: Any = json.loads(json.dumps(body))
+    target = copy
+    for name in path[:-1]:
+        target = target[name]
+    target[path[-1]] = value
+    return copy
+
+
+@pytest.mark.parametrize("kind", TYPES)
+@given(path=st.sampled_from(places(COMMAND)), value=anything)
+def test_a_command_with_any_member_replaced_is_read_or_malformed(kind, path, value):
+    data = json.dumps(with_member({**COMMAND, "type": kind}, path, value)).encode()
+    assert outcome(READERS["command"], data) in ("read", "malformed")
+    assert outcome(READERS["create request"], data) in ("read", "malformed")
+
+
+@given(path=st.sampled_from(places(REPORT)), value=anything)
+def test_a_report_with_any_member_replaced_is_read_or_malformed(path, value):
+    data = json.dumps(with_member(REPORT, path, value)).encode()
+    assert outcome(READERS["report"], data) in ("read", "malformed")
+
+
+@given(path=st.sampled_from(places(REPORT)), value=st.integers() | st.text())
+def test_what_was_read_can_be_stored(path, value):
+    """A value that passed the door must not fail behind it: it is encoded, decoded and told."""
+    try:
+        report = READERS["report"](json.dumps(with_member(REPORT, path, value)).encode())
+    except MalformedRecord:
+        return
+    record = story((create(cluster_id=report.cluster_id), T0), (report, after(seconds=1)))
+    assert record == decode_record(encode(record))
+
+
+# --- there and back -----------------------------------------------------------------------------------
+
+COMMANDS = [
+    create(1, target_project_id="p"),
+    update(2, spec={"platform": {"type": "aws"}, "x": [1, None, 1.5, "ü"]}),
+    update(3, expected_generation=7, expected_resource_version="v"),
+    delete(4),
+    delete(5, force=True),
+    reconcile(6),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{type(c).__name__} {c.command_id[-1]}")
+def test_a_command_comes_back_as_it_went(command):
+    data = encode(message_of(command, issued_at=NOW))
+    headers = {"triggered_by": "api_request", "request_id": "r"}
+    back = read_command(data, headers)
+    assert replace(command, triggered_by="api_request", request_id="r") == back
+    assert isinstance(back, Create | Update | Delete | Reconcile)
+
+
+def test_without_headers_a_command_is_kafka_s_own():
+    back = read_command(encode(message_of(reconcile(), issued_at=NOW)), {})
+    assert ("kafka_command", None) == (back.triggered_by, back.request_id)
+
+
+def test_ids_are_read_in_any_case_and_kept_in_lower():
+    body = {**COMMAND, "command_id": uuid(0xABC).upper(), "cluster_id": uuid(0xDEF).upper()}
+    back = READERS["command"](json.dumps(body).encode())
+    assert (uuid(0xABC), uuid(0xDEF)) == (back.command_id, back.cluster_id)
+    report = READERS["report"](json.dumps({**REPORT, "report_id": uuid(0xABC).upper()}).encode())
+    assert uuid(0xABC) == report.report_id
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [(create(), T0)],
+        [
+            (create(), T0),
+            (says("dns", 1, available("True", T0), failing="Fatal", report_id=uuid(5)), after(seconds=1)),
+        ],
+        [
+            (create(), T0),
+            (update(), after(seconds=1)),
+            (None, after(hours=1)),
+            (delete(force=True), after(hours=2)),
+        ],
+    ],
+    ids=["born", "reported", "updated, reconciled, deleted"],
+)
+def test_a_record_comes_back_as_it_went(steps):
+    record = story(*steps)
+    assert record == decode_record(encode(record))
+
+
+def test_unknown_members_are_passed_over():
+    assert isinstance(READERS["command"](json.dumps({**COMMAND, "new": {"a": 1}}).encode()), Update)
+    assert isinstance(READERS["report"](json.dumps({**REPORT, "new": [1]}).encode()), Report)
+
+
+def test_a_release_is_a_create_request():
+    body = {"type": "name.release", "release": True, "cluster_id": uuid(1)}
+    assert isinstance(READERS["create request"](json.dumps(body).encode()), ReleaseMessage)
+
+
+def test_an_answer_needs_an_id_to_go_under():
+    body = {k: v for k, v in REPORT.items() if k != "report_id"}
+    assert not READERS["report"](json.dumps(body).encode()).answer
+    assert READERS["report"](json.dumps(REPORT).encode()).answer
+    assert not read_report(json.dumps(REPORT).encode(), {}, NOW).answer
+
+
+# --- times --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2024-02-29T12:00:00Z", "2024-02-29T12:00:00Z"),
+        ("2024-02-29t12:00:00z", "2024-02-29T12:00:00Z"),
+        ("2024-02-29T12:00:00+05:30", "2024-02-29T06:30:00Z"),
+        ("2024-02-29T12:00:00-23:59", "2024-03-01T11:59:00Z"),
+        ("2024-02-29T12:00:00.5Z", "2024-02-29T12:00:00.500000Z"),
+        ("2024-02-29T12:00:00.123456Z", "2024-02-29T12:00:00.123456Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
+    ],
+)
+def test_times_with_any_offset_leave_in_utc(text, expected):
+    assert expected == rfc3339(utc(text, field="t"))
+
+
+def test_nanoseconds_of_go_clients_are_read():
+    assert utc("2024-01-01T00:00:00.123456789Z", field="t").replace(microsecond=0) == datetime(
+        2024, 1, 1, tzinfo=UTC
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "now", "2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "2023-02-29T00:00:00Z"),
+        *(
+            "2024-01-01T24:00:00Z",
+            "2024-01-01T00:60:00Z",
+            "2024-01-01T00:00:00+25:00",
+            "0000-01-01T00:00:00Z",
+        ),
+        *(
+            "0001-01-01T00:00:00+14:00",
+            "9999-12-31T23:59:59-14:00",
+            "24-01-01T00:00:00Z",
+            "１２３",
+            "2024-01-01T00:00:00Z\0",
+        ),
+    ],
+)
+def test_what_is_no_time_is_rejected(text):
+    with pytest.raises(Rejected, match="t must be an RFC 3339 time"):
+        utc(text, field="t")
+
+
+@given(st.text())
+def test_no_text_makes_reading_a_time_fail_otherwise(text):
+    try:
+        assert utc(text, field="t").tzinfo is UTC
+    except Rejected:
+        pass
+
+
+@given(
+    st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29)),  # noqa: DTZ001
+    st.integers(-1439, 1439),
+)
+def test_any_time_comes_back(naive, minutes):
+    time = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    assert time == utc(time.isoformat(), field="t")
+    assert rfc3339(time).endswith("Z")
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_kafka_s_milliseconds_are_exact(millis):
+    assert millis == round(from_millis(millis).timestamp() * 1000)
+
+
+# --- retryAfter ---------------------------------------------------------------------------------------
+
+
+def retry_after(value: Any) -> int | None:
+    body = with_member(REPORT, ("last_error", "retryAfter"), value)
+    return READERS["report"](json.dumps(body).encode()).last_error.retryAfter
+
+
+@pytest.mark.parametrize(
+    ("value", "nanoseconds"),
+    [
+        (None, None),
+        (0, 0),
+        (1, 1),
+        (2**63 - 1, 2**63 - 1),
+        ("5m", 300 * 10**9),
+        ("1m30s", 90 * 10**9),
+        ("1.5h", 5400 * 10**9),
+        ("500ms", 5 * 10**8),
+        ("10us", 10**4),
+        ("10µs", 10**4),
+        ("7ns", 7),
+        ("1h2m3s", 3723 * 10**9),
+    ],
+)
+def test_retry_after_as_number_or_duration(value, nanoseconds):
+    assert nanoseconds == retry_after(value)
+
+
+@pytest.mark.parametrize(
+    "value", ["", "5", "m", "5 m", "5m!", "-5m", "soon", "5d", -1, 2**63, 1.5, True, [], "9" * 400 + "h"]
+)
+def test_retry_after_that_is_none(value):
+    with pytest.raises(MalformedRecord):
+        retry_after(value)

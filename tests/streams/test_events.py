@@ -1,0 +1,61 @@
+"""The envelope of events: identities that a replay repeats, intervals as people read them."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from domain.events import Created, Reconciled, Updated
+from streams.events import event_output, go_duration
+from tests.domain.given import T0, after, create, says, step, story, update
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(30, "30s"), (300, "5m"), (60, "1m"), (90, "1m30s"), (3600, "1h"), (3661, "1h1m1s"), (0.5, "500ms")],
+)
+def test_intervals(seconds, text):
+    assert text == go_duration(timedelta(seconds=seconds))
+
+
+def told(event, before, record, cause):
+    return event_output("events", 3, event, before=before, after=record, cause=cause)
+
+
+def test_a_replay_tells_the_same_to_the_byte():
+    command = create()
+    record, (event,) = step(None, command, T0)
+    assert told(event, None, record, command) == told(event, None, record, command)
+
+
+def test_identities_differ_by_cluster_type_generation_and_cause():
+    born = story((create(), T0))
+    other = story((create(cluster_id="00000000-0000-4000-8000-0000000000ff"), T0))
+    updated = story((create(), T0), (update(), T0))
+    reconcile = Reconciled(reason="r", scheduled_by="reconciliation_scheduler", interval=timedelta(30), at=T0)
+    (created,) = step(None, create(), T0)[1]
+    outputs = [
+        told(created, None, born, "cause"),
+        told(created, None, other, "cause"),
+        told(reconcile, born, born, "cause"),
+        told(reconcile, born, born, "other cause"),
+        told(reconcile, updated, updated, "cause"),
+    ]
+    assert len(outputs) == len({json.loads(output.value)["id"] for output in outputs})
+
+
+def test_an_event_goes_to_its_cluster_s_partition_under_its_key():
+    command = create()
+    record, (event,) = step(None, command, T0)
+    output = told(event, None, record, command)
+    assert isinstance(event, Created)
+    assert ("events", record.cluster.id.encode(), 3) == (output.topic, output.key, output.partition)
+
+
+def test_status_and_reports_are_not_told():
+    command = update()
+    before = story((create(), T0), (says(ready=True), T0))
+    record, (event,) = step(before, command, after(seconds=1))
+    assert isinstance(event, Updated)
+    body = json.loads(told(event, before, record, command).value)
+    assert {"status", "reports", "schedule"}.isdisjoint(body["cluster"])

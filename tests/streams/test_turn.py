@@ -1,0 +1,151 @@
+"""A turn: what is decided is acknowledged in one order, and one bad record takes nothing with it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from agents.guard import guarded
+from domain.errors import MalformedRecord, Unavailable
+from streams.producer import Output
+from streams.turn import Turn, headers_of
+
+
+class Recorder:
+    """A table and a producer that note what happens to them, in its order."""
+
+    changelog_topic = "state"
+
+    def __init__(self, *, failures=0):
+        self.steps, self.rows, self.failures = [], {}, failures
+
+    async def publish(self, outputs):
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("away", retry_after=0)
+        self.steps += [("published", output.topic, output.value) for output in outputs]
+        return [SimpleNamespace(offset=n) for n, _ in enumerate(outputs)]
+
+    def get(self, partition, key):
+        return self.rows.get((partition, key))
+
+    def encode(self, value):
+        return value
+
+    def store(self, partition, key, data, *, offset):
+        self.steps.append(("stored", partition, data))
+        self.rows[partition, key] = data
+
+    def ack(self):
+        self.steps.append(("acknowledged",))
+
+
+def record(value=b"{}", **members):
+    fields = {"topic": "in", "partition": 1, "offset": 7, "key": b"k", "headers": [], "timestamp": 0}
+    return SimpleNamespace(**{**fields, "value": value, **members})
+
+
+def turn_over(recorder, *records):
+    event = SimpleNamespace(value=SimpleNamespace(records=records), ack=recorder.ack)
+    return Turn("test", [event], recorder, recorder)
+
+
+async def test_a_commit_has_one_order():
+    recorder = Recorder()
+    turn = turn_over(recorder, record())
+    turn.put(1, b"k", b"new")
+    turn.publish(Output("event", b"k", b"e"))
+    turn.publish(Output("release", b"k", b"r"), beforehand=True)
+    await turn.commit()
+    assert [
+        ("published", "release", b"r"),
+        ("published", "event", b"e"),
+        ("published", "state", b"new"),
+        ("stored", 1, b"new"),
+        ("acknowledged",),
+    ] == recorder.steps
+
+
+async def test_what_cannot_be_published_now_is_tried_again_before_anything_else_happens():
+    recorder = Recorder(failures=3)
+    turn = turn_over(recorder, record())
+    turn.put(1, b"k", b"new")
+    turn.publish(Output("event", b"k", b"e"))
+    await turn.commit()
+    assert ["published", "published", "stored", "acknowledged"] == [step[0] for step in recorder.steps]
+
+
+async def test_only_the_last_state_of_a_key_is_stored():
+    recorder = Recorder()
+    turn = turn_over(recorder, record(), record())
+    for value in (b"1", b"2", b"3"):
+        turn.put(1, b"k", value)
+        assert value == turn.get(1, b"k")
+    await turn.commit()
+    assert [("published", "state", b"3"), ("stored", 1, b"3"), ("acknowledged",)] == recorder.steps
+
+
+async def test_a_deleted_key_leaves_a_tombstone():
+    recorder = Recorder()
+    recorder.rows[1, b"k"] = b"old"
+    turn = turn_over(recorder, record())
+    turn.put(1, b"k", None)
+    assert turn.get(1, b"k") is None
+    await turn.commit()
+    assert ("published", "state", None) == recorder.steps[0]
+
+
+def test_state_before_the_turn_is_seen_until_it_changes():
+    recorder = Recorder()
+    recorder.rows[1, b"k"] = b"old"
+    turn = turn_over(recorder)
+    assert (b"old", None) == (turn.get(1, b"k"), turn.get(2, b"k"))
+
+
+@pytest.mark.parametrize(
+    ("raised", "reason"),
+    [
+        (MalformedRecord("bad_key", "no"), "bad_key"),
+        (ValueError("unexpected"), "internal_error"),
+        (RecursionError(), "internal_error"),
+        (KeyError("x"), "internal_error"),
+    ],
+    ids=repr,
+)
+async def test_a_record_that_cannot_be_handled_is_parked_and_the_next_one_handled(raised, reason):
+    recorder = Recorder()
+    bad, good = record(b"bad"), record(b"good")
+    turn = turn_over(recorder, bad, good)
+
+    def handle(turn, record):
+        if record is bad:
+            raise raised
+        turn.publish(Output("event", b"k", record.value))
+
+    for each in turn.records():
+        guarded(turn, each, handle)
+    await turn.commit()
+    assert [
+        ("published", "in.dlq", b"bad"),
+        ("published", "event", b"good"),
+        ("acknowledged",),
+    ] == recorder.steps
+
+
+def test_a_dead_letter_says_why_and_where_from():
+    outputs = []
+    turn = SimpleNamespace(park=Turn.park, publish=outputs.append)
+    Turn.park(turn, record(b"bad", headers=[("mine", b"1")]), MalformedRecord("invalid_schema", "x" * 5000))
+    (letter,) = outputs
+    assert ("in.dlq", b"k", b"bad") == (letter.topic, letter.key, letter.value)
+    assert {
+        "dlq_reason": "invalid_schema",
+        "dlq_topic": "in",
+        "dlq_partition": "1",
+        "dlq_offset": "7",
+    }.items() <= letter.headers.items()
+    assert 0 < len(letter.headers["dlq_error"]) <= 1000
+
+
+def test_headers_that_are_no_text_are_left_out():
+    odd = record(headers=[("a", b"1"), ("b", b"\xff"), ("c", None), ("d", "ü".encode())])
+    assert {"a": "1", "d": "ü"} == headers_of(odd)
