@@ -66,7 +66,7 @@ class Tail:
         for tp in news:
             self._consumer.seek(tp, ends[tp])
         self._ends = {tp: ends[tp] for tp in olds if ends[tp] > beginnings[tp]}
-        self._check_caught_up()
+        await self._check_caught_up()
 
     async def stop(self) -> None:
         """Disconnect."""
@@ -90,10 +90,8 @@ class Tail:
                         _handled(handle, record)
                     if len(records) > _SLICE:
                         await asyncio.sleep(0)
-                if tp in self._ends and records[-1].offset + 1 >= self._ends[tp]:
-                    del self._ends[tp]
             if not self.caught_up.is_set():
-                self._check_caught_up()
+                await self._check_caught_up()
 
     async def probe(self) -> bool:
         """Whether a broker answers now: asks it for one offset."""
@@ -106,7 +104,12 @@ class Tail:
             return False
         return True
 
-    def _check_caught_up(self) -> None:
+    async def _check_caught_up(self) -> None:
+        # By position: the last offset before the end need not be a record (a transaction's marker, a
+        # tombstone that compaction took away).
+        for tp in [*self._ends]:
+            if await self._consumer.position(tp) >= self._ends[tp]:
+                del self._ends[tp]
         if not self._ends:
             self.caught_up.set()
 

@@ -1,0 +1,72 @@
+"""The typed table on Faust's store: bytes per partition, taken away and brought back as rebalances do."""
+
+from types import SimpleNamespace
+
+import pytest
+from faust.types import TP
+
+from streams.app import create_app
+from streams.settings import KafkaSettings
+from tables.typed import TypedTable
+
+CHANGELOG = "rows-changelog"
+
+
+@pytest.fixture
+def table():
+    """A table of text, without a broker."""
+    app = create_app(KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=3))
+    return TypedTable(
+        app, "rows", changelog_topic=CHANGELOG, partitions=3, decode=bytes.decode, encode=str.encode
+    )
+
+
+def recover(table, *records):
+    """What recovery does: apply records of the changelog as (partition, key, value)."""
+    events = [SimpleNamespace(message=SimpleNamespace(partition=p, key=k, value=v)) for p, k, v in records]
+    table._store.apply_changelog_batch(events, lambda key: key, lambda value: value)
+
+
+def test_what_is_stored_is_found_under_its_partition_only(table):
+    table.store(1, b"k", b"v", offset=0)
+    assert ("v", None, None) == (table.get(1, b"k"), table.get(0, b"k"), table.get(1, b"other"))
+    assert (True, False) == (table.holds(1, b"k"), table.holds(2, b"k"))
+    assert {b"k": b"v"} == dict(table.rows(1))
+    assert {} == dict(table.rows(2))
+
+
+def test_nothing_stored_is_removed(table):
+    table.store(1, b"k", b"v", offset=0)
+    table.store(1, b"k", None, offset=1)
+    table.store(1, b"never", None, offset=2)
+    assert table.get(1, b"k") is None
+    assert not table.holds(1, b"k")
+    assert {} == dict(table.rows(1))
+
+
+def test_recovery_applies_values_and_tombstones_in_order(table):
+    recover(table, (0, b"a", b"1"), (0, b"b", b"1"), (0, b"a", b"2"), (0, b"b", None), (2, b"c", b"3"))
+    assert ({b"a": b"2"}, {b"c": b"3"}) == (dict(table.rows(0)), dict(table.rows(2)))
+    assert {0, 2} == table.take_recovered()
+    assert set() == table.take_recovered()
+
+
+async def test_a_partition_that_goes_is_forgotten_and_told(table):
+    recover(table, (0, b"a", b"1"), (1, b"b", b"1"))
+    table.take_recovered()
+    await table._store.on_rebalance(set(), {TP(CHANGELOG, 0), TP("another-topic", 1)}, set())
+    assert table.get(0, b"a") is None
+    assert table.get(1, b"b") == "1"
+    assert {0} == table.take_recovered()
+
+
+async def test_a_partition_that_comes_back_holds_what_its_changelog_says(table):
+    table.store(0, b"mine", b"old", offset=0)
+    await table._store.on_rebalance(set(), {TP(CHANGELOG, 0)}, set())
+    recover(table, (0, b"mine", b"new"), (0, b"theirs", b"1"))
+    assert {b"mine": b"new", b"theirs": b"1"} == dict(table.rows(0))
+
+
+def test_the_value_that_comes_out_went_through_the_codec(table):
+    table.store(0, b"k", table.encode("ü"), offset=0)
+    assert "ü" == table.get(0, b"k")
