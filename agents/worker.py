@@ -52,9 +52,9 @@ async def run(
     """
     kafka = settings.kafka
     await check_topics(kafka)
-    producer = Producer(kafka.bootstrap_servers, client_id="clusterflow-worker")
-    await producer.start()
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
+    producer = Producer(kafka.bootstrap_servers, client_id="clusterflow-worker", lease=app.lease)
+    await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clusters.attach(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy

@@ -21,6 +21,10 @@ class Policy:
         delete_retention: How long a deleted cluster's record is kept before its tombstone.
         reconcile_enabled: Whether reconciles are scheduled at all; status time-outs always are.
         adaptive: Whether attention counts; if not, every cluster uses `default_interval`.
+        reactive: Whether a change is announced to controllers at once, beside the schedule.
+        reactive_debounce: The shortest time between two announcements of one kind of change to one cluster.
+        reactive_limit: Announcements of changes per cluster and minute.
+        reactive_change_types: Of `spec`, `status` and `controller_status`, those announced.
     """
 
     platforms: frozenset[str] = frozenset({"gcp", "aws", "azure"})
@@ -38,3 +42,7 @@ class Policy:
     delete_retention: timedelta = timedelta(days=7)
     reconcile_enabled: bool = True
     adaptive: bool = True
+    reactive: bool = False
+    reactive_debounce: timedelta = timedelta(seconds=2)
+    reactive_limit: int = 60
+    reactive_change_types: frozenset[str] = frozenset({"spec", "status", "controller_status"})

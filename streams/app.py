@@ -7,6 +7,7 @@ from typing import Any
 import faust
 
 from streams.batches import BatchApp, BatchSchema, BatchTableManager
+from streams.lease import Lease
 from streams.settings import KafkaSettings
 
 log = logging.getLogger("clusterflow.worker")
@@ -21,7 +22,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     leader topic are off. Times: a worker that vanishes is noticed after the session timeout, so that and
     the heartbeat are chosen, not left at Faust's minute.
     """
-    return BatchApp(
+    app = BatchApp(
         kafka.topics.prefix + GROUP,  # two deployments on one Kafka are apart in everything
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
         store="memory://",
@@ -48,6 +49,8 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         stream_publish_on_commit=False,
         consumer_max_fetch_size=4 * 1024 * 1024,
     )
+    app.lease = Lease(kafka.session_timeout)
+    return app
 
 
 def add_agent(app: BatchApp, name: str, topics: Sequence[str], run: Callable[[Any], Awaitable[None]]) -> None:

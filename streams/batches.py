@@ -28,6 +28,9 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from domain.errors import ControlPlaneError
+from streams.lease import Lease
+
 log = logging.getLogger("clusterflow.batches")
 
 # Records handed to agents and not yet acknowledged, over all partitions: the bound of their memory.
@@ -44,6 +47,10 @@ FETCH_MAX_WAIT_MS = 200
 
 # Between looks for partitions to fetch from, while recovery has paused them all.
 IDLE_SECONDS = 0.02
+
+
+class LeaseLost(ControlPlaneError):
+    """The group may have given this worker's partitions to others; its memory is not to be trusted."""
 
 
 class Batch:
@@ -77,6 +84,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return consumer
+
+    async def on_start(self) -> None:
+        """Connect; heartbeats prolong the worker's lease."""
+        await super().on_start()
+        self.app.lease.renew_by(self._consumer._coordinator)
 
 
 class BatchConsumer(driver.Consumer):
@@ -217,6 +229,19 @@ class BatchConsumer(driver.Consumer):
         self._committed_offset.update(positions)
         self._positioned = True
 
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """A rebalance begins. Whoever was silent for too long comes too late for it: the worker ends."""
+        if revoked and not self.app.lease.held:
+            await self.app.crash(LeaseLost("the group has gone on without this worker"))
+            return
+        await super().on_partitions_revoked(revoked)
+
+    async def _wait_for_ack(self, timeout: float) -> None:
+        """Wait, before a rebalance, for turns to end; without the lease they can't, nor can it come back."""
+        if not self.app.lease.held:
+            await self.app.crash(LeaseLost("a turn took longer than the group waits"))
+        await super()._wait_for_ack(timeout)
+
     def stop_flow(self) -> None:
         """A rebalance begins: what is fetched from now on counts only once recovery has sought."""
         self._positioned = False
@@ -318,6 +343,8 @@ class BatchTableManager(TableManager):
 
 class BatchApp(faust.App):
     """A Faust app whose agents receive batches."""
+
+    lease: Lease
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)

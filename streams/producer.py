@@ -17,6 +17,7 @@ from aiokafka.structs import RecordMetadata
 from prometheus_client import Counter, Histogram
 
 from domain.errors import Unavailable, Unpublishable
+from streams.lease import Lease
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger("clusterflow.producer")
@@ -48,7 +49,7 @@ class Output:
 class Producer:
     """Publishes in order per partition, each record once (`acks=all`, idempotent)."""
 
-    def __init__(self, bootstrap_servers: str, *, client_id: str) -> None:
+    def __init__(self, bootstrap_servers: str, *, client_id: str, lease: Lease | None = None) -> None:
         self._settings = {
             "bootstrap_servers": bootstrap_servers,
             "client_id": client_id,
@@ -59,11 +60,14 @@ class Producer:
             "max_request_size": MAX_RECORD_BYTES,
             "request_timeout_ms": DELIVERY_TIMEOUT_MS,
         }
+        self._lease = lease
         self._inner: AIOKafkaProducer | None = None
 
     async def start(self) -> None:
         """Connect. Raises: KafkaError: no broker answers."""
         inner = AIOKafkaProducer(**self._settings)
+        if self._lease is not None:
+            self._lease.bind(inner.client)
         try:
             await inner.start()
         except BaseException:
