@@ -21,6 +21,7 @@ from tests.domain.given import (
     story,
     update,
 )
+from tests.domain.scenarios import s1, s2, s3, s4, s5, s6, s7, s8, said
 
 # One letter a controller: R ready, r ready with an error, w working, t transient error, F fatal error,
 # C configuration error, S system error, u an error without a type.
@@ -34,72 +35,6 @@ LETTERS = {
     "S": (False, "System"),
     "u": (False, ""),
 }
-
-
-# The rows of the contract's table: top (phase, reason, message), then the conditions Ready and Available.
-
-
-def s1():
-    nobody = ("False", "NoControllers", "No controllers have reported status yet")
-    return ("Pending", "NoControllers", "Waiting for controllers to report status"), nobody, nobody
-
-
-def s2(n):
-    return (
-        ("Ready", "AllControllersReady", f"Cluster is ready with {n} controllers operational"),
-        ("True", "AllControllersReady", f"All {n} controllers are ready"),
-        ("True", "AllControllersReady", f"All {n} controllers are available"),
-    )
-
-
-def s3(r, n):
-    return (
-        ("Progressing", "PartialProgress", f"Cluster is progressing ({r}/{n} controllers ready)"),
-        ("False", "PartialProgress", f"{r} of {n} controllers are ready"),
-        ("False", "PartialProgress", f"Controllers are still working ({r} ready of {n})"),
-    )
-
-
-def s4(r, n):
-    message = f"Cluster is progressing but some controllers have errors ({r}/{n} ready)"
-    return (
-        ("Progressing", "ControllersWithErrors", message),
-        s3(r, n)[1],
-        ("False", "ControllersWithErrors", f"Some controllers have errors ({r} ready of {n})"),
-    )
-
-
-def s5(n, m):
-    left = f"({m} minutes remaining) " if m else ""
-    message = f"Controllers are provisioning resources {left}({n} controllers working)"
-    return (
-        ("Progressing", "ControllersProvisioning", message),
-        ("False", "ControllersNotYetReady", f"Controllers are still working ({n} of {n} controllers)"),
-        ("False", "ControllersBecomingAvailable", f"Controllers are becoming available ({n} working)"),
-    )
-
-
-def s6(n):
-    message = f"Controllers are actively working but not yet ready ({n} controllers showing progress)"
-    return ("Progressing", "ControllersShowingProgress", message), *s5(n, 0)[1:]
-
-
-def s7(n, k):
-    message = f"Controllers failed to become ready after {k} minutes with no progress"
-    return (
-        ("Failed", "ControllerTimeout", f"{message} ({n} controllers timed out)"),
-        ("False", "ControllersTimedOut", f"Controllers timed out after {k} minutes"),
-        ("False", "ControllersTimedOut", f"No controllers became available after {k} minutes"),
-    )
-
-
-def s8(n):
-    message = f"Cluster failed - no controllers are operational ({n} controllers exist)"
-    return (
-        ("Failed", "NoControllersReady", message),
-        ("False", "NoControllersReady", f"None of {n} controllers are ready"),
-        ("False", "NoControllersReady", f"None of {n} controllers are available"),
-    )
 
 
 # Controllers, minutes since the first report, minutes since the latest one, what they add up to.
@@ -116,21 +51,25 @@ CASES = {
     "S5 all work, the whole grace left": ("ww", 0, 0, s5(2, 30)),
     "S5 all work, half a minute gone": ("w", 0.5, 0.5, s5(1, 29)),
     "S5 a minute and a half left": ("w", 28.5, 0, s5(1, 1)),
+    "S5 a whole minute left": ("w", 29, 29, s5(1, 1)),
     "S5 less than a minute left drops the suffix": ("w", 29.5, 29.5, s5(1, 0)),
     "S5 silence does not matter in grace": ("w", 20, 20, s5(1, 10)),
     "S5 transient errors are met with patience": ("tt", 10, 10, s5(2, 20)),
     "S5 one works, one has a transient error": ("wt", 10, 0, s5(2, 20)),
     "S6 grace over, one still speaks": ("ww", 31, 4, s6(2)),
+    "S6 the grace is over to the second": ("w", 30, 0, s6(1)),
     "S6 five minutes is not yet silence": ("w", 45, 5, s6(1)),
     "S7 grace over and silent": ("ww", 36, 6, s7(2, 36)),
     "S7 rounds minutes up": ("w", 40.7, 40.7, s7(1, 41)),
     "S7 rounds minutes down": ("w", 40.3, 5.1, s7(1, 40)),
+    "S7 a heartbeat too old does not count as progress": ("www", 60, 5.01, s7(3, 60)),
     "S8 a fatal error in grace": ("F", 0, 0, s8(1)),
     "S8 a configuration error among workers": ("wCw", 1, 0, s8(3)),
     "S8 a system error beside a transient one": ("St", 1, 0, s8(2)),
     "S8 an error without a type is not transient": ("u", 1, 0, s8(1)),
     "S8 transient errors after the grace": ("tw", 31, 0, s8(2)),
     "S8 a fatal error after the grace": ("wF", 31, 0, s8(2)),
+    "S8 the grace is over to the second": ("t", 30, 30, s8(1)),
 }
 
 
@@ -145,11 +84,8 @@ def test_reports_add_up_to(controllers, first, latest, expected):
         at=at,
         policy=POLICY,
     )
-    top, ready, available_ = expected
-    assert top == (status.phase, status.reason, status.message)
-    assert [("Ready", *ready), ("Available", *available_)] == [
-        (c.type, c.status, c.reason, c.message) for c in status.conditions
-    ]
+    assert expected == said(status)
+    assert ["Ready", "Available"] == [condition.type for condition in status.conditions]
     assert (7, at) == (status.observedGeneration, status.lastUpdateTime)
 
 
@@ -160,6 +96,14 @@ def _reports(letters: str, first: float, latest: float, at):
         minutes = latest if index == len(letters) - 1 else first
         reports.append(stored(f"c{index}", ready=ready, failing=failing, at=at - timedelta(minutes=minutes)))
     return reports
+
+
+@pytest.mark.xfail(strict=True, reason="halves are rounded to the even minute: 40.5 is told as 40")
+def test_half_a_minute_rounds_up():
+    at = after(minutes=40.5)
+    reports = _reports("w", 40.5, 40.5, at)
+    status = aggregate(1, reports, first_report_at=T0, previous=None, at=at, policy=POLICY)
+    assert s7(1, 41) == said(status)
 
 
 @pytest.mark.parametrize("letters", ["RFw", "Rwt", "wwt", "wF"])
@@ -195,11 +139,7 @@ def test_other_condition_types_do_not_make_a_controller_ready(type_):
 
 def test_a_cluster_is_pending_from_birth():
     record = story((create(), T0))
-    assert s1()[0] == (
-        record.cluster.status.phase,
-        record.cluster.status.reason,
-        record.cluster.status.message,
-    )
+    assert s1() == said(record.cluster.status)
     assert (1, T0) == (record.cluster.status.observedGeneration, record.cluster.status.lastUpdateTime)
 
 
