@@ -1,33 +1,31 @@
 """The envelope in which an accepted change is told to everyone on `cluster-events` (contract, section 5)."""
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final, Literal
 
-from domain.cluster import ClusterRecord
+from domain.cluster import Cluster, ClusterRecord
 from domain.commands import Command
 from domain.decide import deterministic_id
 from domain.events import Created, Deleted, Reconciled, Updated
 from streams.codec import encode, rfc3339
+from streams.messages import (
+    SOURCE,
+    ClusterSnapshot,
+    LifecycleEvent,
+    LifecycleMetadata,
+    ManualMetadata,
+    ReactiveMetadata,
+    ReconcileEvent,
+    ScheduledMetadata,
+)
 from streams.producer import Output
 
-SOURCE = "clusterflow"
-_TYPES = {
+LifecycleType = Literal["cluster.created", "cluster.updated", "cluster.deleted"]
+_LIFECYCLE_TYPES: Final[dict[type, LifecycleType]] = {
     Created: "cluster.created",
     Updated: "cluster.updated",
     Deleted: "cluster.deleted",
-    Reconciled: "cluster.reconcile",
 }
-_SNAPSHOT = (
-    "id",
-    "name",
-    "spec",
-    "created_by",
-    "target_project_id",
-    "generation",
-    "resource_version",
-    "created_at",
-    "updated_at",
-)
 
 PublicEvent = Created | Updated | Deleted | Reconciled
 
@@ -49,62 +47,78 @@ def event_output(
             replay repeats the id.
     """
     cluster = after.cluster
-    kind = _TYPES[type(event)]
+    kind = "cluster.reconcile" if isinstance(event, Reconciled) else _LIFECYCLE_TYPES[type(event)]
     cause_id = cause if isinstance(cause, str) else cause.command_id
-    event_id = deterministic_id(cluster.id, kind, cluster.generation, cause_id)
-    timestamp = rfc3339(event.at)
-    body: dict[str, Any] = {
-        "id": event_id,
+    common: dict[str, Any] = {
+        "id": deterministic_id(cluster.id, kind, cluster.generation, cause_id),
         "type": kind,
         "cluster_id": cluster.id,
         "generation": cluster.generation,
-        "timestamp": timestamp,
-        "source": SOURCE,
-        "cluster": {member: getattr(cluster, member) for member in _SNAPSHOT},
+        "timestamp": event.at,
+        "cluster": _snapshot(cluster),
     }
     headers = {
         "event_type": kind,
         "cluster_id": cluster.id,
         "generation": str(cluster.generation),
         "source": SOURCE,
-        "timestamp": timestamp,
+        "timestamp": rfc3339(event.at),
         "platform": cluster.spec["platform"]["type"].lower(),
-        "event_id": event_id,
+        "event_id": common["id"],
     }
-    if isinstance(event, Updated):
-        body["changes"] = event.changes
     if isinstance(event, Reconciled):
-        body["reason"] = headers["reason"] = event.reason
-        body["metadata"] = _reconcile_metadata(event, before or after)
-    elif isinstance(cause, Command):
-        body["metadata"] = _lifecycle_metadata(event, cause)
-        if cause.request_id:
-            headers["request_id"] = cause.request_id
+        headers["reason"] = event.reason
+        metadata = _reconcile_metadata(event, before or after)
+        body: Any = ReconcileEvent(**common, reason=event.reason, metadata=metadata)
+        return Output(topic, cluster.id.encode(), encode(body), headers, partition=partition)
+    assert isinstance(cause, Command)
+    if cause.request_id:
+        headers["request_id"] = cause.request_id
+    body = LifecycleEvent(**common, metadata=_lifecycle_metadata(event, cause))
+    if isinstance(event, Updated):
+        body.changes = event.changes
     return Output(topic, cluster.id.encode(), encode(body), headers, partition=partition)
 
 
-def _lifecycle_metadata(event: PublicEvent, command: Command) -> dict[str, Any]:
-    metadata: dict[str, Any] = {
-        "triggered_by": command.triggered_by,
-        "user_email": command.user_email,
-        "user_domain": command.user_email.rpartition("@")[2],
-        "request_id": command.request_id,
-    }
+def _snapshot(cluster: Cluster) -> ClusterSnapshot:
+    return ClusterSnapshot(
+        id=cluster.id,
+        name=cluster.name,
+        spec=cluster.spec,
+        created_by=cluster.created_by,
+        target_project_id=cluster.target_project_id,
+        generation=cluster.generation,
+        resource_version=cluster.resource_version,
+        created_at=cluster.created_at,
+        updated_at=cluster.updated_at,
+    )
+
+
+def _lifecycle_metadata(event: Created | Updated | Deleted, command: Command) -> LifecycleMetadata:
+    metadata = LifecycleMetadata(
+        triggered_by=command.triggered_by,
+        user_email=command.user_email,
+        user_domain=command.user_email.rpartition("@")[2],
+        request_id=command.request_id,
+    )
     if isinstance(event, Deleted):
-        metadata["force_delete"] = event.force
+        metadata.force_delete = event.force
     return metadata
 
 
-def _reconcile_metadata(event: Reconciled, before: ClusterRecord) -> dict[str, Any]:
+def _reconcile_metadata(
+    event: Reconciled, before: ClusterRecord
+) -> ScheduledMetadata | ReactiveMetadata | ManualMetadata:
     if event.scheduled_by == "manual_trigger":
-        return {"scheduled_by": event.scheduled_by, "trigger_type": "immediate"}
-    last: datetime | None = before.schedule.last_reconciled_at
-    return {
-        "scheduled_by": event.scheduled_by,
-        "last_reconciled_at": None if last is None else rfc3339(last),
-        "cluster_generation": before.cluster.generation,
-        "interval": go_duration(event.interval),
-    }
+        return ManualMetadata()
+    if event.change is not None:
+        kind, at = event.change
+        return ReactiveMetadata(change_type=kind, trigger_reason=event.reason, triggered_at=at)
+    return ScheduledMetadata(
+        last_reconciled_at=before.schedule.last_reconciled_at,
+        cluster_generation=before.cluster.generation,
+        interval=go_duration(event.interval),
+    )
 
 
 def go_duration(interval: timedelta) -> str:

@@ -4,7 +4,9 @@ Constraints stand beside the member they hold for; what a type cannot say (an em
 is the domain's. Unknown members are ignored.
 """
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
@@ -132,6 +134,113 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
     error: str | None = None
     details: dict[str, Any] | None = None
     cluster: Raw | UnsetType = UNSET
+
+
+# --- events: what is told to everyone (contract, section 5) ----------------------------------------
+
+SOURCE: Final = "clusterflow"
+
+
+class ClusterSnapshot(Struct, kw_only=True):
+    """A cluster as events show it: without status and secrets."""
+
+    id: str
+    name: str
+    spec: Mapping[str, Any]
+    created_by: str
+    target_project_id: str
+    generation: int
+    resource_version: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class LifecycleMetadata(Struct, kw_only=True):
+    """Who caused a lifecycle event.
+
+    Attributes:
+        triggered_by: `api_request` or `kafka_command`.
+        user_domain: What follows the `@` of `user_email`.
+        request_id: The HTTP request behind it, if any.
+        force_delete: Only of a delete: whether it was forced.
+    """
+
+    triggered_by: str
+    user_email: str
+    user_domain: str
+    request_id: str | None
+    force_delete: bool | UnsetType = UNSET
+
+
+class ScheduledMetadata(Struct, kw_only=True, tag_field="scheduled_by", tag="reconciliation_scheduler"):
+    """Why the schedule asks.
+
+    Attributes:
+        last_reconciled_at: When it asked before; null for the first time.
+        interval: Until it asks again, in Go's syntax: `30s`, `5m`.
+    """
+
+    last_reconciled_at: datetime | None
+    cluster_generation: int
+    interval: str
+
+
+class ReactiveMetadata(Struct, kw_only=True, tag_field="scheduled_by", tag="reactive_reconciliation"):
+    """Which change is announced, and when it happened."""
+
+    change_type: str
+    trigger_reason: str
+    triggered_at: datetime
+
+
+class ManualMetadata(Struct, kw_only=True, tag_field="scheduled_by", tag="manual_trigger"):
+    """Somebody asked by a command."""
+
+    trigger_type: Literal["immediate"] = "immediate"
+
+
+class LifecycleEvent(Struct, kw_only=True):
+    """A write was accepted.
+
+    Attributes:
+        id: The same each time this event is told; drop what you have seen.
+        generation: The cluster's, after the write.
+        cluster: The cluster after the write; after a delete as it was last.
+        changes: Only of an update: dotted path to `{"from": …, "to": …}`, secrets masked.
+    """
+
+    id: str
+    type: Literal["cluster.created", "cluster.updated", "cluster.deleted"]
+    cluster_id: str
+    generation: int
+    timestamp: datetime
+    source: Literal["clusterflow"] = SOURCE
+    cluster: ClusterSnapshot
+    changes: Mapping[str, Any] | UnsetType = UNSET
+    metadata: LifecycleMetadata
+
+
+class ReconcileEvent(Struct, kw_only=True):
+    """Controllers are asked to compare what is desired with what is there.
+
+    Attributes:
+        id: The same each time this event is told; drop what you have seen.
+        generation: The cluster's current one.
+        reason: One of the reasons of contract, section 5.4.
+    """
+
+    id: str
+    type: Literal["cluster.reconcile"] = "cluster.reconcile"
+    cluster_id: str
+    generation: int
+    timestamp: datetime
+    source: Literal["clusterflow"] = SOURCE
+    cluster: ClusterSnapshot
+    reason: str
+    metadata: ScheduledMetadata | ReactiveMetadata | ManualMetadata
+
+
+# --- bodies of REST --------------------------------------------------------------------------------
 
 
 class CreateBody(Struct, kw_only=True):

@@ -33,13 +33,14 @@ def test_identities_differ_by_cluster_type_generation_and_cause():
     other = story((create(cluster_id="00000000-0000-4000-8000-0000000000ff"), T0))
     updated = story((create(), T0), (update(), T0))
     reconcile = Reconciled(reason="r", scheduled_by="reconciliation_scheduler", interval=timedelta(30), at=T0)
-    (created,) = step(None, create(), T0)[1]
+    command = create()
+    (created,) = step(None, command, T0)[1]
     outputs = [
-        told(created, None, born, "cause"),
-        told(created, None, other, "cause"),
-        told(reconcile, born, born, "cause"),
+        told(created, None, born, command),
+        told(created, None, other, command),
+        told(reconcile, born, born, command.command_id),
         told(reconcile, born, born, "other cause"),
-        told(reconcile, updated, updated, "cause"),
+        told(reconcile, updated, updated, command.command_id),
     ]
     assert len(outputs) == len({json.loads(output.value)["id"] for output in outputs})
 
