@@ -1,7 +1,7 @@
 """The rows of the contract's table of status scenarios, word for word (section 3).
 
 A row is what a cluster says in three places: (phase, reason, message), then (status, reason, message) of its
-conditions `Ready` and `Available`. `n` reports count, `r` of them are ready, `m` minutes of the grace period are
+conditions `Ready` and `Available`. `n` reports count, `r` of them are ready, `m` minutes of the grace are
 left, `k` minutes have passed since the first report.
 """
 
