@@ -17,12 +17,14 @@ MAX_PROJECT_ID: Final = 255
 MAX_DEPTH: Final = 64  # JSON encoders and PostgreSQL bound their recursion; no real spec comes near
 CHANNEL_GROUPS: Final = ("stable", "fast", "candidate", "eus")
 
-_NAME = re.compile(r"[a-z0-9-]+")
+NAME_PATTERN: Final = r"[a-z0-9-]+"
+
+_NAME = re.compile(NAME_PATTERN)
 _INFRA_ID = re.compile(r"[a-z][-a-z0-9]*")
 _INFRA_ID_MAX: Final = 15
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What a known member must be where it is present and not null.
 
     Attributes:
@@ -32,21 +34,21 @@ class _Kind(NamedTuple):
     """
 
     python: type[Any]
-    members: "Mapping[str, _Kind]" = MappingProxyType({})
-    items: "_Kind | None" = None
+    members: "Mapping[str, Kind]" = MappingProxyType({})
+    items: "Kind | None" = None
 
 
-_STRING: Final = _Kind(str)
-_STRINGS: Final = _Kind(list, items=_STRING)
+_STRING: Final = Kind(str)
+_STRINGS: Final = Kind(list, items=_STRING)
 
 
-def _object(*strings: str, **members: _Kind) -> _Kind:
+def _object(*strings: str, **members: Kind) -> Kind:
     """An object with these members; those given by name alone are strings."""
-    return _Kind(dict, {**dict.fromkeys(strings, _STRING), **members})
+    return Kind(dict, {**dict.fromkeys(strings, _STRING), **members})
 
 
 _ACCOUNTS: Final = ("nodePool", "controlPlane", "cloudController", "storage", "imageRegistry", "network")
-_SPEC: Final = _object(
+SPEC: Final = _object(
     "infraID",
     "issuerURL",
     platform=_object(
@@ -72,7 +74,7 @@ _SPEC: Final = _object(
     networking=_object(
         "podCIDR",
         "serviceCIDR",
-        clusterNetwork=_Kind(list, items=_object("cidr", hostPrefix=_Kind(int))),
+        clusterNetwork=Kind(list, items=_object("cidr", hostPrefix=Kind(int))),
         serviceNetwork=_STRINGS,
     ),
     dns=_object("baseDomain", "publicZone", "privateZone"),
@@ -109,7 +111,7 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    _check_type(spec, _SPEC, "spec")
+    _check_type(spec, SPEC, "spec")
     if spec.get("serviceAccountSigningKey") is not None:
         # A private key must not enter a topic in clear; until it can be encrypted it is turned away.
         text = "serviceAccountSigningKey is not accepted: this version cannot store it encrypted"
@@ -118,7 +120,7 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
     return _with_release(spec, policy)
 
 
-def _check_type(value: Any, kind: _Kind, path: str) -> None:
+def _check_type(value: Any, kind: Kind, path: str) -> None:
     if not isinstance(value, kind.python) or isinstance(value, bool):
         raise invalid(f"{path} must be {_JSON_NAMES[kind.python]}", field=path, value=value)
     if kind.members:

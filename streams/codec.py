@@ -218,7 +218,7 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
 
 
 def _last_error(error: LastErrorMessage, controller_name: str, at: datetime) -> LastError:
-    if not error.message and not error.errorCode and not error.code:
+    if not any(getattr(error, member) for member in LastErrorMessage.one_of):
         raise invalid("last_error needs a message or an errorCode", field="last_error")
     return LastError(
         controllerName=error.controllerName or controller_name,

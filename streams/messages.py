@@ -6,19 +6,38 @@ is the domain's. Unknown members are ignored.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
+from domain.cluster import Cluster
+from domain.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
+
+
+class Holds(NamedTuple):
+    """Beside `Raw`: what the bytes are, for those who describe them."""
+
+    type: Any
+
+
+# Where the domain enforces a form, so that whoever sends another gets an answer and no dead letter, it is
+# only described here.
 UUID_PATTERN = r"^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$"
 
-Uuid = Annotated[str, Meta(pattern=UUID_PATTERN, description="canonical UUID, any case")]
-Email = Annotated[str, Meta(max_length=254)]
-Time = Annotated[str, Meta(description="RFC 3339 date-time, any offset")]
+_UUID = Meta(
+    pattern=UUID_PATTERN, description="Canonical UUID, any case", extra_json_schema={"format": "uuid"}
+)
+Uuid = Annotated[str, _UUID]
+Email = Annotated[str, Meta(max_length=254, extra_json_schema={"format": "email"})]
+_TIME = Meta(description="RFC 3339 date-time, any offset", extra_json_schema={"format": "date-time"})
+Time = Annotated[str, _TIME]
 Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Name = Annotated[str, Meta(extra_json_schema={"pattern": f"^{NAME_PATTERN}$", "maxLength": MAX_NAME})]
+ProjectId = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_PROJECT_ID})]
+Spec = Annotated[dict[str, Any], Meta(description="What is desired; a free-form object, see `cluster-spec`")]
 
 
-class CommandBase(Struct, kw_only=True, tag_field="type"):
+class CommandBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
     """What every command message carries."""
 
     command_id: Uuid
@@ -30,15 +49,15 @@ class CommandBase(Struct, kw_only=True, tag_field="type"):
 class CreateMessage(CommandBase, tag="cluster.create"):
     """Create a cluster; on `cluster-create-requests`, and from there on `cluster-commands`."""
 
-    name: str
-    spec: dict[str, Any]
-    target_project_id: str = ""
+    name: Name
+    spec: Spec
+    target_project_id: ProjectId = ""
 
 
 class UpdateMessage(CommandBase, tag="cluster.update"):
     """Replace the spec."""
 
-    spec: dict[str, Any]
+    spec: Spec
     expected_generation: Generation | None = None
     expected_resource_version: str | None = None
 
@@ -64,7 +83,7 @@ CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessag
 CreateRequestMessage = CreateMessage | ReleaseMessage
 
 
-class ConditionMessage(Struct, kw_only=True):
+class ConditionMessage(Struct, kw_only=True, omit_defaults=True):
     """A condition as a controller reports it."""
 
     type: Annotated[str, Meta(min_length=1, max_length=316)]
@@ -75,8 +94,10 @@ class ConditionMessage(Struct, kw_only=True):
     severity: Literal["Info", "Warning", "Error", "Critical"] | None = None
 
 
-class LastErrorMessage(Struct, kw_only=True):
+class LastErrorMessage(Struct, kw_only=True, omit_defaults=True):
     """An error as a controller reports it; `code` is an alias of `errorCode`."""
+
+    one_of: ClassVar = ("message", "errorCode", "code")  # one of these says something
 
     controllerName: str = ""
     errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] = ""
@@ -90,14 +111,18 @@ class LastErrorMessage(Struct, kw_only=True):
     timestamp: Time | None = None
 
 
-class ReportBody(Struct, kw_only=True):
+# Others may be null as well, as Go's clients send them; here the contract says so.
+_OR_NULL = Meta(extra_json_schema={"type": ["object", "null"]})
+
+
+class ReportBody(Struct, kw_only=True, omit_defaults=True):
     """A status report: the body of PUT status."""
 
     controller_name: Annotated[str, Meta(min_length=1, max_length=255)]
     observed_generation: Generation
     conditions: Annotated[list[ConditionMessage], Meta(max_length=64)] | None = None
     metadata: dict[str, Any] | None = None
-    last_error: LastErrorMessage | None = None
+    last_error: Annotated[LastErrorMessage | None, _OR_NULL] = None
     report_id: Uuid | None = None
     reported_at: Time | None = None
 
@@ -109,10 +134,15 @@ class ReportMessage(ReportBody, kw_only=True):
 
 
 class TickMessage(Struct, kw_only=True):
-    """A clock tick; what counts is the time the broker stamped on its record."""
+    """A clock tick; what counts is the time the broker stamped on its record.
+
+    Attributes:
+        announce: One of those between two regular ticks, only for changes that wait to be announced.
+    """
 
     tick_id: str
     at: Time
+    announce: bool = False
 
 
 ResultKind = Literal["applied", "duplicate", "rejected", "stale"]
@@ -133,7 +163,7 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
     code: str | None = None
     error: str | None = None
     details: dict[str, Any] | None = None
-    cluster: Raw | UnsetType = UNSET
+    cluster: Annotated[Raw, Holds(Cluster)] | UnsetType = UNSET
 
 
 # --- events: what is told to everyone (contract, section 5) ----------------------------------------
@@ -246,13 +276,13 @@ class ReconcileEvent(Struct, kw_only=True):
 class CreateBody(Struct, kw_only=True):
     """The body of POST /api/v1/clusters."""
 
-    name: str = ""
-    spec: dict[str, Any] | None = None
-    target_project_id: str = ""
+    name: Name = ""
+    spec: Spec | None = None
+    target_project_id: ProjectId = ""
 
 
 class UpdateBody(Struct, kw_only=True):
     """The body of PUT /api/v1/clusters/{id}."""
 
-    spec: dict[str, Any] | None = None
+    spec: Spec | None = None
     resource_version: str | None = None

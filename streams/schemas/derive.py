@@ -1,0 +1,151 @@
+"""JSON Schema (2020-12) of the types that the code decodes and encodes with.
+
+msgspec says most; what it does not is read off the same types: that a `datetime` is a date-time, what the
+docstring's `Attributes:` tell of a member, and what the bytes of a `Raw` member are.
+"""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from datetime import datetime
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+
+from domain.spec import CHANNEL_GROUPS, SPEC, Kind
+from streams.messages import Holds
+
+Schema = dict[str, Any]
+
+_ATTRIBUTE = re.compile(r"(\w+(?:, \w+)*): (.*)", re.DOTALL)
+_JSON_TYPES: Mapping[type, str] = {str: "string", int: "integer", dict: "object", list: "array"}
+
+
+def described(types: Sequence[Any], *, ref: str) -> tuple[list[Schema], dict[str, Schema]]:
+    """The schemas of some types, and the components they refer to by name.
+
+    Args:
+        types: Structs, dataclasses, or unions of Structs.
+        ref: How a component is referred to; `{name}` stands for its name.
+    """
+    classes = {cls.__name__: cls for type_ in types for cls in _classes(type_)}
+    schemas, components = msgspec.json.schema_components((*types, *classes.values()), ref_template=ref)
+    for name, component in components.items():
+        _refine(component, classes[name], ref)
+    return list(schemas[: len(types)]), components
+
+
+def _classes(type_: Any) -> Iterator[type]:
+    """Every Struct, dataclass and TypedDict that a type is made of."""
+    pending, seen = [type_], set()
+    while pending:
+        item = pending.pop()
+        pending.extend(part.type if isinstance(part, Holds) else part for part in get_args(item))
+        if _has_members(item) and item not in seen:
+            seen.add(item)
+            yield item
+            pending.extend(_hints(item).values())
+
+
+def _has_members(type_: Any) -> bool:
+    structured = is_dataclass(type_) or (inspect.isclass(type_) and issubclass(type_, msgspec.Struct))
+    return structured or hasattr(type_, "__required_keys__")
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _refine(component: Schema, cls: type, ref: str) -> None:
+    text, members = _documented(cls)
+    component["description"] = text
+    if one_of := getattr(cls, "one_of", ()):
+        component["anyOf"] = [{"required": [member]} for member in one_of]
+    hints = _hints(cls)
+    for name, schema in component["properties"].items():
+        if name not in hints:  # a tag
+            continue
+        parts = list(_parts(hints[name]))
+        if datetime in parts:
+            _date_times(schema)
+        for part in parts:
+            if isinstance(part, Holds):
+                schema["$ref"] = ref.format(name=part.type.__name__)
+        if name in members:
+            schema["description"] = members[name]
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    yield hint
+    for part in get_args(hint):
+        yield from _parts(part)
+
+
+def _date_times(schema: Any) -> None:
+    """Give every string in here the form of a date-time."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "string":
+            schema["format"] = "date-time"
+        for member in schema.values():
+            _date_times(member)
+    elif isinstance(schema, list):
+        for item in schema:
+            _date_times(item)
+
+
+def _documented(cls: type) -> tuple[str, dict[str, str]]:
+    """A docstring's opening, and what it says of each attribute, those of its bases included."""
+    members: dict[str, str] = {}
+    for base in reversed(cls.__mro__[1:]):
+        if _has_members(base):
+            members |= _documented(base)[1]
+    text, _, attributes = inspect.cleandoc(cls.__doc__ or "").partition("\n\nAttributes:\n")
+    for entry in re.split(r"\n(?=    \S)", attributes):
+        if match := _ATTRIBUTE.fullmatch(inspect.cleandoc(entry)):
+            members |= dict.fromkeys(match[1].split(", "), _unwrapped(match[2]))
+    return _unwrapped(text), members
+
+
+def _unwrapped(text: str) -> str:
+    """Prose without the line breaks of its source; those between paragraphs stay."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
+
+
+def as_sent(schema: Any) -> Any:
+    """What a client should send: without what the decoder takes for absent, a null or an empty choice.
+
+    A member that may be null by the contract says so in a `type` beside its alternatives.
+    """
+    if isinstance(schema, list):
+        return [as_sent(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    sent = {name: as_sent(member) for name, member in schema.items()}
+    if schema.get("default", schema) in (None, ""):
+        del sent["default"]
+        if "type" not in schema and "anyOf" in schema:
+            choices = [choice for choice in sent.pop("anyOf") if choice not in _ABSENT]
+            return {**sent, **choices[0]} if len(choices) == 1 else {**sent, "anyOf": choices}
+    return sent
+
+
+_ABSENT: Sequence[Schema] = ({"type": "null"}, {"enum": [""]})
+
+
+def spec_schema() -> Schema:
+    """The schema of a spec's known members, off the tree that checks them; others are the sender's own."""
+    schema = _kind_schema(SPEC)
+    schema["properties"]["release"]["properties"]["channelGroup"]["enum"] = [*CHANNEL_GROUPS, "", None]
+    schema["type"] = "object"
+    return schema
+
+
+def _kind_schema(kind: Kind) -> Schema:
+    """A known member: of its type, or null, which stands for absent."""
+    schema: Schema = {"type": [_JSON_TYPES[kind.python], "null"]}
+    if kind.members:
+        schema["properties"] = {name: _kind_schema(member) for name, member in kind.members.items()}
+    if kind.items is not None:
+        schema["items"] = {**_kind_schema(kind.items), "type": _JSON_TYPES[kind.items.python]}
+    return schema
