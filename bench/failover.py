@@ -37,7 +37,7 @@ from bench.observe import (
 )
 from bench.stage import HOST, RoleProcess, Stage, wait_ready
 from bench.wire import AsyncConnection
-from streams.app import GROUP
+from streams.settings import GROUP
 from streams.topics import Topics
 
 SHARED_CLUSTERS: Final = 4

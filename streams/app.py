@@ -8,11 +8,9 @@ import faust
 
 from streams.batches import BatchApp, BatchSchema, BatchTableManager
 from streams.lease import Lease
-from streams.settings import KafkaSettings
+from streams.settings import GROUP, KafkaSettings
 
 log = logging.getLogger("clusterflow.worker")
-
-GROUP = "clusterflow"
 
 
 def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:

@@ -1,12 +1,13 @@
 """What nobody can handle: original key and bytes to `<topic>.dlq`, with reason and origin as headers."""
 
 import logging
-from typing import Final
+from typing import Final, cast
 
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
 from domain.errors import MalformedRecord
+from streams.headers import DeadLetterHeaders
 from streams.producer import Output
 from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
 
@@ -25,7 +26,7 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     DEAD_LETTERS.labels(record.topic, error.reason).inc()
     origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
     log.warning("dead letter", extra={**origin, "reason": error.reason, "error": str(error)})
-    headers = {
+    headers: DeadLetterHeaders = {
         "dlq_reason": error.reason,
         "dlq_error": str(error)[:1000],
         "dlq_topic": record.topic,
@@ -36,4 +37,4 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE:
         headers["dlq_cut_from"] = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes"
         key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
-    return Output(Topics.dead_letters(record.topic), key, value, headers)
+    return Output(Topics.dead_letters(record.topic), key, value, cast("dict[str, str]", headers))

@@ -1,13 +1,14 @@
 """The envelope in which an accepted change is told to everyone on `cluster-events` (contract, section 5)."""
 
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 from domain.cluster import Cluster, ClusterRecord
 from domain.commands import Command
 from domain.decide import deterministic_id
 from domain.events import Created, Deleted, Reconciled, Updated
 from streams.codec import encode, rfc3339
+from streams.headers import EventHeaders
 from streams.messages import (
     SOURCE,
     ClusterSnapshot,
@@ -57,7 +58,7 @@ def event_output(
         "timestamp": event.at,
         "cluster": _snapshot(cluster),
     }
-    headers = {
+    headers: EventHeaders = {
         "event_type": kind,
         "cluster_id": cluster.id,
         "generation": str(cluster.generation),
@@ -69,15 +70,22 @@ def event_output(
     if isinstance(event, Reconciled):
         headers["reason"] = event.reason
         metadata = _reconcile_metadata(event, before or after)
-        body: Any = ReconcileEvent(**common, reason=event.reason, metadata=metadata)
-        return Output(topic, cluster.id.encode(), encode(body), headers, partition=partition)
+        reconcile = ReconcileEvent(**common, reason=event.reason, metadata=metadata)
+        return _output(topic, partition, reconcile, headers)
     assert isinstance(cause, Command)
     if cause.request_id:
         headers["request_id"] = cause.request_id
-    body = LifecycleEvent(**common, metadata=_lifecycle_metadata(event, cause))
+    lifecycle = LifecycleEvent(**common, metadata=_lifecycle_metadata(event, cause))
     if isinstance(event, Updated):
-        body.changes = event.changes
-    return Output(topic, cluster.id.encode(), encode(body), headers, partition=partition)
+        lifecycle.changes = event.changes
+    return _output(topic, partition, lifecycle, headers)
+
+
+def _output(
+    topic: str, partition: int, body: LifecycleEvent | ReconcileEvent, headers: EventHeaders
+) -> Output:
+    said = cast("dict[str, str]", headers)  # a TypedDict of strings is one, which mypy cannot see
+    return Output(topic, body.cluster_id.encode(), encode(body), said, partition=partition)
 
 
 def _snapshot(cluster: Cluster) -> ClusterSnapshot:

@@ -1,8 +1,11 @@
 """How to reach Kafka, and how its topics are laid out."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from streams.topics import Topics
+
+GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,6 +69,7 @@ def _refine(component: Schema, cls: type, ref: str) -> None:
         parts = list(_parts(hints[name]))
         if datetime in parts:
             _date_times(schema)
+        schema.pop("discriminator", None)  # OpenAPI's, and unknown to the others; the tags are enough
         for part in parts:
             if isinstance(part, Holds):
                 schema["$ref"] = ref.format(name=part.type.__name__)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from bench.observe import Observed, note_result, until_worked_off
 from bench.stage import Stage, wait_ready
-from streams.app import GROUP
+from streams.settings import GROUP
 from streams.topics import Topics
 from tests.conftest import until
 from tests.faults.reading import records_of

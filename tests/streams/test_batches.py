@@ -10,9 +10,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.app import GROUP, add_agent, create_app
+from streams.app import add_agent, create_app
 from streams.batches import queued_batches
-from streams.settings import KafkaSettings
+from streams.settings import GROUP, KafkaSettings
 from tables.typed import TypedTable
 from tests.conftest import until
 

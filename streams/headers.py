@@ -1,0 +1,70 @@
+"""Headers of records, UTF-8 strings all: hints for filtering; the body counts (contract, section 10.3)."""
+
+from typing import Literal, NotRequired, TypedDict
+
+
+class InputHeaders(TypedDict, total=False):
+    """Headers of commands, create requests and reports.
+
+    Attributes:
+        request_id: The HTTP request behind it.
+        triggered_by: `api_request` on what came by REST.
+        answer: On a report with a `report_id`: `true` asks for a result.
+        name_admitted: `true` on a create that the name agent let through to `cluster-commands`.
+    """
+
+    content_type: Literal["application/json"]
+    request_id: str
+    triggered_by: str
+    answer: Literal["true"]
+    name_admitted: Literal["true"]
+
+
+class EventHeaders(TypedDict):
+    """Headers of events, enough to pass over what does not concern a controller.
+
+    Attributes:
+        timestamp: RFC 3339, UTC.
+        platform: `spec.platform.type` in lower case.
+        event_id: The event's `id`.
+        reason: Of `cluster.reconcile` only.
+        request_id: The HTTP request behind a lifecycle event, if any.
+    """
+
+    event_type: Literal["cluster.created", "cluster.updated", "cluster.deleted", "cluster.reconcile"]
+    cluster_id: str
+    generation: str
+    source: Literal["clusterflow"]
+    timestamp: str
+    platform: str
+    event_id: str
+    reason: NotRequired[str]
+    request_id: NotRequired[str]
+
+
+class ResultHeaders(TypedDict):
+    """Headers of results.
+
+    Attributes:
+        command_id: Whose result it is; nobody has to decode those of others.
+    """
+
+    command_id: str
+
+
+class DeadLetterHeaders(TypedDict):
+    """Headers of a dead letter, beside those that the record had.
+
+    Attributes:
+        dlq_reason: What is wrong, one of a few words such as `invalid_schema`.
+        dlq_error: The same in a sentence, at most 1000 characters.
+        dlq_topic, dlq_partition, dlq_offset: Where the record was.
+        dlq_cut_from: Its sizes, where it was too large to keep whole.
+    """
+
+    dlq_reason: str
+    dlq_error: str
+    dlq_topic: str
+    dlq_partition: str
+    dlq_offset: str
+    dlq_cut_from: NotRequired[str]
