@@ -1,88 +1,52 @@
 """The environment, read once; the only reader of it.
 
-Each field is one variable of the same name in upper case. Durations use Go's syntax (`500ms`, `1m30s`),
-booleans 1/0, t/f, true/false, lists commas. A value that cannot be read stops the start with the variable's
-name and what was expected; nothing falls back in silence.
+Each field is one variable of the same name in upper case; one that is set and empty counts as not set.
+Durations use Go's syntax (`500ms`, `1m30s`), booleans 1/0, t/f, true/false, lists commas. A value that cannot
+be read stops the start with the variable's name and what was expected; nothing falls back in silence.
+docs/settings.md says what each is for.
 """
 
-import re
+from collections.abc import Iterator
 from datetime import timedelta
-from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cli.values import (
+    Boolean,
+    ChangeTypes,
+    ChannelGroup,
+    Count,
+    DatabaseUrl,
+    Domain,
+    Duration,
+    Environment,
+    Listed,
+    LogFormat,
+    LogLevel,
+    Origins,
+    Port,
+    RedisUrl,
+    SaslMechanism,
+    SecretKeys,
+    SecurityProtocol,
+    Servers,
+    TopicText,
+)
+from database import DatabaseSettings
 from domain.errors import ControlPlaneError
 from domain.policy import Policy
-from streams.settings import KafkaSettings
-from streams.topics import Topics
+from streams.secrets import Keyring
+from streams.settings import KafkaSecurity, KafkaSettings
+from streams.topics import EVENTS, Topics
 
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+# Of a value that is wrong, as much is shown.
+_SHOWN: Final = 80
 
 
 class BadSettings(ControlPlaneError):
     """The environment cannot be used; the text names each variable and what was expected."""
-
-
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = _PART.findall(value)
-    if not parts or "".join(n + unit for n, unit in parts) != value:
-        raise ValueError("expected a duration such as 500ms, 30s or 1m30s")
-    duration = timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
-    if duration <= timedelta(0):
-        raise ValueError("expected a duration above zero")
-    return duration
-
-
-def _boolean(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("1", "t", "true"):
-        return True
-    if value.lower() in ("0", "f", "false"):
-        return False
-    raise ValueError("expected true or false")
-
-
-def _listed(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-Boolean = Annotated[bool, BeforeValidator(_boolean)]
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Environment(StrEnum):
-    """Where this runs."""
-
-    DEVELOPMENT = "development"
-    STAGING = "staging"
-    PRODUCTION = "production"
-
-
-class LogLevel(StrEnum):
-    """From which level on log lines are written."""
-
-    DEBUG = "debug"
-    INFO = "info"
-    WARN = "warn"
-    ERROR = "error"
-
-
-class LogFormat(StrEnum):
-    """One JSON object a line, or text for people."""
-
-    JSON = "json"
-    CONSOLE = "console"
 
 
 class Settings(BaseSettings):
@@ -99,26 +63,41 @@ class Settings(BaseSettings):
     server_write_timeout_seconds: Count = 30
     server_idle_timeout_seconds: Count = 120
     server_max_header_bytes: Count = 1048576
-    cors_allowed_origins: Listed = ("*",)
+    cors_allowed_origins: Origins = ("*",)
 
-    kafka_bootstrap_servers: str = ""
-    kafka_topic_prefix: str = ""
+    kafka_bootstrap_servers: Servers = ""
+    kafka_security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
+    kafka_sasl_mechanism: SaslMechanism = SaslMechanism.PLAIN
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_ssl_ca_file: str = ""
+    kafka_ssl_cert_file: str = ""
+    kafka_ssl_key_file: str = ""
+    kafka_topic_prefix: TopicText = ""
     kafka_partitions: Count = 12
-    kafka_replication: Count = 3
+    kafka_replication: Annotated[int, Field(ge=1, le=32767)] = 3
     kafka_session_timeout: Duration = timedelta(seconds=6)
-    database_url: SecretStr = SecretStr("")
-    redis_url: SecretStr = SecretStr("")
+    cluster_events_topic: TopicText = EVENTS
+    pubsub_cluster_events_topic: TopicText = ""  # the old name of the one before
+
+    database_url: DatabaseUrl = SecretStr("")
+    database_max_open_conns: Count = 25
+    database_max_idle_conns: Count = 5
+    database_conn_max_lifetime: Duration = timedelta(minutes=5)
+    database_conn_max_idle_time: Duration = timedelta(minutes=1)
+    redis_url: RedisUrl = SecretStr("")
+    secret_keys: SecretKeys = SecretStr("")
 
     log_level: LogLevel = LogLevel.INFO
     log_format: LogFormat = LogFormat.JSON
     disable_auth: Boolean = False
-    privileged_email_domain: str = "system.local"
+    privileged_email_domain: Domain = "system.local"
     command_timeout: Duration = timedelta(seconds=15)
 
     platforms: Listed = ("gcp", "aws", "azure")
     require_release: Boolean = False
     default_cluster_version: str = ""
-    default_channel_group: str = ""
+    default_channel_group: ChannelGroup = ""
     status_grace_period: Duration = timedelta(minutes=30)
     status_activity_window: Duration = timedelta(minutes=5)
     attention_age: Duration = timedelta(hours=2)
@@ -131,6 +110,10 @@ class Settings(BaseSettings):
     reconciliation_healthy_interval: Duration = timedelta(minutes=5)
     reconciliation_unhealthy_interval: Duration = timedelta(seconds=30)
     reconciliation_default_interval: Duration = timedelta(minutes=5)
+    reactive_reconciliation_enabled: Boolean = False
+    reactive_reconciliation_debounce: Duration = timedelta(seconds=2)
+    reactive_reconciliation_max_events_per_minute: Count = 60
+    reactive_reconciliation_change_types: ChangeTypes = ("spec", "status", "controller_status")
     standby_replicas: Annotated[int, Field(ge=0)] = 0
 
     run_dir: str = ".run"
@@ -142,24 +125,53 @@ class Settings(BaseSettings):
     git_commit: str = "unknown"
     build_time: str = "unknown"
 
-    @model_validator(mode="after")
-    def _fit_together(self) -> Self:
-        if self.port == self.metrics_port:
-            raise ValueError("PORT and METRICS_PORT must differ")
-        if self.command_timeout.total_seconds() >= self.server_write_timeout_seconds:
-            raise ValueError("COMMAND_TIMEOUT must be below SERVER_WRITE_TIMEOUT_SECONDS")
-        return self
-
     @property
     def kafka(self) -> KafkaSettings:
         """Kafka, as every role needs it."""
         return KafkaSettings(
             bootstrap_servers=self.required("kafka_bootstrap_servers"),
-            topics=Topics(self.kafka_topic_prefix),
+            security=self.kafka_security,
+            topics=Topics(self.kafka_topic_prefix, self.events_topic),
             partitions=self.kafka_partitions,
             replication=self.kafka_replication,
             session_timeout=self.kafka_session_timeout.total_seconds(),
         )
+
+    @property
+    def kafka_security(self) -> KafkaSecurity:
+        """How Kafka is spoken to."""
+        return KafkaSecurity(
+            protocol=self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_sasl_username,
+            password=self.kafka_sasl_password.get_secret_value(),
+            ca_file=self.kafka_ssl_ca_file,
+            cert_file=self.kafka_ssl_cert_file,
+            key_file=self.kafka_ssl_key_file,
+        )
+
+    @property
+    def events_topic(self) -> str:
+        """The name of the topic of public events, without prefix, under whichever of its names it was set."""
+        if "cluster_events_topic" in self.model_fields_set or not self.pubsub_cluster_events_topic:
+            return self.cluster_events_topic
+        return self.pubsub_cluster_events_topic
+
+    @property
+    def database(self) -> DatabaseSettings:
+        """PostgreSQL, as the roles that need it do."""
+        return DatabaseSettings(
+            url=self.required("database_url"),
+            max_open=self.database_max_open_conns,
+            max_idle=self.database_max_idle_conns,
+            max_lifetime=self.database_conn_max_lifetime,
+            max_idle_time=self.database_conn_max_idle_time,
+        )
+
+    @property
+    def keyring(self) -> Keyring:
+        """Keys of the secrets in specs; without any, specs with secrets are refused."""
+        return Keyring.parse(self.secret_keys.get_secret_value())
 
     @property
     def policy(self) -> Policy:
@@ -180,6 +192,10 @@ class Settings(BaseSettings):
             delete_retention=self.delete_retention,
             reconcile_enabled=self.reconciliation_enabled,
             adaptive=self.reconciliation_adaptive_enabled,
+            reactive=self.reactive_reconciliation_enabled,
+            reactive_debounce=self.reactive_reconciliation_debounce,
+            reactive_limit=self.reactive_reconciliation_max_events_per_minute,
+            reactive_change_types=frozenset(self.reactive_reconciliation_change_types),
         )
 
     def required(self, name: str) -> str:
@@ -190,17 +206,93 @@ class Settings(BaseSettings):
             raise BadSettings(f"{name.upper()} is not set; this role cannot start without it")
         return str(text)
 
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What may be meant and is worth a second look: the variable, and why."""
+        if self.disable_auth and self.environment is Environment.PRODUCTION:
+            yield "DISABLE_AUTH", "in production, everyone without a valid X-User-Email acts as a controller"
+        if self.require_release:
+            for name in ("default_cluster_version", "default_channel_group"):
+                if not getattr(self, name):
+                    yield name.upper(), "is not set, so a cluster that names no release is refused"
+
 
 def from_env() -> Settings:
     """The settings of this process. Raises: BadSettings: naming every variable at fault."""
+    faulty: dict[str, Any] = {}
+    faults: list[str] = []
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        faults = [_fault(detail) for detail in error.errors(include_url=False)]
-        raise BadSettings("\n".join(faults)) from None
+        for detail in error.errors(include_url=False):
+            name = str(detail["loc"][0])
+            field = Settings.model_fields[name]
+            faulty[name] = field.default
+            faults.append(_fault(name, detail, secret=field.annotation is SecretStr))
+        settings = Settings(**faulty)  # to find in the same run what does not fit together in the rest
+    faults += [text for names, text in _conflicts(settings) if not faulty.keys() & set(names)]
+    if faults:
+        raise BadSettings("\n".join(faults))
+    return settings
 
 
-def _fault(detail: Any) -> str:
-    name = ".".join(str(part) for part in detail["loc"]).upper()
+def _fault(name: str, detail: Any, *, secret: bool) -> str:
     text = detail["msg"].removeprefix("Value error, ")
-    return f"{name}={detail['input']!r}: {text}" if name else text
+    shown = "" if secret else f"={detail['input'][:_SHOWN]!r}"
+    return f"{name.upper()}{shown}: {text}"
+
+
+Conflict = tuple[tuple[str, ...], str]
+
+
+def _conflicts(settings: Settings) -> Iterator[Conflict]:
+    """What is right by itself and wrong together: the fields, and what to say."""
+    ports: dict[int, str] = {}
+    for name in Settings.model_fields:
+        port = getattr(settings, name)
+        if name.endswith("port") and port is not None and ports.setdefault(port, name) != name:
+            yield (
+                (ports[port], name),
+                f"{ports[port].upper()} and {name.upper()} must differ, both are {port}",
+            )
+    if settings.command_timeout.total_seconds() >= settings.server_write_timeout_seconds:
+        names = ("command_timeout", "server_write_timeout_seconds")
+        yield names, "COMMAND_TIMEOUT must be below SERVER_WRITE_TIMEOUT_SECONDS"
+    names = ("cluster_events_topic", "pubsub_cluster_events_topic")
+    if settings.model_fields_set >= set(names) and len({getattr(settings, name) for name in names}) > 1:
+        yield names, "CLUSTER_EVENTS_TOPIC and PUBSUB_CLUSTER_EVENTS_TOPIC are one setting, and differ"
+    topics = Topics(settings.kafka_topic_prefix, settings.events_topic)
+    if len({topic.name for topic in topics.all()}) < len(topics.all()):
+        yield names, f"CLUSTER_EVENTS_TOPIC: {settings.events_topic} is the name of another topic of ours"
+    yield from _security_conflicts(settings)
+
+
+def _security_conflicts(settings: Settings) -> Iterator[Conflict]:
+    security = settings.kafka_security
+    sasl = ("kafka_sasl_username", "kafka_sasl_password")
+    files = ("kafka_ssl_ca_file", "kafka_ssl_cert_file", "kafka_ssl_key_file")
+    given = {name for name in (*sasl, *files) if name in settings.model_fields_set}
+    by = ("kafka_security_protocol",)
+    for name in sasl:
+        if security.authenticated and name not in given:
+            yield (
+                (*by, name),
+                f"{name.upper()} is not set; KAFKA_SECURITY_PROTOCOL={security.protocol} needs it",
+            )
+        if not security.authenticated and name in given:
+            yield (
+                (*by, name),
+                f"{name.upper()} is set, and KAFKA_SECURITY_PROTOCOL={security.protocol} has no use for it",
+            )
+    for name in files:
+        if not security.encrypted and name in given:
+            yield (
+                (*by, name),
+                f"{name.upper()} is set, and KAFKA_SECURITY_PROTOCOL={security.protocol} has no use for it",
+            )
+    if security.key_file and not security.cert_file:
+        yield files[1:], "KAFKA_SSL_KEY_FILE is set without KAFKA_SSL_CERT_FILE"
+    try:
+        security.ssl_context()
+    except OSError as error:
+        set_files = ", ".join(name.upper() for name in files if name in given)
+        yield (*by, *files), f"{set_files}: expected PEM files that can be read, got {error}"

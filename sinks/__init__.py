@@ -1,7 +1,7 @@
 """From the stream into other systems: PostgreSQL rows of what `cluster-state` and `cluster-events` say.
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(run(SinkSettings(bootstrap_servers=…, database_url=…), stop=stop))
+        group.create_task(run(SinkSettings(kafka=…, database=…), stop=stop))
 
 Read in this order: `role` (what runs), `batch` (take, write, wait, go on), `rows` (a record as rows),
 `postgres` and `statements` (rows into tables), `errors` (what the database's refusals mean).

@@ -1,7 +1,5 @@
 """Rows and positions into PostgreSQL, together or not at all."""
 
-import logging
-import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,22 +8,18 @@ import asyncpg
 import msgspec
 from aiokafka import TopicPartition
 
-from domain.errors import SinkUnavailable
+from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
 from sinks.names import settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
-from sinks.settings import SinkSettings
-
-log = logging.getLogger("clusterflow.sink")
 
 # Per partition, the offset the rows begin at and the one after their last.
 Moves = Mapping[TopicPartition, tuple[int, int]]
 
 _LIVE_NAME: Final = "clusters_live_name"
 
-_SESSION: Final = {
-    "application_name": "clusterflow-sink",
+SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
     # is no need to wait for the disk.
     "synchronous_commit": "off",
@@ -34,36 +28,18 @@ _SESSION: Final = {
     "jit": "off",  # compiling costs more than such statements take
 }
 
-# Seconds to say goodbye to the database.
-_CLOSE_TIMEOUT: Final = 5.0
-
 
 class Postgres:
-    """One writer's way to the database: a connection, made when first needed, and anew after any trouble.
+    """One writer's way to the database.
 
     Args:
+        pool: Shared by the writers of a process.
         kafka_cluster_id: Which Kafka the positions belong to.
     """
 
-    def __init__(self, settings: SinkSettings, *, kafka_cluster_id: str) -> None:
-        self._settings = settings
+    def __init__(self, pool: Pool, *, kafka_cluster_id: str) -> None:
+        self._pool = pool
         self._kafka_cluster_id = kafka_cluster_id
-        self._connection: asyncpg.Connection | None = None
-        self.active = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is a connection, and nothing to do on it."""
-        return self._connection is not None and not self.active
-
-    async def close(self) -> None:
-        """Say goodbye; what is not committed is rolled back."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
-            try:
-                await connection.close(timeout=_CLOSE_TIMEOUT)
-            except (asyncpg.PostgresError, OSError) as error:
-                log.info("the connection was cut", extra={"error": repr(error)})
 
     async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """The next offset of each partition; 0 for one that was never read.
@@ -128,32 +104,11 @@ class Postgres:
     @asynccontextmanager
     async def _transaction(self, operation: str) -> AsyncIterator[asyncpg.Connection]:
         """A transaction whose errors are ours (`sinks.errors`)."""
-        started = time.perf_counter()
-        self.active = True
         try:
-            if self._connection is None:
-                self._connection = await self._connect()
-            async with self._connection.transaction():
-                yield self._connection
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-            raise self._explained(error) from error
-        finally:
-            self.active = False
-            metrics.QUERY_SECONDS.labels(operation).observe(time.perf_counter() - started)
-
-    async def _connect(self) -> asyncpg.Connection:
-        timeout = self._settings.database_timeout
-        return await asyncpg.connect(
-            self._settings.database_url, timeout=timeout, command_timeout=timeout, server_settings=_SESSION
-        )
-
-    def _explained(self, error: Exception) -> Exception:
-        cut = self._connection is not None and self._connection.is_closed()
-        explanation = SinkUnavailable(f"the connection is gone: {error!r}") if cut else explained(error)
-        if isinstance(explanation, SinkUnavailable) and self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
-        return explanation
+            async with self._pool.connection(operation) as connection, connection.transaction():
+                yield connection
+        except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
+            raise explained(error) from error
 
 
 async def _write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:

@@ -10,9 +10,10 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from database import Pool
 from sinks import metrics
 from sinks.batch import Writer
-from sinks.postgres import Postgres
+from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
 from streams.producer import Producer
 
@@ -61,12 +62,13 @@ async def _run(
         ready(all(writer.available for writer in writers))
 
     async with AsyncExitStack() as resources:
-        databases = [Postgres(settings, kafka_cluster_id=kafka_cluster_id) for _ in range(settings.writers)]
-        metrics.watch(databases)
-        for number, database in enumerate(databases):
-            resources.push_async_callback(database.close)
+        pool = Pool(settings.database, application="clusterflow-sink", session=SESSION)
+        pool.watched()
+        resources.push_async_callback(pool.close)
+        for number in range(settings.writers):
+            database = Postgres(pool, kafka_cluster_id=kafka_cluster_id)
             consumer = await resources.enter_async_context(_consumer(settings, number))
-            producer = Producer(settings.bootstrap_servers, client_id=f"clusterflow-sink-{number}")
+            producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
             writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
         async with asyncio.TaskGroup() as group:
@@ -79,13 +81,12 @@ async def _run(
 @asynccontextmanager
 async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=f"clusterflow-sink-{number}",
+        **settings.kafka.client(f"clusterflow-sink-{number}"),
         group_id=settings.group_id,
         enable_auto_commit=False,
         auto_offset_reset="none",  # positions come from the database, and a wrong one must not pass unseen
-        session_timeout_ms=int(settings.session_timeout * 1000),
-        heartbeat_interval_ms=int(settings.session_timeout * 1000 / 6),
+        session_timeout_ms=int(settings.kafka.session_timeout * 1000),
+        heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),
         fetch_max_bytes=FETCH_MAX_BYTES,
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
         request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -112,9 +113,7 @@ async def _kafka_cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str 
     waiting = False
     while not stop.is_set():
         admin = AIOKafkaAdminClient(
-            bootstrap_servers=settings.bootstrap_servers,
-            client_id="clusterflow-sink",
-            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            **settings.kafka.client("clusterflow-sink"), request_timeout_ms=REQUEST_TIMEOUT_MS
         )
         try:
             await admin.start()

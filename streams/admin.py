@@ -50,9 +50,15 @@ async def check_topics(kafka: KafkaSettings) -> None:
         await _check(admin, kafka, within=0.0)
 
 
+async def kafka_cluster_id(kafka: KafkaSettings) -> str:
+    """Which Kafka this is: offsets mean nothing in another. Raises: KafkaError: no broker answers."""
+    async with _admin(kafka) as admin:
+        return str((await admin.describe_cluster())["cluster_id"])
+
+
 @asynccontextmanager
 async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers, client_id="clusterflow-topics")
+    admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"))
     try:
         await admin.start()
         yield admin

@@ -5,10 +5,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
+from faust.types.auth import CredentialsT
 
 from streams.batches import BatchApp, BatchSchema, BatchTableManager
 from streams.lease import Lease
-from streams.settings import GROUP, KafkaSettings
+from streams.settings import GROUP, KafkaSecurity, KafkaSettings
 
 log = logging.getLogger("clusterflow.worker")
 
@@ -23,6 +24,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app = BatchApp(
         kafka.topics.prefix + GROUP,  # two deployments on one Kafka are apart in everything
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
+        broker_credentials=_credentials(kafka.security),
         store="memory://",
         TableManager=BatchTableManager,
         topic_partitions=kafka.partitions,
@@ -49,6 +51,18 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     )
     app.lease = Lease(kafka.session_timeout)
     return app
+
+
+def _credentials(security: KafkaSecurity) -> CredentialsT | None:
+    """What Faust calls the security settings."""
+    if security.authenticated:
+        return faust.SASLCredentials(
+            username=security.username,
+            password=security.password,
+            ssl_context=security.ssl_context(),
+            mechanism=security.mechanism,
+        )
+    return faust.SSLCredentials(security.ssl_context()) if security.encrypted else None
 
 
 def add_agent(app: BatchApp, name: str, topics: Sequence[str], run: Callable[[Any], Awaitable[None]]) -> None:

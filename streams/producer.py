@@ -18,9 +18,10 @@ from prometheus_client import Counter, Histogram
 
 from domain.errors import Unavailable, Unpublishable
 from streams.lease import Lease
+from streams.settings import KafkaSettings
 from streams.topics import MAX_RECORD_BYTES
 
-log = logging.getLogger("clusterflow.producer")
+log = logging.getLogger("clusterflow.publisher")
 
 PUBLISHED = Counter("clusterflow_kafka_messages_published_total", "Records acknowledged by Kafka", ["topic"])
 PUBLISH_SECONDS = Histogram(
@@ -49,10 +50,9 @@ class Output:
 class Producer:
     """Publishes in order per partition, each record once (`acks=all`, idempotent)."""
 
-    def __init__(self, bootstrap_servers: str, *, client_id: str, lease: Lease | None = None) -> None:
+    def __init__(self, kafka: KafkaSettings, *, client_id: str, lease: Lease | None = None) -> None:
         self._settings = {
-            "bootstrap_servers": bootstrap_servers,
-            "client_id": client_id,
+            **kafka.client(client_id),
             "enable_idempotence": True,
             "acks": "all",
             "linger_ms": 0,

@@ -1,11 +1,61 @@
 """How to reach Kafka, and how its topics are laid out."""
 
+import ssl
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from streams.topics import Topics
 
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaSecurity:
+    """How this program proves who it is to Kafka, and how it knows that it talks to the right one.
+
+    Attributes:
+        protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
+        mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; counts with the SASL protocols alone.
+        ca_file: PEM of the authorities that sign brokers' certificates; empty for those the system knows.
+        cert_file, key_file: PEM of our own certificate and its unencrypted key, where brokers ask for one.
+    """
+
+    protocol: str = "PLAINTEXT"
+    mechanism: str = "PLAIN"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.protocol in ("SSL", "SASL_SSL")
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether we send a name and a password."""
+        return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """The files as aiokafka takes them; None without TLS. Raises: OSError: a file cannot be used."""
+        if not self.encrypted:
+            return None
+        context = ssl.create_default_context(cafile=self.ca_file or None)
+        if self.cert_file:
+            # Without a password to a key that wants one, OpenSSL would ask whoever sits at the terminal.
+            context.load_cert_chain(self.cert_file, self.key_file or None, password="")
+        return context
+
+    def options(self) -> dict[str, Any]:
+        """Options of every aiokafka client. Raises: OSError: a file cannot be used."""
+        options: dict[str, Any] = {"security_protocol": self.protocol, "ssl_context": self.ssl_context()}
+        if self.authenticated:
+            options["sasl_mechanism"] = self.mechanism
+            options["sasl_plain_username"] = self.username
+            options["sasl_plain_password"] = self.password
+        return options
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +70,16 @@ class KafkaSettings:
     """
 
     bootstrap_servers: str
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
     topics: Topics = field(default_factory=Topics)
     partitions: int = 12
     replication: int = 3
     session_timeout: float = 6.0
+
+    def client(self, client_id: str) -> dict[str, Any]:
+        """What every aiokafka client is told: where Kafka is, and who asks."""
+        return {
+            "bootstrap_servers": self.bootstrap_servers,
+            "client_id": client_id,
+            **self.security.options(),
+        }

@@ -12,6 +12,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from streams.settings import KafkaSettings
+
 log = logging.getLogger("clusterflow.tail")
 
 UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail passed over", ["topic"])
@@ -29,7 +31,7 @@ class Tail:
 
     def __init__(
         self,
-        bootstrap_servers: str,
+        kafka: KafkaSettings,
         *,
         client_id: str,
         from_beginning: Mapping[str, Callable[[ConsumerRecord], None]] = MappingProxyType({}),
@@ -40,8 +42,7 @@ class Tail:
         self._from_end = from_end
         self._ends: dict[TopicPartition, int] = {}
         self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=bootstrap_servers,
-            client_id=client_id,
+            **kafka.client(client_id),
             group_id=None,
             auto_offset_reset="earliest",
             enable_auto_commit=False,

@@ -18,6 +18,12 @@ MAX_INPUT_BYTES: Final = 2 * 1024 * 1024
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
+# No record of a cluster's state that is younger than this is compacted away, so that a web process finds in
+# the topic what readers of its change feed may have missed while it was down.
+STATE_HISTORY: Final = timedelta(hours=1)
+
+EVENTS: Final = "cluster-events"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
@@ -26,6 +32,7 @@ class TopicSpec:
     Attributes:
         key: What its records are keyed by, for people.
         retention: How long records are kept; None where compaction decides.
+        history: How long compaction leaves every record.
         from_outside: Whether clients publish to it. Then the broker stamps its records, so that agents
             share one clock and no client can date its command, and they may be less large.
         dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
@@ -34,6 +41,7 @@ class TopicSpec:
     name: str
     key: str
     retention: timedelta | None = None
+    history: timedelta | None = None
     from_outside: bool = False
     dead_letters: bool = False
 
@@ -43,6 +51,8 @@ class TopicSpec:
         config = {"max.message.bytes": str(MAX_INPUT_BYTES if self.from_outside else MAX_RECORD_BYTES)}
         if self.from_outside:
             config["message.timestamp.type"] = "LogAppendTime"
+        if self.history is not None:
+            config["min.compaction.lag.ms"] = str(int(self.history.total_seconds() * 1000))
         if self.retention is None:
             return {**config, "cleanup.policy": "compact"}
         return {**config, "retention.ms": str(int(self.retention.total_seconds() * 1000))}
@@ -50,9 +60,10 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of all topics under one prefix."""
+    """Names of all topics under one prefix; that of the public events may be chosen."""
 
     prefix: str = ""
+    events_name: str = EVENTS
 
     @property
     def commands(self) -> str:
@@ -72,7 +83,7 @@ class Topics:
     @property
     def events(self) -> str:
         """Public events, one per accepted change."""
-        return f"{self.prefix}cluster-events"
+        return self.prefix + self.events_name
 
     @property
     def state(self) -> str:
@@ -124,7 +135,7 @@ class Topics:
                 from_outside=True,
                 dead_letters=True,
             ),
-            TopicSpec(name=self.state, key="cluster id", dead_letters=True),
+            TopicSpec(name=self.state, key="cluster id", history=STATE_HISTORY, dead_letters=True),
             TopicSpec(name=self.events, key="cluster id", retention=week, dead_letters=True),
             TopicSpec(name=self.results, key="cluster id", retention=day),
         )

@@ -4,10 +4,11 @@ import asyncio
 import logging
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
+from database.pool import CLIENT_ERRORS, Pool
 from domain.errors import Unavailable
 from streams.tail import Tail
 
@@ -23,11 +24,11 @@ class Health:
 
     Attributes:
         tail: What fills the view.
-        database_url: Of the sink's database; empty when none is configured.
+        database: The sink's; None when none is configured.
     """
 
     tail: Tail
-    database_url: str
+    database: Pool | None
     kafka_healthy: bool = False
     _database: str = "unhealthy"
     _database_checked: float = -_CACHE_SECONDS
@@ -69,22 +70,17 @@ class Health:
     async def _check_database(self) -> str:
         if time.monotonic() - self._database_checked >= _CACHE_SECONDS:
             self._database_checked = time.monotonic()
-            self._database = await _ping(self.database_url)
+            self._database = await _ping(self.database)
         return self._database
 
 
-async def _ping(database_url: str) -> str:
-    if not database_url:
+async def _ping(database: Pool | None) -> str:
+    if database is None:
         return "degraded"
-    connection: Any = None
     try:
-        async with asyncio.timeout(_CACHE_SECONDS):
-            connection = await asyncpg.connect(database_url)
-            await connection.fetchval("SELECT 1")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        async with asyncio.timeout(_CACHE_SECONDS), database.connection("ping") as connection:
+            await connection.execute("SELECT 1")
+    except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
         log.warning("database does not answer", extra={"error": type(error).__name__})
         return "unhealthy"
-    finally:
-        if connection is not None:
-            connection.terminate()
     return "healthy"

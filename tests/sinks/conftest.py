@@ -11,6 +11,7 @@ import asyncpg
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
+from database import DatabaseSettings
 from domain.cluster import ClusterRecord
 from migrations import migrate
 from sinks import SinkSettings, run
@@ -56,9 +57,8 @@ class World:
     @property
     def settings(self) -> SinkSettings:
         return SinkSettings(
-            bootstrap_servers=self.kafka.bootstrap_servers,
-            database_url=self.database_url,
-            topics=self.topics,
+            kafka=self.kafka,
+            database=DatabaseSettings(url=self.database_url),
             group_id=f"{self.topics.prefix}sink",
             writers=1,
             max_backoff=0.5,

@@ -1,12 +1,13 @@
 """Crashes, outages and rivals: nothing is lost, and each row is there once."""
 
 import asyncio
-import json
+import base64
 import logging
+import pickle
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from database import DatabaseSettings
 from deploy.embedded import Stack
 from domain.cluster import ClusterRecord
 from sinks import run
@@ -23,12 +25,10 @@ from tests.sinks.conftest import World, a_world
 from tests.sinks.given import cluster, event, report, rows_of
 
 PROGRAM = """
-import asyncio, json, sys
-from sinks import SinkSettings, run
-from streams.topics import Topics
-settings = json.loads(sys.argv[1])
-settings["topics"] = Topics(**settings["topics"])
-asyncio.run(run(SinkSettings(**settings), stop=asyncio.Event()))
+import asyncio, base64, pickle, sys
+from sinks import run
+settings = pickle.loads(base64.b64decode(sys.argv[1]))
+asyncio.run(run(settings, stop=asyncio.Event()))
 """
 
 
@@ -38,7 +38,7 @@ def many(count: int, **members: Any) -> list[ClusterRecord]:
 
 async def a_process(world: World, **settings: Any) -> asyncio.subprocess.Process:
     """A sink in a process of its own."""
-    text = json.dumps({**asdict(world.settings), **settings})
+    text = base64.b64encode(pickle.dumps(replace(world.settings, **settings))).decode()
     root = Path(__file__).parents[2]
     return await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, text, cwd=root)
 
@@ -161,7 +161,7 @@ async def test_postgres_killed_and_restarted_loses_nothing(
         await until(unready, what="readiness taken back")
         group = await members(world)
         # Longer than a session: who does not speak to Kafka meanwhile is thrown out of the group.
-        await asyncio.sleep(world.settings.session_timeout + 1)
+        await asyncio.sleep(world.kafka.session_timeout + 1)
         assert len(group) == 2
         assert group == await members(world)
         await asyncio.to_thread(fragile.postgres.start)
@@ -183,7 +183,7 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(world: World):
     url = world.database_url + "_later"
     name = url.rpartition("/")[2]
     await world.publish(*(records := many(10)))
-    async with world.sink(database_url=url) as sink:
+    async with world.sink(database=DatabaseSettings(url=url)) as sink:
 
         async def waits() -> bool:
             return bool(sink.said) and not sink.ready

@@ -95,7 +95,7 @@ async def test_more_copies_than_brokers_are_refused_with_the_topic(kafka):
 
 @pytest.fixture
 async def producer(kafka):
-    producer = Producer(kafka.bootstrap_servers, client_id="test")
+    producer = Producer(kafka, client_id="test")
     await producer.start()
     yield producer
     await producer.stop()
@@ -182,7 +182,7 @@ async def following(tail: Tail) -> AsyncIterator[None]:
 
 
 def tail_of(kafka, **topics) -> Tail:
-    return Tail(kafka.bootstrap_servers, client_id="test", **topics)
+    return Tail(kafka, client_id="test", **topics)
 
 
 async def publish(kafka, topic, *values, partition=0, **settings):

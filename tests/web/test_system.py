@@ -2,6 +2,7 @@
 
 import pytest
 
+from database import DatabaseSettings
 from tests.e2e.product import free_port
 from tests.web.answers import TIME, check
 
@@ -25,7 +26,7 @@ async def test_info_tells_the_build(product):
 
 
 async def test_all_is_well(product, servers):
-    client = await product.web(database_url=servers.database_url)
+    client = await product.web(database=DatabaseSettings(url=servers.database_url))
     body = check(await client.get("/health"), 200).json
     assert {"kafka": "healthy", "tables": "healthy", "database": "healthy"} == body["components"]
     assert ("healthy", "clusterflow") == (body["status"], body["service"])
@@ -39,7 +40,7 @@ async def test_all_is_well(product, servers):
     ids=["nobody listens", "no such host", "no URL", "hardly text"],
 )
 async def test_a_missing_database_degrades_but_does_not_stop(product, url):
-    client = await product.web(database_url=url.format(port=free_port()))
+    client = await product.web(database=DatabaseSettings(url=url.format(port=free_port())))
     answer = check(await client.get("/health"), 200)
     components = answer["components"]
     assert "degraded" == answer["status"]

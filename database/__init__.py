@@ -1,0 +1,5 @@
+"""How a process reaches PostgreSQL: by one bounded pool, which counts connections and times statements."""
+
+from database.pool import DatabaseSettings, Pool
+
+__all__ = ["DatabaseSettings", "Pool"]
