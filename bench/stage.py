@@ -23,6 +23,7 @@ from typing import Self
 
 from deploy.embedded import Stack
 from deploy.embedded.server import Server
+from deploy.embedded.stack import SERVICES
 
 HOST = "127.0.0.1"
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -117,11 +118,15 @@ class Stage:
         directory: For data and logs of this stage alone.
         environment: Settings of every role; with `KAFKA_BOOTSTRAP_SERVERS` and `DATABASE_URL` in it, no
             embedded servers are started.
+        stack: The embedded servers, if they are to be others than Kafka and PostgreSQL as they come.
     """
 
-    def __init__(self, directory: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, environment: Mapping[str, str] | None = None, *, stack: Stack | None = None
+    ) -> None:
         self.directory = directory.absolute()
         self.roles: list[RoleProcess] = []
+        self._given = stack
         self._stack: Stack | None = None
         self._settings = {
             "KAFKA_REPLICATION": "1",
@@ -132,8 +137,8 @@ class Stage:
     def __enter__(self) -> Self:
         self.directory.mkdir(parents=True, exist_ok=True)
         if "KAFKA_BOOTSTRAP_SERVERS" not in self._settings:
-            self._stack = Stack(self.directory)
-            self._stack.start(("kafka", "postgres"))
+            self._stack = self._given or Stack(self.directory)
+            self._stack.start(("kafka", "postgres") if self._given is None else SERVICES)
             self._settings |= self._stack.environment()
         try:
             for command in ("topics", "migrate"):
@@ -165,8 +170,13 @@ class Stage:
         """Of PostgreSQL."""
         return self._settings["DATABASE_URL"]
 
-    def start(self, name: str, *, port: int | None = None) -> RoleProcess:
-        """Start a role, on any free port unless told; its log is `<directory>/logs/<name>-<number>.log`."""
+    def start(
+        self, name: str, *, port: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> RoleProcess:
+        """Start a role, on any free port unless told; its log is `<directory>/logs/<name>-<number>.log`.
+
+        `environment`: what this process has otherwise than the others.
+        """
         log = self.directory / "logs" / f"{name}-{len(self.roles)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         port, metrics_port = port or free_port(), free_port()
@@ -175,7 +185,7 @@ class Stage:
             process = subprocess.Popen(
                 [sys.executable, "-m", "main", name],
                 cwd=REPOSITORY,
-                env=self.environment() | ports,
+                env=self.environment() | ports | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,6 +7,7 @@ A client is part of what it measures: aiohttp's takes about 0.5 ms a request, th
 import asyncio
 import json
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -98,11 +99,14 @@ def _content_length(head: bytes) -> int:
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
-def request_bytes(method: str, path: str, *, email: str, body: Any = None) -> bytes:
+def request_bytes(
+    method: str, path: str, *, email: str, body: Any = None, headers: Mapping[str, str] | None = None
+) -> bytes:
     """A request as it goes over the wire; made beforehand, so that making it isn't measured."""
     payload = b"" if body is None else json.dumps(body).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: bench\r\nX-User-Email: {email}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n{more}\r\n"
     )
     return head.encode() + payload

@@ -2,7 +2,7 @@
 
 from aiokafka import ConsumerRecord
 
-from bench.observe import all_records
+from tests.chaos.observe import all_records
 
 
 async def records_of(bootstrap_servers: str, topic: str) -> list[ConsumerRecord]:

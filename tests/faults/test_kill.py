@@ -9,13 +9,13 @@ import random
 
 import pytest
 
-from bench.check import check
-from bench.clients import HttpClient
-from bench.failover import settle
-from bench.history import History
 from bench.stage import HOST, Stage, wait_ready
 from bench.wire import AsyncConnection
 from streams.topics import Topics
+from tests.chaos.check import check
+from tests.chaos.clients import HttpClient
+from tests.chaos.history import History
+from tests.chaos.run import settle
 from tests.conftest import until
 
 CLIENTS = 24

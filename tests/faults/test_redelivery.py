@@ -10,10 +10,10 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from bench.observe import Observed, note_result, until_worked_off
 from bench.stage import Stage, wait_ready
 from streams.settings import GROUP
 from streams.topics import Topics
+from tests.chaos.observe import Observed, note_result, until_worked_off
 from tests.conftest import until
 from tests.faults.reading import records_of
 

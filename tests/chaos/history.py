@@ -1,13 +1,15 @@
 """What clients did and were told: the half of the truth that the system has to agree with.
 
-Each attempt at a write is a command of its own and carries a mark into what it writes (`spec.bench.mark`, or
-a report's `metadata.mark`), so that its traces can be found in events, states, answers and rows. A retry is
-a new attempt with a new mark: what the first one did stays visible.
+Each write carries a mark (`spec.bench.mark`, or a report's `metadata.mark`), so that its traces can be found
+in events, states, answers and rows. A retry is a write of its own with a mark of its own: what the first one
+did stays visible. Only a retry under the same `Idempotency-Key` is the same write, and keeps the mark.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,12 +25,15 @@ class Attempt:
     """One command as its sender knows it.
 
     Attributes:
-        mark: Identity of the attempt.
+        mark: Identity of the write; attempts under one `Idempotency-Key` share it.
         cluster_id: Of the cluster; for a create over HTTP only known from the answer.
         status: HTTP status, `NO_ANSWER` without one; of a Kafka command what REST would have said.
         generation, resource_version: As the answer gave them.
         command_id: Of a command sent over Kafka; its result is looked up under it.
         expected: The verdicts that would be right: `ok`, or codes of refusals.
+        expected_version: The `resource_version` it was made conditional on.
+        web: The number of the web process that was asked.
+        repeat: Whether it is a retry under the same key; its answer may show what came after it.
         started, ended: Seconds on the run's clock.
     """
 
@@ -44,6 +49,9 @@ class Attempt:
     resource_version: str | None = None
     command_id: str | None = None
     expected: tuple[str, ...] = (OK,)
+    expected_version: str | None = None
+    web: int | None = None
+    repeat: bool = False
 
     @property
     def verdict(self) -> str:
@@ -59,6 +67,11 @@ class Attempt:
             return "applied"
         return "rejected" if self.status < 500 else "broken"
 
+    @property
+    def known_by(self) -> float:
+        """When it was known to be applied; infinite if that was never said, or only over Kafka."""
+        return self.ended if self.outcome == "applied" and self.command_id is None else inf
+
     def answered(self, status: int, body: Mapping[str, Any], *, at: float) -> None:
         """Note an answer."""
         self.status, self.ended, self.code = status, at, body.get("code")
@@ -70,11 +83,27 @@ class Attempt:
             self.status, self.code = 409, "STALE"  # understood, and without effect
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """One GET of a cluster: status 200 with what it showed, or 404."""
+
+    client: str
+    web: int
+    cluster_id: str
+    started: float
+    ended: float
+    status: int
+    generation: int = 0
+    resource_version: str = ""
+    mark: str | None = None
+
+
 @dataclass(slots=True)
 class History:
-    """All attempts of a run."""
+    """All attempts and reads of a run."""
 
     attempts: list[Attempt] = field(default_factory=list)
+    reads: list[Read] = field(default_factory=list)
     stalls: list[float] = field(default_factory=list)
     """Seconds from the first attempt of each operation to its definite answer."""
 
@@ -85,6 +114,13 @@ class History:
         """The attempts of these kinds."""
         return (attempt for attempt in self.attempts if attempt.kind in kinds)
 
+    def writes(self) -> Mapping[str, list[Attempt]]:
+        """The attempts of each create and update, by mark, in the order of their start."""
+        writes: dict[str, list[Attempt]] = defaultdict(list)
+        for attempt in self.of("create", "update"):
+            writes[attempt.mark].append(attempt)
+        return writes
+
     def count(self, outcome: Outcome) -> int:
         """How many attempts ended so."""
         return sum(attempt.outcome == outcome for attempt in self.attempts)
@@ -94,12 +130,27 @@ class History:
         """Seconds."""
         return max(self.stalls, default=0.0)
 
+    @property
+    def entries(self) -> tuple[Attempt | Read, ...]:
+        """Attempts and reads together."""
+        return (*self.attempts, *self.reads)
+
+    def since(self, start: float) -> None:
+        """Count all times from this moment."""
+        for attempt in self.attempts:
+            attempt.started, attempt.ended = attempt.started - start, attempt.ended - start
+        self.reads = [_moved(read, start) for read in self.reads]
+
     def keep(self, path: Path) -> None:
-        """Write one attempt a line."""
+        """Write one attempt or read a line."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as file:
-            for attempt in self.attempts:
-                file.write(json.dumps(asdict(attempt)) + "\n")
+            for entry in self.entries:
+                file.write(json.dumps(asdict(entry)) + "\n")
+
+
+def _moved(read: Read, start: float) -> Read:
+    return Read(**{**asdict(read), "started": read.started - start, "ended": read.ended - start})
 
 
 def marked_spec(mark: str) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.check import check
-from bench.history import Attempt, History
-from bench.observe import EventFact, Observed, ResultFact, Row, StateFact
+from tests.chaos.check import check
+from tests.chaos.history import Attempt, History
+from tests.chaos.observe import EventFact, Observed, ResultFact, Row, StateFact
 
 CLUSTER = "00000000-0000-4000-8000-000000000001"
 CREATE = EventFact("e1", "cluster.created", CLUSTER, 1, "v1", "created", b"1")

@@ -5,17 +5,19 @@ Pure: a history and what was observed in, findings out. What is asked:
 - An applied write is there exactly once: one event, and the generation that its answer named.
 - A refused write left no trace; one of unknown outcome is done once or not at all.
 - Generations have no gaps and no doubles, and the final one counts the updates.
-- State, answers of every web process and rows agree with the events.
-- Every command got one result.
+- What clients saw has one order that agrees with the clock (`order`).
+- State, the workers' tables, answers of every web process and rows agree with the events.
+- Every command got one result, every bad record its dead letter, and nothing else was parked.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bench.history import Attempt, History
-from bench.observe import EventFact, Observed, ResultFact
+from tests.chaos.history import Attempt, History
+from tests.chaos.observe import EventFact, Observed, ResultFact
+from tests.chaos.order import disorders
 
 CREATED, UPDATED, DELETED = "cluster.created", "cluster.updated", "cluster.deleted"
 
@@ -24,12 +26,16 @@ CREATED, UPDATED, DELETED = "cluster.created", "cluster.updated", "cluster.delet
 class Finding:
     """One thing that is not as it must be."""
 
-    kind: Literal["lost", "doubled", "wrong", "unanswered"]
+    kind: Literal["lost", "doubled", "wrong", "unanswered", "disordered"]
     text: str
 
 
-def check(history: History, observed: Observed) -> list[Finding]:
-    """Everything that is wrong; empty when all is well."""
+def check(history: History, observed: Observed, *, poison: Collection[str] = ()) -> list[Finding]:
+    """Everything that is wrong; empty when all is well.
+
+    Args:
+        poison: Keys of the bad records that were published.
+    """
     take_results(history, observed)
     events = list(observed.events.values())
     return [
@@ -40,11 +46,14 @@ def check(history: History, observed: Observed) -> list[Finding]:
         *_writes(history, events),
         *_deletes(history, events),
         *_generations(events),
+        *(Finding("disordered", text) for text in disorders(history, events)),
         *_states(observed, events),
+        *_tables(observed),
         *_names(observed),
         *_reports(history, observed),
         *_answers(observed),
         *_rows(observed),
+        *_parked(observed, poison),
     ]
 
 
@@ -89,21 +98,31 @@ def _writes(history: History, events: Iterable[EventFact]) -> Iterator[Finding]:
     for event in events:
         if event.type in (CREATED, UPDATED):
             traces[event.mark].append(event)
-    for attempt in history.of("create", "update"):
-        found = traces.pop(attempt.mark, [])
-        if len(found) > 1:
-            yield Finding("doubled", f"{len(found)} events for {_told(attempt)}: {[e.id for e in found]}")
-        elif attempt.outcome == "applied" and not found:
-            yield Finding("lost", f"no event for {_told(attempt)}")
-        elif attempt.outcome == "rejected" and found:
-            yield Finding("wrong", f"an event for the refused {_told(attempt)}")
-        elif attempt.outcome == "applied" and not _agrees(attempt, found[0]):
-            yield Finding("wrong", f"{_told(attempt)} was told otherwise than event {found[0].data!r}")
-    for mark, found in traces.items():
-        yield Finding("wrong", f"events with a mark that nobody wrote: {mark} {[e.id for e in found]}")
+    for mark, attempts in history.writes().items():
+        yield from _write(attempts, traces.pop(mark, []))
+    for unknown, found in traces.items():
+        yield Finding("wrong", f"events with a mark that nobody wrote: {unknown} {[e.id for e in found]}")
+
+
+def _write(attempts: Sequence[Attempt], found: Sequence[EventFact]) -> Iterator[Finding]:
+    """One write, with all the attempts that were made at it under one key, and the events it led to."""
+    outcomes = {attempt.outcome for attempt in attempts}
+    told = _told(attempts[-1])
+    if len(found) > 1:
+        yield Finding("doubled", f"{len(found)} events for {told}: {[e.id for e in found]}")
+    elif not found and "applied" in outcomes:
+        yield Finding("lost", f"no event for {told}")
+    elif found and outcomes == {"rejected"}:
+        yield Finding("wrong", f"an event for the refused {told}")
+    elif found:
+        for attempt in attempts:
+            if attempt.outcome == "applied" and not _agrees(attempt, found[0]):
+                yield Finding("wrong", f"{_told(attempt)} was told otherwise than event {found[0].data!r}")
 
 
 def _agrees(attempt: Attempt, event: EventFact) -> bool:
+    if attempt.repeat and attempt.generation is not None:
+        return attempt.cluster_id == event.cluster_id and attempt.generation >= event.generation
     told = (attempt.cluster_id, attempt.generation, attempt.resource_version)
     return told == (event.cluster_id, event.generation, event.resource_version)
 
@@ -171,15 +190,18 @@ def _names(observed: Observed) -> Iterator[Finding]:
 
 
 def _reports(history: History, observed: Observed) -> Iterator[Finding]:
-    """A controller's last word is its last acknowledged report, or a later one of unknown outcome."""
-    possible: dict[tuple[str, str], set[str | None]] = {}
+    """A controller's last word is its last acknowledged report, or one of unknown outcome, however late."""
+    last: dict[tuple[str, str], str | None] = {}
+    late: dict[tuple[str, str], set[str | None]] = defaultdict(set)
     for attempt in history.of("report"):
         place = (attempt.cluster_id or "", attempt.client)
         if attempt.outcome == "applied":
-            possible[place] = {attempt.mark}
+            last[place] = attempt.mark
         elif attempt.outcome == "unknown":
-            possible.setdefault(place, {None}).add(attempt.mark)
-    for (cluster_id, controller), marks in possible.items():
+            last.setdefault(place, None)
+            late[place].add(attempt.mark)
+    for (cluster_id, controller), mark in last.items():
+        marks = {mark, *late[cluster_id, controller]}
         state = observed.states.get(cluster_id)
         if state is not None and state.reports.get(controller) not in marks:
             found = state.reports.get(controller)
@@ -197,6 +219,14 @@ def _answers(observed: Observed) -> Iterator[Finding]:
             shown, state = documents[cluster_id], live[cluster_id]
             if (shown["generation"], shown["resource_version"]) != (state.generation, state.resource_version):
                 yield Finding("wrong", f"{name} shows {shown}, the state is {state}")
+
+
+def _tables(observed: Observed) -> Iterator[Finding]:
+    for cluster_id, held in observed.tables.items():
+        state = observed.states.get(cluster_id)
+        stored = None if state is None or state.deleted else (state.generation, state.resource_version)
+        if stored != (None if held is None else (held.generation, held.resource_version)):
+            yield Finding("wrong", f"a worker holds {held} of {cluster_id}, its changelog {state}")
 
 
 def _rows(observed: Observed) -> Iterator[Finding]:
@@ -221,6 +251,17 @@ def _event_rows(rows: Mapping[str, tuple[str, int]], events: Mapping[str, EventF
             yield Finding("lost", f"PostgreSQL has {rows.get(event.id)} for event {event.id} {event.type}")
     for event_id in rows.keys() - events.keys():
         yield Finding("wrong", f"PostgreSQL has event {event_id}, which was never published")
+
+
+def _parked(observed: Observed, poison: Collection[str]) -> Iterator[Finding]:
+    """A bad record is parked, maybe twice after a crash; a good one only if its cluster is gone."""
+    for letter in observed.parked:
+        state = observed.states.get(letter.key)
+        late = letter.reason == "unknown_cluster" and state is not None and state.deleted
+        if letter.key not in poison and not late:
+            yield Finding("wrong", f"parked although it was good: {letter}")
+    for key in set(poison) - {letter.key for letter in observed.parked}:
+        yield Finding("lost", f"no dead letter for {key}")
 
 
 def _told(attempt: Attempt) -> str:

@@ -1,4 +1,4 @@
-"""What the system says afterwards: its topics, answers and rows. Reads only; judging is `bench.check`'s."""
+"""What the system says afterwards: its topics, answers and rows. Reads only; judging is `check`'s."""
 
 import asyncio
 import time
@@ -11,12 +11,15 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from bench.history import mark_of
-from bench.wire import AsyncConnection, request_bytes
+from bench.wire import Answer, AsyncConnection, request_bytes
 from streams.topics import Topics
+from tests.chaos.history import mark_of, marked_spec
+from tests.chaos.records import POISON
 
 READER = "auditor@system.local"
 PAGE = 100
+PROBES = 20
+PROBE_AGAIN = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,23 @@ class Row:
     reports: Mapping[str, str | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A dead letter: the topic it was meant for, why it is none there, and the key it came under."""
+
+    topic: str
+    reason: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A live cluster as the table in a worker's memory has it."""
+
+    generation: int
+    resource_version: str
+
+
 @dataclass(slots=True)
 class Observed:
     """Everything there is to see once a run is over.
@@ -74,7 +94,9 @@ class Observed:
     Attributes:
         events: Per id. `repeated_events` counts further records with the same bytes.
         faults: What is wrong in itself, whatever the clients say: two contents for one id, states that go
-            back, parked records.
+            back.
+        parked: The dead letters.
+        tables: What the workers hold in memory; None for a cluster they say is not there.
         answers: Per web process, the documents that GET gives.
         rows, event_rows: Of PostgreSQL; None if no sink ran.
     """
@@ -85,6 +107,8 @@ class Observed:
     results: dict[str, list[ResultFact]] = field(default_factory=dict)
     repeated_results: int = 0
     faults: list[str] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
+    tables: dict[str, Held | None] = field(default_factory=dict)
     answers: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
     rows: dict[str, Row] | None = None
     event_rows: dict[str, tuple[str, int]] | None = None
@@ -102,12 +126,24 @@ async def observe_topics(bootstrap_servers: str, topics: Topics, observed: Obser
     for spec in topics.all():
         if spec.name.endswith(".dlq"):
             async for record in all_records(bootstrap_servers, spec.name):
-                reason = dict(record.headers).get("dlq_reason", b"?").decode()
-                observed.faults.append(f"parked in {spec.name}: {reason} {record.value[:200]!r}")
+                note_parked(record, observed)
+
+
+def note_parked(record: ConsumerRecord, observed: Observed) -> None:
+    """Take a dead letter into account."""
+    headers = {name: value.decode() for name, value in record.headers}
+    key = (record.key or b"").decode(errors="replace")
+    observed.parked.append(Parked(headers.get("dlq_topic", "?"), headers.get("dlq_reason", "?"), key))
+
+
+def _is_poison(record: ConsumerRecord) -> bool:
+    return bool(record.key) and record.key.startswith(POISON.encode())
 
 
 def note_event(record: ConsumerRecord, observed: Observed) -> None:
     """Take a record of `cluster-events` into account."""
+    if _is_poison(record):
+        return
     event = msgspec.json.decode(record.value)
     known = observed.events.get(event["id"])
     if known is None:
@@ -188,6 +224,34 @@ async def all_records(bootstrap_servers: str, topic: str) -> AsyncIterator[Consu
                     if record.offset < ends[tp]:
                         yield record
             left = {tp for tp in left if await consumer.position(tp) < ends[tp]}
+
+
+async def observe_tables(host: str, port: int, ids: Iterable[str], observed: Observed) -> None:
+    """Ask the workers what they hold, by updates to be refused: a refusal names what it compared with."""
+    connection = AsyncConnection(host, port)
+    for cluster_id in ids:
+        body = {"spec": marked_spec("never"), "resource_version": "none has this"}
+        path = f"/api/v1/clusters/{cluster_id}"
+        answer = await _definite(connection, request_bytes("PUT", path, email=READER, body=body))
+        code = answer.json().get("code")
+        if code == "GENERATION_CONFLICT":
+            details = answer.json()["details"]
+            observed.tables[cluster_id] = Held(details["generation"], details["resource_version"])
+        elif code == "RESOURCE_NOT_FOUND":
+            observed.tables[cluster_id] = None
+        else:
+            observed.faults.append(f"a probe of {cluster_id} is answered {answer.status} {answer.body!r}")
+    connection.close()
+
+
+async def _definite(connection: AsyncConnection, request: bytes) -> Answer:
+    """The answer, asked for again while it is 503: the last fault may be over for a second only."""
+    for _ in range(PROBES - 1):
+        answer = await connection.exchange(request)
+        if answer.status != 503:
+            return answer
+        await asyncio.sleep(PROBE_AGAIN)
+    return await connection.exchange(request)
 
 
 async def observe_web(name: str, host: str, port: int, ids: Iterable[str], observed: Observed) -> None:

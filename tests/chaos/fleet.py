@@ -1,0 +1,184 @@
+"""The processes of a run: roles in numbered slots, each behind links of its own that can be cut apart.
+
+web-0, web-1, worker-0 … worker-2, sink-0     to Kafka, each over its own link and listener
+sink-0                                        to PostgreSQL, over a link
+clients                                       to web-0 and web-1, over a link each
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from bench.stage import RoleProcess, Stage, free_port, wait_ready
+from tests.chaos.links import Link
+from tests.chaos.servers import Disk, LinkedStack, clock_environment, faketime
+
+WEBS: Final = 2
+WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
+SINKS: Final = 1
+RESTART_AFTER: Final = 0.5  # seconds until a supervisor starts again what has ended by itself
+CLOCKED: Final = 1  # the worker whose clock can be stepped
+
+
+@dataclass(slots=True)
+class Slot:
+    """A place for one process of a role; `wanted` while one should run there."""
+
+    role: str
+    number: int
+    kafka: Link
+    port: int = field(default_factory=free_port)
+    environment: dict[str, str] = field(default_factory=dict)
+    process: RoleProcess | None = None
+    wanted: bool = False
+
+    @property
+    def name(self) -> str:
+        """As in `worker-1`."""
+        return f"{self.role}-{self.number}"
+
+    @property
+    def running(self) -> bool:
+        """Whether its process lives."""
+        return self.process is not None and self.process.running()
+
+
+class Fleet:
+    """Servers, links and roles of one run; an asynchronous context manager around it."""
+
+    def __init__(self, directory: Path, *, session: float, environment: Mapping[str, str]) -> None:
+        """`session`: Kafka's session time-out of the workers, in seconds."""
+        self.directory = directory
+        self.session = session
+        counts = {"web": WEBS, "worker": WORKERS, "sink": SINKS}
+        self.slots = [
+            Slot(role, number, Link(f"{role}{number}".upper()))
+            for role, count in counts.items()
+            for number in range(count)
+        ]
+        self.doors = [Link(f"client-web-{number}") for number in range(WEBS)]
+        self.postgres_link = Link("sink-postgres")
+        self.disk = Disk(directory / "postgres")
+        self.has_disk = False
+        self.moments: list[tuple[float, str]] = []
+        self._clock_file = directory / "clock"
+        self._environment = {
+            "KAFKA_SESSION_TIMEOUT": f"{session:.0f}s",
+            "KAFKA_PARTITIONS": "6",
+            "RECONCILIATION_CHECK_INTERVAL": "5s",
+            "COMMAND_TIMEOUT": "5s",
+            **environment,
+        }
+
+    async def __aenter__(self) -> Self:
+        for link in self._links():
+            await link.start()
+        self.has_disk = self.disk.mount()
+        self.stack = LinkedStack(self.directory, {slot.kafka.name: slot.kafka.port for slot in self.slots})
+        self.stage = Stage(self.directory, self._environment, stack=self.stack)
+        try:
+            await asyncio.to_thread(self.stage.__enter__)
+            self._connect()
+        except BaseException:
+            await self._clear()
+            raise
+        self._supervisor = asyncio.create_task(self._supervise(), name="supervisor")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._supervisor.cancel()
+        await asyncio.gather(self._supervisor, return_exceptions=True)
+        for slot in self.slots:  # gracefully only if asked before: by now nobody looks any more
+            if slot.process is not None and slot.running:
+                slot.process.kill()
+        await self._clear()
+
+    async def _clear(self) -> None:
+        await asyncio.to_thread(self.stage.stop)
+        for link in self._links():
+            await link.stop()
+        if self.has_disk:
+            self.disk.unmount()
+
+    def _links(self) -> list[Link]:
+        return [*(slot.kafka for slot in self.slots), *self.doors, self.postgres_link]
+
+    def _connect(self) -> None:
+        """Tell the links where they lead to, and the roles to use them."""
+        url = urlsplit(self.stage.database_url)
+        self.postgres_link.target = url.port or 0
+        linked = url._replace(netloc=f"{url.username}:{url.password}@{self.postgres_link.address}")
+        for slot in self.slots:
+            slot.kafka.target = self.stack.linked.listeners[slot.kafka.name]
+            slot.environment["KAFKA_BOOTSTRAP_SERVERS"] = slot.kafka.address
+            if slot.role == "sink":
+                slot.environment["DATABASE_URL"] = urlunsplit(linked)
+        for door, slot in zip(self.doors, self.of("web"), strict=True):
+            door.target = slot.port
+        if (library := faketime()) is not None:
+            self.step_clock(0)
+            self.slot("worker", CLOCKED).environment |= clock_environment(library, self._clock_file)
+
+    def step_clock(self, seconds: int) -> None:
+        """Set the wall clock of worker 1 that far from the true one."""
+        part = self._clock_file.with_suffix(".part")
+        part.write_text(f"{seconds:+d}\n")
+        part.replace(self._clock_file)
+
+    # --- slots ------------------------------------------------------------------------------------
+
+    def of(self, role: str) -> list[Slot]:
+        """The slots of a role."""
+        return [slot for slot in self.slots if slot.role == role]
+
+    def slot(self, role: str, number: int) -> Slot:
+        """One slot."""
+        return self.of(role)[number]
+
+    def link(self, name: str) -> Link:
+        """A link by its name."""
+        return next(link for link in self._links() if link.name == name)
+
+    async def start(self, *slots: Slot) -> None:
+        """Start a process in each and wait until all are ready. Raises: NotReady: one is not in time."""
+        for slot in slots:
+            slot.wanted = True
+            slot.process = await self._process(slot)
+        await asyncio.to_thread(wait_ready, *(slot.process for slot in slots if slot.process))
+
+    async def _process(self, slot: Slot) -> RoleProcess:
+        return await asyncio.to_thread(
+            self.stage.start, slot.role, port=slot.port, environment=slot.environment
+        )
+
+    async def kill(self, slot: Slot) -> None:
+        """SIGKILL; nobody starts it again but `start`."""
+        slot.wanted = False
+        if slot.process is not None and slot.running:
+            await asyncio.to_thread(slot.process.kill)
+
+    async def stop(self, slot: Slot) -> None:
+        """SIGTERM, and wait for its end; nobody starts it again but `start`."""
+        slot.wanted = False
+        if slot.process is not None:
+            await asyncio.to_thread(slot.process.stop)
+
+    def note(self, what: str) -> None:
+        """Write down that something happened now."""
+        self.moments.append((time.monotonic(), what))
+
+    async def _supervise(self) -> None:
+        """Start again what has ended by itself, as any supervisor does."""
+        while True:
+            await asyncio.sleep(RESTART_AFTER)
+            for slot in self.slots:
+                if slot.wanted and slot.process is not None and not slot.running:
+                    self.note(f"{slot.name} ended by itself with {slot.process.process.returncode}")
+                    slot.process = await self._process(slot)

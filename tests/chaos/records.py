@@ -1,0 +1,143 @@
+"""Faults that are records: input that comes again and out of order, and input that nobody can read."""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import UUID
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+
+from streams.topics import MAX_INPUT_BYTES, Topics
+
+POISON: Final = "poison-"  # how the keys of bad records begin; no cluster's id and no owner's name does
+WINDOW: Final = 0.2  # seconds of input that are repeated together
+
+
+class Repeater:
+    """Publishes records of the input topics again soon after they came, in another order, some twice.
+
+    They keep partition, key, value and headers, as a client's retry or a mirror would have them.
+    """
+
+    def __init__(self, bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> None:
+        topics = topics or Topics()
+        names = (topics.create_requests, topics.commands, topics.reports, topics.ticks)
+        self.repeated = 0
+        self._draws = draws
+        self._consumer = AIOKafkaConsumer(
+            *names, bootstrap_servers=bootstrap_servers, group_id=None, auto_offset_reset="latest"
+        )
+        self._producer = _producer(bootstrap_servers)
+        self._own: set[tuple[str, int, int]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        await self._consumer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+        await self._producer.stop()
+
+    async def run(self, seconds: float) -> None:
+        """Repeat for that long what others publish; its own repeats are not repeated."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            window: list[ConsumerRecord] = []
+            for tp, records in (await self._consumer.getmany(timeout_ms=int(WINDOW * 1000))).items():
+                window += [record for record in records if (*tp, record.offset) not in self._own]
+            again = [record for record in window for _ in range(self._draws.choice((1, 1, 2)))]
+            self._draws.shuffle(again)
+            for record in again:
+                await self._repeat(record)
+            await asyncio.sleep(WINDOW)
+
+    async def _repeat(self, record: ConsumerRecord) -> None:
+        position = await self._producer.send_and_wait(
+            record.topic,
+            record.value,
+            key=record.key,
+            partition=record.partition,
+            headers=list(record.headers),
+        )
+        self._own.add((*TopicPartition(record.topic, record.partition), position.offset))
+        self.repeated += 1
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """One record that its reader cannot take: `key` tells the topic and what is wrong."""
+
+    topic: str
+    key: str
+    value: bytes | None
+
+
+def bad_records(draws: random.Random, topics: Topics) -> Iterator[BadRecord]:
+    """Every kind of bad record for every topic that has readers with a dead-letter topic.
+
+    A null value is a tombstone on a compacted topic, and so is not bad there. Nothing is done to changelogs,
+    which one worker writes: a foreign record there is not bad input but a second writer.
+    """
+    changelogs = (topics.state, topics.names)
+    for spec in topics.all():
+        if not spec.dead_letters or spec.name in changelogs:
+            continue
+        values: dict[str, bytes | None] = {
+            "json": b'{"half": ',
+            "null": None,
+            "bytes": draws.randbytes(200),
+            "schema": b'{"type": "cluster.none", "cluster_id": 7}',
+            "list": b"[1, 2, 3]",
+            "deep": b"[" * 5000 + b"]" * 5000,
+            "key": _someone_elses(spec.name, topics, draws),
+        }
+        if spec.from_outside:  # the others may be as large as ours
+            values["large"] = b'{"a": "' + b"x" * (MAX_INPUT_BYTES + 1) + b'"}'
+        for what, value in values.items():
+            yield BadRecord(spec.name, f"{POISON}{what}-{draws.getrandbits(64):016x}", value)
+
+
+def _someone_elses(topic: str, topics: Topics, draws: random.Random) -> bytes:
+    """A good message for another key than the one it comes under."""
+    cluster_id = str(UUID(int=draws.getrandbits(128), version=4))
+    if topic == topics.reports:
+        report = {"cluster_id": cluster_id, "controller_name": "c", "observed_generation": 1}
+        return json.dumps(report).encode()
+    command: dict[str, Any] = {
+        "command_id": str(UUID(int=draws.getrandbits(128), version=4)),
+        "cluster_id": cluster_id,
+        "user_email": "poison@example.com",
+        "issued_at": "2026-01-01T00:00:00Z",
+    }
+    if topic == topics.create_requests:
+        spec = {"platform": {"type": "gcp"}}
+        return json.dumps({**command, "type": "cluster.create", "name": "bad", "spec": spec}).encode()
+    return json.dumps({**command, "type": "cluster.delete", "force": True}).encode()
+
+
+async def poison(bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> int:
+    """Publish one of every kind of bad record; returns how many."""
+    producer = _producer(bootstrap_servers, compression_type="gzip")  # large ones get past the broker's bound
+    records = list(bad_records(draws, topics or Topics()))
+    async with producer:
+        for record in records:
+            await producer.send_and_wait(record.topic, record.value, key=record.key.encode())
+    return len(records)
+
+
+def _producer(bootstrap_servers: str, **options: Any) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap_servers,
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=8 * MAX_INPUT_BYTES,
+        **options,
+    )

@@ -1,0 +1,231 @@
+"""One run: a fleet, a load, the faults of a plan, quiet, and the verdict."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bench.stage import HOST, NotReady, Stage, wait_ready
+from bench.wire import AsyncConnection
+from streams.settings import GROUP
+from streams.topics import Topics
+from tests.chaos.check import Finding, check
+from tests.chaos.clients import HttpClient, create_clusters
+from tests.chaos.faults import inject
+from tests.chaos.fleet import Fleet
+from tests.chaos.history import History
+from tests.chaos.native import OWNER, NativeClient
+from tests.chaos.observe import (
+    Observed,
+    observe_database,
+    observe_tables,
+    observe_topics,
+    observe_web,
+    until_stored,
+    until_worked_off,
+)
+from tests.chaos.plan import Fault, Lane, Plan
+from tests.chaos.records import bad_records
+
+SHARED: Final = 4  # clusters that all clients write to
+NATIVE: Final = 12  # clusters of the native client
+QUIET_WITHIN: Final = 90.0  # seconds
+WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
+ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
+FEWEST: Final = 3  # operations that must have begun in the time of each fault
+
+
+@dataclass(frozen=True, slots=True)
+class Injected:
+    """A fault as it was: from its first harm until everything it had harmed was well again."""
+
+    fault: Fault
+    began: float
+    ended: float
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of a run. Times in seconds since the load began."""
+
+    plan: Plan
+    history: History
+    observed: Observed
+    findings: list[Finding]
+    seconds: float
+    injected: list[Injected] = field(default_factory=list)
+    moments: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def void(self) -> str:
+        """Why this counts as not run; empty if it counts."""
+        rate = len(self.history.entries) / self.seconds
+        if rate < self.plan.floor:
+            return f"{rate:.1f} operations a second, at least {self.plan.floor:.0f} make a run"
+        for each in self.injected:
+            if _begun(self.history, each) < FEWEST:
+                return f"fewer than {FEWEST} operations began during {each.fault}"
+        return ""
+
+    def count(self, kind: str) -> int:
+        """Findings of one kind."""
+        return sum(finding.kind == kind for finding in self.findings)
+
+    def row(self) -> Sequence[object]:
+        """A line of the table."""
+        history, observed = self.history, self.observed
+        return (
+            self.plan.seed, len(self.injected), self.seconds, len(history.entries), history.count("applied"),
+            history.count("rejected"), history.count("unknown"), history.longest_stall,
+            observed.repeated_events, observed.repeated_results, self.count("lost"), self.count("doubled"),
+            self.count("unanswered"), self.count("disordered"), self.count("wrong"), self.void or "counts",
+        )  # fmt: skip
+
+
+HEADER: Final = (
+    "seed", "faults", "seconds", "operations", "applied", "refused", "open", "longest stall s",
+    "events repeated", "results repeated", "lost", "doubled", "unanswered", "disordered", "wrong", "verdict",
+)  # fmt: skip
+
+
+def _begun(history: History, injected: Injected) -> int:
+    return sum(injected.began <= entry.started <= injected.ended for entry in history.entries)
+
+
+async def run(fleet: Fleet, plan: Plan) -> Outcome:
+    """One run on a fleet without roles. Raises: NotReady: the fleet does not even start."""
+    webs, workers = fleet.of("web"), fleet.of("worker")[:2]
+    await fleet.start(*webs, *workers, *fleet.of("sink"))
+    history, draws = History(), random.Random(plan.seed)
+    clients = await _clients(fleet, plan, history, draws)
+    outcome = Outcome(plan, history, Observed(), [], 0.0)
+    stop, start = asyncio.Event(), time.monotonic()
+    async with asyncio.TaskGroup() as load:
+        for client in clients:
+            load.create_task(client.run(stop))
+        try:
+            await asyncio.sleep(WARM_UP)
+            await _inject_all(fleet, plan, outcome, draws)
+            await asyncio.sleep(WARM_UP)
+        finally:
+            stop.set()
+    outcome.seconds = time.monotonic() - start
+    history.since(start)
+    outcome.moments = [(at - start, what) for at, what in fleet.moments]
+    outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
+    await settle(fleet.stage, history, outcome.observed)
+    outcome.findings = check(history, outcome.observed, poison=_poison_of(plan))
+    return outcome
+
+
+async def _clients(
+    fleet: Fleet, plan: Plan, history: History, draws: random.Random
+) -> list[HttpClient | NativeClient]:
+    def client(name: str, per_second: float = 0.0, shared: Sequence[str] = (), web: int = 0) -> HttpClient:
+        doors = [AsyncConnection(HOST, door.port, timeout=ANSWER_WITHIN) for door in fleet.doors]
+        seed = random.Random(draws.random())
+        return HttpClient(name, doors, history, seed, shared, per_second, web=web)
+
+    shared = await create_clusters(client("everyone"), SHARED)
+    native = NativeClient(
+        fleet.stage.bootstrap_servers,
+        history,
+        random.Random(draws.random()),
+        shared,
+        await create_clusters(client(OWNER.partition("@")[0]), NATIVE),
+        per_second=plan.native_per_second,
+    )
+    numbers = range(plan.clients)
+    return [*(client(f"client-{n}", plan.per_second, shared, n % len(fleet.doors)) for n in numbers), native]
+
+
+async def _inject_all(fleet: Fleet, plan: Plan, outcome: Outcome, draws: random.Random) -> None:
+    async with asyncio.TaskGroup() as lanes:
+        for lane in plan.faults:
+            lanes.create_task(_inject_lane(fleet, plan, lane, outcome, random.Random(draws.random())))
+
+
+async def _inject_lane(fleet: Fleet, plan: Plan, lane: Lane, outcome: Outcome, draws: random.Random) -> None:
+    for fault in plan.faults[lane]:
+        began = time.monotonic()
+        try:
+            await inject(fleet, fault)
+        except (NotReady, TimeoutError) as error:
+            outcome.observed.faults.append(f"after {fault} not well again: {error}")
+        outcome.injected.append(Injected(fault, began, time.monotonic()))
+        await asyncio.sleep(draws.uniform(*plan.calm))
+
+
+def _poison_of(plan: Plan) -> set[str]:
+    return {
+        record.key
+        for faults in plan.faults.values()
+        for fault in faults
+        if fault.kind == "poison"
+        for record in bad_records(random.Random(fault.seed), Topics())
+    }
+
+
+async def settle(stage: Stage, history: History, observed: Observed, topics: Topics | None = None) -> None:
+    """Wait until everything is worked off, end the workers, and look at all there is to see."""
+    topics, servers = topics or Topics(), stage.bootstrap_servers
+    inputs = (topics.create_requests, topics.commands, topics.reports)
+    await _worked_off(stage, topics, inputs, observed)
+    ids = await _known(stage, history, topics)
+    webs = stage.running("web")
+    await observe_tables(HOST, webs[0].port, ids, observed)
+    await _worked_off(stage, topics, inputs, observed)
+    for role in stage.running("worker"):  # or ticks would go on publishing while we read
+        await asyncio.to_thread(role.stop)
+    outputs = (topics.state, topics.events)
+    for left in await until_stored(servers, stage.database_url, topics=outputs, within=QUIET_WITHIN):
+        observed.faults.append(f"the sink has not stored {left}")
+    await observe_topics(servers, topics, observed)
+    await observe_database(stage.database_url, observed)
+    fresh = await asyncio.to_thread(stage.start, "web")
+    await asyncio.to_thread(wait_ready, fresh)
+    for web in (*webs, fresh):
+        name = "a fresh web" if web is fresh else f"the web on port {web.port}"
+        await observe_web(name, HOST, web.port, ids, observed)
+
+
+async def _worked_off(stage: Stage, topics: Topics, inputs: Sequence[str], observed: Observed) -> None:
+    group = topics.prefix + GROUP
+    left = await until_worked_off(stage.bootstrap_servers, group=group, topics=inputs, within=QUIET_WITHIN)
+    observed.faults += [f"the agents have not committed {partition}" for partition in left]
+
+
+async def _known(stage: Stage, history: History, topics: Topics) -> list[str]:
+    """The ids of all clusters that anybody knows of."""
+    seen = Observed()
+    await observe_topics(stage.bootstrap_servers, topics, seen)
+    return sorted(
+        {attempt.cluster_id for attempt in history.attempts if attempt.cluster_id} | seen.states.keys()
+    )
+
+
+def describe(outcome: Outcome) -> str:
+    """Moments, what was left out, and each kind of finding with its first examples."""
+    lines = [f"  {at:6.1f} s  {what}" for at, what in sorted(outcome.moments)]
+    if outcome.plan.left_out:
+        lines.append(f"  not to be had on this machine: {', '.join(outcome.plan.left_out)}")
+    if outcome.void:
+        lines.append(f"  counts as not run: {outcome.void}")
+    for kind, count in Counter(finding.kind for finding in outcome.findings).items():
+        lines.append(f"  {kind}: {count}")
+        examples = [finding.text for finding in outcome.findings if finding.kind == kind]
+        lines += [f"    {text[:600]}" for text in examples[:5]]
+    return "\n".join(lines)
+
+
+def keep(outcome: Outcome, fleet: Fleet, directory: Path) -> None:
+    """Keep a history that failed, with what was found in it and the logs of the roles."""
+    outcome.history.keep(directory / "history.jsonl")
+    findings = [f"{finding.kind}: {finding.text}\n" for finding in outcome.findings]
+    (directory / "findings.txt").write_text(describe(outcome) + "\n\n" + "".join(findings))
+    for role in fleet.stage.roles:
+        (directory / role.log.name).write_bytes(role.log.read_bytes())

@@ -1,0 +1,115 @@
+"""The embedded servers of a chaos run: Kafka with a way for each role, PostgreSQL on a disk of its own."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from deploy.embedded import Stack
+from deploy.embedded.kafka import Kafka
+from deploy.embedded.ports import HOST, Ports
+from deploy.embedded.process import Guard
+
+DISK_BYTES: Final = 2 * 2**30  # of PostgreSQL's disk while it has room; memory is taken for what is used only
+SPARE_BYTES: Final = 64 * 1024  # what a full disk has left
+
+
+class LinkedKafka(Kafka):
+    """Kafka with one more listener per link, which it advertises as the link in front of it.
+
+    A client is told by the broker where to connect to. So a role's link carries all of its traffic only if
+    the broker names that link to it, which takes a listener for each.
+    """
+
+    def __init__(
+        self, data_dir: Path, *, ports: Ports, guard: Callable[[], Guard], links: Mapping[str, int]
+    ) -> None:
+        """`links`: listener name (letters and digits) to the port that its link listens on."""
+        super().__init__(data_dir, port=None, ports=ports, guard=guard)
+        self._links = links
+        self.listeners: dict[str, int] = {}
+        """The port behind each link, once it was started."""
+
+    def _settings(self) -> dict[str, object]:
+        settings = super()._settings()
+        names = ["PLAINTEXT", "CONTROLLER", *self._links]
+        self.listeners = {name: self._ports.choose(f"kafka-{name.lower()}", None) for name in self._links}
+        listeners = [f"{name}://{HOST}:{port}" for name, port in self.listeners.items()]
+        advertised = [f"{name}://{HOST}:{port}" for name, port in self._links.items()]
+        return {
+            **settings,
+            "listeners": ",".join([str(settings["listeners"]), *listeners]),
+            "advertised.listeners": ",".join([str(settings["advertised.listeners"]), *advertised]),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
+        }
+
+
+class LinkedStack(Stack):
+    """The embedded servers, Kafka with links."""
+
+    def __init__(self, data_dir: Path, links: Mapping[str, int]) -> None:
+        super().__init__(data_dir)
+        self.linked = LinkedKafka(
+            self.data_dir, ports=self.kafka._ports, guard=self._running_guard, links=links
+        )
+        self.kafka = self.linked
+
+
+class Disk:
+    """A disk that can be full: a tmpfs over a directory, made smaller and larger while it is in use.
+
+    Mounting takes root with CAP_SYS_ADMIN. Where that is missing there is no disk, and no such fault.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def mount(self) -> bool:
+        """Mount it; whether that was allowed."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        return _ran("mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=755", "tmpfs", str(self.directory))
+
+    def fill(self) -> None:
+        """Leave hardly any room. Raises: RuntimeError: it would not shrink."""
+        self._resize(shutil.disk_usage(self.directory).used + SPARE_BYTES)
+
+    def free(self) -> None:
+        """Give the room back. Raises: RuntimeError: it would not grow."""
+        self._resize(DISK_BYTES)
+
+    def unmount(self) -> None:
+        """Take it away, with all that is on it."""
+        if not _ran("umount", "--lazy", str(self.directory)):
+            raise RuntimeError(f"{self.directory} cannot be unmounted")
+
+    def _resize(self, size: int) -> None:
+        if not _ran("mount", "-o", f"remount,size={size}", str(self.directory)):
+            raise RuntimeError(f"{self.directory} cannot be made {size} bytes large")
+
+
+def _ran(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:  # there is no such command here
+        return False
+
+
+def faketime() -> Path | None:
+    """The library that gives a process a clock of its own, None where it is not installed."""
+    found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
+    return found[0] if found else None
+
+
+def clock_environment(library: Path, offset: Path) -> Mapping[str, str]:
+    """What gives a process the wall clock that a file says, such as `+90` seconds; read every second.
+
+    The monotonic clock stays true, as it does when a real clock is stepped.
+    """
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
