@@ -1,0 +1,81 @@
+"""Section 2.3: each code under its status, and nothing of an unforeseen error in an answer."""
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from domain.errors import Rejected, Unavailable
+from streams.settings import KafkaSettings
+from streams.topics import Topics
+from tables.feed import Feed
+from tables.views import ClusterView
+from tests.e2e.product import Answer
+from tests.web.answers import check_error
+from web.server import create_app
+from web.settings import WebSettings
+
+KAFKA = KafkaSettings(bootstrap_servers="nowhere", topics=Topics(), partitions=1, replication=1)
+OWNER = {"X-User-Email": "owner@example.com"}
+
+
+class Failing:
+    """Health that fails with an error whenever the view is asked for."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def require_view(self) -> None:
+        raise self.error
+
+
+async def answer_to(error: Exception, **headers: str) -> Answer:
+    """What a list answers when this error comes up on the way."""
+    app = create_app(
+        WebSettings(kafka=KAFKA),
+        feed=Feed(ClusterView(), max_changes=1, max_bytes=1),
+        submitter=None,  # type: ignore[arg-type]
+        health=Failing(error),  # type: ignore[arg-type]
+    )
+    async with (
+        TestClient(TestServer(app)) as client,
+        client.get("/api/v1/clusters", headers={**OWNER, **headers}) as response,
+    ):
+        return Answer(response.status, response.headers, await response.read())
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "VALIDATION_FAILED"),
+        (400, "INVALID_SPEC"),
+        (401, "AUTH_REQUIRED"),
+        (401, "INVALID_EMAIL"),
+        (403, "FORBIDDEN"),
+        (404, "RESOURCE_NOT_FOUND"),
+        (405, "METHOD_NOT_ALLOWED"),
+        (409, "CLUSTER_NAME_EXISTS"),
+        (409, "CLUSTER_NOT_DELETABLE"),
+        (409, "GENERATION_CONFLICT"),
+        (409, "RESOURCE_CONFLICT"),
+        (413, "PAYLOAD_TOO_LARGE"),
+        (500, "INTERNAL_ERROR"),
+        (503, "UNAVAILABLE"),
+    ],
+)
+async def test_a_code_has_its_status(status, code):
+    answer = await answer_to(Rejected(code, "what is wrong", field="spec"), **{"X-Request-ID": "r-1"})
+    check_error(answer, status, code, "what is wrong", field="spec")
+    assert "r-1" == answer["request_id"]
+
+
+async def test_an_error_that_nobody_foresaw_says_nothing_of_itself():
+    error = ValueError("postgresql://user:secret@host/db: relation clusters does not exist")
+    answer = await answer_to(error, Origin="https://ui.example")
+    assert {} == check_error(answer, 500, "INTERNAL_ERROR")
+    assert not any(word in answer.body for word in (b"secret", b"relation", b"ValueError", b"Traceback"))
+    assert "*" == answer.headers["Access-Control-Allow-Origin"]
+
+
+async def test_what_is_away_now_may_be_asked_for_again_in_a_second():
+    answer = await answer_to(Unavailable("Tables are still being read"))
+    check_error(answer, 503, "UNAVAILABLE", "Tables are still being read")
+    assert "1" == answer.headers["Retry-After"]
