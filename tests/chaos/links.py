@@ -6,8 +6,6 @@ jitter, bandwidth, reset_peer. Bytes never get lost or change places, as TCP pro
 
 import asyncio
 import random
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,6 +36,9 @@ class Condition:
 
 
 HEALTHY: Final = Condition()
+
+Pieces = asyncio.Queue[tuple[float, bytes]]
+"""What is under way in one direction: when each piece is due, on the loop's clock."""
 
 
 class Link:
@@ -109,57 +110,44 @@ class Link:
         except OSError:
             return  # whoever connected sees the connection end, as with a port forwarded to nobody
         self.connections += 1
-        ways = [
-            asyncio.create_task(self._carry(reader, far_writer)),
-            asyncio.create_task(self._carry(far_reader, writer)),
-        ]
+        there, back = Pieces(QUEUED), Pieces(QUEUED)
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            async with asyncio.TaskGroup() as ways:
+                for way in (
+                    self._take(reader, there),
+                    self._give(there, far_writer),
+                    self._take(far_reader, back),
+                    self._give(back, writer),
+                ):
+                    ways.create_task(way)
+        except* OSError:
+            writer.transport.abort()  # one side was reset, or the link does it: so is the other
+            far_writer.transport.abort()
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
             far_writer.close()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One direction, until either side ends or the link resets it."""
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(QUEUED)
-        taking = asyncio.create_task(self._take(reader, queue))
-        try:
-            with suppress(OSError):
-                await self._give(queue, writer)
-        finally:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
-
-    async def _take(self, reader: asyncio.StreamReader, queue: asyncio.Queue[tuple[float, bytes]]) -> None:
+    async def _take(self, reader: asyncio.StreamReader, pieces: Pieces) -> None:
+        """Read to the end; the last piece is empty. Raises: OSError: the connection broke."""
         clock = asyncio.get_running_loop().time
         data = b"."
         while data:
-            try:
-                data = await reader.read(CHUNK)
-            except OSError:
-                data = b""
+            data = await reader.read(CHUNK)
             late = self._condition.latency + self._condition.jitter * self._draws.uniform(-1, 1)
-            await queue.put((clock() + max(0.0, late), data))
+            await pieces.put((clock() + max(0.0, late), data))
 
-    async def _give(self, queue: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    async def _give(self, pieces: Pieces, writer: asyncio.StreamWriter) -> None:
+        """Write what is due, then the end. Raises: OSError: the connection broke, or the link resets it."""
         clock = asyncio.get_running_loop().time
         while True:
-            due, data = await queue.get()
-            await _until(due, clock)
+            due, data = await pieces.get()
+            await asyncio.sleep(max(0.0, due - clock()))
             if self._condition.bandwidth:
                 await asyncio.sleep(len(data) / self._condition.bandwidth)
             await self._passing.wait()
             if not data:
+                writer.write_eof()
                 return
             if self._draws.random() < self._condition.reset:
-                writer.transport.abort()
-                return
+                raise ConnectionResetError(f"by {self.name}")
             writer.write(data)
             await writer.drain()
-
-
-async def _until(moment: float, clock: Callable[[], float]) -> None:
-    if (wait := moment - clock()) > 0:
-        await asyncio.sleep(wait)

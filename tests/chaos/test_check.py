@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.check import check
 from tests.chaos.history import Attempt, History
-from tests.chaos.observe import EventFact, Observed, ResultFact, Row, StateFact
+from tests.chaos.observe import EventFact, Held, Observed, Parked, ResultFact, Row, StateFact
 
 CLUSTER = "00000000-0000-4000-8000-000000000001"
 CREATE = EventFact("e1", "cluster.created", CLUSTER, 1, "v1", "created", b"1")
@@ -26,6 +26,7 @@ STATE = StateFact(
     deleted=False,
     reports={"client": "reported"},
 )
+BAD = "poison-json-1"
 RESULT = ResultFact("applied", None, 3, "v3")
 
 
@@ -35,9 +36,8 @@ def attempt(mark: str, kind: str, status: int, **members: object) -> Attempt:
         kind=kind,
         client="client",
         cluster_id=CLUSTER,
-        started=0.0,
         status=status,
-        **members,
+        **{"started": 0.0, "ended": 100.0, **members},
     )
 
 
@@ -62,6 +62,8 @@ def observations() -> Observed:
         events={event.id: event for event in (CREATE, UPDATE, NATIVE)},
         states={CLUSTER: STATE},
         results={"c1": [RESULT]},
+        parked=[Parked("cluster-commands", "invalid_json", BAD)],
+        tables={CLUSTER: Held(3, "v3")},
         answers={"web": {CLUSTER: document}},
         rows={CLUSTER: Row(3, "v3", "native", False, {"client": "reported"})},
         event_rows={event.id: (event.type, event.generation) for event in (CREATE, UPDATE, NATIVE)},
@@ -69,7 +71,7 @@ def observations() -> Observed:
 
 
 def test_nothing_is_found_where_all_is_well() -> None:
-    assert check(a_history(), observations()) == []
+    assert check(a_history(), observations(), poison=[BAD]) == []
 
 
 def test_a_write_of_unknown_outcome_may_have_been_done() -> None:
@@ -81,8 +83,42 @@ def test_a_write_of_unknown_outcome_may_have_been_done() -> None:
     observed.answers["web"][CLUSTER] = {"generation": 4, "resource_version": "v4"}
     observed.rows = {CLUSTER: Row(4, "v4", "open", False, {"client": "reported"})}
     observed.event_rows["e4"] = (done.type, 4)
+    observed.tables[CLUSTER] = Held(4, "v4")
 
-    assert check(a_history(), observed) == []
+    assert check(a_history(), observed, poison=[BAD]) == []
+
+
+def test_a_retry_under_one_key_may_be_answered_with_what_came_after_it() -> None:
+    history = a_history()
+    history.attempts += [
+        attempt("updated", "update", 503),
+        attempt("updated", "update", 200, generation=3, resource_version="v3", repeat=True),
+    ]
+
+    assert check(history, observations(), poison=[BAD]) == []
+
+
+def test_an_unanswered_report_may_be_the_last_word_whenever_it_was_made() -> None:
+    history, observed = a_history(), observations()
+    history.attempts.insert(0, attempt("early", "report", 503))
+    observed.states[CLUSTER] = replace(STATE, reports={"client": "early"})
+    observed.rows = {CLUSTER: Row(3, "v3", "native", False, {"client": "early"})}
+
+    assert check(history, observed, poison=[BAD]) == []
+
+
+def test_a_report_for_a_cluster_that_is_gone_may_be_parked() -> None:
+    history, observed = a_history(), observations()
+    history.attempts.append(attempt("gone", "delete", 202))
+    observed.events["e4"] = replace(NATIVE, id="e4", type="cluster.deleted")
+    observed.event_rows["e4"] = ("cluster.deleted", 3)
+    observed.states[CLUSTER] = replace(STATE, deleted=True)
+    observed.rows = {CLUSTER: Row(3, "v3", "native", True, {"client": "reported"})}
+    observed.answers["web"].clear()
+    observed.tables[CLUSTER] = None
+    observed.parked.append(Parked("cluster-status-reports", "unknown_cluster", CLUSTER))
+
+    assert check(history, observed, poison=[BAD]) == []
 
 
 def lose_an_event(observed: Observed) -> None:
@@ -161,6 +197,26 @@ def lose_an_event_row(observed: Observed) -> None:
     del observed.event_rows["e1"]
 
 
+def hold_an_old_table(observed: Observed) -> None:
+    observed.tables[CLUSTER] = Held(2, "v2")
+
+
+def hold_nothing(observed: Observed) -> None:
+    observed.tables[CLUSTER] = None
+
+
+def park_a_good_record(observed: Observed) -> None:
+    observed.parked.append(Parked("cluster-commands", "internal_error", CLUSTER))
+
+
+def park_a_report_of_a_living_cluster(observed: Observed) -> None:
+    observed.parked.append(Parked("cluster-status-reports", "unknown_cluster", CLUSTER))
+
+
+def park_nothing(observed: Observed) -> None:
+    observed.parked.clear()
+
+
 def see_a_fault(observed: Observed) -> None:
     observed.faults.append("state went back")
 
@@ -187,6 +243,11 @@ def see_a_fault(observed: Observed) -> None:
         (lose_a_row, "lost"),
         (keep_an_old_row, "wrong"),
         (lose_an_event_row, "lost"),
+        (hold_an_old_table, "wrong"),
+        (hold_nothing, "wrong"),
+        (park_a_good_record, "wrong"),
+        (park_a_report_of_a_living_cluster, "wrong"),
+        (park_nothing, "lost"),
         (see_a_fault, "wrong"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__.replace("_", " "),
@@ -195,7 +256,7 @@ def test_a_fault_is_found(break_it: Callable[[Observed], None], kind: str) -> No
     observed = observations()
     break_it(observed)
 
-    assert kind in {finding.kind for finding in check(a_history(), observed)}
+    assert kind in {finding.kind for finding in check(a_history(), observed, poison=[BAD])}
 
 
 @pytest.mark.parametrize(
@@ -211,6 +272,16 @@ def test_a_fault_is_found(break_it: Callable[[Observed], None], kind: str) -> No
             [attempt("more", "update", 200, generation=4, resource_version="v4")], "lost", id="a lost update"
         ),
         pytest.param([attempt("gone", "delete", 202)], "lost", id="a lost delete"),
+        pytest.param(
+            [attempt("keyed", "update", 503), attempt("keyed", "update", 200, generation=3, repeat=True)],
+            "lost",
+            id="a retry under one key of what was never done",
+        ),
+        pytest.param(
+            [attempt("early", "update", 200, generation=2, started=9.0, ended=9.1, expected_version="v2")],
+            "disordered",
+            id="a condition that did not hold",
+        ),
     ],
 )
 def test_an_answer_that_does_not_hold_is_found(attempts: list[Attempt], kind: str) -> None:
@@ -224,4 +295,4 @@ def test_an_operation_without_an_answer_is_found() -> None:
     history = a_history()
     history.unanswered.append("client update")
 
-    assert [finding.kind for finding in check(history, observations())] == ["unanswered"]
+    assert [finding.kind for finding in check(history, observations(), poison=[BAD])] == ["unanswered"]
