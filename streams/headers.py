@@ -10,6 +10,7 @@ class InputHeaders(TypedDict, total=False):
         request_id: The HTTP request behind it.
         triggered_by: `api_request` on what came by REST.
         answer: On a report with a `report_id`: `true` asks for a result.
+        idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
         name_admitted: `true` on a create that the name agent let through to `cluster-commands`.
     """
 
@@ -17,6 +18,7 @@ class InputHeaders(TypedDict, total=False):
     request_id: str
     triggered_by: str
     answer: Literal["true"]
+    idempotency_keyed: Literal["true"]
     name_admitted: Literal["true"]
 
 

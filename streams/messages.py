@@ -276,13 +276,21 @@ class ReconcileEvent(Struct, kw_only=True):
 class CreateBody(Struct, kw_only=True):
     """The body of POST /api/v1/clusters."""
 
+    must_have: ClassVar = ("name", "spec")  # told by the domain, in its own words, when they are missing
+
     name: Name = ""
     spec: Spec | None = None
     target_project_id: ProjectId = ""
 
 
 class UpdateBody(Struct, kw_only=True):
-    """The body of PUT /api/v1/clusters/{id}."""
+    """The body of PUT /api/v1/clusters/{id}.
+
+    Attributes:
+        resource_version: What the write builds on, as in `If-Match`; else 409.
+    """
+
+    must_have: ClassVar = ("spec",)
 
     spec: Spec | None = None
     resource_version: str | None = None

@@ -1,29 +1,212 @@
-"""Method, path, handler: the API on one page. A trailing slash reaches the same resource."""
+"""Method, path, handler, what it takes and answers: the API on one page, and the source of `/openapi.json`.
 
-from typing import Final
+A trailing slash reaches the same resource; HEAD is answered as GET, without the body.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Final, NamedTuple
 
 from aiohttp import web
 
-from web import clusters, status, system
+from domain.cluster import Cluster
+from streams import asyncapi
+from streams.messages import CreateBody, ReportBody, UpdateBody
+from web import clusters, openapi, operations, pages, status, system
+from web.documents import ClusterList, DeleteAccepted, Health, Info, ReportTaken, StatusView
+from web.keys import SETTINGS
+from web.operations import HTML, Answer, Operation
+
+_WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
+
+
+class Route(NamedTuple):
+    """One operation; what it is for stands in its handler's docstring."""
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    operation: Operation
+
 
 ROUTES: Final = (
-    ("GET", "/api/v1/clusters", clusters.list_clusters),
-    ("POST", "/api/v1/clusters", clusters.create_cluster),
-    ("GET", "/api/v1/clusters/{id:[^/]+}", clusters.get_cluster),
-    ("PUT", "/api/v1/clusters/{id:[^/]+}", clusters.update_cluster),
-    ("DELETE", "/api/v1/clusters/{id:[^/]+}", clusters.delete_cluster),
-    ("GET", "/api/v1/clusters/{id:[^/]+}/status", status.get_status),
-    ("PUT", "/api/v1/clusters/{id:[^/]+}/status", status.put_status),
-    ("GET", "/api/v1/info", system.info),
-    ("GET", "/health", system.health),
+    Route(
+        "GET",
+        "/api/v1/clusters",
+        clusters.list_clusters,
+        Operation(
+            tag="Clusters",
+            parameters=(
+                operations.LIMIT,
+                operations.OFFSET,
+                operations.PLATFORM,
+                operations.PHASE,
+                operations.CREATED_BY,
+                *_WATCHING,
+            ),
+            answers=(Answer(status=200, about="A page, or the change feed", body=ClusterList, stream=True),),
+            refusals=("VALIDATION_FAILED", "WATCH_EXPIRED"),
+        ),
+    ),
+    Route(
+        "POST",
+        "/api/v1/clusters",
+        clusters.create_cluster,
+        Operation(
+            tag="Clusters",
+            parameters=(operations.IDEMPOTENCY_KEY,),
+            body=CreateBody,
+            answers=(
+                Answer(
+                    status=201,
+                    about="Created",
+                    body=Cluster,
+                    headers=("ETag", "Location", "Idempotent-Replayed"),
+                ),
+            ),
+            refusals=("INVALID_SPEC", "CLUSTER_NAME_EXISTS", "RESOURCE_CONFLICT"),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/v1/clusters/{id:[^/]+}",
+        clusters.get_cluster,
+        Operation(
+            tag="Clusters",
+            parameters=(operations.ID, *_WATCHING),
+            answers=(
+                Answer(
+                    status=200,
+                    about="The cluster, or its change feed",
+                    body=Cluster,
+                    headers=("ETag",),
+                    stream=True,
+                ),
+            ),
+            refusals=("WATCH_EXPIRED",),
+        ),
+    ),
+    Route(
+        "PUT",
+        "/api/v1/clusters/{id:[^/]+}",
+        clusters.update_cluster,
+        Operation(
+            tag="Clusters",
+            parameters=(operations.ID, operations.IF_MATCH, operations.IDEMPOTENCY_KEY),
+            body=UpdateBody,
+            answers=(
+                Answer(status=200, about="Updated", body=Cluster, headers=("ETag", "Idempotent-Replayed")),
+            ),
+            refusals=("INVALID_SPEC", "GENERATION_CONFLICT"),
+        ),
+    ),
+    Route(
+        "DELETE",
+        "/api/v1/clusters/{id:[^/]+}",
+        clusters.delete_cluster,
+        Operation(
+            tag="Clusters",
+            parameters=(operations.ID, operations.FORCE, operations.IDEMPOTENCY_KEY),
+            answers=(
+                Answer(status=202, about="Deleted", body=DeleteAccepted, headers=("Idempotent-Replayed",)),
+            ),
+            refusals=("CLUSTER_NOT_DELETABLE",),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/v1/clusters/{id:[^/]+}/status",
+        status.get_status,
+        Operation(
+            tag="Status",
+            parameters=(operations.ID,),
+            answers=(Answer(status=200, about="The status", body=StatusView, headers=("ETag",)),),
+        ),
+    ),
+    Route(
+        "PUT",
+        "/api/v1/clusters/{id:[^/]+}/status",
+        status.put_status,
+        Operation(
+            tag="Status",
+            parameters=(operations.ID, operations.IDEMPOTENCY_KEY),
+            body=ReportBody,
+            answers=(
+                Answer(status=200, about="Stored, or older than what is stored", body=ReportTaken),
+                Answer(status=202, about="Taken, but not confirmed in time", body=ReportTaken),
+            ),
+            refusals=("FORBIDDEN", "RESOURCE_CONFLICT"),
+        ),
+    ),
+    Route(
+        "GET",
+        "/api/v1/info",
+        system.info,
+        Operation(tag="Service", answers=(Answer(status=200, about="The build", body=Info),), public=True),
+    ),
+    Route(
+        "GET",
+        "/health",
+        system.health,
+        Operation(
+            tag="Service",
+            answers=(
+                Answer(status=200, about="Healthy or degraded", body=Health),
+                Answer(status=503, about="Unhealthy", body=Health),
+            ),
+            public=True,
+        ),
+    ),
+    Route(
+        "GET",
+        "/openapi.json",
+        pages.openapi,
+        Operation(tag="Descriptions", answers=(Answer(status=200, about="OpenAPI 3.1"),), public=True),
+    ),
+    Route(
+        "GET",
+        "/asyncapi.json",
+        pages.asyncapi,
+        Operation(tag="Descriptions", answers=(Answer(status=200, about="AsyncAPI 3.0"),), public=True),
+    ),
+    Route(
+        "GET",
+        "/docs",
+        pages.rest,
+        Operation(tag="Descriptions", answers=(Answer(status=200, about="A page", media=HTML),), public=True),
+    ),
+    Route(
+        "GET",
+        "/docs/topics",
+        pages.topics,
+        Operation(tag="Descriptions", answers=(Answer(status=200, about="A page", media=HTML),), public=True),
+    ),
+    Route(
+        "GET",
+        "/docs/{file:[^/]+}",
+        pages.asset,
+        Operation(
+            tag="Descriptions",
+            parameters=(operations.FILE,),
+            answers=(Answer(status=200, about="The file", media=operations.ANY),),
+            refusals=("RESOURCE_NOT_FOUND",),
+            public=True,
+        ),
+    ),
 )
 
 
 def add_routes(app: web.Application) -> None:
-    """Route every path, with and without a trailing slash."""
-    for method, path, handler in ROUTES:
-        app.router.add_route(method, path, handler, expect_handler=_expected)
-        app.router.add_route(method, path + "/", handler, expect_handler=_expected)
+    """Route every path, with and without a trailing slash, and describe them."""
+    for method, path, handler, _ in ROUTES:
+        for each in (path, path + "/"):
+            resource = app.router.add_resource(each)
+            for verb in (method, "HEAD") if method == "GET" else (method,):
+                resource.add_route(verb, handler, expect_handler=_expected)
+    settings = app[SETTINGS]
+    app[pages.DESCRIPTIONS] = pages.Descriptions(
+        openapi=openapi.document(ROUTES, policy=settings.policy, version=settings.version),
+        asyncapi=asyncapi.document(settings.kafka, version=settings.version),
+    )
 
 
 async def _expected(request: web.Request) -> None:

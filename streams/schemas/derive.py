@@ -62,6 +62,9 @@ def _refine(component: Schema, cls: type, ref: str) -> None:
     component["description"] = text
     if one_of := getattr(cls, "one_of", ()):
         component["anyOf"] = [{"required": [member]} for member in one_of]
+    for name in getattr(cls, "must_have", ()):
+        component["required"].append(name)
+        component["properties"][name] = as_sent(component["properties"][name])
     hints = _hints(cls)
     for name, schema in component["properties"].items():
         if name not in hints:  # a tag
