@@ -86,8 +86,9 @@ def _servers(value: str) -> str:
 def _keys(value: SecretStr) -> SecretStr:
     try:
         Keyring.parse(value.get_secret_value())
-    except BadKeys as error:
-        raise ValueError(str(error)) from None
+    except BadKeys:  # its text names an id, which may be a key that was given without one
+        expected = "id:key pairs, each id once, a key being 32 bytes in base64 (openssl rand -base64 32)"
+        raise ValueError(f"expected {expected}") from None
     return value
 
 

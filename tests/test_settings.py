@@ -1,0 +1,349 @@
+"""The environment as settings: defaults of the contract, every fault told at once, no secret shown."""
+
+import os
+from datetime import timedelta
+
+import pytest
+
+from settings import BadSettings, Environment, Settings, from_env
+from streams.settings import KafkaSecurity
+
+SASL = {
+    "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+    "KAFKA_SASL_USERNAME": "me",
+    "KAFKA_SASL_PASSWORD": "hunter2",
+}
+KEY = "A" * 43 + "="
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch):
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    def read(**variables: str) -> Settings:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        return from_env()
+
+    return read
+
+
+# Contract, section 8, in its order.
+DEFAULTS = {
+    "port": 8080,
+    "metrics_port": 8081,
+    "metrics_enabled": True,
+    "environment": "development",
+    "server_read_timeout_seconds": 30,
+    "server_write_timeout_seconds": 30,
+    "server_idle_timeout_seconds": 120,
+    "server_max_header_bytes": 1048576,
+    "cors_allowed_origins": ("*",),
+    "database_max_open_conns": 25,
+    "database_max_idle_conns": 5,
+    "database_conn_max_lifetime": timedelta(minutes=5),
+    "database_conn_max_idle_time": timedelta(minutes=1),
+    "cluster_events_topic": "cluster-events",
+    "log_level": "info",
+    "log_format": "json",
+    "disable_auth": False,
+    "default_cluster_version": "",
+    "default_channel_group": "",
+    "reconciliation_enabled": True,
+    "reconciliation_check_interval": timedelta(seconds=30),
+    "reconciliation_max_concurrent": 50,
+    "reconciliation_adaptive_enabled": True,
+    "reconciliation_healthy_interval": timedelta(minutes=5),
+    "reconciliation_unhealthy_interval": timedelta(seconds=30),
+    "reconciliation_default_interval": timedelta(minutes=5),
+    "reactive_reconciliation_enabled": False,
+    "reactive_reconciliation_debounce": timedelta(seconds=2),
+    "reactive_reconciliation_max_events_per_minute": 60,
+    "reactive_reconciliation_change_types": ("spec", "status", "controller_status"),
+    "kafka_topic_prefix": "",
+    "kafka_partitions": 12,
+    "kafka_replication": 3,
+    "status_grace_period": timedelta(minutes=30),
+    "status_activity_window": timedelta(minutes=5),
+    "attention_age": timedelta(hours=2),
+    "command_timeout": timedelta(seconds=15),
+    "platforms": ("gcp", "aws", "azure"),
+    "require_release": False,
+    "privileged_email_domain": "system.local",
+}
+
+
+def test_the_defaults_are_the_contracts(reading):
+    settings = reading()
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+
+
+def test_a_variable_that_is_set_and_empty_counts_as_not_set(reading):
+    assert reading(PORT="", DATABASE_URL="", PLATFORMS="") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("30s", 30),
+        ("1m30s", 90),
+        ("2h", 7200),
+        ("1.5h", 5400),
+        (".5s", 0.5),
+        ("1h0m1s", 3601),
+    ],
+)
+def test_durations_are_go_s(reading, text, seconds):
+    assert reading(ATTENTION_AGE=text).attention_age == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    "text", ["1", "1d", "-1s", "s", "1 s", "0s", "0", "1ns", "1s2", "9" * 400 + "h", "١s"]
+)
+def test_what_is_no_duration_above_zero_is_refused(reading, text):
+    with pytest.raises(BadSettings, match=r"^ATTENTION_AGE="):
+        reading(ATTENTION_AGE=text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", True), ("T", True), ("TRUE", True), ("0", False), ("f", False)]
+)
+def test_booleans_are_go_s(reading, text, value):
+    assert reading(REQUIRE_RELEASE=text).require_release is value
+
+
+def test_lists_are_trimmed_and_empties_dropped(reading):
+    assert reading(PLATFORMS=" gcp ,, aws,").platforms == ("gcp", "aws")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("METRICS_PORT", "http"),
+        ("METRICS_ENABLED", "yes"),
+        ("ENVIRONMENT", "moon"),
+        ("SERVER_WRITE_TIMEOUT_SECONDS", "0"),
+        ("SERVER_MAX_HEADER_BYTES", "-1"),
+        ("CORS_ALLOWED_ORIGINS", "example.com"),
+        ("CORS_ALLOWED_ORIGINS", " , "),
+        ("DATABASE_URL", "mysql://x/y"),
+        ("DATABASE_MAX_OPEN_CONNS", "0"),
+        ("DATABASE_CONN_MAX_LIFETIME", "forever"),
+        ("REDIS_URL", "localhost"),
+        ("SECRET_KEYS", "k1:short"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,other:99999"),
+        ("KAFKA_SECURITY_PROTOCOL", "TLS"),
+        ("KAFKA_SASL_MECHANISM", "GSSAPI"),
+        ("KAFKA_PARTITIONS", "0"),
+        ("KAFKA_REPLICATION", "99999"),
+        ("KAFKA_TOPIC_PREFIX", "a/b"),
+        ("CLUSTER_EVENTS_TOPIC", "a b"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("DEFAULT_CHANNEL_GROUP", "nightly"),
+        ("PRIVILEGED_EMAIL_DOMAIN", "@system.local"),
+        ("PLATFORMS", ","),
+        ("RECONCILIATION_MAX_CONCURRENT", "0"),
+        ("REACTIVE_RECONCILIATION_MAX_EVENTS_PER_MINUTE", "-1"),
+        ("REACTIVE_RECONCILIATION_CHANGE_TYPES", "spec,colour"),
+        ("STANDBY_REPLICAS", "-1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(reading, variable, value):
+    with pytest.raises(BadSettings) as told:
+        reading(**{variable: value})
+    [line] = str(told.value).splitlines()
+    assert line.startswith(variable)
+
+
+def test_every_fault_is_told_at_once(reading):
+    with pytest.raises(BadSettings) as told:
+        reading(
+            PORT="0", LOG_LEVEL="loud", COMMAND_TIMEOUT="45s", KAFKA_SASL_USERNAME="me", ATTENTION_AGE="x"
+        )
+    named = {line.split("=")[0].split(" ")[0] for line in str(told.value).splitlines()}
+    assert named == {"PORT", "LOG_LEVEL", "COMMAND_TIMEOUT", "KAFKA_SASL_USERNAME", "ATTENTION_AGE"}
+
+
+def test_a_fault_blames_nobody_else(reading):
+    with pytest.raises(BadSettings) as told:
+        reading(PORT="x", METRICS_PORT="8080")  # 8080 is the default of the one that is wrong
+    assert [line.split("=")[0] for line in str(told.value).splitlines()] == ["PORT"]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"DATABASE_URL": "mysql://me:hunter2@db/x"},
+        {"DATABASE_URL": "hunter2"},
+        {"REDIS_URL": "http://:hunter2@db"},
+        {"SECRET_KEYS": "hunter2"},
+        {"SECRET_KEYS": "k1:hunter2hunter2=="},
+        {**SASL, "KAFKA_SASL_MECHANISM": "none"},
+        {"KAFKA_SASL_PASSWORD": "hunter2"},
+        {"DATABASE_URL": "postgresql://me:hunter2@db/x", "PORT": "x"},
+    ],
+    ids=" and ".join,
+)
+def test_no_fault_shows_a_secret(reading, variables):
+    with pytest.raises(BadSettings) as told:
+        reading(**variables)
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_long_value_is_shown_in_part(reading):
+    with pytest.raises(BadSettings) as told:
+        reading(LOG_LEVEL="x" * 10_000)
+    assert len(str(told.value)) < 300
+
+
+def test_settings_do_not_show_secrets_in_their_own_text(reading):
+    settings = reading(DATABASE_URL="postgresql://me:hunter2@db/x", KAFKA_BOOTSTRAP_SERVERS="k:1", **SASL)
+    assert "hunter2" not in f"{settings!r} {settings.kafka!r} {settings.database!r}"
+
+
+def test_what_fits_no_other_is_refused(reading):
+    for variables, expected in (
+        ({"METRICS_PORT": "8080"}, "PORT and METRICS_PORT must differ"),
+        ({"COMMAND_TIMEOUT": "30s"}, "below SERVER_WRITE_TIMEOUT_SECONDS"),
+        ({"CLUSTER_EVENTS_TOPIC": "cluster-state"}, "another topic"),
+        ({"COMMAND_TIMEOUT": "5s", "SERVER_WRITE_TIMEOUT_SECONDS": "5"}, "COMMAND_TIMEOUT"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            with pytest.raises(BadSettings, match=expected):
+                from_env()
+
+
+# --- the topic of events ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "topic"),
+    [
+        pytest.param({}, "cluster-events", id="by default"),
+        pytest.param({"CLUSTER_EVENTS_TOPIC": "a"}, "a", id="by its name"),
+        pytest.param({"PUBSUB_CLUSTER_EVENTS_TOPIC": "a"}, "a", id="by its old name"),
+        pytest.param(
+            {"CLUSTER_EVENTS_TOPIC": "a", "PUBSUB_CLUSTER_EVENTS_TOPIC": "a"}, "a", id="by both, alike"
+        ),
+    ],
+)
+def test_the_topic_of_events_is_named(reading, variables, topic):
+    kafka = reading(KAFKA_BOOTSTRAP_SERVERS="k:1", KAFKA_TOPIC_PREFIX="p.", **variables).kafka
+    assert kafka.topics.events == f"p.{topic}"
+    assert f"p.{topic}.dlq" in {spec.name for spec in kafka.topics.all()}
+
+
+def test_two_names_that_differ_are_refused(reading):
+    with pytest.raises(BadSettings, match="are one setting"):
+        reading(CLUSTER_EVENTS_TOPIC="a", PUBSUB_CLUSTER_EVENTS_TOPIC="b")
+
+
+# --- what parts are told ------------------------------------------------------------------------------
+
+
+def test_the_rules_are_told_what_was_set(reading):
+    policy = reading(
+        REACTIVE_RECONCILIATION_ENABLED="true",
+        REACTIVE_RECONCILIATION_DEBOUNCE="750ms",
+        REACTIVE_RECONCILIATION_MAX_EVENTS_PER_MINUTE="7",
+        REACTIVE_RECONCILIATION_CHANGE_TYPES="spec, status",
+        PLATFORMS="GCP,Moon",
+        RECONCILIATION_MAX_CONCURRENT="3",
+    ).policy
+    assert (True, timedelta(milliseconds=750), 7) == (
+        policy.reactive,
+        policy.reactive_debounce,
+        policy.reactive_limit,
+    )
+    assert ({"spec", "status"}, {"gcp", "moon"}, 3) == (
+        policy.reactive_change_types,
+        policy.platforms,
+        policy.reconcile_cap,
+    )
+
+
+def test_the_pool_is_told_what_was_set(reading):
+    database = reading(
+        DATABASE_URL="postgres://me:pw@db/x",
+        DATABASE_MAX_OPEN_CONNS="9",
+        DATABASE_MAX_IDLE_CONNS="2",
+        DATABASE_CONN_MAX_LIFETIME="7m",
+        DATABASE_CONN_MAX_IDLE_TIME="8s",
+    ).database
+    assert ("postgres://me:pw@db/x", 9, 2) == (database.url, database.max_open, database.max_idle)
+    assert (timedelta(minutes=7), timedelta(seconds=8)) == (database.max_lifetime, database.max_idle_time)
+
+
+@pytest.mark.parametrize("part", ["kafka", "database"])
+def test_what_a_part_cannot_do_without_is_named(reading, part):
+    with pytest.raises(BadSettings, match=r"(KAFKA_BOOTSTRAP_SERVERS|DATABASE_URL) is not set"):
+        getattr(reading(), part)
+
+
+def test_kafka_is_told_who_we_are(reading):
+    settings = reading(KAFKA_SASL_MECHANISM="SCRAM-SHA-512", **SASL)
+    assert settings.kafka_security == KafkaSecurity(
+        protocol="SASL_PLAINTEXT", mechanism="SCRAM-SHA-512", username="me", password="hunter2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "KAFKA_SASL_PASSWORD is not set"),
+        ({"KAFKA_SASL_USERNAME": "me"}, "KAFKA_SECURITY_PROTOCOL=PLAINTEXT has no use for it"),
+        ({"KAFKA_SSL_CA_FILE": "/ca.pem"}, "KAFKA_SECURITY_PROTOCOL=PLAINTEXT has no use for it"),
+        (
+            {"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_CA_FILE": "/no/such.pem"},
+            "PEM files that can be read",
+        ),
+        ({"KAFKA_SECURITY_PROTOCOL": "SSL", "KAFKA_SSL_KEY_FILE": "/key.pem"}, "without KAFKA_SSL_CERT_FILE"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_security_that_does_not_fit_together_is_refused(reading, variables, expected):
+    with pytest.raises(BadSettings, match=expected):
+        reading(**variables)
+
+
+# --- warnings -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variables", "warned"),
+    [
+        pytest.param({}, [], id="none by default"),
+        pytest.param({"DISABLE_AUTH": "true"}, [], id="none without identities in development"),
+        pytest.param(
+            {"DISABLE_AUTH": "true", "ENVIRONMENT": "production"}, ["DISABLE_AUTH"], id="in production"
+        ),
+        pytest.param(
+            {"REQUIRE_RELEASE": "true"},
+            ["DEFAULT_CLUSTER_VERSION", "DEFAULT_CHANNEL_GROUP"],
+            id="releases required and no defaults",
+        ),
+        pytest.param(
+            {"REQUIRE_RELEASE": "true", "DEFAULT_CLUSTER_VERSION": "4.22.0", "DEFAULT_CHANNEL_GROUP": "fast"},
+            [],
+            id="releases required and defaults there",
+        ),
+    ],
+)
+def test_warnings(reading, variables, warned):
+    assert [name for name, _ in reading(**variables).warnings()] == warned
+
+
+def test_production_is_not_a_warning_by_itself(reading):
+    assert reading(ENVIRONMENT="production").environment is Environment.PRODUCTION
