@@ -13,38 +13,35 @@ import msgspec
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
+from agents.announcer import Announcer
+from agents.clock import Clock
 from agents.guard import guarded
 from agents.placement import Placement
-from agents.results import NAME_ADMITTED, result_output
-from domain.cluster import ClusterRecord, Outcome
+from agents.results import COMMANDS, NAME_ADMITTED, result_output
+from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
 from domain.commands import Command, Create, Report
-from domain.decide import decide, decide_report, decide_tick, evolve, reflects, sealed
+from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.errors import MalformedRecord, Rejected
-from domain.events import Created, Deleted, Ignored, Purged, Reconciled, Refused, Updated
+from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
 from domain.names import name_key
 from domain.policy import Policy
-from domain.schedule import needs_attention, wake_at
+from domain.reactive import announce
 from streams.app import add_agent
 from streams.batches import BatchApp
 from streams.codec import encode, from_millis, read_command, read_report
-from streams.events import event_output
-from streams.messages import ReleaseMessage, ResultKind, ResultMessage, TickMessage
+from streams.messages import ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
-from tables.due import DueIndex
 from tables.typed import TypedTable
 
-log = logging.getLogger("clusterflow.clusters")
+log = logging.getLogger("clusterflow.cluster_service")
+report_log = logging.getLogger("clusterflow.status_aggregator")
 
-COMMANDS = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
 REPORTS = Counter("clusterflow_status_reports_total", "Status reports decided", ["result"])
-RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])
 
 MAX_CONTROLLERS = 64
 """Controllers that may report on one cluster: with the bound of a report this keeps a record below 8 MiB."""
-
-_tick_decoder = msgspec.json.Decoder(TickMessage)
 
 
 class ClusterAgent:
@@ -63,13 +60,13 @@ class ClusterAgent:
         self._producer = producer
         self._policy = policy
         self._placement = Placement(kafka.partitions, clusters)
-        self._due = DueIndex()
+        self._announcer = Announcer(self._topics.events)
+        self.clock = Clock(clusters, self._announcer, policy)
         self._handlers = {
             self._topics.commands: self._command,
             self._topics.reports: self._report,
-            self._topics.ticks: self._tick,
+            self._topics.ticks: self.clock.tick,
         }
-        clusters.on_recovered(self._index_recovered)
 
     async def run(self, stream: Any) -> None:
         """The agent's loop: turns until the app stops."""
@@ -78,7 +75,7 @@ class ClusterAgent:
                 guarded(turn, record, self._handlers[record.topic])
             await turn.commit()
             for partition, key, cluster in turn.touched():
-                self._index(partition, key, cluster)
+                self.clock.index(partition, key, cluster)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -111,21 +108,21 @@ class ClusterAgent:
     ) -> None:
         at = from_millis(record.timestamp)
         event = decide(before, command, at=at, policy=self._policy)
-        outcome = Outcome(command_id=command.command_id)
+        until = at + KEPT_FOR if command.keyed else None
+        outcome = Outcome(command_id=command.command_id, until=until)
         if isinstance(event, Refused):
             outcome = replace(outcome, code=event.code, error=event.error, details=event.details)
         after = before if isinstance(event, Refused) else evolve(before, event, self._policy)
         # Who may not see a cluster must not be able to push others' outcomes out of its record either.
         stored = after is not None and outcome.code != "RESOURCE_NOT_FOUND"
+        announced: tuple[Reconciled, ...] = ()
         if after is not None and stored:
-            after = sealed(after, topic=record.topic, offset=record.offset, outcome=outcome)
+            after, announced = announce(before, after, event, at=at, policy=self._policy)
+            after = sealed(after, topic=record.topic, offset=record.offset, at=at, outcome=outcome)
         if isinstance(event, Created | Updated | Deleted | Reconciled):
             assert after is not None
-            turn.publish(
-                event_output(
-                    self._topics.events, record.partition, event, before=before, after=after, cause=command
-                )
-            )
+            self._announcer.tell(turn, record, event, before=before, after=after, cause=command)
+            self._announcer.changes(turn, record, announced, after=after, cause=command.command_id)
         if isinstance(event, Deleted) and after is not None:
             self._release(turn, after.cluster.created_by, after.cluster.name, command.cluster_id)
         if isinstance(event, Refused) and isinstance(command, Create):
@@ -144,7 +141,7 @@ class ClusterAgent:
         *,
         repeated: bool,
     ) -> None:
-        applied = outcome.code is None
+        applied = outcome.applied
         kind: ResultKind = "rejected" if not applied else "duplicate" if repeated else "applied"
         result = ResultMessage(
             command_id=command.command_id,
@@ -206,13 +203,16 @@ class ClusterAgent:
         after = before
         if not isinstance(event, Ignored):
             after = evolve(before, event, self._policy)
-            after = sealed(after, topic=record.topic, offset=record.offset)
+            after, announced = announce(before, after, event, at=at, policy=self._policy)
+            after = sealed(after, topic=record.topic, offset=record.offset, at=at)
+            cause = report.report_id or f"{record.topic}/{record.partition}/{record.offset}"
+            self._announcer.changes(turn, record, announced, after=after, cause=cause)
             turn.put(record.partition, record.key, after)
         kind: ResultKind = event.result if isinstance(event, Ignored) else "applied"
         ahead = report.observed_generation > before.cluster.generation
         REPORTS.labels("future" if ahead and kind == "applied" else kind).inc()
         if ahead:
-            log.warning(
+            report_log.warning(
                 "report is ahead of its cluster",
                 extra={
                     "cluster_id": report.cluster_id,
@@ -248,73 +248,6 @@ class ClusterAgent:
         )
         turn.publish(result_output(self._topics.results, record.key, result, record.partition))
 
-    # --- ticks ------------------------------------------------------------------------------------
-
-    def _tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
-        try:
-            tick = _tick_decoder.decode(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise MalformedRecord("invalid_schema", str(error)) from None
-        at, partition = from_millis(record.timestamp), record.partition
-        reconciles: list[tuple[bool, datetime, bytes, Reconciled]] = []
-        touched = (key for place, key, _ in turn.touched() if place == partition)
-        for key in {*self._due.due(partition, at), *touched}:
-            before = turn.get(partition, key)
-            if before is None or reflects(before, record.topic, record.offset):
-                continue
-            if (moment := wake_at(before, self._policy)) is None or moment > at:
-                continue
-            after = before
-            for event in decide_tick(before, at=at, policy=self._policy):
-                if isinstance(event, Purged):
-                    turn.put(partition, key, None)
-                elif isinstance(event, Reconciled):
-                    attention = needs_attention(before.cluster, at, self._policy)
-                    reconciles.append((not attention, before.schedule.next_reconcile_at, key, event))
-                else:
-                    after = evolve(after, event, self._policy)
-            if after is not before:
-                sealed_ = sealed(after, topic=record.topic, offset=record.offset)
-                turn.put(partition, key, sealed_)
-        # Attention first, then whoever has waited longest; the rest stay due.
-        for _, _, key, event in sorted(reconciles, key=lambda r: r[:3])[: self._policy.reconcile_cap]:
-            self._reconcile(turn, record, key, event, tick.tick_id)
-
-    def _reconcile(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, event: Reconciled, tick_id: str
-    ) -> None:
-        before = turn.get(record.partition, key)
-        assert before is not None
-        after = evolve(before, event, self._policy)
-        after = sealed(after, topic=record.topic, offset=record.offset)
-        turn.publish(
-            event_output(
-                self._topics.events, record.partition, event, before=before, after=after, cause=tick_id
-            )
-        )
-        turn.put(record.partition, key, after)
-        RECONCILES.labels(event.reason, "emitted").inc()
-
-    # --- index of what time has something to do for -----------------------------------------------
-
-    def _index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
-        self._due.set(partition, key, None if cluster is None else wake_at(cluster, self._policy))
-
-    def _index_recovered(self) -> None:
-        for partition in self._clusters.take_recovered():
-            self._due.rebuild(
-                partition,
-                self._clusters.rows(partition),
-                self._moment,
-            )
-
-    def _moment(self, data: bytes) -> datetime | None:
-        try:
-            return wake_at(self._clusters.decode(data), self._policy)
-        except msgspec.MsgspecError as error:
-            log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
-            return None
-
 
 def attach(
     app: BatchApp,
@@ -323,11 +256,12 @@ def attach(
     clusters: TypedTable[ClusterRecord],
     producer: Producer,
     policy: Policy,
-) -> None:
-    """Add the agent to the app."""
+) -> Clock:
+    """Add the agent to the app; returns its clock, for whoever ticks."""
     agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
     topics = kafka.topics
     add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
+    return agent.clock
 
 
 def _live_under(record: ClusterRecord, command: Create) -> bool:

@@ -11,14 +11,14 @@ from aiokafka import ConsumerRecord
 
 from agents.guard import guarded
 from agents.placement import Placement
-from agents.results import NAME_ADMITTED, result_output
+from agents.results import COMMANDS, NAME_ADMITTED, result_output
 from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
-from domain.names import NameRecord, admit, freed, name_key, releases
+from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
 from domain.policy import Policy
 from streams.app import add_agent
 from streams.batches import MAX_BACKLOG, BatchApp
-from streams.codec import read_create_request
+from streams.codec import from_millis, read_create_request
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
@@ -52,12 +52,16 @@ class NameAgent:
             await turn.commit()
 
     def _forget(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
-        """Drop the freed names that no record still to be redelivered can ask for."""
+        """Drop the freed names that no record still to be redelivered, nor a keyed repeat, can ask for."""
         old = self._freed[record.partition]
         while old and old[0][0] < record.offset - REDELIVERED_AT_MOST:
             _, key = old.popleft()
             name = turn.get(record.partition, key)
-            if name is not None and not name.held:
+            if name is None or name.held:
+                continue
+            if name.without_old(from_millis(record.timestamp)).refused:
+                old.append((record.offset, key))
+            else:
                 turn.put(record.partition, key, None)
 
     def _collect_freed(self) -> None:
@@ -77,7 +81,8 @@ class NameAgent:
         match message:
             case ReleaseMessage(cluster_id=cluster_id):
                 if releases(holder, cluster_id.lower()):
-                    turn.put(record.partition, record.key, freed({record.topic: record.offset}))
+                    assert holder is not None
+                    turn.put(record.partition, record.key, freed(holder, {record.topic: record.offset}))
                     self._freed[record.partition].append((record.offset, record.key))
             case Create():
                 if record.key != name_key(message.user_email, message.name).encode():
@@ -99,6 +104,9 @@ class NameAgent:
                 details=dict(refusal.details),
             )
             turn.publish(result_output(self._topics.results, key, result))
+            COMMANDS.labels("create", "rejected").inc()
+            if command.keyed and holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
+                self._remember(turn, record, command, holder)
             return
         headers = {**headers_of(record), NAME_ADMITTED: "true"}
         turn.publish(Output(self._topics.commands, key, record.value, headers))
@@ -106,8 +114,17 @@ class NameAgent:
             cluster_id=command.cluster_id,
             command_id=command.command_id,
             offsets={record.topic: record.offset},
+            refused=holder.refused if holder is not None else {},
         )
         turn.put(record.partition, record.key, held)
+
+    def _remember(
+        self, turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord
+    ) -> None:
+        at, offsets = from_millis(record.timestamp), {record.topic: record.offset}
+        turn.put(record.partition, record.key, turned_away(holder, command, at=at, offsets=offsets))
+        if not holder.held:
+            self._freed[record.partition].append((record.offset, record.key))
 
 
 def attach(

@@ -2,9 +2,13 @@
 
 from typing import Final
 
+from prometheus_client import Counter
+
 from streams.codec import encode
 from streams.messages import ResultMessage
 from streams.producer import Output
+
+COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
 
 # Header of a create that the name agent let through; without it a create has come to the wrong topic,
 # where nobody has checked its name.

@@ -4,19 +4,26 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from time import monotonic
 from typing import Final
 
 from agents import clusters, names
-from agents.ticker import tick
+from agents.ticker import tick, tick_for_announcements
+from domain.errors import Unavailable
 from domain.policy import Policy
-from streams.admin import check_topics
+from streams.admin import answers, check_topics
 from streams.app import create_app
+from streams.batches import BatchApp
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table
+from tables.metrics import RECOVERING
 
 # Seconds for turns under way to end; what then is not committed is taken up by another worker.
 STOP_WITHIN: Final = 30.0
+
+# Looks for Kafka in vain, a second or two apart, after which a worker that is to stop does not wait for it.
+MISSED_AT_MOST: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,36 +56,60 @@ async def run(
     Raises:
         TopicMismatch: the topics are not there as configured.
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
+        Unavailable: told to stop while Kafka is away.
     """
     kafka = settings.kafka
     await check_topics(kafka)
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
-    producer = Producer(kafka.bootstrap_servers, client_id="clusterflow-worker", lease=app.lease)
+    producer = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
-    clusters.attach(
+    clock = clusters.attach(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
     )
     app.finalize()
     ready(lambda: app.at_work)
+    RECOVERING.set_function(lambda: float(app.rebalancing or not app.tables.recovery.completed.is_set()))
     await app.start()
     ticker = asyncio.create_task(
         tick(app, producer, topic=kafka.topics.ticks, interval=settings.tick_interval)
     )
+    announcing = asyncio.create_task(
+        tick_for_announcements(app, producer, topic=kafka.topics.ticks, announces_at=clock.announces_at)
+    )
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
+    tasks = (ticker, announcing, crashed, stopped)
     try:
-        await asyncio.wait({crashed, stopped, ticker}, return_when=asyncio.FIRST_COMPLETED)
-        if ticker.done():
-            ticker.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for ticking in (ticker, announcing):
+            if ticking.done():
+                ticking.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app._crash_reason))
     finally:
-        for task in (ticker, crashed, stopped):
+        for task in tasks:
             task.cancel()
-    try:
-        async with asyncio.timeout(STOP_WITHIN):
-            await app.stop()
-            await producer.stop()
-    except TimeoutError:
-        raise WorkerCrashed("not stopped in time; what is not committed is decided again") from None
+    await _stop(app, producer, kafka)
+
+
+async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None:
+    """Let turns under way end; while Kafka is away they can't, so there is nothing to wait for.
+
+    Raises: Unavailable: Kafka is away. WorkerCrashed: not stopped in time. The process must end.
+    """
+
+    async def stop() -> None:
+        await app.stop()
+        await producer.stop()
+
+    stopping = asyncio.create_task(stop())
+    missed = 0
+    deadline = monotonic() + STOP_WITHIN
+    while not (await asyncio.wait({stopping}, timeout=1.0))[0]:
+        missed = 0 if await answers(kafka, within=1.0) else missed + 1
+        if missed == MISSED_AT_MOST:
+            raise Unavailable("Kafka is away; what is not committed is decided again by whoever comes next")
+        if monotonic() > deadline:
+            raise WorkerCrashed("not stopped in time; what is not committed is decided again")
+    stopping.result()

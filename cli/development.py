@@ -5,8 +5,10 @@ files, the terminal shows what a person wants to know.
 """
 
 import asyncio
+import base64
 import contextlib
 import os
+import secrets
 import signal
 import sys
 import time
@@ -17,9 +19,11 @@ from typing import Any, Final
 
 import aiohttp
 
+from cli.config import masked
 from deploy.embedded import EmbeddedError, Stack
 from domain.errors import ControlPlaneError
 from settings import Settings
+from streams.secrets import KEY_BYTES
 
 READY_WITHIN: Final = 60.0  # seconds; a first start reads empty topics, a later one its data
 STOP_WITHIN: Final = 35.0  # seconds; roles drain for 30
@@ -103,7 +107,7 @@ async def run_all(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _servers(settings) as servers:
-        environment = {**os.environ, **_defaults(servers), **servers}
+        environment = {**_secret_keys(settings), **os.environ, **_defaults(servers), **servers}
         await _prepare(environment)
         async with _roles(settings, environment) as roles:
             started = time.monotonic()
@@ -165,6 +169,15 @@ def _defaults(servers: Mapping[str, str]) -> dict[str, str]:
     return {"KAFKA_REPLICATION": "1"}
 
 
+def _secret_keys(settings: Settings) -> dict[str, str]:
+    """A key of this machine's own, kept between runs; one in the environment goes before it."""
+    path = Path(settings.run_dir) / "secret.key"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
+    return {"SECRET_KEYS": path.read_text().strip()}
+
+
 async def _prepare(environment: Mapping[str, str]) -> None:
     for command in ("migrate", "topics"):
         process = await asyncio.create_subprocess_exec(
@@ -218,7 +231,7 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
   health     {url}/health
   metrics    {", ".join(f"{r} :{settings.metrics_port + i}/metrics" for i, r in enumerate(ROLES))}
   Kafka      {environment["KAFKA_BOOTSTRAP_SERVERS"]}
-  PostgreSQL {_without_password(environment["DATABASE_URL"])}
+  PostgreSQL {masked(environment["DATABASE_URL"])}
   logs       {settings.run_dir}/logs/
 
   Create a cluster:
@@ -229,12 +242,6 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
 """,
         flush=True,
     )
-
-
-def _without_password(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    credentials, at, host = rest.rpartition("@")
-    return f"{scheme}{separator}{credentials.partition(':')[0]}{at}{host}"
 
 
 def _ending(code: int) -> str:

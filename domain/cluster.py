@@ -7,15 +7,18 @@ its JSON are one thing and no mapping stands between them: `ClusterRecord` is th
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 # Deterministic ids are uuid5 of this namespace and the words that make them one; changing it would
 # let a replay publish a second identity for the same fact.
 NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"
 
-# A replayed command must find its first outcome: the contract asks for the last 64 per cluster.
+# A replayed command must find its first outcome: the contract asks for the last 64 per cluster, and for those
+# that came under an Idempotency-Key for a day; so many of these are kept beyond the 64.
 REMEMBERED_COMMANDS: Final = 64
+REMEMBERED_KEYS: Final = 192
+KEPT_FOR: Final = timedelta(hours=24)
 # Per controller; a controller repeats its last report, at most the few before it.
 REMEMBERED_REPORTS: Final = 8
 
@@ -118,13 +121,47 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change that waits to be announced: why, and when it happened."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reactive:
+    """Announcements of changes to one cluster.
+
+    Attributes:
+        sent: When the last ones went out, at most a minute's, oldest first.
+        last: Per kind of change, when it was announced last.
+        waiting: Per kind of change, the latest one that came too soon after another.
+    """
+
+    sent: tuple[datetime, ...] = ()
+    last: Mapping[str, datetime] = field(default_factory=dict)
+    waiting: Mapping[str, Change] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one command; kept so that a replay of it gets the same answer."""
+    """What became of one command; kept so that a replay of it gets the same answer.
+
+    Attributes:
+        code: Why it was refused; None when it was applied.
+        until: How long it must be kept whatever comes after it; None: for the next 63 commands.
+    """
 
     command_id: str
     code: str | None = None
     error: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
+    until: datetime | None = None
+
+    @property
+    def applied(self) -> bool:
+        """Whether the command did what it asked for."""
+        return self.code is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,24 +170,33 @@ class ClusterRecord:
 
     Attributes:
         revision: +1 with every change of this record; readers wait for it.
+        secrets: Members of the spec that nobody may read in passing, encrypted (`domain.secrets`).
         reports: By controller name.
+        reactive: What was announced of late; None until something is (`domain.reactive`).
         first_report_at: When the first report for the current generation arrived.
         offsets: Per input topic, the offset of the last record this state reflects.
-        recent: Outcomes of the last commands, oldest first.
+        recent: Outcomes of the last commands, oldest first; of one that was just applied only the id.
     """
 
     revision: int
     cluster: Cluster
+    secrets: Mapping[str, str] = field(default_factory=dict)
     reports: Mapping[str, ControllerReport] = field(default_factory=dict)
     schedule: Schedule
+    reactive: Reactive | None = None
     first_report_at: datetime | None = None
     deleted_at: datetime | None = None
     offsets: Mapping[str, int] = field(default_factory=dict)
-    recent: tuple[Outcome, ...] = ()
+    recent: tuple[str | Outcome, ...] = ()
 
     def outcome_of(self, command_id: str) -> Outcome | None:
         """The remembered outcome of a command, None if it is unknown or forgotten."""
-        return next((o for o in reversed(self.recent) if o.command_id == command_id), None)
+        for known in reversed(self.recent):
+            if known == command_id:
+                return Outcome(command_id=command_id)
+            if isinstance(known, Outcome) and known.command_id == command_id:
+                return known
+        return None
 
 
 def counted(record: ClusterRecord) -> tuple[ControllerReport, ...]:

@@ -16,6 +16,7 @@ class Command:
         user_email: Who asks; proven by the gateway or by the write ACL of the topic.
         triggered_by: `api_request` or `kafka_command`, told to listeners in the event.
         request_id: The HTTP request behind it, if any.
+        keyed: Whether its sender chose the id by an `Idempotency-Key`, so that its outcome is kept for a day.
     """
 
     command_id: str
@@ -23,11 +24,12 @@ class Command:
     user_email: str
     triggered_by: str = "kafka_command"
     request_id: str | None = None
+    keyed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create(Command):
-    """Bring a cluster into being under a name that its owner does not use yet."""
+    """Bring a cluster into being under a name that its owner does not use yet; its secrets are encrypted."""
 
     name: str
     spec: Mapping[str, Any]

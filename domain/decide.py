@@ -5,13 +5,14 @@ exception, because a refusal has an addressee.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid5
 
 from domain.access import visible
 from domain.cluster import (
     NAMESPACE,
     REMEMBERED_COMMANDS,
+    REMEMBERED_KEYS,
     REMEMBERED_REPORTS,
     Cluster,
     ClusterRecord,
@@ -36,6 +37,7 @@ from domain.events import (
 )
 from domain.policy import Policy
 from domain.schedule import due, first_schedule, reconciled, waits_for_time, with_attention
+from domain.secrets import kept_secrets, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
 
@@ -59,9 +61,7 @@ def decide(record: ClusterRecord | None, command: Command, *, at: datetime, poli
                 return _delete(visible(record, command.user_email, policy), command, at)
             case Reconcile():
                 visible(record, command.user_email, policy)
-                return Reconciled(
-                    reason="manual_trigger", scheduled_by="manual_trigger", interval=timedelta(0), at=at
-                )
+                return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
             case _:
                 raise TypeError(f"no rule for {type(command).__name__}")
     except Rejected as refusal:
@@ -71,7 +71,7 @@ def decide(record: ClusterRecord | None, command: Command, *, at: datetime, poli
 def _create(record: ClusterRecord | None, command: Create, at: datetime, policy: Policy) -> Created:
     check_name(command.name)
     check_project_id(command.target_project_id)
-    spec = accept_spec(command.spec, policy)
+    spec, said = without_secrets(accept_spec(command.spec, policy))
     if record is not None:
         raise Rejected("RESOURCE_CONFLICT", "A cluster with this id already exists", field="cluster_id")
     return Created(
@@ -80,14 +80,15 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
         created_by=command.user_email,
         target_project_id=command.target_project_id,
         spec=spec,
+        secrets=kept_secrets({}, said),
         resource_version=_resource_version(command),
         at=at,
     )
 
 
 def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
-    spec = accept_spec(command.spec, policy)
-    cluster = record.cluster
+    spec, said = without_secrets(accept_spec(command.spec, policy))
+    cluster, secrets = record.cluster, kept_secrets(record.secrets, said)
     expected = (command.expected_generation, command.expected_resource_version)
     if expected[0] not in (None, cluster.generation) or expected[1] not in (None, cluster.resource_version):
         raise Rejected(
@@ -98,8 +99,9 @@ def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy
         )
     return Updated(
         spec=spec,
+        secrets=secrets,
         resource_version=_resource_version(command),
-        changes=changes(cluster.spec, spec),
+        changes={**changes(cluster.spec, spec), **secret_changes(record.secrets, secrets)},
         at=at,
     )
 
@@ -186,9 +188,11 @@ def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> Cluste
                 resource_version=event.resource_version,
                 updated_at=event.at,
             )
-            return _restated(replace(record, cluster=cluster, first_report_at=None), event.at, policy)
+            record = replace(record, cluster=cluster, secrets=event.secrets, first_report_at=None)
+            return _restated(record, event.at, policy)
         case Deleted():
-            return replace(record, deleted_at=event.at, cluster=replace(record.cluster, updated_at=event.at))
+            cluster = replace(record.cluster, updated_at=event.at)
+            return replace(record, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
         case Reported():
             reports = {**record.reports, event.report.controller_name: event.report}
             return _restated(replace(record, reports=reports), event.at, policy)
@@ -217,6 +221,7 @@ def _born(event: Created, policy: Policy) -> ClusterRecord:
             created_at=event.at,
             updated_at=event.at,
         ),
+        secrets=event.secrets,
         schedule=first_schedule(event.at),
     )
 
@@ -234,18 +239,29 @@ def _restated(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRec
 
 
 def sealed(
-    record: ClusterRecord, *, topic: str, offset: int, outcome: Outcome | None = None
+    record: ClusterRecord, *, topic: str, offset: int, at: datetime, outcome: Outcome | None = None
 ) -> ClusterRecord:
     """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
-    recent = record.recent
-    if outcome is not None:
-        recent = (*recent, outcome)[-REMEMBERED_COMMANDS:]
     return replace(
         record,
         revision=record.revision + 1,
         offsets={**record.offsets, topic: offset},
-        recent=recent,
+        recent=record.recent if outcome is None else _remembered(record.recent, outcome, at),
     )
+
+
+def _remembered(
+    recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
+) -> tuple[str | Outcome, ...]:
+    """The outcomes worth keeping, oldest first: the last ones, before them those whose day is not over."""
+    plain = outcome.applied and outcome.until is None
+    recent = (*recent, outcome.command_id if plain else outcome)
+    beyond = [
+        known
+        for known in recent[:-REMEMBERED_COMMANDS]
+        if isinstance(known, Outcome) and known.until is not None and known.until > at
+    ]
+    return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
 def reflects(record: ClusterRecord | None, topic: str, offset: int) -> bool:

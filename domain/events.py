@@ -21,6 +21,7 @@ class Created:
     created_by: str
     target_project_id: str
     spec: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict)
     resource_version: str
     at: datetime
 
@@ -30,6 +31,7 @@ class Updated:
     """The whole spec was replaced; `changes` maps dotted paths to `{"from": …, "to": …}`."""
 
     spec: Mapping[str, Any]
+    secrets: Mapping[str, str] = field(default_factory=dict)
     resource_version: str
     changes: Mapping[str, Any]
     at: datetime
@@ -48,13 +50,16 @@ class Reconciled:
     """Controllers are asked to compare desired and observed state.
 
     Attributes:
-        scheduled_by: `reconciliation_scheduler` or `manual_trigger`; only the former moves the schedule.
-        interval: Until the next scheduled one; zero for a manual one.
+        scheduled_by: `reconciliation_scheduler`, `manual_trigger` or `reactive_reconciliation`; only the
+            first moves the schedule.
+        interval: Until the next scheduled one; zero for the others.
+        change: What a reactive one tells of, as its kind and when it happened.
     """
 
     reason: str
     scheduled_by: str
-    interval: timedelta
+    interval: timedelta = timedelta(0)
+    change: tuple[str, datetime] | None = None
     at: datetime
 
 

@@ -5,11 +5,14 @@ the name's own key decides it before the command reaches the cluster.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
+from domain.cluster import KEPT_FOR, REMEMBERED_KEYS
 from domain.commands import Create
 from domain.errors import Rejected
 from domain.policy import Policy
+from domain.secrets import without_secrets
 from domain.spec import accept_spec, check_name, check_project_id
 
 
@@ -19,16 +22,29 @@ class NameRecord:
 
     A freed name is remembered for a while, with the offset that freed it: a create that was rejected before
     and is delivered once more must not find it free.
+
+    Attributes:
+        refused: Creates under an `Idempotency-Key` that were turned away, and until when they stay so,
+            latest first: a repeat gets the first outcome, even when the name has become free meanwhile.
     """
 
     cluster_id: str
     command_id: str
     offsets: Mapping[str, int]
+    refused: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
         """Whether somebody holds it."""
         return bool(self.cluster_id)
+
+    def refuses(self, command_id: str) -> bool:
+        """Whether this command was turned away before."""
+        return command_id in self.refused
+
+    def without_old(self, at: datetime) -> "NameRecord":
+        """The record without the refusals whose day is over."""
+        return replace(self, refused={known: until for known, until in self.refused.items() if until > at})
 
 
 def name_key(owner: str, name: str) -> str:
@@ -43,17 +59,12 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     """
     check_name(command.name)
     check_project_id(command.target_project_id)
-    accept_spec(command.spec, policy)
-    first = (
-        holder is None
-        or not holder.held
-        or (holder.command_id, holder.cluster_id)
-        == (
-            command.command_id,
-            command.cluster_id,
-        )
-    )
-    if not first:
+    without_secrets(accept_spec(command.spec, policy))
+    if holder is None:
+        return
+    by = (holder.command_id, holder.cluster_id)
+    mine = not holder.held or by == (command.command_id, command.cluster_id)
+    if not mine or holder.refuses(command.command_id):
         raise Rejected(
             "CLUSTER_NAME_EXISTS", f"Cluster with name '{command.name}' already exists", field="name"
         )
@@ -64,6 +75,14 @@ def releases(holder: NameRecord | None, cluster_id: str) -> bool:
     return holder is not None and holder.held and holder.cluster_id == cluster_id
 
 
-def freed(offsets: Mapping[str, int]) -> NameRecord:
+def freed(holder: NameRecord, offsets: Mapping[str, int]) -> NameRecord:
     """The record of a name that is free again as of these offsets."""
-    return NameRecord(cluster_id="", command_id="", offsets=offsets)
+    return replace(holder, cluster_id="", command_id="", offsets=offsets)
+
+
+def turned_away(
+    holder: NameRecord, command: Create, *, at: datetime, offsets: Mapping[str, int]
+) -> NameRecord:
+    """The record that remembers a create turned away under an `Idempotency-Key`."""
+    refused = {command.command_id: at + KEPT_FOR, **holder.without_old(at).refused}
+    return replace(holder, offsets=offsets, refused=dict([*refused.items()][:REMEMBERED_KEYS]))

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from domain.cluster import Cluster, ClusterRecord, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
+from domain.reactive import announces_at
 
 
 def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:
@@ -74,6 +75,11 @@ def wake_at(record: ClusterRecord, policy: Policy) -> datetime | None:
         return record.deleted_at + policy.delete_retention
     if waits_for_time(record):
         return record.cluster.status.lastUpdateTime  # every tick moves its minutes on
+    moments = (_reconciles_at(record, policy), announces_at(record, policy))
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:
     schedule = record.schedule
     if not policy.reconcile_enabled or not schedule.enabled:
         return None

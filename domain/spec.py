@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from domain.errors import Rejected, invalid, short
 from domain.policy import Policy
+from domain.secrets import SECRET_MEMBERS
 
 MAX_NAME: Final = 63
 MAX_PROJECT_ID: Final = 255
@@ -51,6 +52,7 @@ _ACCOUNTS: Final = ("nodePool", "controlPlane", "cloudController", "storage", "i
 SPEC: Final = _object(
     "infraID",
     "issuerURL",
+    *SECRET_MEMBERS,
     platform=_object(
         "type",
         gcp=_object(
@@ -112,17 +114,14 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
     _check_type(spec, SPEC, "spec")
-    if spec.get("serviceAccountSigningKey") is not None:
-        # A private key must not enter a topic in clear; until it can be encrypted it is turned away.
-        text = "serviceAccountSigningKey is not accepted: this version cannot store it encrypted"
-        raise invalid(text, field="spec.serviceAccountSigningKey")
     _check_platform(spec, policy)
     return _with_release(spec, policy)
 
 
 def _check_type(value: Any, kind: Kind, path: str) -> None:
     if not isinstance(value, kind.python) or isinstance(value, bool):
-        raise invalid(f"{path} must be {_JSON_NAMES[kind.python]}", field=path, value=value)
+        shown = None if path.removeprefix("spec.") in SECRET_MEMBERS else value
+        raise invalid(f"{path} must be {_JSON_NAMES[kind.python]}", field=path, value=shown)
     if kind.members:
         for name, member in value.items():
             known = kind.members.get(name)

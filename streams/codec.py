@@ -35,6 +35,9 @@ MAX_SPEC_BYTES: Final = 512 * 1024
 MAX_METADATA_BYTES: Final = 64 * 1024
 MAX_REPORT_BYTES: Final = 96 * 1024  # of conditions, metadata and error together
 
+# Header of a command whose id its sender derived from an Idempotency-Key.
+KEYED: Final = "idempotency_keyed"
+
 T = TypeVar("T")
 
 _encoder = msgspec.json.Encoder()
@@ -112,7 +115,9 @@ def utc(text: str, *, field: str) -> datetime:
         raise invalid(f"{field} must be an RFC 3339 time with an offset", field=field) from None
 
 
-def command_of(message: CommandMessage, *, triggered_by: str, request_id: str | None) -> Command:
+def command_of(
+    message: CommandMessage, *, triggered_by: str, request_id: str | None, keyed: bool = False
+) -> Command:
     """A command message as the domain's command.
 
     Raises: Rejected: a member's form is wrong in a way its type can't say.
@@ -126,6 +131,7 @@ def command_of(message: CommandMessage, *, triggered_by: str, request_id: str | 
         "user_email": message.user_email,
         "triggered_by": triggered_by,
         "request_id": request_id,
+        "keyed": keyed,
     }
     match message:
         case CreateMessage(name=name, spec=spec, target_project_id=project):
@@ -310,6 +316,7 @@ def _to_command(message: CommandMessage, headers: Mapping[str, str]) -> Command:
         message,
         triggered_by=headers.get("triggered_by", "kafka_command"),
         request_id=headers.get("request_id"),
+        keyed=headers.get(KEYED) == "true",
     )
 
 

@@ -5,7 +5,7 @@ changed since leaves a stale pair behind, which is dropped when it comes up.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 
 
@@ -42,20 +42,17 @@ class DueIndex:
             heapq.heappush(heap, (moment, key))
         return list(keys)
 
-    def rebuild(
-        self,
-        partition: int,
-        rows: Mapping[bytes, bytes],
-        moment_of: Callable[[bytes], datetime | None],
-    ) -> None:
-        """Index a partition anew from its rows."""
-        moments = {}
-        for key, data in rows.items():
-            if (moment := moment_of(data)) is not None:
-                moments[key] = moment
-        self._moments[partition] = moments
-        self._heaps[partition] = [(moment, key) for key, moment in moments.items()]
-        heapq.heapify(self._heaps[partition])
+    def earliest(self, partition: int) -> datetime | None:
+        """The first moment of a partition; None while it has none."""
+        heap, moments = self._heaps.get(partition, []), self._moments.get(partition, {})
+        while heap and moments.get(heap[0][1]) != heap[0][0]:
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def clear(self, partition: int) -> None:
+        """Forget a partition."""
+        self._heaps.pop(partition, None)
+        self._moments.pop(partition, None)
 
     def partitions(self) -> Iterable[int]:
         """The partitions indexed."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Final, TypeVar
 from uuid import UUID, uuid4
 
@@ -16,10 +17,13 @@ from domain.errors import Rejected, invalid, not_found
 from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, decode_body, encode
 from streams.messages import UUID_PATTERN, CreateBody, ResultMessage, UpdateBody
+from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
+from web.documents import DeleteAccepted
 from web.errors import json_response
 from web.identity import caller
 from web.keys import CLUSTER_ID, HEALTH, REQUEST_ID, SETTINGS, SUBMITTER, VIEW
+from web.watch import WATCHES, is_watch
 
 T = TypeVar("T")
 
@@ -32,10 +36,11 @@ _ETAG = re.compile(r'"([^"]*)"')
 _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _create_decoder = msgspec.json.Decoder(CreateBody)
 _update_decoder = msgspec.json.Decoder(UpdateBody)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-async def list_clusters(request: web.Request) -> web.Response:
-    """One page of the clusters the caller may see, newest first."""
+async def list_clusters(request: web.Request) -> web.StreamResponse:
+    """One page of the clusters the caller may see, newest first; or all of them and how they change."""
     email = caller(request)
     request.app[HEALTH].require_view()
     query = request.query
@@ -45,6 +50,8 @@ async def list_clusters(request: web.Request) -> web.Response:
         platform=query["platform"].lower() if "platform" in query else None,
         phase=query["status"].lower() if "status" in query else None,
     )
+    if is_watch(request):
+        return await request.app[WATCHES].serve(request, Watched(wanted))
     limit = _integer(query.get("limit"), DEFAULT_LIMIT)
     limit = min(limit, MAX_LIMIT) if limit >= 1 else DEFAULT_LIMIT
     offset = max(0, _integer(query.get("offset"), 0))
@@ -63,16 +70,17 @@ async def create_cluster(request: web.Request) -> web.Response:
     if body.spec is None:
         raise invalid("spec is required", field="spec")
     check_project_id(body.target_project_id)
-    _check_spec(body.spec, request)
-    command_id = _command_id(request, email)
+    spec = _acceptable(body.spec, request)
+    command_id, keyed = command_identity(request, email, "create")
     command = Create(
         command_id=command_id,
         cluster_id=str(UUID(deterministic_id(command_id, "cluster"), version=4)),
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
+        keyed=keyed,
         name=body.name,
-        spec=body.spec,
+        spec=spec,
         target_project_id=body.target_project_id,
     )
     request[CLUSTER_ID] = command.cluster_id
@@ -81,10 +89,17 @@ async def create_cluster(request: web.Request) -> web.Response:
     return _document(result, status=201, headers={"Location": location})
 
 
-async def get_cluster(request: web.Request) -> web.Response:
-    """One cluster, as the view holds it."""
-    entry = visible_entry(request, caller(request))
-    return json_response(entry.document, headers={"ETag": f'"{entry.resource_version}"'})
+async def get_cluster(request: web.Request) -> web.StreamResponse:
+    """One cluster, as the view holds it; for privileged callers with the secrets of its spec."""
+    email, settings = caller(request), request.app[SETTINGS]
+    if is_watch(request):
+        owner = None if is_privileged(email, settings.policy) else email
+        return await request.app[WATCHES].serve(request, Watched(Filter(owner), path_id(request)))
+    entry = visible_entry(request, email)
+    document = entry.document
+    if entry.secrets and is_privileged(email, settings.policy):
+        document = _with_secrets(document, settings.keyring.decrypted(entry.secrets))
+    return json_response(document, headers={"ETag": f'"{entry.resource_version}"'})
 
 
 async def update_cluster(request: web.Request) -> web.Response:
@@ -92,17 +107,19 @@ async def update_cluster(request: web.Request) -> web.Response:
     email = caller(request)
     cluster_id = path_id(request)
     body = decode_body(await body_of(request), _update_decoder)
-    visible_entry(request, email)
+    command_id, keyed = command_identity(request, email, "update", cluster_id)
+    if not keyed:
+        visible_entry(request, email)
     if body.spec is None:
         raise invalid("spec is required", field="spec")
-    _check_spec(body.spec, request)
     command = Update(
-        command_id=_command_id(request, email),
+        command_id=command_id,
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
-        spec=body.spec,
+        keyed=keyed,
+        spec=_acceptable(body.spec, request),
         expected_resource_version=_expected_version(request, body),
     )
     return _document(await request.app[SUBMITTER].submit(command), status=200)
@@ -111,18 +128,22 @@ async def update_cluster(request: web.Request) -> web.Response:
 async def delete_cluster(request: web.Request) -> web.Response:
     """Delete; takes effect at once."""
     email = caller(request)
-    entry = visible_entry(request, email)
+    cluster_id = path_id(request)
+    command_id, keyed = command_identity(request, email, "delete", cluster_id)
+    if not keyed:  # a repeat is answered by the cluster's agent, though the cluster is gone
+        visible_entry(request, email)
     command = Delete(
-        command_id=_command_id(request, email),
-        cluster_id=entry.id,
+        command_id=command_id,
+        cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
+        keyed=keyed,
         force=request.query.get("force", "").lower() == "true",
     )
-    await request.app[SUBMITTER].submit(command)
-    body = encode({"message": "cluster deletion initiated", "cluster_id": entry.id})
-    return json_response(body, status=202)
+    result = await request.app[SUBMITTER].submit(command)
+    body = encode(DeleteAccepted(cluster_id=cluster_id))
+    return json_response(body, status=202, headers=replayed(result))
 
 
 def path_id(request: web.Request) -> str:
@@ -142,18 +163,26 @@ def visible_entry(request: web.Request, email: str) -> ClusterEntry:
     return entry
 
 
-def _command_id(request: web.Request, email: str) -> str:
-    """The command's id: the same for the same caller and `Idempotency-Key`, so that a retry is a repeat.
+def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:
+    """The command's id and whether an `Idempotency-Key` has made it.
 
-    Raises: Rejected: the key is empty or longer than 255 characters.
+    The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
+    gets the first outcome.
+
+    Raises: Rejected: the key is empty, longer than 255 characters, or not printable.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return str(uuid4())
+        return str(uuid4()), False
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
         text = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters"
         raise invalid(text, field="Idempotency-Key")
-    return deterministic_id("idempotency", email, key)
+    return deterministic_id("idempotency", email, *operation, key), True
+
+
+def replayed(result: ResultMessage) -> dict[str, str]:
+    """The header that tells a repeat's answer from a first one."""
+    return {"Idempotent-Replayed": "true"} if result.outcome == "duplicate" else {}
 
 
 async def body_of(request: web.Request) -> bytes:
@@ -167,11 +196,15 @@ async def body_of(request: web.Request) -> bytes:
         raise invalid("the request body cannot be unpacked", field="body") from None
 
 
-def _check_spec(spec: dict[str, object], request: web.Request) -> None:
-    if len(encode(spec)) > MAX_SPEC_BYTES:
+def _acceptable(spec: dict[str, object], request: web.Request) -> Mapping[str, object]:
+    """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply."""
+    settings = request.app[SETTINGS]
+    accept_spec(spec, settings.policy)
+    encrypted = settings.keyring.encrypted(spec)
+    if len(encode(encrypted)) > MAX_SPEC_BYTES:
         text = f"spec must be at most {MAX_SPEC_BYTES // 1024} KiB of JSON"
         raise Rejected("PAYLOAD_TOO_LARGE", text, field="spec")
-    accept_spec(spec, request.app[SETTINGS].policy)
+    return encrypted
 
 
 def _expected_version(request: web.Request, body: UpdateBody) -> str | None:
@@ -206,4 +239,14 @@ def _document(result: ResultMessage, *, status: int, headers: dict[str, str] | N
     assert isinstance(result.cluster, msgspec.Raw)
     document = bytes(result.cluster)
     etag = f'"{_version_decoder.decode(document).resource_version}"'
-    return json_response(document, status=status, headers={"ETag": etag, **(headers or {})})
+    return json_response(
+        document, status=status, headers={"ETag": etag, **replayed(result), **(headers or {})}
+    )
+
+
+def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:
+    """A document whose spec shows these secrets; everything else stays to the letter."""
+    cluster = _members.decode(document)
+    spec = _members.decode(cluster["spec"])
+    spec.update({name: msgspec.Raw(encode(value)) for name, value in secrets.items()})
+    return encode({**cluster, "spec": spec})

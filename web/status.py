@@ -1,19 +1,18 @@
 """The status of a cluster: read by its users, reported by its controllers."""
 
-from dataclasses import fields
 from datetime import UTC, datetime
-from typing import Any
-from uuid import uuid4
 
 import msgspec
 from aiohttp import web
+from msgspec import convert
 
 from domain.access import require_controller
-from domain.cluster import ControllerReport, LastError, ReportedCondition
+from domain.cluster import ControllerReport
 from domain.errors import Unconfirmed
 from streams.codec import decode_body, encode, report_of
 from streams.messages import ReportBody, ReportMessage
-from web.clusters import body_of, path_id, visible_entry
+from web.clusters import body_of, command_identity, path_id, visible_entry
+from web.documents import ControllerStatus, ReportTaken, ShownCondition, ShownError, StatusView
 from web.errors import json_response
 from web.identity import caller
 from web.keys import REQUEST_ID, SETTINGS, SUBMITTER
@@ -26,32 +25,27 @@ async def get_status(request: web.Request) -> web.Response:
     entry = visible_entry(request, caller(request))
     reports = entry.controller_statuses()
     controllers = [_controller_status(entry.id, reports[name]) for name in sorted(reports)]
-    body = {
-        "cluster_id": entry.id,
-        "generation": entry.generation,
-        "status": entry.status(),
-        "controllers": controllers,
-        "controller_status": controllers,
-    }
+    body = StatusView(
+        cluster_id=entry.id,
+        generation=entry.generation,
+        status=entry.status(),
+        controllers=controllers,
+        controller_status=controllers,
+    )
     return json_response(encode(body), headers={"ETag": f'"{entry.resource_version}"'})
 
 
-def _controller_status(cluster_id: str, report: ControllerReport) -> dict[str, Any]:
-    return {
-        "cluster_id": cluster_id,
-        "controller_name": report.controller_name,
-        "observed_generation": report.observed_generation,
-        "conditions": [_present(condition) for condition in report.conditions],
-        "metadata": report.metadata,
-        "last_error": None if report.last_error is None else _present(report.last_error),
-        "last_updated": report.last_updated,
-        "updated_at": report.last_updated,
-    }
-
-
-def _present(value: ReportedCondition | LastError) -> dict[str, Any]:
-    """Its members without those that were not reported."""
-    return {f.name: member for f in fields(value) if (member := getattr(value, f.name)) is not None}
+def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerStatus:
+    return ControllerStatus(
+        cluster_id=cluster_id,
+        controller_name=report.controller_name,
+        observed_generation=report.observed_generation,
+        conditions=convert(report.conditions, list[ShownCondition], from_attributes=True),
+        metadata=report.metadata,
+        last_error=convert(report.last_error, ShownError | None, from_attributes=True),
+        last_updated=report.last_updated,
+        updated_at=report.last_updated,
+    )
 
 
 async def put_status(request: web.Request) -> web.Response:
@@ -62,6 +56,7 @@ async def put_status(request: web.Request) -> web.Response:
     require_controller(email, request.app[SETTINGS].policy)
     visible_entry(request, email)
     report_of(body, cluster_id=cluster_id, at=datetime.now(UTC), answer=True)  # raises what is wrong
+    key_id, _ = command_identity(request, email, "status", cluster_id)
     report = ReportMessage(
         cluster_id=cluster_id,
         controller_name=body.controller_name,
@@ -69,20 +64,21 @@ async def put_status(request: web.Request) -> web.Response:
         conditions=body.conditions,
         metadata=body.metadata,
         last_error=body.last_error,
-        report_id=(body.report_id or str(uuid4())).lower(),
+        report_id=(body.report_id or key_id).lower(),
         reported_at=body.reported_at,
     )
-    answer: dict[str, Any] = {
-        "message": "Status update stored successfully",
-        "cluster_id": cluster_id,
-        "controller_name": report.controller_name,
-        "observed_generation": report.observed_generation,
-    }
+    answer = ReportTaken(
+        message="Status update stored successfully",
+        cluster_id=cluster_id,
+        controller_name=report.controller_name,
+        observed_generation=report.observed_generation,
+    )
     try:
         result = await request.app[SUBMITTER].report(report, request_id=request[REQUEST_ID])
     except Unconfirmed:
-        return json_response(encode({**answer, "message": "Status update accepted"}), status=202)
-    applied = result.outcome != "stale"
-    if not applied:
-        answer["message"] = "Stale status update ignored"
-    return json_response(encode({**answer, "applied": applied}))
+        answer.message = "Status update accepted"
+        return json_response(encode(answer), status=202)
+    answer.applied = result.outcome != "stale"
+    if not answer.applied:
+        answer.message = "Stale status update ignored"
+    return json_response(encode(answer))

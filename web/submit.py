@@ -15,14 +15,14 @@ from aiokafka import ConsumerRecord
 from domain.commands import Command, Create
 from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
-from streams.codec import encode, message_of
+from streams.codec import KEYED, encode, message_of
 from streams.messages import ReportMessage, ResultMessage
 from streams.producer import Output, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
 
-log = logging.getLogger("clusterflow.submit")
+log = logging.getLogger("clusterflow.api_server")
 
 MAX_WAITING: Final = 10_000
 """Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
@@ -75,6 +75,8 @@ class Submitter:
         headers = {"content_type": "application/json", "triggered_by": command.triggered_by}
         if command.request_id:
             headers["request_id"] = command.request_id
+        if command.keyed:
+            headers[KEYED] = "true"
         output = Output(topic, key.encode(), encode(message), headers)
         return await self._outcome(output, command.command_id, command.cluster_id)
 

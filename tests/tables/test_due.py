@@ -59,5 +59,17 @@ def test_what_is_not_due_is_not_looked_at():
 def test_a_partition_that_comes_back_is_indexed_from_its_rows_alone():
     index = DueIndex()
     index.set(0, b"gone", after(0))
-    index.rebuild(0, {b"new": b"5", b"never": b""}, lambda data: after(int(data)) if data else None)
+    index.clear(0)
+    index.set(0, b"new", after(5))
     assert [b"new"] == index.due(0, after(10))
+
+
+@given(st.lists(settings, max_size=40))
+def test_the_earliest_is_the_first_moment_that_still_holds(said):
+    index, plain = DueIndex(), {}
+    for partition, key, moment in said:
+        index.set(partition, key, None if moment is None else after(moment))
+        plain[partition, key] = moment
+    for partition in (0, 1):
+        held = [m for (p, _), m in plain.items() if p == partition and m is not None]
+        assert (after(min(held)) if held else None) == index.earliest(partition)

@@ -1,0 +1,52 @@
+"""What the cluster agent tells everyone on `cluster-events`."""
+
+from collections.abc import Iterable
+
+from aiokafka import ConsumerRecord
+from prometheus_client import Counter
+
+from domain.cluster import ClusterRecord
+from domain.commands import Command
+from domain.events import Reconciled
+from streams.events import PublicEvent, event_output
+from streams.turn import Turn
+
+RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])
+
+
+class Announcer:
+    """Publishes events with the turn that causes them."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def tell(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        event: PublicEvent,
+        *,
+        before: ClusterRecord | None,
+        after: ClusterRecord,
+        cause: Command | str,
+    ) -> None:
+        """Tell of one event; its id follows from `cause`, so that a replay repeats it."""
+        output = event_output(self._topic, record.partition, event, before=before, after=after, cause=cause)
+        turn.publish(output)
+        if isinstance(event, Reconciled):
+            RECONCILES.labels(event.reason, "emitted").inc()
+
+    def changes(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        announced: Iterable[Reconciled],
+        *,
+        after: ClusterRecord,
+        cause: str,
+    ) -> None:
+        """Tell of changes, each kind under an id of its own."""
+        for event in announced:
+            assert event.change is not None
+            kind, _ = event.change
+            self.tell(turn, record, event, before=None, after=after, cause=f"{cause}/{kind}")

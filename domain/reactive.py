@@ -1,0 +1,126 @@
+"""Announcing changes to controllers at once, beside the schedule (contract, section 6, "Reactive").
+
+A change is announced when it happens (leading edge). What follows within the debounce time is not lost but
+waits, the latest for all, and is announced when that time is over (trailing edge) with what the cluster is
+by then. The same holds for what a cluster's limit a minute keeps back. Times, messages and metadata are no
+changes, or a controller's report would call for its next one.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from domain.cluster import Change, ClusterRecord, ControllerReport, Reactive
+from domain.events import Event, Reconciled, Reported
+from domain.policy import Policy
+
+SCHEDULED_BY: Final = "reactive_reconciliation"
+_MINUTE: Final = timedelta(minutes=1)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+SPEC: Final = "spec"
+STATUS: Final = "status"
+CONTROLLER_STATUS: Final = "controller_status"
+
+
+def changes_of(before: ClusterRecord | None, after: ClusterRecord, event: Event) -> Iterator[tuple[str, str]]:
+    """What an event has changed, as kind and reason; deletes are told by their own event."""
+    if after.deleted_at is not None:
+        return
+    if before is None:
+        yield SPEC, "cluster_created"
+        return
+    if before.cluster.generation != after.cluster.generation:
+        yield SPEC, "generation_increment"
+    if _shown(before) != _shown(after):
+        yield STATUS, "status_change"
+    if isinstance(event, Reported):
+        reason = _report_change(before.reports.get(event.report.controller_name), event.report)
+        if reason is not None:
+            yield CONTROLLER_STATUS, reason
+
+
+def announce(
+    before: ClusterRecord | None, after: ClusterRecord, event: Event, *, at: datetime, policy: Policy
+) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
+    """The record that remembers what an event has changed, and what of it is announced now."""
+    if not policy.reactive or not after.schedule.enabled:
+        return after, ()
+    changed = {
+        kind: Change(reason=reason, at=at)
+        for kind, reason in changes_of(before, after, event)
+        if kind in policy.reactive_change_types
+    }
+    if not changed:
+        return after, ()
+    reactive = after.reactive or Reactive()
+    return _announced(after, reactive, {**reactive.waiting, **changed}, at, policy)
+
+
+def announce_waiting(
+    record: ClusterRecord, *, at: datetime, policy: Policy
+) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
+    """The same for the changes that wait, once time has passed."""
+    reactive = record.reactive
+    if reactive is None or not reactive.waiting:
+        return record, ()
+    if record.deleted_at is not None or not policy.reactive or not record.schedule.enabled:
+        return replace(record, reactive=replace(reactive, waiting={})), ()
+    return _announced(record, reactive, reactive.waiting, at, policy)
+
+
+def announces_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+    """When the first of the waiting changes may be announced; None while none waits."""
+    reactive = record.reactive
+    if reactive is None or not reactive.waiting:
+        return None
+    first = min(_free_at(reactive, kind, policy) for kind in reactive.waiting)
+    full = len(reactive.sent) >= policy.reactive_limit
+    return max(first, reactive.sent[-policy.reactive_limit] + _MINUTE) if full else first
+
+
+def _announced(
+    record: ClusterRecord, reactive: Reactive, waiting: Mapping[str, Change], at: datetime, policy: Policy
+) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
+    sent = tuple(time for time in reactive.sent if at - time < _MINUTE)
+    last, events = dict(reactive.last), []
+    still = dict(waiting)
+    for kind, change in sorted(waiting.items(), key=lambda item: item[1].at):
+        if len(sent) >= policy.reactive_limit or _free_at(reactive, kind, policy) > at:
+            continue
+        sent, last[kind] = (*sent, at), at
+        del still[kind]
+        events.append(
+            Reconciled(reason=change.reason, scheduled_by=SCHEDULED_BY, change=(kind, change.at), at=at)
+        )
+    remembered = Reactive(sent=sent, last=last, waiting=still)
+    return replace(record, reactive=remembered), tuple(events)
+
+
+def _free_at(reactive: Reactive, kind: str, policy: Policy) -> datetime:
+    last = reactive.last.get(kind)
+    return _LONG_AGO if last is None else last + policy.reactive_debounce
+
+
+def _shown(record: ClusterRecord) -> tuple[str, ...]:
+    status = record.cluster.status
+    return (status.phase, *(condition.status for condition in status.conditions))
+
+
+def _report_change(before: ControllerReport | None, after: ControllerReport) -> str | None:
+    if before is None:
+        return "controller_status_created"
+    generation = before.observed_generation != after.observed_generation
+    status = _said(before) != _said(after)
+    if generation and status:
+        return "controller_status_and_generation_change"
+    if generation:
+        return "controller_generation_change"
+    return "controller_status_change" if status else None
+
+
+def _said(report: ControllerReport) -> tuple[str | None, str | None]:
+    """The value of `Available`, and the code of the error, empty for one without a code."""
+    available = next((c.status for c in report.conditions if c.type == "Available"), None)
+    return available, None if report.last_error is None else report.last_error.errorCode

@@ -1,0 +1,59 @@
+"""Members of a spec that nobody may read in passing: apart from the spec, and encrypted before any topic.
+
+Nothing here can decrypt. A secret is a JWE in compact form (RFC 7516, section 7.1), which the web edge makes
+of what a user sends; a Kafka client makes its own. Apart from the spec a secret can't slip into an event, an
+answer or a log line, whoever encodes the spec.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from domain.errors import invalid
+
+SECRET_MEMBERS: Final = ("serviceAccountSigningKey",)
+
+MASK: Final = "***"
+"""What stands for a secret where a change of it is told."""
+
+_JWE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+
+
+def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str | None]]:
+    """The spec without its secrets, and what it says of these: a JWE, or None to remove one.
+
+    A secret that is absent or empty says nothing. Clients that read a spec, which has none, and write it
+    back from a typed struct send an empty one.
+
+    Raises: Rejected: `VALIDATION_FAILED`, a secret is in clear.
+    """
+    said = {}
+    for member in SECRET_MEMBERS:
+        if member not in spec:
+            continue
+        value = spec[member]
+        if value is not None and value != "" and not _JWE.fullmatch(value):
+            text = f"{member} must be encrypted (JWE in compact form) before it is published; REST does it"
+            raise invalid(text, field=f"spec.{member}")
+        if value != "":
+            said[member] = value
+    if not any(member in spec for member in SECRET_MEMBERS):
+        return spec, said
+    return {name: value for name, value in spec.items() if name not in SECRET_MEMBERS}, said
+
+
+def kept_secrets(before: Mapping[str, str], said: Mapping[str, str | None]) -> Mapping[str, str]:
+    """The secrets after a write: those it does not speak of stay."""
+    return {name: value for name, value in {**before, **said}.items() if value is not None}
+
+
+def secret_changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, Any]:
+    """What differs, as `domain.spec.changes` tells it, with every value masked."""
+    return {
+        f"spec.{name}": {
+            "from": MASK if name in before else None,
+            "to": MASK if name in after else None,
+        }
+        for name in {**before, **after}
+        if before.get(name) != after.get(name)
+    }

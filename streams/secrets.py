@@ -1,0 +1,93 @@
+"""Encrypts secrets before they enter a topic, and decrypts them for those who may read them.
+
+A secret is a JWE in compact form (RFC 7516) under a key both sides share (`dir`, AES-256-GCM; RFC 7518,
+sections 4.5 and 5.3), whose header names the key. Keys are rotated by adding a new one in front: the first
+encrypts, all of them decrypt. Any JOSE library can make one, so Kafka clients need nothing of ours.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from joserfc import jwe
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, OctKey
+
+from domain.errors import ControlPlaneError, Unavailable, invalid
+from domain.secrets import SECRET_MEMBERS
+
+KEY_BYTES: Final = 32
+
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class BadKeys(ControlPlaneError):
+    """The keys cannot be used; the text says why and shows none of them."""
+
+
+class Keyring:
+    """Keys by id; without any, nothing can be encrypted or read.
+
+    Args:
+        keys: Key id → 32 bytes, the one that encrypts first.
+    """
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        self._keys = {
+            key_id: OctKey.import_key(key, {"kid": key_id, "use": "enc"}) for key_id, key in keys.items()
+        }
+        self._current = next(iter(self._keys), None)
+
+    @classmethod
+    def parse(cls, text: str) -> "Keyring":
+        """Keys as `id:base64` of 32 bytes each, separated by commas; none in an empty text.
+
+        Raises: BadKeys: another form, a key of another length, or an id twice.
+        """
+        keys: dict[str, bytes] = {}
+        for part in filter(None, (part.strip() for part in text.split(","))):
+            key_id, _, encoded = part.partition(":")
+            if not _KEY_ID.fullmatch(key_id):
+                raise BadKeys("expected id:base64 pairs, an id being up to 64 of A-Z a-z 0-9 . _ -")
+            if key_id in keys:
+                raise BadKeys(f"the key id {key_id} is there twice")
+            try:
+                keys[key_id] = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                raise BadKeys(f"the key {key_id} is not base64") from None
+            if len(keys[key_id]) != KEY_BYTES:
+                raise BadKeys(f"the key {key_id} must have {KEY_BYTES} bytes (openssl rand -base64 32)")
+        return cls(keys)
+
+    def encrypted(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The spec with each secret in it encrypted; the same object where there is none.
+
+        Raises: Rejected: `VALIDATION_FAILED`, there is a secret and no key.
+        """
+        said = {name: spec[name] for name in SECRET_MEMBERS if spec.get(name)}
+        if not said:
+            return spec
+        if self._current is None:
+            text = f"{next(iter(said))} is not accepted: SECRET_KEYS is not set on this server"
+            raise invalid(text, field=f"spec.{next(iter(said))}")
+        return {**spec, **{name: self._encrypt(value) for name, value in said.items()}}
+
+    def decrypted(self, secrets: Mapping[str, str]) -> dict[str, str]:
+        """The secrets in clear.
+
+        Raises: Unavailable: one is under a key that is not here, or was tampered with.
+        """
+        return {name: self._decrypt(name, token) for name, token in secrets.items()}
+
+    def _encrypt(self, value: str) -> str:
+        header = {"alg": "dir", "enc": "A256GCM", "kid": self._current}
+        return jwe.encrypt_compact(header, value.encode(), self._keys[str(self._current)])
+
+    def _decrypt(self, name: str, token: str) -> str:
+        try:
+            plaintext = jwe.decrypt_compact(token, KeySet([*self._keys.values()])).plaintext
+            return (plaintext or b"").decode()
+        except (JoseError, ValueError) as error:
+            raise Unavailable(f"{name} cannot be decrypted here: {type(error).__name__}") from None
