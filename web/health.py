@@ -69,8 +69,9 @@ class Health:
 
     async def _check_database(self) -> str:
         if time.monotonic() - self._database_checked >= _CACHE_SECONDS:
-            self._database_checked = time.monotonic()
+            self._database_checked = time.monotonic()  # so that nobody else asks meanwhile
             self._database = await _ping(self.database)
+            self._database_checked = time.monotonic()  # asking one that hangs takes as long as this is kept
         return self._database
 
 
