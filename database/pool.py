@@ -110,11 +110,11 @@ class Pool:
             with connection.query_logger(_Observer(operation)):
                 yield connection
         except (asyncpg.PostgresError, *CLIENT_ERRORS, asyncio.CancelledError) as error:
-            cut = connection.is_closed()
-            if not _about_rows(error):
+            if _is_cut(connection):
+                if isinstance(error, Exception):
+                    raise ConnectionResetError(f"the connection is gone: {error!r}") from error
+            elif not _about_rows(error):
                 connection.terminate()
-            if cut and isinstance(error, Exception):
-                raise ConnectionResetError(f"the connection is gone: {error!r}") from error
             raise
         else:
             if pool.get_idle_size() >= self._settings.max_idle:
@@ -157,6 +157,13 @@ class Pool:
 
 async def _nothing_to_reset(connection: asyncpg.Connection) -> None:
     """Sessions have no state here, so a connection goes back without a word to the server."""
+
+
+def _is_cut(connection: asyncpg.Connection) -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back already
+        return True
 
 
 def _about_rows(error: BaseException) -> bool:
