@@ -144,7 +144,10 @@ def _channel(spec: TopicSpec, kafka: KafkaSettings, passing: Mapping[str, Traffi
 
 def _about(spec: TopicSpec, passing: Mapping[str, Traffic]) -> str:
     if spec.name in passing:
-        return f"{passing[spec.name].about} Keyed by {spec.key}."
+        on = passing[spec.name]
+        clients = ["Clients publish to it."] * ("clients" in on.senders)
+        clients += ["Clients may read it."] * ("clients" in on.receivers)
+        return " ".join([on.about, *clients])
     return f"Records of `{_origin(spec.name)}` that nobody could handle, key and value as they were."
 
 

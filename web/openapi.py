@@ -19,8 +19,8 @@ Document = dict[str, Any]
 _REF: Final = "#/components/schemas/{name}"
 _PATTERN_IN_PATH: Final = re.compile(r"\{(\w+):[^}]*\}")
 _ABOUT: Final = """\
-A control plane for fleets of clusters. A write is answered once it is decided and readable here; what it led
-to is also told on Kafka, see `/asyncapi.json`.
+A write is answered once it is decided and readable here; what it led to is also told on Kafka, see
+[the topics](/docs/topics).
 
 - **Identity** comes in `X-User-Email`, which a trusted gateway sets. Owners see their own clusters, addresses
   of `{domain}` see all.
@@ -45,7 +45,6 @@ def document(routes: Iterable["Route"], *, policy: Policy, version: str) -> Docu
             "summary": "A control plane for fleets of clusters",
             "description": _ABOUT.format(domain=policy.privileged_domain),
         },
-        "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in dict.fromkeys(route.operation.tag for route in routes)],
         "paths": paths,
         "components": {
@@ -71,14 +70,15 @@ def _operation(route: "Route") -> Document:
     said: Document = {
         "operationId": route.handler.__name__,
         "tags": [operation.tag],
-        "summary": " ".join(summary.split()).removesuffix("."),
+        "summary": " ".join(summary.split()).removesuffix(".").replace("`", ""),
         "description": description,
         "security": [] if operation.public else [{"identity": []}],
         "parameters": [{"$ref": f"#/components/parameters/{p.name}"} for p in parameters],
         "responses": _responses(operation),
     }
     if operation.body is not None:
-        said["requestBody"] = {"required": True, "content": {JSON: {"schema": _ref(operation.body)}}}
+        content = {"schema": _ref(operation.body), "example": operation.example}
+        said["requestBody"] = {"required": True, "content": {JSON: content}}
     return {name: value for name, value in said.items() if value != ""}
 
 

@@ -1,7 +1,7 @@
 """The words in which `web/routes.py` says of each route what a caller may send and gets back."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.messages import UUID_PATTERN
@@ -48,7 +48,7 @@ class Operation:
     """What a route takes and answers.
 
     Attributes:
-        body: The type its body is decoded with.
+        body: The type its body is decoded with; `example` is one.
         refusals: The codes of its errors; those that every route has are added.
         public: Whether it asks for no identity.
     """
@@ -56,6 +56,7 @@ class Operation:
     tag: str
     parameters: tuple[Parameter, ...] = ()
     body: type | None = None
+    example: Mapping[str, Any] = field(default_factory=dict)
     answers: tuple[Answer, ...]
     refusals: tuple[str, ...] = ()
     public: bool = False

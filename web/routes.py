@@ -17,6 +17,7 @@ from web.keys import SETTINGS
 from web.operations import HTML, Answer, Operation
 
 _WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
+_SPEC: Final = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}
 
 
 class Route(NamedTuple):
@@ -55,6 +56,7 @@ ROUTES: Final = (
             tag="Clusters",
             parameters=(operations.IDEMPOTENCY_KEY,),
             body=CreateBody,
+            example={"name": "demo", "spec": _SPEC},
             answers=(
                 Answer(
                     status=201,
@@ -93,6 +95,7 @@ ROUTES: Final = (
             tag="Clusters",
             parameters=(operations.ID, operations.IF_MATCH, operations.IDEMPOTENCY_KEY),
             body=UpdateBody,
+            example={"spec": _SPEC},
             answers=(
                 Answer(status=200, about="Updated", body=Cluster, headers=("ETag", "Idempotent-Replayed")),
             ),
@@ -130,6 +133,11 @@ ROUTES: Final = (
             tag="Status",
             parameters=(operations.ID, operations.IDEMPOTENCY_KEY),
             body=ReportBody,
+            example={
+                "controller_name": "dns",
+                "observed_generation": 1,
+                "conditions": [{"type": "Available", "status": "True", "reason": "Done"}],
+            },
             answers=(
                 Answer(status=200, about="Stored, or older than what is stored", body=ReportTaken),
                 Answer(status=202, about="Taken, but not confirmed in time", body=ReportTaken),

@@ -1,5 +1,6 @@
 """The page of Kafka topics, made from the AsyncAPI document alone."""
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from html import escape
@@ -52,7 +53,7 @@ def rendered(document: Document) -> str:
     channels: Document = document["channels"]
     return _PAGE.format(
         version=escape(document["info"]["version"]),
-        about=escape(document["info"]["description"]),
+        about=_prose(document["info"]["description"]),
         contents="".join(f'<li><a href="#{escape(name)}">{escape(name)}</a></li>' for name in channels),
         topics="\n".join(_topic(name, document) for name in channels),
     )
@@ -65,8 +66,8 @@ def _topic(name: str, document: Document) -> str:
     binding = channel["bindings"]["kafka"]
     return _TOPIC.format(
         name=escape(name),
-        about=escape(channel["description"]),
-        key=escape(message["bindings"]["kafka"]["key"]["description"]),
+        about=_prose(channel["description"]),
+        key=_prose(message["bindings"]["kafka"]["key"]["description"]),
         partitions=binding["partitions"],
         retention=escape(_retention(binding["topicConfiguration"])),
         senders=escape(_parts(name, "send", document)),
@@ -75,10 +76,16 @@ def _topic(name: str, document: Document) -> str:
     )
 
 
+def _prose(text: str) -> str:
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(text))
+
+
 def _retention(configuration: Document) -> str:
     if "retention.ms" not in configuration:
         return "compacted: the last record of a key stays"
-    return f"kept for {timedelta(milliseconds=configuration['retention.ms'])}"
+    hours = timedelta(milliseconds=configuration["retention.ms"]) // timedelta(hours=1)
+    days, rest = divmod(hours, 24)
+    return f"kept for {hours} hours" if rest else f"kept for {days} days"
 
 
 def _parts(topic: str, action: str, document: Document) -> str:

@@ -45,16 +45,13 @@ async def test_unknown_routes_are_not_found(api, path):
         ("/api/v1/info", {"GET"}),
     ],
 )
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "HEAD"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND"])
 async def test_methods_that_a_route_has_not_are_refused(api, path, allowed, method):
     if method in allowed:
         return
     answer = await api.request(method, path)
-    if method == "HEAD":
-        assert (405, b"") == (answer.status, answer.body)
-    else:
-        check_error(answer, 405, "METHOD_NOT_ALLOWED")
-    assert allowed <= {name.strip() for name in answer.headers["Allow"].split(",")}
+    check_error(answer, 405, "METHOD_NOT_ALLOWED")
+    assert allowed | {"HEAD"} == {name.strip() for name in answer.headers["Allow"].split(",")}
 
 
 @pytest.mark.parametrize("path", [CLUSTERS, *PUBLIC])
