@@ -37,16 +37,22 @@ class Create(Command):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Update(Command):
-    """Replace the whole spec; with an expectation, only if the cluster is still as expected."""
+class Guarded(Command):
+    """A command that, with an expectation, is only applied if the cluster is still as expected."""
 
-    spec: Mapping[str, Any]
     expected_generation: int | None = None
     expected_resource_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delete(Command):
+class Update(Guarded):
+    """Replace the whole spec."""
+
+    spec: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delete(Guarded):
     """Delete; `force` also where the phase would forbid it."""
 
     force: bool = False

@@ -21,7 +21,7 @@ from domain.cluster import (
     ReportedCondition,
     counted,
 )
-from domain.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.commands import Command, Create, Delete, Guarded, Reconcile, Report, Update
 from domain.errors import Rejected
 from domain.events import (
     Created,
@@ -89,14 +89,7 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
 def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
     spec, said = without_secrets(accept_spec(command.spec, policy))
     cluster, secrets = record.cluster, kept_secrets(record.secrets, said)
-    expected = (command.expected_generation, command.expected_resource_version)
-    if expected[0] not in (None, cluster.generation) or expected[1] not in (None, cluster.resource_version):
-        raise Rejected(
-            "GENERATION_CONFLICT",
-            "Cluster has changed since it was read",
-            generation=cluster.generation,
-            resource_version=cluster.resource_version,
-        )
+    _require_expected(record, command)
     return Updated(
         spec=spec,
         secrets=secrets,
@@ -106,7 +99,20 @@ def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy
     )
 
 
+def _require_expected(record: ClusterRecord, command: Guarded) -> None:
+    cluster = record.cluster
+    expected = (command.expected_generation, command.expected_resource_version)
+    if expected[0] not in (None, cluster.generation) or expected[1] not in (None, cluster.resource_version):
+        raise Rejected(
+            "GENERATION_CONFLICT",
+            "Cluster has changed since it was read",
+            generation=cluster.generation,
+            resource_version=cluster.resource_version,
+        )
+
+
 def _delete(record: ClusterRecord, command: Delete, at: datetime) -> Deleted:
+    _require_expected(record, command)
     phase = record.cluster.status.phase
     if not command.force and phase != "Failed" and (phase != "Pending" or record.reports):
         raise Rejected(

@@ -30,7 +30,7 @@ def with_attention(record: ClusterRecord, at: datetime, policy: Policy) -> Clust
     if now_needed == schedule.needs_attention:
         return record
     next_at = schedule.next_reconcile_at
-    if now_needed:
+    if now_needed and policy.adaptive:
         next_at = min(next_at, at + policy.attention_interval)
     return replace(record, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at))
 

@@ -7,6 +7,7 @@ one branch that reads like its row in the contract.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor
 
 from domain.cluster import Condition, ControllerReport, Status
 from domain.policy import Policy
@@ -78,7 +79,7 @@ def _scenario(reports: Sequence[ControllerReport], since: datetime, at: datetime
         return _none_ready(n)
     if any(at - report.last_updated <= policy.activity_window for report in reports):
         return _showing_progress(n)
-    return _timed_out(n, minutes=round((at - since).total_seconds() / 60))
+    return _timed_out(n, minutes=floor((at - since).total_seconds() / 60 + 0.5))
 
 
 _NO_CONTROLLERS = _Words(  # S1

@@ -143,8 +143,13 @@ def command_of(
                 expected_generation=generation,
                 expected_resource_version=version,
             )
-        case DeleteMessage(force=force):
-            return Delete(**common, force=force)
+        case DeleteMessage(expected_generation=generation, expected_resource_version=version):
+            return Delete(
+                **common,
+                force=message.force,
+                expected_generation=generation,
+                expected_resource_version=version,
+            )
         case ReconcileMessage():
             return Reconcile(**common)
 
@@ -167,8 +172,13 @@ def message_of(command: Command, *, issued_at: datetime) -> CommandBase:
                 expected_generation=generation,
                 expected_resource_version=version,
             )
-        case Delete(force=force):
-            return DeleteMessage(**common, force=force)
+        case Delete(expected_generation=generation, expected_resource_version=version):
+            return DeleteMessage(
+                **common,
+                force=command.force,
+                expected_generation=generation,
+                expected_resource_version=version,
+            )
         case Reconcile():
             return ReconcileMessage(**common)
         case _:

@@ -66,6 +66,8 @@ class DeleteMessage(CommandBase, tag="cluster.delete"):
     """Delete."""
 
     force: bool = False
+    expected_generation: Generation | None = None
+    expected_resource_version: str | None = None
 
 
 class ReconcileMessage(CommandBase, tag="cluster.reconcile"):

@@ -120,7 +120,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         request_id=request[REQUEST_ID],
         keyed=keyed,
         spec=_acceptable(body.spec, request),
-        expected_resource_version=_expected_version(request, body),
+        expected_resource_version=_expected_version(request, body.resource_version),
     )
     return _document(await request.app[SUBMITTER].submit(command), status=200)
 
@@ -140,6 +140,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
         request_id=request[REQUEST_ID],
         keyed=keyed,
         force=request.query.get("force", "").lower() == "true",
+        expected_resource_version=_expected_version(request, None),
     )
     result = await request.app[SUBMITTER].submit(command)
     body = encode(DeleteAccepted(cluster_id=cluster_id))
@@ -207,14 +208,14 @@ def _acceptable(spec: dict[str, object], request: web.Request) -> Mapping[str, o
     return encrypted
 
 
-def _expected_version(request: web.Request, body: UpdateBody) -> str | None:
+def _expected_version(request: web.Request, in_body: str | None) -> str | None:
     header = request.headers.get("If-Match")
     if header is None or header.strip() == "*":
-        return body.resource_version
+        return in_body
     match = _ETAG.fullmatch(header.strip())
     if match is None:
         raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
-    if body.resource_version not in (None, match[1]):
+    if in_body not in (None, match[1]):
         raise invalid("If-Match and resource_version differ", field="resource_version")
     return match[1]
 

@@ -65,7 +65,6 @@ async def test_a_report_from_the_future_is_warned_of_and_counted(api, caplog):
 # --- preconditions of a delete (section 4 knows no write without them) --------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="If-Match is not looked at when a cluster is deleted")
 async def test_a_delete_of_an_older_version_is_refused(api):
     cluster = await api.created()
     current = (await api.update(cluster["id"])).json
@@ -83,7 +82,6 @@ async def test_a_delete_of_the_current_version_passes(api):
     check(await api.request("DELETE", cluster["id"], headers=current), 202)
 
 
-@pytest.mark.xfail(strict=True, reason="expectations of a delete over Kafka are passed over")
 @pytest.mark.parametrize("expected", [{"expected_generation": 7}, {"expected_resource_version": "old"}])
 async def test_a_delete_over_kafka_keeps_its_expectation(api, product, expected):
     cluster = await api.created()

@@ -208,7 +208,6 @@ def test_without_adaptive_every_cluster_has_the_default_interval(record):
     assert ("periodic_reconciliation", timedelta(minutes=7)) == reconciled(record, at, policy)
 
 
-@pytest.mark.xfail(strict=True, reason="a failure pulls forward to 30 s although attention does not count")
 def test_without_adaptive_a_failure_does_not_shorten_the_interval():
     policy = Policy(adaptive=False)
     at = after(**OLD)

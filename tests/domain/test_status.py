@@ -98,7 +98,6 @@ def _reports(letters: str, first: float, latest: float, at):
     return reports
 
 
-@pytest.mark.xfail(strict=True, reason="halves are rounded to the even minute: 40.5 is told as 40")
 def test_half_a_minute_rounds_up():
     at = after(minutes=40.5)
     reports = _reports("w", 40.5, 40.5, at)

@@ -1,0 +1,70 @@
+"""Secrets of a spec: apart from it, encrypted, kept until they are removed."""
+
+import pytest
+
+from domain.errors import Rejected
+from domain.names import admit
+from domain.secrets import MASK, without_secrets
+from tests.domain.given import GCP, POLICY, T0, after, create, delete, step, story, update
+
+MEMBER = "serviceAccountSigningKey"
+PATH = f"spec.{MEMBER}"
+OLD, NEW = "aaaa..bbbb.cccc.dddd", "eeee..ffff.gggg.hhhh"
+
+
+def with_secret(value):
+    return {**GCP, MEMBER: value}
+
+
+KEYED = story((create(1, spec=with_secret(OLD)), T0))
+BARE = story((create(1), T0))
+
+
+def test_a_secret_is_stored_apart_from_the_spec():
+    assert (GCP, {MEMBER: OLD}) == (KEYED.cluster.spec, KEYED.secrets)
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "kept", "changes"),
+    [
+        pytest.param(KEYED, GCP, {MEMBER: OLD}, {}, id="an update that omits it keeps it"),
+        pytest.param(KEYED, with_secret(""), {MEMBER: OLD}, {}, id="so does an empty one"),
+        pytest.param(KEYED, with_secret(OLD), {MEMBER: OLD}, {}, id="the same again is no change"),
+        pytest.param(KEYED, with_secret(None), {}, {PATH: {"from": MASK, "to": None}}, id="null removes it"),
+        pytest.param(
+            KEYED,
+            with_secret(NEW),
+            {MEMBER: NEW},
+            {PATH: {"from": MASK, "to": MASK}},
+            id="another replaces it",
+        ),
+        pytest.param(
+            BARE, with_secret(NEW), {MEMBER: NEW}, {PATH: {"from": None, "to": MASK}}, id="one comes later"
+        ),
+        pytest.param(BARE, with_secret(None), {}, {}, id="null without one is nothing"),
+    ],
+)
+def test_what_an_update_says_of_it(given, spec, kept, changes):
+    record, (event,) = step(given, update(2, spec=spec), after(seconds=1))
+    assert (kept, changes) == (record.secrets, event.changes)
+    assert GCP == record.cluster.spec
+
+
+def test_a_deleted_cluster_keeps_no_secret():
+    record, _ = step(KEYED, delete(force=True), after(seconds=1))
+    assert {} == record.secrets
+
+
+@pytest.mark.parametrize("clear", ["c2VjcmV0", "-----BEGIN KEY-----", "a.b.c", "a.b.c.d.e.f", "a.b.c.d.e "])
+def test_one_in_clear_is_refused_without_showing_it(clear):
+    with pytest.raises(Rejected) as refused:
+        without_secrets(with_secret(clear))
+    assert ("VALIDATION_FAILED", {"field": PATH}) == (refused.value.code, refused.value.details)
+    assert clear not in refused.value.text
+
+
+def test_a_name_is_not_given_to_a_create_with_one_in_clear():
+    with pytest.raises(Rejected, match="must be encrypted"):
+        admit(None, create(1, spec=with_secret("c2VjcmV0")), POLICY)
+    _, (event,) = step(None, create(1, spec=with_secret("c2VjcmV0")), T0)
+    assert "VALIDATION_FAILED" == event.code
