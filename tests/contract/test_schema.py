@@ -1,0 +1,135 @@
+"""Section 7: the tables that others read are those of the contract, and the database computes nothing."""
+
+import asyncpg
+import pytest
+
+from migrations import migrate
+
+# Column → type, whether null is allowed.
+UUID, TEXT, BIG, JSON = "uuid", "character varying(255)", "bigint", "jsonb"
+TIME, BOOL = "timestamp with time zone", "boolean"
+TABLES = {
+    "clusters": {
+        "id": (UUID, False),
+        "name": (TEXT, False),
+        "created_by": (TEXT, False),
+        "target_project_id": (TEXT, True),
+        "spec": (JSON, False),
+        "metadata": (JSON, False),
+        "status": (JSON, True),
+        "status_dirty": (BOOL, False),
+        "generation": (BIG, False),
+        "resource_version": (TEXT, False),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+        "deleted_at": (TIME, True),
+        "state_partition": ("integer", False),
+        "state_offset": (BIG, False),
+    },
+    "controller_status": {
+        "cluster_id": (UUID, False),
+        "controller_name": (TEXT, False),
+        "observed_generation": (BIG, False),
+        "conditions": (JSON, False),
+        "metadata": (JSON, False),
+        "last_error": (JSON, True),
+        "updated_at": (TIME, False),
+    },
+    "reconciliation_schedule": {
+        "cluster_id": (UUID, False),
+        "next_reconcile_at": (TIME, False),
+        "last_reconciled_at": (TIME, True),
+        "enabled": (BOOL, False),
+        "needs_attention": (BOOL, False),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+    },
+    "cluster_events": {
+        "id": (UUID, False),
+        "cluster_id": (UUID, False),
+        "controller_name": (TEXT, False),
+        "event_type": ("character varying(100)", False),
+        "generation": (BIG, False),
+        "metadata": (JSON, False),
+        "published_at": (TIME, False),
+    },
+    "schema_migrations": {"version": (TEXT, False), "applied_at": (TIME, False)},
+}
+# What an index has to begin with, and the rows it is for.
+INDEXES = {
+    "clusters": [
+        "(id)",
+        "(created_by, name) WHERE (deleted_at IS NULL)",
+        "(created_by)",
+        "(created_at)",
+        "(status_dirty) WHERE status_dirty",
+        "(created_by, created_at DESC, id) WHERE (deleted_at IS NULL)",
+    ],
+    "controller_status": ["(cluster_id, controller_name)", "(updated_at)"],
+    "reconciliation_schedule": ["(cluster_id)", "(next_reconcile_at, enabled) WHERE enabled"],
+    "cluster_events": ["(id)", "(cluster_id)", "(published_at)"],
+}
+COLUMNS = """
+SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable
+FROM pg_attribute WHERE attrelid = $1::text::regclass AND attnum > 0 AND NOT attisdropped
+"""
+
+
+@pytest.fixture(scope="module")
+async def database(servers):
+    url = await servers.new_database()
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    yield connection
+    await connection.close()
+
+
+@pytest.mark.parametrize("table", TABLES)
+async def test_columns(database, table):
+    found = {row["name"]: (row["type"], row["nullable"]) for row in await database.fetch(COLUMNS, table)}
+    assert TABLES[table] == found
+
+
+@pytest.mark.parametrize("table", INDEXES)
+async def test_indexes(database, table):
+    rows = await database.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = $1", table)
+    found = sorted(row["indexdef"].partition(" USING btree ")[2] for row in rows)
+    assert sorted(INDEXES[table]) == found
+
+
+async def test_of_two_live_clusters_of_one_name_and_owner_one_is_refused(database):
+    insert = "INSERT INTO clusters (name, created_by, deleted_at) VALUES ('n', $1, $2)"
+    await database.execute(insert, "a@example.com", None)
+    await database.execute(insert, "b@example.com", None)
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await database.execute(insert, "a@example.com", None)
+    await database.execute("UPDATE clusters SET deleted_at = now()")
+    await database.execute(insert, "a@example.com", None)
+
+
+async def test_reports_and_schedule_go_with_their_cluster(database):
+    id_ = await database.fetchval(
+        "INSERT INTO clusters (name, created_by) VALUES ('m', 'm@example.com') RETURNING id"
+    )
+    await database.execute(
+        "INSERT INTO controller_status (cluster_id, controller_name) VALUES ($1, 'dns')", id_
+    )
+    await database.execute(
+        "INSERT INTO reconciliation_schedule (cluster_id, next_reconcile_at) VALUES ($1, now())", id_
+    )
+    await database.execute("DELETE FROM clusters WHERE id = $1", id_)
+    for table in ("controller_status", "reconciliation_schedule"):
+        assert 0 == await database.fetchval(f"SELECT count(*) FROM {table} WHERE cluster_id = $1", id_)
+
+
+async def test_a_generation_is_at_least_1(database):
+    with pytest.raises(asyncpg.CheckViolationError):
+        await database.execute(
+            "INSERT INTO clusters (name, created_by, generation) VALUES ('g', 'g@example.com', 0)"
+        )
+
+
+async def test_there_is_neither_trigger_nor_function(database):
+    triggers = "SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal"
+    functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    assert (0, 0) == (await database.fetchval(triggers), await database.fetchval(functions))
