@@ -1,11 +1,11 @@
 # What people and CI type. Needs Python 3.11+ and its venv module; deploy/install.sh brings the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fmt clean packages servers
+.PHONY: help run demo test chaos chaos-long check fmt clean packages servers faults
 
 BIN := .venv/bin
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: servers ## Start everything here: Kafka, PostgreSQL, Valkey and all roles. Ctrl-C stops them, .run/ keeps the data
 	@exec $(BIN)/clusterflow all
@@ -13,8 +13,14 @@ run: servers ## Start everything here: Kafka, PostgreSQL, Valkey and all roles. 
 demo: servers ## See the control plane at work on an example
 	@exec $(BIN)/python -m examples.demo
 
-test: servers check ## All checks, then all tests, against real servers
+test: servers faults check ## All checks, then all tests, against real servers
 	$(BIN)/pytest
+
+chaos: servers faults ## One run with every kind of fault under load; SEED=… has one again
+	$(BIN)/python -m tests.chaos run $(if $(SEED),--seed $(SEED))
+
+chaos-long: servers faults ## Ten seeds, at least 20 faults and 10,000 operations each; about an hour and a half
+	$(BIN)/python -m tests.chaos long $(if $(SEED),--seed $(SEED))
 
 check: packages ## Style, types and import directions
 	$(BIN)/ruff check
@@ -35,3 +41,6 @@ packages:
 
 servers:
 	@deploy/install.sh --servers
+
+faults:
+	@deploy/install.sh --faults

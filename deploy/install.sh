@@ -2,6 +2,7 @@
 # Brings what the Makefile's targets need, and nothing twice.
 #   deploy/install.sh            .venv, from requirements.lock
 #   deploy/install.sh --servers  Java and Maven for the embedded Kafka as well
+#   deploy/install.sh --faults   libfaketime as well, for the fault that steps a clock
 # With apt where it may (root on Debian or Ubuntu), otherwise it says in a line what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -53,6 +54,15 @@ servers() {
     esac
 }
 
+# A fault less is no reason to stop: without it a run says that it left the clock alone.
+faults() {
+    [ -z "$(find /usr/lib -path '*/faketime/libfaketimeMT.so.1' 2> /dev/null)" ] || return 0
+    may_use_apt || return 0
+    say "Installing libfaketime with apt"
+    apt_get update
+    apt_get install --no-install-recommends libfaketime
+}
+
 virtual_environment() {
     "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null ||
         die "Clusterflow needs Python 3.11 or newer as $python; name another with PYTHON=/path/to/python make …"
@@ -83,4 +93,5 @@ if command -v flock > /dev/null; then
     flock 9
 fi
 [ "${1:-}" != --servers ] || servers
+[ "${1:-}" != --faults ] || faults
 virtual_environment

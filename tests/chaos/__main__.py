@@ -3,8 +3,14 @@
     run --seed 7             one run, as long as every kind of fault once takes; repeats what seed 7 did
     run --only kill-worker   only these kinds of faults
     long                     ten seeds, with a table at the end
+    soak                     full load for ten minutes: does memory grow, do files?
+    standby, failover        seconds until all writes go on after kill -9 of one of two workers, with and
+                             without a standby replica
+    web                      seconds until a restarted web process is ready
+    postgres                 writes with and without PostgreSQL, and how long it takes to catch up
 
-Exits 0 if nothing was found, 1 if something was, 3 if a run counts as not run.
+The last four take --clusters, which there are to be before. `run` and `long` exit with 0 if nothing
+was found, with 1 if something was, with 3 if a run counts as not run.
 """
 
 import argparse
@@ -13,17 +19,21 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import uvloop
 
 from bench.figures import save, table
 from bench.stage import REPOSITORY
+from tests.chaos import figures
+from tests.chaos import soak as soaking
 from tests.chaos.fleet import Fleet
 from tests.chaos.plan import Need, Plan, draw
 from tests.chaos.run import HEADER, Outcome, describe, keep, run
 from tests.chaos.servers import Disk, faketime
+from tests.chaos.soak import soak
 
 KEPT: Final = REPOSITORY / ".run" / "chaos"
 LONG_SEEDS: Final = 10
@@ -69,18 +79,72 @@ async def runs(plans: Sequence[Plan]) -> int:
     return NOT_RUN if any(outcome.void for outcome in outcomes) else 0
 
 
+async def soaked(seconds: float, clients: int) -> int:
+    """The soak on servers of its own; the exit status."""
+    async with _fleet(f"soak-{time.strftime('%Y%m%d-%H%M%S')}", session=6.0) as fleet:
+        found, rate = await soak(fleet, seconds=seconds, clients=clients)
+    rows = [each.row() for each in found]
+    print(f"{rate:.0f} operations a second for {seconds:.0f} s", table(soaking.HEADER, rows), sep="\n")
+    save("soak", {"seconds": seconds, "per_second": rate, "header": soaking.HEADER, "roles": rows})
+    return 0
+
+
+async def measured(what: str, clusters: int) -> int:
+    """One figure of fail-over, on servers of its own; the exit status."""
+    standby = {"STANDBY_REPLICAS": "1"} if what == "standby" else {}
+    async with _fleet(f"{what}-{time.strftime('%Y%m%d-%H%M%S')}", session=6.0, environment=standby) as fleet:
+        await fleet.start(*fleet.of("web")[:1], *fleet.of("worker")[:2], *fleet.of("sink"))
+        if clusters:
+            await figures.fill(fleet, clusters)
+        match what:
+            case "standby" | "failover":
+                figure: object = await figures.killed_worker(fleet)
+            case "web":
+                figure = await figures.restarted_web(fleet)
+            case _:
+                figure = await figures.postgres_away(fleet, seconds=30.0)
+    print(f"{what} with {clusters} clusters: {figure}")
+    save(f"chaos-{what}", {"clusters": clusters, "figure": figure})
+    return 0
+
+
+@asynccontextmanager
+async def _fleet(
+    name: str, *, session: float, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Fleet]:
+    """A fleet in a directory of its own, which goes with it."""
+    directory = KEPT / name
+    async with Fleet(directory / "servers", session=session, environment=environment or {}) as fleet:
+        yield fleet
+    shutil.rmtree(directory)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("run", "long"))
+    parser.add_argument("what", choices=("run", "long", "soak", "standby", "failover", "web", "postgres"))
     parser.add_argument("--seed", type=int, default=None, help="of the plan; drawn if not given")
     parser.add_argument("--rounds", type=int, default=None, help="how often each kind of fault comes")
     parser.add_argument("--only", nargs="+", default=(), help="kinds of faults, instead of all")
     parser.add_argument("--session", type=float, default=6.0, help="Kafka's session time-out in seconds")
+    parser.add_argument("--seconds", type=float, default=600.0, help="of the soak")
+    parser.add_argument("--clients", type=int, default=16, help="of the soak")
+    parser.add_argument("--clusters", type=int, default=0, help="there are before a figure is taken")
     arguments = parser.parse_args()
+    logging.disable(logging.ERROR)  # aiokafka reports each attempt to reach a broker that was killed
+    match arguments.what:
+        case "run" | "long":
+            sys.exit(uvloop.run(runs(_plans(arguments))))
+        case "soak":
+            sys.exit(uvloop.run(soaked(arguments.seconds, arguments.clients)))
+        case what:
+            sys.exit(uvloop.run(measured(what, arguments.clusters)))
+
+
+def _plans(arguments: argparse.Namespace) -> list[Plan]:
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     long = arguments.what == "long"
-    plans = [
+    return [
         draw(
             seed + number,
             rounds=arguments.rounds or (2 if long else 1),
@@ -90,8 +154,6 @@ def main() -> None:
         )
         for number in range(LONG_SEEDS if long else 1)
     ]
-    logging.disable(logging.ERROR)  # aiokafka reports each attempt to reach a broker that was killed
-    sys.exit(uvloop.run(runs(plans)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One run with every kind of fault, on servers of its own: nothing lost, doubled, unanswered or out of order."""
+"""One run with every kind of fault, on servers of its own: nothing lost, doubled or out of order."""
 
 import os
 import random
