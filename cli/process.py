@@ -13,7 +13,7 @@ import asyncpg
 import uvloop
 from aiokafka.errors import KafkaError
 
-from domain.errors import ControlPlaneError
+from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
 from telemetry import logs
 from telemetry.server import metrics_server
@@ -75,13 +75,16 @@ def run_command(name: str, command: Callable[[Settings], Coroutine[Any, Any, T]]
         raise SystemExit(EXIT_FAILED) from None
 
 
-def _end(error: Exception, name: str) -> NoReturn:
+def _end(error: Exception, name: str, *, stopping: bool) -> NoReturn:
     """End a process that could not go on: say why, and leave threads that still run behind."""
     code = EXIT_FAILED
     match error:
         case BadSettings():
             print(error, file=sys.stderr)
             code = EXIT_SETTINGS
+        case Unavailable() if stopping:  # nothing to wait for, and nothing lost
+            log.warning("stopped without Kafka", extra={"role": name, "error": str(error)})
+            code = 0
         case ControlPlaneError() | KafkaError() | OSError():
             log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
         case _:
@@ -104,10 +107,12 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
                 host, port = settings.bind_host, settings.metrics_port
                 await stack.enter_async_context(metrics_server(host, port, ready=ready))
             log.info("starting", extra={"role": name})
+            for variable, why in settings.warnings():
+                log.warning("doubtful setting", extra={"setting": variable, "why": why})
             await role(settings, stop, ready)
         log.info("stopped", extra={"role": name})
     except Exception as error:
-        _end(error, name)
+        _end(error, name, stopping=stop.is_set())
 
 
 async def _stop_with(parent: int, stop: asyncio.Event) -> None:

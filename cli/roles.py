@@ -3,10 +3,11 @@
 import asyncio
 from datetime import timedelta
 from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
-from cli import development
+from cli import config, development
 from cli.process import Readiness, read_settings, run_command, run_role
 from migrations.apply import migrate as apply_migrations
 from settings import Settings
@@ -48,11 +49,13 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             port=settings.port,
             command_timeout=settings.command_timeout,
             read_timeout=timedelta(seconds=settings.server_read_timeout_seconds),
+            write_timeout=timedelta(seconds=settings.server_write_timeout_seconds),
             idle_timeout=timedelta(seconds=settings.server_idle_timeout_seconds),
             max_header_bytes=settings.server_max_header_bytes,
             cors_origins=settings.cors_allowed_origins,
+            keyring=settings.keyring,
             disable_auth=settings.disable_auth,
-            database_url=settings.database_url.get_secret_value(),
+            database=settings.database if settings.database_url.get_secret_value() else None,
             environment=settings.environment,
             version=version("clusterflow"),
             git_commit=settings.git_commit,
@@ -83,11 +86,9 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
     import sinks.settings
 
     sink_settings = sinks.settings.SinkSettings(
-        bootstrap_servers=settings.kafka.bootstrap_servers,
-        database_url=settings.required("database_url"),
-        topics=settings.kafka.topics,
+        kafka=settings.kafka,
+        database=settings.database,
         group_id=settings.kafka.topics.prefix + "clusterflow-postgres",
-        session_timeout=settings.kafka.session_timeout,
     )
     await sinks.role.run(sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready))
 
@@ -96,6 +97,14 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
 def everything() -> None:
     """Run every role here, over embedded servers where none are configured (development)."""
     development.main(read_settings())
+
+
+@app.command("config")
+def show_config(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
+) -> None:
+    """Print the settings in effect, secrets masked."""
+    config.show(read_settings(), as_json=as_json)
 
 
 @app.command()

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from domain.errors import ControlPlaneError
 from streams.settings import KafkaSettings
@@ -54,6 +55,18 @@ async def kafka_cluster_id(kafka: KafkaSettings) -> str:
     """Which Kafka this is: offsets mean nothing in another. Raises: KafkaError: no broker answers."""
     async with _admin(kafka) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
+
+
+async def answers(kafka: KafkaSettings, *, within: float) -> bool:
+    """Whether a broker answers a new client in so many seconds."""
+    client = AIOKafkaClient(**kafka.client("clusterflow-probe"))
+    try:
+        await asyncio.wait_for(client.bootstrap(), within)
+        return True
+    except (KafkaError, TimeoutError):
+        return False
+    finally:
+        await client.close()
 
 
 @asynccontextmanager
