@@ -1,4 +1,7 @@
-"""Section 2.3: each code under its status, and nothing of an unforeseen error in an answer."""
+"""Section 2.3: each code under its status, nothing of an unforeseen error in an answer, and not ready yet."""
+
+import asyncio
+from types import SimpleNamespace
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
@@ -9,7 +12,8 @@ from streams.topics import Topics
 from tables.feed import Feed
 from tables.views import ClusterView
 from tests.e2e.product import Answer
-from tests.web.answers import check_error
+from tests.web.answers import check, check_error
+from web.health import Health
 from web.server import create_app
 from web.settings import WebSettings
 
@@ -29,15 +33,20 @@ class Failing:
 
 async def answer_to(error: Exception, **headers: str) -> Answer:
     """What a list answers when this error comes up on the way."""
+    return await get("/api/v1/clusters", Failing(error), **headers)
+
+
+async def get(path: str, health: object, **headers: str) -> Answer:
+    """What a web process of this health answers."""
     app = create_app(
         WebSettings(kafka=KAFKA),
         feed=Feed(ClusterView(), max_changes=1, max_bytes=1),
         submitter=None,  # type: ignore[arg-type]
-        health=Failing(error),  # type: ignore[arg-type]
+        health=health,  # type: ignore[arg-type]
     )
     async with (
         TestClient(TestServer(app)) as client,
-        client.get("/api/v1/clusters", headers={**OWNER, **headers}) as response,
+        client.get(path, headers={**OWNER, **headers}) as response,
     ):
         return Answer(response.status, response.headers, await response.read())
 
@@ -79,3 +88,28 @@ async def test_what_is_away_now_may_be_asked_for_again_in_a_second():
     answer = await answer_to(Unavailable("Tables are still being read"))
     check_error(answer, 503, "UNAVAILABLE", "Tables are still being read")
     assert "1" == answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(
+    ("kafka", "tables", "status"),
+    [
+        pytest.param(True, True, 200, id="all there: the missing database only degrades"),
+        pytest.param(True, False, 503, id="tables still recovering"),
+        pytest.param(False, True, 503, id="Kafka away"),
+    ],
+)
+async def test_health_by_component(kafka, tables, status):
+    caught_up = asyncio.Event()
+    if tables:
+        caught_up.set()
+    health = Health(SimpleNamespace(caught_up=caught_up), None, kafka_healthy=kafka)  # type: ignore[arg-type]
+    answer = check(await get("/health", health), status)
+    assert {200: "degraded", 503: "unhealthy"}[status] == answer["status"]
+    words = {True: "healthy", False: "unhealthy"}
+    assert {"kafka": words[kafka], "tables": words[tables], "database": "degraded"} == answer["components"]
+
+
+async def test_before_the_tables_are_read_nothing_is_said_to_be_absent():
+    health = Health(SimpleNamespace(caught_up=asyncio.Event()), None)  # type: ignore[arg-type]
+    for path in ("/api/v1/clusters", "/api/v1/clusters/00000000-0000-4000-8000-000000000000"):
+        check_error(await get(path, health), 503, "UNAVAILABLE")

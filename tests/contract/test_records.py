@@ -9,7 +9,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from database import DatabaseSettings
-from tests.e2e.product import CONTROLLER, SPEC, available, command, free_port, headers_of
+from tests.conftest import until
+from tests.e2e.product import CONTROLLER, SPEC, available, command, free_port, headers_of, report
 from tests.web.answers import check, check_error
 
 MINE = {"X-Request-ID": "mine-1"}
@@ -60,6 +61,25 @@ async def test_a_report_from_the_future_is_warned_of_and_counted(api, caplog):
     assert before + 1 == counted("future")
     (warning,) = [r for r in caplog.records if getattr(r, "cluster_id", None) == cluster["id"]]
     assert ("WARNING", 1, 9) == (warning.levelname, warning.generation, warning.observed_generation)
+
+
+async def test_a_65th_controller_is_turned_away_and_the_others_go_on(api, product):
+    cluster = await api.created()
+    names = [f"c{n:02}" for n in range(64)]
+    reports = product.log("cluster-status-reports")
+    await reports.publish_all([(cluster["id"], report(cluster["id"], controller_name=n)) for n in names])
+
+    async def all_listed():
+        return len((await api.get(f"{cluster['id']}/status"))["controllers"]) == 64
+
+    await until(all_listed, what="64 reports")
+    check_error(await api.report(cluster["id"], controller_name="one more"), 413, "PAYLOAD_TOO_LARGE")
+    assert (await api.report(cluster["id"], controller_name="c63", conditions=available()))["applied"]
+    await reports.publish(cluster["id"], late := report(cluster["id"], controller_name="one more"))
+    letters = product.log("cluster-status-reports.dlq")
+    assert late == await letters.wait_for(cluster["id"])
+    (letter,) = await letters.of(cluster["id"])
+    assert "too_many_controllers" == headers_of(letter)["dlq_reason"]
 
 
 # --- preconditions of a delete (section 4 knows no write without them) --------------------------------

@@ -1,11 +1,14 @@
-"""Section 6: of more clusters than a tick may announce, those that need attention come first."""
+"""Section 6: of more clusters than a tick may announce, attention comes first, and nobody is stopped."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from agents.placement import partition_of
+from streams.codec import decode_record, encode
 from streams.producer import Output
 from tests.domain.given import OWNER, uuid
 from tests.e2e.test_model import KAFKA, POLICY, TOPICS, Log, Worker
@@ -91,3 +94,17 @@ def test_what_has_failed_comes_before_what_has_waited_longer(three):
 
 def test_what_fails_by_this_very_tick_comes_first_too(three):
     assert [C, A] == three.tick(after=timedelta(minutes=36))
+
+
+def without_platform(row: bytes) -> bytes:
+    record = decode_record(row)
+    return encode(replace(record, cluster=replace(record.cluster, spec={})))
+
+
+@pytest.mark.xfail(strict=True, reason="the whole tick is parked, and so is every later one of its partition")
+@pytest.mark.parametrize("spoilt", [without_platform, lambda row: row[:-9]], ids=["no platform", "no JSON"])
+def test_a_cluster_that_cannot_be_handled_stops_no_tick(three, spoilt: Callable[[bytes], bytes]):
+    rows = three.worker.clusters.rows(0)
+    rows[A.encode()] = spoilt(rows[A.encode()])
+    assert [B, C] == three.tick(after=timedelta(minutes=6))
+    assert [B, C] == three.tick(after=timedelta(minutes=6))

@@ -5,6 +5,7 @@ import gzip
 import json
 import zlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TypeVar
 
 import pytest
@@ -300,3 +301,13 @@ async def test_every_json_comes_back_as_sent(api):
         updated = await api.update(cluster["id"], spec)
         assert (200, spec) == (updated.status, updated["spec"])
         assert spec == (await api.get(cluster["id"]))["spec"]
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_told_so(product, raw_request):
+    client = await product.web(read_timeout=timedelta(seconds=0.3))
+    answer = await raw_request(
+        client.url,
+        b"POST /api/v1/clusters HTTP/1.1\r\nHost: x\r\nX-User-Email: owner@example.com\r\n"
+        b'Content-Length: 100\r\n\r\n{"name":',
+    )
+    check_error(answer, 408, "REQUEST_TIMEOUT")
