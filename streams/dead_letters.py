@@ -25,7 +25,8 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     """The dead letter of a bad record, counted and logged; what no topic would take is cut."""
     DEAD_LETTERS.labels(record.topic, error.reason).inc()
     origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    log.warning("dead letter", extra={**origin, "reason": error.reason, "error": str(error)})
+    # What exactly is wrong may quote the record, so that is told in the dead letter alone.
+    log.warning("dead letter", extra={**origin, "reason": error.reason})
     headers: DeadLetterHeaders = {
         "dlq_reason": error.reason,
         "dlq_error": str(error)[:1000],
