@@ -2,7 +2,7 @@
 # Brings what the Makefile's targets need, and nothing twice.
 #   deploy/install.sh            .venv, from requirements.lock
 #   deploy/install.sh --servers  Java and Maven for the embedded Kafka as well
-#   deploy/install.sh --faults   libfaketime as well, for the fault that steps a clock
+#   deploy/install.sh --faults   a C compiler as well, for the fault that steps a clock
 # With apt where it may (root on Debian or Ubuntu), otherwise it says in a line what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -56,11 +56,11 @@ servers() {
 
 # A fault less is no reason to stop: without it a run says that it left the clock alone.
 faults() {
-    [ -z "$(find /usr/lib -path '*/faketime/libfaketimeMT.so.1' 2> /dev/null)" ] || return 0
+    ! command -v cc > /dev/null || return 0
     may_use_apt || return 0
-    say "Installing libfaketime with apt"
+    say "Installing a C compiler with apt"
     apt_get update
-    apt_get install --no-install-recommends libfaketime
+    apt_get install --no-install-recommends gcc libc6-dev
 }
 
 virtual_environment() {

@@ -32,7 +32,7 @@ from tests.chaos import soak as soaking
 from tests.chaos.fleet import Fleet
 from tests.chaos.plan import Need, Plan, draw
 from tests.chaos.run import HEADER, Outcome, describe, keep, run
-from tests.chaos.servers import Disk, faketime
+from tests.chaos.servers import Clock, Disk
 from tests.chaos.soak import soak
 
 KEPT: Final = REPOSITORY / ".run" / "chaos"
@@ -44,12 +44,14 @@ NOT_RUN: Final = 3
 def offers() -> tuple[Need, ...]:
     """What this machine has for the faults that need something of it."""
     found: list[Need] = []
-    disk = Disk(KEPT / "probe")
+    probe = KEPT / "probe"
+    disk = Disk(probe)
     if disk.mount():
         disk.unmount()
         found.append("disk")
-    if faketime() is not None:
+    if Clock(probe).build():
         found.append("clock")
+    shutil.rmtree(probe)
     return tuple(found)
 
 

@@ -129,10 +129,10 @@ async def _step_clock(fleet: Fleet, fault: Fault) -> None:
     jump = random.Random(fault.seed).randint(30, 120)
     try:
         for seconds in (jump, -jump):
-            fleet.step_clock(seconds)
+            fleet.clock.step(seconds)
             await asyncio.sleep(fault.seconds / 2)
     finally:
-        fleet.step_clock(0)
+        fleet.clock.step(0)
 
 
 # --- network --------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.stage import RoleProcess, Stage, free_port, wait_ready
 from tests.chaos.links import Link
-from tests.chaos.servers import Disk, LinkedStack, clock_environment, faketime
+from tests.chaos.servers import Clock, Disk, LinkedStack
 
 WEBS: Final = 2
 WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
@@ -65,8 +65,8 @@ class Fleet:
         self.postgres_link = Link("sink-postgres")
         self.disk = Disk(directory / "postgres")
         self.has_disk = False
+        self.clock = Clock(directory)
         self.moments: list[tuple[float, str]] = []
-        self._clock_file = directory / "clock"
         self._environment = {
             "KAFKA_SESSION_TIMEOUT": f"{session:.0f}s",
             "KAFKA_PARTITIONS": "6",
@@ -122,15 +122,8 @@ class Fleet:
                 slot.environment["DATABASE_URL"] = urlunsplit(linked)
         for door, slot in zip(self.doors, self.of("web"), strict=True):
             door.target = slot.port
-        if (library := faketime()) is not None:
-            self.step_clock(0)
-            self.slot("worker", CLOCKED).environment |= clock_environment(library, self._clock_file)
-
-    def step_clock(self, seconds: int) -> None:
-        """Set the wall clock of worker 1 that far from the true one."""
-        part = self._clock_file.with_suffix(".part")
-        part.write_text(f"{seconds:+d}\n")
-        part.replace(self._clock_file)
+        if self.clock.build():
+            self.slot("worker", CLOCKED).environment |= self.clock.environment()
 
     # --- slots ------------------------------------------------------------------------------------
 
@@ -169,6 +162,10 @@ class Fleet:
         slot.wanted = False
         if slot.process is not None:
             await asyncio.to_thread(slot.process.stop)
+
+    async def end_workers(self) -> None:
+        """Stop all workers, for good."""
+        await asyncio.gather(*(self.stop(slot) for slot in self.of("worker")))
 
     def note(self, what: str) -> None:
         """Write down that something happened now."""

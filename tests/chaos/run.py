@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -117,7 +117,7 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     history.since(start)
     outcome.moments = [(at - start, what) for at, what in fleet.moments]
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
-    await settle(fleet.stage, history, outcome.observed)
+    await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
     outcome.findings = check(history, outcome.observed, poison=_poison_of(plan))
     return outcome
 
@@ -170,8 +170,18 @@ def _poison_of(plan: Plan) -> set[str]:
     }
 
 
-async def settle(stage: Stage, history: History, observed: Observed, topics: Topics | None = None) -> None:
-    """Wait until everything is worked off, end the workers, and look at all there is to see."""
+async def settle(
+    stage: Stage,
+    history: History,
+    observed: Observed,
+    topics: Topics | None = None,
+    *,
+    end_workers: Callable[[], Awaitable[None]],
+) -> None:
+    """Wait until everything is worked off, end the workers, and look at all there is to see.
+
+    Workers that go on would publish ticks and reconcile events while we read.
+    """
     topics, servers = topics or Topics(), stage.bootstrap_servers
     inputs = (topics.create_requests, topics.commands, topics.reports)
     await _worked_off(stage, topics, inputs, observed)
@@ -179,8 +189,7 @@ async def settle(stage: Stage, history: History, observed: Observed, topics: Top
     webs = stage.running("web")
     await observe_tables(HOST, webs[0].port, ids, observed)
     await _worked_off(stage, topics, inputs, observed)
-    for role in stage.running("worker"):  # or ticks would go on publishing while we read
-        await asyncio.to_thread(role.stop)
+    await end_workers()
     outputs = (topics.state, topics.events)
     for left in await until_stored(servers, stage.database_url, topics=outputs, within=QUIET_WITHIN):
         observed.faults.append(f"the sink has not stored {left}")

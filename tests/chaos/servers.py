@@ -1,6 +1,7 @@
 """The embedded servers of a chaos run: Kafka with a way for each role, PostgreSQL on a disk of its own."""
 
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.process import Guard
 
 DISK_BYTES: Final = 2 * 2**30  # of PostgreSQL's disk while it has room; memory is taken for what is used only
+SOURCE: Final = Path(__file__).with_name("clock.c")
 SPARE_BYTES: Final = 64 * 1024  # what a full disk has left
 
 
@@ -95,21 +97,29 @@ def _ran(*command: str) -> bool:
         return False
 
 
-def faketime() -> Path | None:
-    """The library that gives a process a clock of its own, None where it is not installed."""
-    found = sorted(Path("/usr/lib").glob("**/faketime/libfaketimeMT.so.1"))
-    return found[0] if found else None
+class Clock:
+    """A wall clock that can be stepped, for the processes started with its environment (`clock.c`).
 
-
-def clock_environment(library: Path, offset: Path) -> Mapping[str, str]:
-    """What gives a process the wall clock that a file says, such as `+90` seconds; read every second.
-
-    The monotonic clock stays true, as it does when a real clock is stepped.
+    Their monotonic clocks stay true, as they do when a real clock is stepped.
     """
-    return {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_CACHE_DURATION": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
+
+    def __init__(self, directory: Path) -> None:
+        self._library = directory / "clock.so"
+        self._file = directory / "clock"
+
+    def build(self) -> bool:
+        """Make the library; whether there is a C compiler to do it."""
+        self._library.parent.mkdir(parents=True, exist_ok=True)
+        self.step(0)
+        return _ran("cc", "-shared", "-fPIC", "-O2", "-o", str(self._library), str(SOURCE))
+
+    def step(self, seconds: int) -> None:
+        """Set it that far from the true one."""
+        if not self._file.exists():
+            self._file.write_bytes(bytes(8))
+        with self._file.open("r+b") as file:  # the same file, since it is mapped
+            file.write(struct.pack("=q", seconds))
+
+    def environment(self) -> Mapping[str, str]:
+        """What has a process live by it."""
+        return {"LD_PRELOAD": str(self._library), "CHAOS_CLOCK": str(self._file)}

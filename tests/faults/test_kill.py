@@ -15,6 +15,7 @@ from streams.topics import Topics
 from tests.chaos.check import check
 from tests.chaos.clients import HttpClient
 from tests.chaos.history import History
+from tests.chaos.observe import Observed
 from tests.chaos.run import settle
 from tests.conftest import until
 
@@ -45,12 +46,18 @@ async def test_a_cluster_is_there_once_after_a_kill_during_its_creation(
     await asyncio.gather(*creates)
 
     # then each has one event, one state, one row, and is shown by the old and a fresh web
-    observed = await settle(stage, history, topics)
+    observed = Observed()
+    await settle(stage, history, observed, topics, end_workers=lambda: _end_workers(stage))
     assert check(history, observed) == []
     assert len([state for state in observed.states.values() if not state.deleted]) == CLIENTS
     assert observed.rows is not None
     assert len(observed.rows) == CLIENTS
 
 
+async def _end_workers(stage: Stage) -> None:
+    for role in stage.running("worker"):
+        await asyncio.to_thread(role.stop)
+
+
 def _client(number: int, port: int, history: History) -> HttpClient:
-    return HttpClient(f"client-{number}", AsyncConnection(HOST, port), history, random.Random(number), [])
+    return HttpClient(f"client-{number}", [AsyncConnection(HOST, port)], history, random.Random(number), [])
