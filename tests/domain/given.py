@@ -47,8 +47,8 @@ def update(
     )
 
 
-def delete(number: int = 3, *, by: str = OWNER, force: bool = False) -> Delete:
-    return Delete(command_id=uuid(number), cluster_id=CLUSTER_ID, user_email=by, force=force)
+def delete(number: int = 3, *, by: str = OWNER, force: bool = False, **members: object) -> Delete:
+    return Delete(command_id=uuid(number), cluster_id=CLUSTER_ID, user_email=by, force=force, **members)
 
 
 def reconcile(number: int = 4, *, by: str = OWNER) -> Reconcile:

@@ -73,7 +73,7 @@ class Model:
             return "RESOURCE_NOT_FOUND"
         if not valid:
             return "INVALID_SPEC"
-        if generation not in (None, self.generation) or version not in (None, self.versions[-1]):
+        if not self.is_as_expected(generation, version):
             return "GENERATION_CONFLICT"
         self.generation += 1
         self.accepted += 1
@@ -82,9 +82,16 @@ class Model:
         self.restate(at)
         return None
 
-    def delete(self, email: str, at: datetime, *, force: bool) -> str | None:
+    def is_as_expected(self, generation: int | None, version: str | None) -> bool:
+        return generation in (None, self.generation) and version in (None, self.versions[-1])
+
+    def delete(
+        self, email: str, at: datetime, *, force: bool, generation: int | None, version: str | None
+    ) -> str | None:
         if not self.sees(email):
             return "RESOURCE_NOT_FOUND"
+        if not self.is_as_expected(generation, version):
+            return "GENERATION_CONFLICT"
         never_reported = self.row.phase == "Pending" and not self.words
         if not (force or self.row.phase == "Failed" or never_reported):
             return "CLUSTER_NOT_DELETABLE"

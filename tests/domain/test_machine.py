@@ -134,8 +134,9 @@ def _event(event: TELLING, before: ClusterRecord | None, after: ClusterRecord, c
 users = st.sampled_from([OWNER, OWNER, STRANGER, CONTROLLER])
 few = st.integers(0, 3)
 born = precondition(lambda self: self.record is not None)
-a_while = st.sampled_from([0, 20, 40, 60, 100, 280, 400, 1800, 7200])
-"""Seconds, never half a minute apart: how that is rounded is another test's."""
+generations = st.sampled_from([None, None, 0, 1, -1])
+versions = st.sampled_from([None, None, 0, 1, "nonsense"])
+a_while = st.sampled_from([0, 0.5, 10, 20, 30, 60, 100, 280, 400, 1800, 7200])  # seconds
 
 
 class Life(RuleBasedStateMachine):
@@ -191,33 +192,43 @@ class Life(RuleBasedStateMachine):
 
     @born
     @rule(
-        by=users,
-        valid=st.sampled_from([True, True, True, False]),
-        generation=st.sampled_from([None, None, 0, 1, -1]),
-        version=st.sampled_from([None, None, 0, -1, "nonsense"]),
+        by=users, valid=st.sampled_from([True, True, True, False]), generation=generations, version=versions
     )
     def update(self, by: str, valid: bool, generation: int | None, version: int | str | None) -> None:
-        """`generation` is relative to the current one; `version` counts back from the current one."""
-        generation = None if generation is None else max(1, self.model.generation + generation)
-        if isinstance(version, int):
-            version = self.model.versions[max(-len(self.model.versions), version - 1)]
+        generation, version = self.expectation(generation, version)
         expected = self.model.update(by, self.now, valid=valid, generation=generation, version=version)
         spec = {**GCP, "n": self.ids} if valid else NOWHERE
         members = {"expected_generation": generation, "expected_resource_version": version}
         self.command(update(self.new_id(), by=by, spec=spec, **members), expected)
         if expected is None:
             self.model.versions.append(self.record.cluster.resource_version)
-        elif expected == "GENERATION_CONFLICT":
-            current = {"generation": self.model.generation, "resource_version": self.model.versions[-1]}
-            assert [("GENERATION_CONFLICT", current)] == list(self.history[-1].told.answers)
+        self.tells_what_is_current(expected)
 
     @born
-    @rule(by=users, force=st.booleans(), seldom=few)
-    def delete(self, by: str, force: bool, seldom: int) -> None:
+    @rule(by=users, force=st.booleans(), seldom=few, generation=generations, version=versions)
+    def delete(
+        self, by: str, force: bool, seldom: int, generation: int | None, version: int | str | None
+    ) -> None:
         if seldom and (force or self.model.row.phase != "Ready"):
             return  # most lives are to be long
-        expected = self.model.delete(by, self.now, force=force)
-        self.command(delete(self.new_id(), by=by, force=force), expected)
+        generation, version = self.expectation(generation, version)
+        expected = self.model.delete(by, self.now, force=force, generation=generation, version=version)
+        members = {"expected_generation": generation, "expected_resource_version": version}
+        self.command(delete(self.new_id(), by=by, force=force, **members), expected)
+        self.tells_what_is_current(expected)
+
+    def expectation(self, generation: int | None, version: int | str | None) -> tuple[int | None, str | None]:
+        """What a writer expects: a generation near the current one, a version so many before it."""
+        if generation is not None:
+            generation = max(1, self.model.generation + generation)
+        if isinstance(version, int):
+            version = self.model.versions[max(-len(self.model.versions), -1 - version)]
+        return generation, version
+
+    def tells_what_is_current(self, code: str | None) -> None:
+        if code == "GENERATION_CONFLICT":
+            current = {"generation": self.model.generation, "resource_version": self.model.versions[-1]}
+            assert [(code, current)] == list(self.history[-1].told.answers)
 
     @born
     @rule(by=users)
@@ -250,14 +261,14 @@ class Life(RuleBasedStateMachine):
 
     @born
     @rule(seconds=a_while)
-    def tick(self, seconds: int) -> None:
+    def tick(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
         expected = self.model.tick(self.now)
         told = self.send("ticks", None)
         assert [e for e in [expected] if e] == [(event.reason, event.interval) for event, _ in told.events]
 
     @rule(seconds=a_while)
-    def time_passes(self, seconds: int) -> None:
+    def time_passes(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
     # --- input that comes again -----------------------------------------------------------------------
