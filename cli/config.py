@@ -52,11 +52,12 @@ def entries(settings: Settings) -> list[Entry]:
 
 
 def _entry(name: str, value: Any, *, given: bool) -> Entry:
-    text = _text(value)
+    text = as_text(value)
     return Entry(name.upper(), text, "environment" if given else "default" if text else "unset")
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A setting's value as the text of its variable, masked where it is secret."""
     match value:
         case None:
             return ""

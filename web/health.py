@@ -16,6 +16,7 @@ log = logging.getLogger("clusterflow.health")
 
 _PROBE_INTERVAL: Final = 1.0
 _CACHE_SECONDS: Final = 5.0
+_PING_WITHIN: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ async def _ping(database: Pool | None) -> str:
     if database is None:
         return "degraded"
     try:
-        async with asyncio.timeout(_CACHE_SECONDS), database.connection("ping") as connection:
+        async with asyncio.timeout(_PING_WITHIN), database.connection("ping") as connection:
             await connection.execute("SELECT 1")
     except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
         log.warning("database does not answer", extra={"error": type(error).__name__})

@@ -1,5 +1,6 @@
 """GET /health and /api/v1/info."""
 
+import asyncpg
 import pytest
 
 from database import DatabaseSettings
@@ -47,3 +48,20 @@ async def test_a_missing_database_degrades_but_does_not_stop(product, url):
     assert ("healthy", "healthy") == (components["kafka"], components["tables"])
     assert components["database"] in ("degraded", "unhealthy")
     assert b"secret" not in answer.body
+
+
+async def test_looking_after_the_database_takes_one_connection(product, servers, monkeypatch):
+    url = await servers.new_database()
+    monkeypatch.setattr("web.health._CACHE_SECONDS", 0.0)
+    client = await product.web(database=DatabaseSettings(url=url))
+    connection = await asyncpg.connect(url)
+    query = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE application_name = 'clusterflow-web' AND datname = current_database()"
+    )
+    seen = set()
+    for _ in range(3):
+        assert "healthy" == (await client.get("/health"))["components"]["database"]
+        seen |= {row["pid"] for row in await connection.fetch(query)}
+    await connection.close()
+    assert 1 == len(seen)
