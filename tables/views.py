@@ -5,10 +5,11 @@ costs no decoding: a document is cut out of the record as it is.
 """
 
 import asyncio
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,6 +17,9 @@ from aiokafka import ConsumerRecord
 from msgspec import Raw, Struct
 
 from domain.cluster import ControllerReport
+from streams.claims import Claims
+
+_NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 
 # Filters whose order is kept at hand; beyond, the one unused for longest is built anew at its next use.
 MAX_ORDERS: Final = 256
@@ -47,6 +51,7 @@ class _Record(Struct):
     revision: int
     cluster: Raw
     reports: Raw
+    secrets: dict[str, str] = {}
     deleted_at: datetime | None = None
 
 
@@ -56,12 +61,33 @@ _reports_decoder = msgspec.json.Decoder(dict[str, ControllerReport])
 _status_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
+class Columns(NamedTuple):
+    """What a list filters by; `platform` and `phase` in lower case."""
+
+    owner: str
+    platform: str
+    phase: str
+
+
 class Filter(NamedTuple):
     """Which clusters a list shows; None shows all. `platform` and `phase` in lower case."""
 
     owner: str | None = None
     platform: str | None = None
     phase: str | None = None
+
+    def shows(self, columns: Columns) -> bool:
+        """Whether a cluster of these columns is shown."""
+        owner, platform, phase = self
+        return (
+            (owner is None or owner == columns.owner)
+            and (platform is None or platform == columns.platform)
+            and (phase is None or phase == columns.phase)
+        )
+
+
+Place = tuple[float, str]
+"""Where lists show a cluster: newest first, then by id. It never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +97,7 @@ class ClusterEntry:
     Attributes:
         document: The JSON that GET answers.
         reports: The JSON object of its controllers' reports.
+        secrets: Members of its spec that the document leaves out, encrypted.
     """
 
     id: str
@@ -82,11 +109,17 @@ class ClusterEntry:
     created_at: datetime
     document: bytes
     reports: bytes
+    secrets: Mapping[str, str]
 
     @property
-    def place(self) -> "_Place":
-        """Where lists show it: newest first, then by id."""
+    def place(self) -> Place:
+        """Where lists show it."""
         return (-self.created_at.timestamp(), self.id)
+
+    @property
+    def columns(self) -> Columns:
+        """What lists filter it by."""
+        return Columns(self.owner, self.platform, self.phase)
 
     def filters(self) -> Iterator[Filter]:
         """Every filter that shows it."""
@@ -104,16 +137,21 @@ class ClusterEntry:
         return _status_decoder.decode(self.document)["status"]
 
 
-_Place = tuple[float, str]
+class Change(NamedTuple):
+    """What a record changed in what GET answers: None before it is there, and after it is gone."""
+
+    before: ClusterEntry | None
+    after: ClusterEntry | None
 
 
 class ClusterView:
     """What readers may ask about clusters."""
 
     def __init__(self) -> None:
+        self._claims = Claims()
         self._entries: dict[str, ClusterEntry] = {}
         self._revisions: dict[str, int] = {}
-        self._orders: dict[Filter, list[_Place]] = {}
+        self._orders: dict[Filter, list[Place]] = {}
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
     def __len__(self) -> int:
@@ -125,13 +163,23 @@ class ClusterView:
 
     def page(self, wanted: Filter, *, limit: int, offset: int) -> tuple[list[ClusterEntry], int]:
         """One page of a list and the number of all matches; O(page) once a filter was used before."""
+        order = self._order(wanted)
+        return [self._entries[id] for _, id in order[offset : offset + limit]], len(order)
+
+    def after(self, wanted: Filter, place: Place, *, limit: int) -> list[ClusterEntry]:
+        """The next entries of a list behind a place; O(limit) once a filter was used before."""
+        order = self._order(wanted)
+        start = bisect_right(order, place)
+        return [self._entries[id] for _, id in order[start : start + limit]]
+
+    def _order(self, wanted: Filter) -> list[Place]:
         order = self._orders.pop(wanted, None)
         if order is None:
-            order = sorted(entry.place for entry in self._entries.values() if wanted in entry.filters())
+            order = sorted(entry.place for entry in self._entries.values() if wanted.shows(entry.columns))
             if len(self._orders) >= MAX_ORDERS:
                 del self._orders[next(iter(self._orders))]
         self._orders[wanted] = order  # last in the dict: used most recently
-        return [self._entries[id] for _, id in order[offset : offset + limit]], len(order)
+        return order
 
     def count_by_phase(self) -> Mapping[str, int]:
         """Live clusters per phase."""
@@ -142,21 +190,24 @@ class ClusterView:
 
     # --- following the topic ----------------------------------------------------------------------
 
-    def apply(self, record: ConsumerRecord) -> None:
-        """Take over a record of `cluster-state`."""
+    def apply(self, record: ConsumerRecord) -> Change | None:
+        """Take over a record of `cluster-state`; returns what it changed, None when GET answers as before."""
+        if not self._claims.admits(record):
+            return None
         cluster_id = record.key.decode()
         if record.value is None:
-            self._replace(cluster_id, None)
             self._revisions.pop(cluster_id, None)
-            return
+            return self._replace(cluster_id, None)
         decoded = _record_decoder.decode(record.value)
         if decoded.revision < self._revisions.get(cluster_id, 0):
-            return  # written by a worker that no longer owns the key
-        self._replace(cluster_id, None if decoded.deleted_at else _entry(decoded))
+            return None  # written by a worker that no longer owns the key
+        entry = None if decoded.deleted_at else _entry(decoded, self._entries.get(cluster_id))
+        change = self._replace(cluster_id, entry)
         self._revisions[cluster_id] = decoded.revision
         for wanted, future in self._waiting.get(cluster_id, ()):
             if wanted <= decoded.revision and not future.done():
                 future.set_result(None)
+        return change
 
     async def reached(self, cluster_id: str, revision: int) -> None:
         """Wait until this view shows a revision of a cluster (or a later one)."""
@@ -171,7 +222,7 @@ class ClusterView:
             if not self._waiting[cluster_id]:
                 del self._waiting[cluster_id]
 
-    def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> None:
+    def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> Change | None:
         before = self._entries.pop(cluster_id, None)
         if entry is not None:
             self._entries[cluster_id] = entry
@@ -184,10 +235,17 @@ class ClusterView:
                 del order[bisect_left(order, before.place)]
             elif entry is not None:
                 insort(order, entry.place)
+        if (before and before.document) == (entry and entry.document):
+            return None
+        return Change(before, entry)
 
 
-def _entry(record: _Record) -> ClusterEntry:
-    document = bytes(record.cluster)
+def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:
+    document, reports = bytes(record.cluster), bytes(record.reports)
+    secrets = record.secrets or _NO_SECRETS
+    if before is not None and before.document == document:
+        # One document in memory, however many records carry it.
+        return replace(before, reports=reports, secrets=secrets)
     columns = _columns_decoder.decode(document)
     return ClusterEntry(
         id=columns.id,
@@ -198,5 +256,6 @@ def _entry(record: _Record) -> ClusterEntry:
         phase=columns.status.phase.lower(),
         created_at=columns.created_at,
         document=document,
-        reports=bytes(record.reports),
+        reports=reports,
+        secrets=secrets,
     )

@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from domain.errors import Rejected, TransientError
+from web.documents import ErrorBody
 
 STATUS: Final[Mapping[str, int]] = {
     "VALIDATION_FAILED": 400,
@@ -21,6 +22,7 @@ STATUS: Final[Mapping[str, int]] = {
     "CLUSTER_NOT_DELETABLE": 409,
     "GENERATION_CONFLICT": 409,
     "RESOURCE_CONFLICT": 409,
+    "WATCH_EXPIRED": 410,
     "PAYLOAD_TOO_LARGE": 413,
     "INTERNAL_ERROR": 500,
     "UNAVAILABLE": 503,
@@ -42,10 +44,15 @@ def error_response(
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
     """An error as every route answers it."""
-    body: dict[str, Any] = {"error": text, "code": code, "request_id": request_id}
+    body = error_body(code, text, request_id=request_id)
     if details:
-        body["details"] = details
+        body.details = details
     return json_response(msgspec.json.encode(body), status=status, headers=headers)
+
+
+def error_body(code: str, text: str, *, request_id: str) -> ErrorBody:
+    """The one error shape."""
+    return ErrorBody(error=text, code=code, request_id=request_id)
 
 
 def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:

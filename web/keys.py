@@ -1,6 +1,6 @@
 """What handlers find in their application and request, by typed key."""
 
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -16,3 +16,6 @@ HEALTH: Final = web.AppKey("health", Health)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 CLUSTER_ID: Final = web.RequestKey("cluster_id", str)  # of a create, whose path has none
+STARTED: Final = web.RequestKey("started", float)  # on the clock of `perf_counter`
+ANSWERED: Final = web.RequestKey("answered", float)  # when its headers were ready
+STREAM: Final = web.RequestKey("stream", dict[str, Any])  # how a watch went, for the log

@@ -1,4 +1,4 @@
-"""What every request goes through, outermost first: request id, timing and log; CORS; errors."""
+"""What every request goes through, outermost first: request id, timing and log; preflights; errors."""
 
 import logging
 import re
@@ -11,10 +11,11 @@ from aiohttp import web
 from prometheus_client import Counter, Histogram
 
 from domain.errors import Rejected, TransientError
+from streams.messages import UUID_PATTERN
 from web.errors import error_response, http_error_response, rejection_response, unavailable_response
-from web.keys import CLUSTER_ID, REQUEST_ID, SETTINGS
+from web.keys import ANSWERED, CLUSTER_ID, REQUEST_ID, SETTINGS, STARTED, STREAM
 
-log = logging.getLogger("clusterflow.api")
+log = logging.getLogger("clusterflow.api_server")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -38,21 +39,38 @@ _EXPOSE_HEADERS: Final = "X-Request-ID, X-Response-Time, ETag"
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Give the request an id, time it, count it, log it."""
-    started = time.perf_counter()
+    """Give the request an id, time it, count it, log it; a watch when it ends, timed to its beginning."""
+    request[STARTED] = started = time.perf_counter()
     given = request.headers.get("X-Request-ID", "")
-    request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
-    request[REQUEST_ID] = request_id
+    request[REQUEST_ID] = given if _REQUEST_ID.fullmatch(given) else str(uuid4())
     response = await handler(request)
-    elapsed = time.perf_counter() - started
-    response.headers["X-Request-ID"] = request_id
-    response.headers["X-Response-Time"] = f"{elapsed * 1000:.3f}ms"
+    elapsed = (request.get(ANSWERED) or time.perf_counter()) - started
     path, method = _template(request), request.method if request.method in _METHODS else "other"
     REQUESTS.labels(method, path, response.status).inc()
     DURATION.labels(method, path).observe(elapsed)
     if log.isEnabledFor(logging.INFO):
         log.info("request", extra=_access(request, response, path, elapsed))
     return response
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on what every answer carries, just before its headers are sent."""
+    request[ANSWERED] = answered = time.perf_counter()
+    headers = response.headers
+    headers["X-Request-ID"] = request[REQUEST_ID]
+    headers["X-Response-Time"] = f"{(answered - request[STARTED]) * 1000:.3f}ms"
+    allowed = request.app[SETTINGS].cors_origins
+    origin = request.headers.get("Origin", "")
+    if "*" in allowed:
+        headers["Access-Control-Allow-Origin"] = "*"
+    else:
+        headers["Vary"] = "Origin"
+        if origin in allowed:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Allow-Credentials"] = "true"
+    headers["Access-Control-Allow-Methods"] = _ALLOW_METHODS
+    headers["Access-Control-Allow-Headers"] = _ALLOW_HEADERS
+    headers["Access-Control-Expose-Headers"] = _EXPOSE_HEADERS
 
 
 def _access(
@@ -67,8 +85,20 @@ def _access(
         "user_agent": request.headers.get("User-Agent", "")[:256],
         "body_size": request.content_length or 0,
         "request_id": request[REQUEST_ID],
-        "cluster_id": request.get(CLUSTER_ID) or request.match_info.get("id"),
+        "cluster_id": request.get(CLUSTER_ID) or _path_id(request),
+        **({"user_email": _email(request)} if log.isEnabledFor(logging.DEBUG) else {}),
+        **request.get(STREAM, {}),
     }
+
+
+def _path_id(request: web.Request) -> str | None:
+    """The cluster's id in the path; what is none may be anything."""
+    given = request.match_info.get("id", "")
+    return given.lower() if re.fullmatch(UUID_PATTERN, given) else None
+
+
+def _email(request: web.Request) -> str:
+    return request.headers.get("X-User-Email", "").strip()[:254]
 
 
 def _template(request: web.Request) -> str:
@@ -78,25 +108,9 @@ def _template(request: web.Request) -> str:
 
 
 @web.middleware
-async def cross_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer preflights, and tell browsers which origins may read the answer."""
-    if request.method == "OPTIONS":
-        response: web.StreamResponse = web.Response(status=204)
-    else:
-        response = await handler(request)
-    allowed = request.app[SETTINGS].cors_origins
-    origin = request.headers.get("Origin", "")
-    if "*" in allowed:
-        response.headers["Access-Control-Allow-Origin"] = "*"
-    else:
-        response.headers["Vary"] = "Origin"
-        if origin in allowed:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Allow-Credentials"] = "true"
-    response.headers["Access-Control-Allow-Methods"] = _ALLOW_METHODS
-    response.headers["Access-Control-Allow-Headers"] = _ALLOW_HEADERS
-    response.headers["Access-Control-Expose-Headers"] = _EXPOSE_HEADERS
-    return response
+async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer what browsers ask before they send a request from another origin."""
+    return web.Response(status=204) if request.method == "OPTIONS" else await handler(request)
 
 
 @web.middleware

@@ -9,17 +9,23 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import Gauge
 
+from database import Pool
+from streams.admin import kafka_cluster_id
 from streams.producer import Producer
 from streams.tail import Tail
+from tables.feed import Feed
+from tables.metrics import RECOVERING
 from tables.views import ClusterView
 from web import keys
+from web.bounds import bounded
 from web.health import Health
-from web.middleware import cross_origin, errors, observed
+from web.middleware import errors, observed, preflight, stamp
 from web.routes import add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
+from web.watch import WATCHES, Watches
 
-log = logging.getLogger("clusterflow.web")
+log = logging.getLogger("clusterflow.api_server")
 
 MAX_BODY: Final = 1024 * 1024
 
@@ -37,29 +43,36 @@ async def run(
     Raises: OSError: the port is taken. KafkaError: no broker answers at the start.
     """
     view = ClusterView()
-    producer = Producer(settings.kafka.bootstrap_servers, client_id="clusterflow-web")
+    feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
+    producer = Producer(settings.kafka, client_id="clusterflow-web")
     topics = settings.kafka.topics
     states = Tail(
-        settings.kafka.bootstrap_servers,
+        settings.kafka,
         client_id="clusterflow-web-states",
-        from_beginning={topics.state: view.apply},
+        from_beginning={topics.state: feed.apply},
     )
-    health = Health(states, settings.database_url)
+    database = None if settings.database is None else Pool(settings.database, application="clusterflow-web")
+    health = Health(states, database)
     submitter = Submitter(
         producer=producer, view=view, health=health, topics=topics, timeout=settings.command_timeout
     )
     # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
     results = Tail(
-        settings.kafka.bootstrap_servers,
+        settings.kafka,
         client_id="clusterflow-web-results",
         from_end={topics.results: submitter.on_result},
     )
     ready(lambda: health.ready)
-    app = create_app(settings, view=view, submitter=submitter, health=health)
+    RECOVERING.set_function(lambda: float(not states.caught_up.is_set()))
+    app = create_app(settings, feed=feed, submitter=submitter, health=health)
     async with AsyncExitStack() as resources:
+        if database is not None:
+            database.watched()
+            resources.push_async_callback(database.close)
         for part in (results, states, producer):
             resources.push_async_callback(part.stop)
             await part.start()
+        feed.identify(await kafka_cluster_id(settings.kafka), topics.state)
         await _follow(app, settings, states, results, stop)
 
 
@@ -85,15 +98,16 @@ async def _follow(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def create_app(
-    settings: WebSettings, *, view: ClusterView, submitter: Submitter, health: Health
-) -> web.Application:
+def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, health: Health) -> web.Application:
     """The application over its parts."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[observed, cross_origin, errors])
+    app = web.Application(client_max_size=MAX_BODY, middlewares=[bounded, observed, preflight, errors])
+    app.on_response_prepare.append(stamp)
     app[keys.SETTINGS] = settings
-    app[keys.VIEW] = view
+    app[keys.VIEW] = feed.view
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
+    app[WATCHES] = watches = Watches(feed, health, settings)
+    app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
 

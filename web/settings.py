@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from database import DatabaseSettings
 from domain.policy import Policy
+from streams.secrets import Keyring
 from streams.settings import KafkaSettings
 
 
@@ -14,8 +16,14 @@ class WebSettings:
     Attributes:
         command_timeout: How long a write waits for its outcome before it answers 503.
         read_timeout: How long a client may take to send its body.
-        database_url: Only for the health page; empty when there is none to watch.
+        write_timeout: How long sending an answer may take before the connection is cut.
+        database: Only for the health page; None when there is none to watch.
         cors_origins: Origins that browsers may call from; `*` for any.
+        keyring: Encrypts the secrets in specs; without keys a spec with secrets is refused.
+        watch_heartbeat: After so much silence a watch shows that it is alive, and where it is.
+        watch_write_timeout: How long a watcher may leave what is written to it unread.
+        max_watchers: Watches served at a time.
+        feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         disable_auth: Requests without a valid identity act as a controller.
     """
 
@@ -25,11 +33,18 @@ class WebSettings:
     port: int = 8080
     command_timeout: timedelta = timedelta(seconds=15)
     read_timeout: timedelta = timedelta(seconds=30)
+    write_timeout: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta = timedelta(seconds=120)
     max_header_bytes: int = 1048576
     cors_origins: tuple[str, ...] = ("*",)
+    keyring: Keyring = field(default_factory=lambda: Keyring({}))
+    watch_heartbeat: timedelta = timedelta(seconds=15)
+    watch_write_timeout: timedelta = timedelta(seconds=30)
+    max_watchers: int = 1000
+    feed_changes: int = 10_000
+    feed_bytes: int = 32 * 1024 * 1024
     disable_auth: bool = False
-    database_url: str = ""
+    database: DatabaseSettings | None = None
     environment: str = "development"
     version: str = "0"
     git_commit: str = "unknown"

@@ -1,0 +1,398 @@
+"""The change feed: what changed in the view, in order, for watchers who each read on at their own pace.
+
+All watchers of a process share one ring of changes, bounded in number and bytes. A watcher holds no queue,
+only its place in the ring; one that falls off the ring's end has missed something and is told so. Thus memory
+is bounded whatever readers do.
+
+A watcher's position is, per partition of `cluster-state`, the offset after the last record it has seen. It
+means the same in every process and after a restart. A process knows per partition from which offset on it has
+every change (`_Partition.whole_from`); a position before that is refused, so there is never a silent gap.
+"""
+
+import asyncio
+import re
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import blake2b
+from typing import Final, Literal, NamedTuple
+
+from aiokafka import ConsumerRecord
+from prometheus_client import Counter
+
+from domain.errors import PermanentError, Rejected, invalid
+from streams.topics import STATE_HISTORY
+from tables.views import Change, ClusterEntry, ClusterView, Columns, Filter, Place
+
+CHANGES = Counter("clusterflow_watch_changes_total", "Changes of clusters that watchers can see")
+
+CHUNK: Final = 64 * 1024
+"""Bytes of documents a watcher takes at a time, about: what waits in its connection's buffers."""
+
+# A record is taken as uncompacted for this long. The broker promises STATE_HISTORY by its own clock and the
+# record's timestamp; the rest is for clocks that differ.
+_TRUSTED: Final = STATE_HISTORY - timedelta(minutes=10)
+
+_PAGE: Final = 50  # entries listed at a time
+_START: Final[Place] = (float("-inf"), "")
+_TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
+
+Position = tuple[int, ...]
+"""Per partition, the offset after the last record seen; what is beyond its end counts as 0."""
+
+Kind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+
+
+class FellBehind(PermanentError):
+    """A watcher has not seen changes that are no longer kept."""
+
+
+class Watched(NamedTuple):
+    """What a watcher wants to see: clusters by filter, or also just one."""
+
+    filter: Filter
+    id: str | None = None
+
+
+class Event(NamedTuple):
+    """What a watcher is told.
+
+    Attributes:
+        document: The cluster as GET answers it; of one that is gone, the last it answered.
+        token: The position after it; empty while the current state is being listed.
+    """
+
+    kind: Kind
+    document: bytes
+    token: str
+
+
+@dataclass(slots=True)
+class _Partition:
+    """How far a partition was read.
+
+    Attributes:
+        next: The offset after the last record.
+        whole_from: From here on every change is in the ring.
+        unthinned: No record is missing from the beginning on.
+    """
+
+    next: int = 0
+    whole_from: int = 0
+    unthinned: bool = True
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One change in the ring; `before` and `after` are None where there was or is no cluster."""
+
+    id: str
+    place: Place
+    before: Columns | None
+    after: Columns | None
+    document: bytes
+    partition: int
+    offset: int
+    position: Position
+    token: str = ""
+
+
+class Feed:
+    """Fills the view from `cluster-state` and keeps what changed.
+
+    Args:
+        max_changes, max_bytes: Bounds of the ring; bytes are those of the documents, which the view shares.
+        clock: Seconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        view: ClusterView,
+        *,
+        max_changes: int = 10_000,
+        max_bytes: int = 32 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.view = view
+        self.closed = False
+        self._max_changes = max_changes
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._log = "0" * 12
+        self._partitions: list[_Partition] = []
+        self._ring: dict[int, _Kept] = {}  # by number, without gaps
+        self._first = 0
+        self._end = 0
+        self._bytes = 0
+        self._grown = asyncio.Event()
+        self._awaited = False
+
+    def identify(self, kafka_cluster_id: str, topic: str) -> None:
+        """Say which log this is: positions in another one are refused."""
+        self._log = blake2b(f"{kafka_cluster_id}/{topic}".encode(), digest_size=6).hexdigest()
+
+    def watch(self, wanted: Watched, since: Position | None = None) -> "Watcher":
+        """A watcher: of the current state and all changes, or of the changes since a position.
+
+        Raises: Rejected: `WATCH_EXPIRED`, not all changes since then are known here.
+        """
+        if since is None:
+            return Watcher(self, wanted, self._end, None)
+        if any(_at(since, n) < each.whole_from for n, each in enumerate(self._partitions)):
+            raise expired()
+        numbers = range(self._first, self._end)
+        start = bisect_left(numbers, True, key=lambda n: not _reaches(since, self._ring[n].position))
+        return Watcher(self, wanted, self._first + start, since)
+
+    # --- positions --------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> Position:
+        """How far the topic was read."""
+        return tuple([each.next for each in self._partitions])
+
+    def has_read(self, position: Position) -> bool:
+        """Whether this process knows everything before a position."""
+        return _reaches(self.position, position)
+
+    def token(self, position: Position) -> str:
+        """A position as clients carry it."""
+        return f"{self._log}/{'.'.join(map(str, position)) or '0'}"
+
+    def position_of(self, token: str) -> Position:
+        """The position a client brings back.
+
+        Raises: Rejected: `VALIDATION_FAILED` if it is none, `WATCH_EXPIRED` if it is of another log.
+        """
+        match = _TOKEN.fullmatch(token)
+        if match is None:
+            raise invalid("Last-Event-ID is not an id of this feed", field="Last-Event-ID", value=token)
+        if match[1] != self._log:
+            raise expired()
+        return tuple(int(offset) for offset in match[2].split("."))
+
+    # --- following the topic ----------------------------------------------------------------------
+
+    def apply(self, record: ConsumerRecord) -> None:
+        """Take over a record of `cluster-state`; raises whatever makes it unreadable, and is past it then."""
+        self._read(record)
+        change = self.view.apply(record)
+        if change is None:
+            return
+        CHANGES.inc()
+        self._keep(change, record)
+        if self._awaited:
+            self._wake()
+
+    def _read(self, record: ConsumerRecord) -> None:
+        while len(self._partitions) <= record.partition:
+            self._partitions.append(_Partition())
+        here = self._partitions[record.partition]
+        if record.offset < here.next:
+            self._rewound()
+        if record.offset != here.next:  # what lies between was compacted away before we read it
+            here.unthinned, here.whole_from = False, record.offset
+        if not here.unthinned and record.timestamp / 1000 < self._clock() - _TRUSTED.total_seconds():
+            # Records after it may be missing as well, and so what it replaced is not certain.
+            here.whole_from = record.offset + 1
+        here.next = record.offset + 1
+
+    def _rewound(self) -> None:
+        """The log has lost its end and grown another: nobody's position means anything now."""
+        self._ring.clear()
+        self._bytes = 0
+        self._first = self._end = self._end + 1
+        for each in self._partitions:
+            each.whole_from = each.next
+
+    def _keep(self, change: Change, record: ConsumerRecord) -> None:
+        shown: ClusterEntry | None = change.after or change.before
+        assert shown is not None
+        self._ring[self._end] = _Kept(
+            id=shown.id,
+            place=shown.place,
+            before=None if change.before is None else change.before.columns,
+            after=None if change.after is None else change.after.columns,
+            document=shown.document,
+            partition=record.partition,
+            offset=record.offset,
+            position=self.position,
+        )
+        self._end += 1
+        self._bytes += len(shown.document)
+        while len(self._ring) > self._max_changes or (self._bytes > self._max_bytes and len(self._ring) > 1):
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        dropped = self._ring.pop(self._first)
+        self._first += 1
+        self._bytes -= len(dropped.document)
+        here = self._partitions[dropped.partition]
+        here.whole_from = max(here.whole_from, dropped.offset + 1)
+
+    # --- for watchers -----------------------------------------------------------------------------
+
+    @property
+    def end(self) -> int:
+        """The number that the next change will have."""
+        return self._end
+
+    def since(self, number: int) -> Iterator[_Kept]:
+        """The changes from a number on. Raises: FellBehind: they are not all kept any more."""
+        if number < self._first:
+            raise FellBehind("the reader fell behind the changes that are kept")
+        return (self._ring[n] for n in range(number, self._end))
+
+    def token_of(self, kept: _Kept) -> str:
+        """The position after a change, written once for all watchers."""
+        if not kept.token:
+            kept.token = self.token(kept.position)
+        return kept.token
+
+    async def grown(self, end: int) -> None:
+        """Wait until there are changes from this number on, or no more will come."""
+        while self._end <= end and not self.closed:
+            self._awaited = True
+            await self._grown.wait()
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self.closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._awaited = False
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+
+
+class Watcher:
+    """One reader of the feed: first the current state, or what it has missed, then every change.
+
+    The current state is not copied but listed as it is by the time it is taken: a change of a cluster that is
+    not listed yet is left out, because the list will show it.
+    """
+
+    def __init__(self, feed: Feed, wanted: Watched, number: int, since: Position | None) -> None:
+        self._feed = feed
+        self._wanted = wanted
+        self._number = number  # of the next change to look at
+        self._since = since  # until what is looked at lies behind it
+        self._listed = _START if since is None else None  # None: completely
+        self._complete = False
+        self._token = ""
+        self.ended = False  # the one cluster it was to watch is gone
+
+    @property
+    def number(self) -> int:
+        """The number of the next change it will look at."""
+        return self._number
+
+    def take(self, about: int = CHUNK) -> list[Event]:
+        """What comes next, about so many bytes of it; empty when there is nothing more for now.
+
+        Raises: FellBehind: it came too late for some changes.
+        """
+        events: list[Event] = []
+        room = self._take_changes(events, about)
+        if room > 0 and self._listed is not None:
+            room = self._take_listed(events, self._listed, room)
+        if room > 0 and not self._complete:
+            self._complete = True
+            events.append(self._bookmark())
+        return events
+
+    def bookmark(self) -> Event | None:
+        """Its position, if that has moved since it was told last and everything was taken."""
+        event = self._bookmark()
+        if not self._complete or self._number < self._feed.end or event.token == self._token:
+            return None
+        self._token = event.token
+        return event
+
+    def _bookmark(self) -> Event:
+        position = self._feed.position
+        token = self._feed.token(position if self._since is None else _later(position, self._since))
+        self._token = token
+        return Event("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
+
+    def _take_changes(self, events: list[Event], room: int) -> int:
+        for change in self._feed.since(self._number):
+            if room <= 0:
+                break
+            self._number += 1
+            kind = self._kind(change)
+            if kind is not None:
+                token = "" if self._listed is not None else self._token_after(change)
+                events.append(Event(kind, change.document, token))
+                room -= len(change.document)
+                self.ended = kind == "DELETED" and self._wanted.id is not None
+                if self.ended:
+                    return 0
+        return room
+
+    def _kind(self, change: _Kept) -> Kind | None:
+        """What the change is for this watcher; None if it does not see it."""
+        if self._wanted.id is not None and self._wanted.id != change.id:
+            return None
+        before = change.before is not None and self._wanted.filter.shows(change.before)
+        after = change.after is not None and self._wanted.filter.shows(change.after)
+        if not before and not after:
+            return None
+        if self._since is not None and change.offset < _at(self._since, change.partition):
+            return None  # seen before the reader came (back) here
+        if self._listed is not None and change.place > self._listed:
+            return None  # still to be listed
+        return ("MODIFIED" if after else "DELETED") if before else "ADDED"
+
+    def _token_after(self, change: _Kept) -> str:
+        if self._since is not None:
+            if not _reaches(change.position, self._since):
+                self._token = self._feed.token(_later(change.position, self._since))
+                return self._token
+            self._since = None
+        self._token = self._feed.token_of(change)
+        return self._token
+
+    def _take_listed(self, events: list[Event], listed: Place, room: int) -> int:
+        while room > 0:
+            page = self._page(listed)
+            for entry in page:
+                events.append(Event("ADDED", entry.document, ""))
+                listed = self._listed = entry.place
+                room -= len(entry.document)
+                if room <= 0:
+                    return room
+            if len(page) < _PAGE:
+                self._listed = None
+                return room
+        return room
+
+    def _page(self, listed: Place) -> list[ClusterEntry]:
+        view, (wanted, cluster_id) = self._feed.view, self._wanted
+        if cluster_id is None:
+            return view.after(wanted, listed, limit=_PAGE)
+        entry = view.get(cluster_id) if listed == _START else None
+        return [entry] if entry is not None and wanted.shows(entry.columns) else []
+
+
+def expired() -> Rejected:
+    """The refusal of a position from which not every change is known."""
+    text = "Changes since this Last-Event-ID are no longer known; start again without it"
+    return Rejected("WATCH_EXPIRED", text)
+
+
+def _at(position: Position, partition: int) -> int:
+    return position[partition] if partition < len(position) else 0
+
+
+def _reaches(position: Position, other: Position) -> bool:
+    """Whether everything seen at the other position was seen at this one."""
+    return all(_at(position, n) >= offset for n, offset in enumerate(other))
+
+
+def _later(one: Position, other: Position) -> Position:
+    """Where one is who has seen what was seen at both."""
+    return tuple(max(_at(one, n), _at(other, n)) for n in range(max(len(one), len(other))))

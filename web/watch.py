@@ -1,0 +1,231 @@
+"""Watches: the change feed as server-sent events (WHATWG HTML, section 9.2).
+
+A watch is one long answer. `tables.feed` decides what it says next; here it is written, all that is pending
+in one piece. What a reader has not taken waits in the ring, not here: beyond one piece nothing is buffered, a
+reader that blocks a write for too long is cut off, and one that the ring has passed by is told so and let go.
+"""
+
+import asyncio
+import logging
+from typing import Final, Literal
+
+import msgspec
+from aiohttp import web
+from aiohttp_sse import EventSourceResponse
+from prometheus_client import Counter, Gauge
+
+from domain.errors import Unavailable, not_found
+from tables.feed import Event, Feed, FellBehind, Position, Watched, Watcher, expired
+from web.errors import error_body
+from web.health import Health
+from web.keys import REQUEST_ID, STREAM
+from web.settings import WebSettings
+
+log = logging.getLogger("clusterflow.watch")
+
+WATCHERS = Gauge("clusterflow_watchers", "Open watches")
+EVENTS = Counter("clusterflow_watch_events_total", "Events written to watchers", ["type"])
+ENDED = Counter("clusterflow_watches_ended_total", "Watches that ended", ["reason"])
+
+PACE: Final = 0.025
+"""Seconds between two writes to a reader who has everything: many small writes cost more than they bring."""
+
+LOOK: Final = 2.0
+"""Seconds after which an idle watch looks whether its reader is still there; nobody tells it."""
+
+REACHED_WITHIN: Final = 5.0
+"""Seconds for this process to get as far as a reader who comes from another; it takes milliseconds."""
+
+Reason = Literal["gone", "deleted", "too_slow", "blocked", "shutdown", "failed"]
+
+_RECONNECT: Final = b"retry: 1000\n\n"  # milliseconds
+
+
+def is_watch(request: web.Request) -> bool:
+    """Whether a GET asks for a stream instead of an answer."""
+    return request.method == "GET" and request.query.get("watch", "").lower() == "true"
+
+
+class Watches:
+    """The watches that this process serves."""
+
+    def __init__(self, feed: Feed, health: Health, settings: WebSettings) -> None:
+        self._feed = feed
+        self._health = health
+        self._settings = settings
+        self._open: set[_Stream] = set()
+
+    async def serve(self, request: web.Request, wanted: Watched) -> web.StreamResponse:
+        """Stream what is wanted until either side has enough.
+
+        Raises:
+            Rejected: `WATCH_EXPIRED` or `VALIDATION_FAILED` for the given id of the last event,
+                `RESOURCE_NOT_FOUND` if the one cluster wanted is not there.
+            Unavailable: the view is still being filled, or too many are watching.
+        """
+        self._health.require_view()
+        since = await self._since(request)
+        if len(self._open) >= self._settings.max_watchers:
+            raise Unavailable("Too many watches on this process; try again", retry_after=5.0)
+        watcher = self._feed.watch(wanted, since)
+        beginning = watcher.take()
+        if wanted.id is not None and not self._is_there(wanted, beginning):
+            raise not_found()
+        stream = _Stream(request, self._feed, watcher, self._settings)
+        self._open.add(stream)
+        WATCHERS.inc()
+        try:
+            return await stream.run(beginning)
+        finally:
+            self._open.remove(stream)
+            WATCHERS.dec()
+
+    async def close(self, _: web.Application) -> None:
+        """End all watches now: their readers come back to another process, where they left off here."""
+        self._feed.close()
+        for stream in self._open:
+            stream.hurry()
+
+    async def _since(self, request: web.Request) -> Position | None:
+        token = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+        if not token:
+            return None
+        since = self._feed.position_of(token)
+        try:
+            async with asyncio.timeout(REACHED_WITHIN):
+                while not self._feed.has_read(since):
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            self._health.require_kafka()
+            raise expired() from None  # a place that the log does not have
+        return since
+
+    def _is_there(self, wanted: Watched, beginning: list[Event]) -> bool:
+        """Whether the reader may know of the cluster: it is visible now, or was at its last event."""
+        assert wanted.id is not None
+        entry = self._feed.view.get(wanted.id)
+        shown = entry is not None and wanted.filter.shows(entry.columns)
+        return shown or any(event.kind == "DELETED" for event in beginning)
+
+
+WATCHES: Final = web.AppKey("watches", Watches)
+
+
+class _Stream:
+    """One watch."""
+
+    def __init__(self, request: web.Request, feed: Feed, watcher: Watcher, settings: WebSettings) -> None:
+        self._request = request
+        self._feed = feed
+        self._watcher = watcher
+        self._write_within = settings.watch_write_timeout.total_seconds()
+        self._heartbeat = settings.watch_heartbeat.total_seconds()
+        self._response = EventSourceResponse(
+            sep="\n", ping_interval=self._heartbeat, send_timeout=self._write_within
+        )
+        self._writing: asyncio.Timeout | None = None
+        self._told_at = 0.0
+        self._written = 0
+
+    async def run(self, beginning: list[Event]) -> web.StreamResponse:
+        """Write until the watch ends; nothing is raised once headers may have been sent."""
+        started = asyncio.get_running_loop().time()
+        await self._response.prepare(self._request)
+        reason: Reason = "failed"
+        try:
+            async with self._response:
+                reason = await self._follow(beginning)
+                await self._write(self._last_words(reason), end=True)
+        except ConnectionResetError:
+            reason = "gone" if reason == "failed" else reason
+        except TimeoutError:
+            reason = "shutdown" if self._feed.closed else "blocked"
+            self._cut()
+        except Exception:
+            log.exception("watch failed", extra={"request_id": self._request[REQUEST_ID]})
+            self._cut()
+        ENDED.labels(reason).inc()
+        seconds = round(asyncio.get_running_loop().time() - started, 3)
+        self._request[STREAM] = {"stream_s": seconds, "stream_events": self._written, "stream_end": reason}
+        return self._response
+
+    async def _follow(self, beginning: list[Event]) -> Reason:
+        await self._write(_RECONNECT + self._framed(beginning))
+        events = beginning
+        while not self._feed.closed:
+            if self._watcher.ended:
+                return "deleted"
+            if not self._is_connected():
+                return "gone"
+            try:
+                events = self._watcher.take() or self._progress()
+            except FellBehind:
+                return "too_slow"
+            if events:
+                await self._write(self._framed(events))
+                await asyncio.sleep(0)  # a write that finds room does not wait, and others want their turn
+            else:
+                await self._wait()
+        return "shutdown"
+
+    async def _wait(self) -> None:
+        """Wait for changes, but not long; then for more of them."""
+        try:
+            async with asyncio.timeout(min(LOOK, self._heartbeat)):
+                await self._feed.grown(self._watcher.number)
+        except TimeoutError:
+            return
+        await asyncio.sleep(PACE)
+
+    def _progress(self) -> list[Event]:
+        """Now and then, where the reader is, so that it can resume after a long silence of its clusters."""
+        if asyncio.get_running_loop().time() - self._told_at < self._heartbeat:
+            return []
+        event = self._watcher.bookmark()
+        return [] if event is None else [event]
+
+    def _framed(self, events: list[Event]) -> bytes:
+        if events:
+            self._told_at = asyncio.get_running_loop().time()
+            self._written += len(events)
+        for event in events:
+            EVENTS.labels(event.kind).inc()
+        return b"".join([_frame(event) for event in events])
+
+    def _last_words(self, reason: Reason) -> bytes:
+        if reason != "too_slow":
+            return b""
+        text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
+        body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[REQUEST_ID])
+        return b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)
+
+    async def _write(self, data: bytes, *, end: bool = False) -> None:
+        """Raises: ConnectionResetError: the reader is gone. TimeoutError: it does not read."""
+        try:
+            async with asyncio.timeout(self._write_within) as self._writing:
+                if data:
+                    await self._response.write(data)
+                if end:
+                    await self._response.write_eof()
+        finally:
+            self._writing = None
+
+    def hurry(self) -> None:
+        """Give a write that is under way one more second."""
+        if self._writing is not None:
+            self._writing.reschedule(asyncio.get_running_loop().time() + 1)
+
+    def _is_connected(self) -> bool:
+        transport = self._request.transport
+        return transport is not None and not transport.is_closing()
+
+    def _cut(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
+
+
+def _frame(event: Event) -> bytes:
+    """An event as it is written. Documents are JSON on one line, so `data` needs no splitting."""
+    if not event.token:
+        return b"event: %b\ndata: %b\n\n" % (event.kind.encode(), event.document)
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (event.kind.encode(), event.token.encode(), event.document)
