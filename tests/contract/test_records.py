@@ -10,9 +10,10 @@ from prometheus_client import REGISTRY
 
 from database import DatabaseSettings
 from tests.conftest import until
-from tests.e2e.product import CONTROLLER, SPEC, available, command, free_port, headers_of, report
+from tests.e2e.product import CONTROLLER, SPEC, an_owner, available, command, free_port, headers_of, report
 from tests.web.answers import check, check_error
 
+CLUSTERS = "/api/v1/clusters"
 MINE = {"X-Request-ID": "mine-1"}
 
 
@@ -157,3 +158,30 @@ async def test_a_cluster_reads_alike_everywhere(api):
     read = (await api.get(created["id"])).json
     assert read["status"] == (await api.get(f"{created['id']}/status"))["status"]
     assert read["updated_at"] == updated["updated_at"]
+
+
+# --- keys of repeats ----------------------------------------------------------------------------------
+
+
+@pytest.mark.xfail(strict=True, reason="with a key the spec is looked at before the cluster")
+async def test_a_key_does_not_change_the_order_of_checks(api):
+    """Section 2.3: existence comes before meaning, whether or not a request may be repeated."""
+    cluster = await api.as_(an_owner()).created()
+    body = {"spec": {"platform": {"type": "nowhere"}}}
+    for key in ({}, {"Idempotency-Key": "k"}):
+        answer = await api.request("PUT", cluster["id"], body, headers=key)
+        check_error(answer, 404, "RESOURCE_NOT_FOUND")
+
+
+@pytest.mark.xfail(strict=True, reason="what makes an id is joined by a mark that an address may hold")
+async def test_two_callers_never_share_a_key(api):
+    """Section 2.4: a key is its caller's; an address may hold a slash."""
+    other = api.as_(f"{api.email}/create")
+    first = await api.request(
+        "POST", CLUSTERS, {"name": "one", "spec": SPEC}, headers={"Idempotency-Key": "create/k"}
+    )
+    second = await other.request(
+        "POST", CLUSTERS, {"name": "two", "spec": SPEC}, headers={"Idempotency-Key": "k"}
+    )
+    assert (201, api.email) == (first.status, first["created_by"])
+    assert (201, other.email) == (second.status, second["created_by"])
