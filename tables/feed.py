@@ -200,7 +200,8 @@ class Feed:
         here.next = record.offset + 1
 
     def _rewound(self) -> None:
-        """The log has lost its end and grown another: nobody's position means anything now."""
+        """The log has lost its end and grown another: no position told so far means anything now."""
+        self.identify(self._log, "rewound")
         self._ring.clear()
         self._bytes = 0
         self._first = self._end = self._end + 1
@@ -302,6 +303,7 @@ class Watcher:
         if room > 0 and not self._complete:
             self._complete = True
             events.append(self._bookmark())
+            self._token = events[-1].token
         return events
 
     def bookmark(self) -> Event | None:
@@ -315,7 +317,6 @@ class Watcher:
     def _bookmark(self) -> Event:
         position = self._feed.position
         token = self._feed.token(position if self._since is None else _later(position, self._since))
-        self._token = token
         return Event("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
 
     def _take_changes(self, events: list[Event], room: int) -> int:

@@ -17,6 +17,7 @@ class Record:
     partition: int = 0
     offset: int = 0
     timestamp: float = NOW * 1000
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def document(

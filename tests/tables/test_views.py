@@ -1,11 +1,12 @@
 """The view of all clusters, against a plain dict that is filtered and sorted at each question."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,16 +15,11 @@ from domain.decide import decide, evolve
 from domain.policy import Policy
 from streams.codec import encode
 from tables.views import ClusterView, Filter
+from tests.tables.given import Record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 POLICY = Policy()
 IDS = [f"00000000-0000-4000-8000-00000000000{n}" for n in range(5)]
-
-
-@dataclass
-class Record:
-    key: bytes
-    value: bytes | None
 
 
 def cluster(id: str, *, revision=1, owner="a@b.cd", platform="gcp", phase="Pending", minute=0, deleted=False):
@@ -134,3 +130,56 @@ async def test_a_wait_that_is_given_up_leaves_nothing_behind():
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert not view._waiting
+
+
+# --- what a record changed ----------------------------------------------------------------------------
+
+
+def applied(view: ClusterView, record: Any) -> Any:
+    return view.apply(Record(record.cluster.id.encode(), encode(record)))
+
+
+def test_a_change_shows_the_document_before_and_after():
+    view = ClusterView()
+    first, second = cluster(IDS[0], revision=1), cluster(IDS[0], revision=2, phase="Ready")
+    born = applied(view, first)
+    assert (None, encode(first.cluster)) == (born.before, born.after.document)
+    changed = applied(view, second)
+    assert (encode(first.cluster), encode(second.cluster)) == (
+        changed.before.document,
+        changed.after.document,
+    )
+    gone = applied(view, cluster(IDS[0], revision=3, phase="Ready", deleted=True))
+    assert (encode(second.cluster), None) == (gone.before.document, gone.after)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(cluster(IDS[0], revision=9), id="the same document under a later revision"),
+        pytest.param(cluster(IDS[0], revision=1, phase="Ready"), id="an older revision"),
+        pytest.param(cluster(IDS[1], deleted=True), id="the delete of a cluster that is not there"),
+    ],
+)
+def test_what_get_does_not_show_is_no_change(record):
+    view = ClusterView()
+    put(view, cluster(IDS[0], revision=2))
+    document = view.get(IDS[0]).document
+    assert applied(view, record) is None
+    assert view.get(IDS[0]).document is document
+
+
+@given(st.lists(changes, max_size=25), filters, st.integers(1, 3))
+def test_walking_behind_places_shows_the_whole_list(said, wanted, limit):
+    view = ClusterView()
+    for revision, (id, owner, platform, phase, deleted) in enumerate(said, start=1):
+        minute = IDS.index(id) % 3
+        record = cluster(
+            id, revision=revision, owner=owner, platform=platform, phase=phase, minute=minute, deleted=deleted
+        )
+        put(view, record)
+    place, walked = (float("-inf"), ""), []
+    while page := view.after(wanted, place, limit=limit):
+        walked += page
+        place = page[-1].place
+    assert view.page(wanted, limit=100, offset=0)[0] == walked
