@@ -36,6 +36,8 @@ class Slot:
     environment: dict[str, str] = field(default_factory=dict)
     process: RoleProcess | None = None
     wanted: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while its process is changed: the supervisor and a fault must not both start one."""
 
     @property
     def name(self) -> str:
@@ -142,8 +144,9 @@ class Fleet:
     async def start(self, *slots: Slot) -> None:
         """Start a process in each and wait until all are ready. Raises: NotReady: one is not in time."""
         for slot in slots:
-            slot.wanted = True
-            slot.process = await self._process(slot)
+            async with slot.lock:
+                slot.wanted = True
+                slot.process = await self._process(slot)
         await asyncio.to_thread(wait_ready, *(slot.process for slot in slots if slot.process))
 
     async def _process(self, slot: Slot) -> RoleProcess:
@@ -153,15 +156,17 @@ class Fleet:
 
     async def kill(self, slot: Slot) -> None:
         """SIGKILL; nobody starts it again but `start`."""
-        slot.wanted = False
-        if slot.process is not None and slot.running:
-            await asyncio.to_thread(slot.process.kill)
+        async with slot.lock:
+            slot.wanted = False
+            if slot.process is not None and slot.running:
+                await asyncio.to_thread(slot.process.kill)
 
     async def stop(self, slot: Slot) -> None:
         """SIGTERM, and wait for its end; nobody starts it again but `start`."""
-        slot.wanted = False
-        if slot.process is not None:
-            await asyncio.to_thread(slot.process.stop)
+        async with slot.lock:
+            slot.wanted = False
+            if slot.process is not None:
+                await asyncio.to_thread(slot.process.stop)
 
     async def end_workers(self) -> None:
         """Stop all workers, for good."""
@@ -176,6 +181,9 @@ class Fleet:
         while True:
             await asyncio.sleep(RESTART_AFTER)
             for slot in self.slots:
-                if slot.wanted and slot.process is not None and not slot.running:
-                    self.note(f"{slot.name} ended by itself with {slot.process.process.returncode}")
-                    slot.process = await self._process(slot)
+                if slot.lock.locked():
+                    continue
+                async with slot.lock:
+                    if slot.wanted and slot.process is not None and not slot.running:
+                        self.note(f"{slot.name} ended by itself with {slot.process.process.returncode}")
+                        slot.process = await self._process(slot)
