@@ -4,6 +4,7 @@ The REST page is Swagger UI, served from the package that brings it; nothing is 
 the content security policy of every page makes sure of.
 """
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -62,7 +63,7 @@ async def asyncapi(request: web.Request) -> web.Response:
     return json_response(request.app[DESCRIPTIONS].asyncapi)
 
 
-async def rest(request: web.Request) -> web.StreamResponse:
+async def rest(request: web.Request) -> web.Response:
     """REST for people, to read and to try."""
     return _file(_OURS / "rest.html", "text/html")
 
@@ -73,7 +74,7 @@ async def topics(request: web.Request) -> web.Response:
     return web.Response(text=text, content_type="text/html", charset="utf-8", headers=_HEADERS)
 
 
-async def asset(request: web.Request) -> web.StreamResponse:
+async def asset(request: web.Request) -> web.Response:
     """A file of these pages."""
     name = request.match_info["file"]
     if name not in _FILES:
@@ -82,6 +83,13 @@ async def asset(request: web.Request) -> web.StreamResponse:
     return _file(directory / name, media)
 
 
-def _file(path: Path, media: str) -> web.FileResponse:
+def _file(path: Path, media: str) -> web.Response:
     content_type = media if media.startswith("image/") else f"{media}; charset=utf-8"
-    return web.FileResponse(path, headers={**_HEADERS, "Content-Type": content_type})
+    headers = {**_HEADERS, "Content-Type": content_type, "Cache-Control": "max-age=3600"}
+    return web.Response(body=_content(path), headers=headers)
+
+
+@cache
+def _content(path: Path) -> bytes:
+    """A file's bytes, kept once somebody wants them: a handful of files, the largest of 1.5 MB."""
+    return path.read_bytes()
