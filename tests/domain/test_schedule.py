@@ -146,6 +146,25 @@ def test_a_generation_that_nobody_has_reported(record, at, expected):
     assert expected == reconciled(record, at)
 
 
+def test_each_state_has_the_interval_of_its_setting():
+    policy = Policy(
+        attention_interval=timedelta(seconds=7),
+        stable_interval=timedelta(seconds=11),
+        default_interval=timedelta(seconds=13),
+    )
+    young, aged = story((create(), T0)), old()
+    assert ("never_reconciled", timedelta(seconds=7)) == reconciled(young, T0, policy)
+    assert ("healthy_reconciliation", timedelta(seconds=11)) == reconciled(aged, after(hours=4), policy)
+
+
+def test_a_tick_that_changes_no_word_of_a_status_changes_nothing():
+    """A cluster that waits is looked at by every tick; it is written when a minute more has gone."""
+    waiting = story((create(), T0), (says(ready=False), T0), (None, after(seconds=1)))
+    assert (waiting, ()) == step(waiting, None, after(seconds=20))
+    _, events = step(waiting, None, after(seconds=40))  # due; 29 minutes are left as before
+    assert ["Reconciled"] == [type(event).__name__ for event in events]
+
+
 def test_never_reconciled_comes_before_all_other_reasons():
     assert reconciled(story((create(), T0), (update(), T0)), after(hours=4))[0] == "never_reconciled"
 
