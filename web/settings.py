@@ -22,6 +22,7 @@ class WebSettings:
         keyring: Encrypts the secrets in specs; without keys a spec with secrets is refused.
         watch_heartbeat: After so much silence a watch shows that it is alive, and where it is.
         watch_write_timeout: How long a watcher may leave what is written to it unread.
+        watch_reach: How long a watcher that comes from another process waits for this one to get as far.
         max_watchers: Watches served at a time.
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         disable_auth: Requests without a valid identity act as a controller.
@@ -40,6 +41,7 @@ class WebSettings:
     keyring: Keyring = field(default_factory=lambda: Keyring({}))
     watch_heartbeat: timedelta = timedelta(seconds=15)
     watch_write_timeout: timedelta = timedelta(seconds=30)
+    watch_reach: timedelta = timedelta(seconds=5)
     max_watchers: int = 1000
     feed_changes: int = 10_000
     feed_bytes: int = 32 * 1024 * 1024

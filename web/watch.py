@@ -33,9 +33,6 @@ PACE: Final = 0.025
 LOOK: Final = 2.0
 """Seconds after which an idle watch looks whether its reader is still there; nobody tells it."""
 
-REACHED_WITHIN: Final = 5.0
-"""Seconds for this process to get as far as a reader who comes from another; it takes milliseconds."""
-
 Reason = Literal["gone", "deleted", "too_slow", "blocked", "shutdown", "failed"]
 
 _RECONNECT: Final = b"retry: 1000\n\n"  # milliseconds
@@ -92,7 +89,7 @@ class Watches:
             return None
         since = self._feed.position_of(token)
         try:
-            async with asyncio.timeout(REACHED_WITHIN):
+            async with asyncio.timeout(self._settings.watch_reach.total_seconds()):
                 while not self._feed.has_read(since):
                     await asyncio.sleep(0.02)
         except TimeoutError:
