@@ -61,7 +61,7 @@ async def run(
     kafka = settings.kafka
     await check_topics(kafka)
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
-    producer = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
+    producer = app.publisher
     await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clock = clusters.attach(

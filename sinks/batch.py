@@ -19,9 +19,10 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from domain.errors import MalformedRecord, TransientError
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
-from sinks.postgres import Postgres
+from sinks.postgres import Position, Postgres
 from sinks.rows import Change, read
 from sinks.settings import SinkSettings
+from streams.claims import NO_CLAIM, Claims
 from streams.dead_letters import parked
 from streams.producer import Producer
 
@@ -64,6 +65,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._stop = stop
         self._changed = changed
         self._positions: dict[TopicPartition, int] = {}
+        self._claims = Claims()
         # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
         self._forgotten = 1
         self._taken = 0
@@ -128,13 +130,20 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         taken = self._forgotten
         partitions = self._consumer.assignment()
         positions = await self._database.positions(partitions)
-        starts = await self._starts(positions)
-        expired = {tp: (position, starts[tp]) for tp, position in positions.items() if position < starts[tp]}
+        starts = await self._starts({tp: position.offset for tp, position in positions.items()})
+        expired = {
+            tp: (position.offset, Position(starts[tp], position.claim))
+            for tp, position in positions.items()
+            if position.offset < starts[tp]
+        }
         if expired:
             await self._database.write([], expired)
         if taken != self._forgotten:
             return  # assigned anew meanwhile
         self._positions = starts
+        state = self._settings.topics.state
+        standing = {tp.partition: at.claim for tp, at in positions.items() if tp.topic == state}
+        self._claims = Claims(standing)
         for tp, start in starts.items():
             self._consumer.seek(tp, start)
         self._consumer.resume(*partitions)
@@ -189,26 +198,34 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         changes: list[Change] = []
         bad: list[tuple[ConsumerRecord, MalformedRecord]] = []
         for record in records:
+            counts, claim = self._counts(record)
+            content = None
             try:
-                changes.append(Change(record, read(record, self._settings.topics)))
+                content = read(record, self._settings.topics) if counts else None
             except MalformedRecord as error:
                 bad.append((record, error))
-                changes.append(Change(record, None))
+            changes.append(Change(record, content, claim))
         await self._park(bad)
         return changes
 
+    def _counts(self, record: ConsumerRecord) -> tuple[bool, int]:
+        """Whether a record is data that counts, and the claim that stands after it."""
+        if record.topic != self._settings.topics.state:
+            return True, NO_CLAIM
+        return self._claims.admits(record), self._claims.standing(record.partition)
+
     async def _write(self, changes: Sequence[Change], *, tries: int = 1) -> None:
-        moves: dict[TopicPartition, tuple[int, int]] = {}
-        for record, _ in changes:
+        moves: dict[TopicPartition, tuple[int, Position]] = {}
+        for record, _, claim in changes:
             tp = TopicPartition(record.topic, record.partition)
             begin = moves[tp][0] if tp in moves else self._positions[tp]
-            moves[tp] = (begin, record.offset + 1)
+            moves[tp] = (begin, Position(record.offset + 1, claim))
         try:
             await self._database.write(changes, moves)
         except RowsRefused as refusal:
             await self._narrow_down(changes, refusal, tries)
             return
-        self._positions.update({tp: end for tp, (_, end) in moves.items()})
+        self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
         self._crash_if_told()
 
     async def _narrow_down(self, changes: Sequence[Change], refusal: RowsRefused, tries: int) -> None:
@@ -223,7 +240,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         else:
             record = changes[0].record
             await self._park([(record, MalformedRecord("refused_by_database", str(refusal)))])
-            await self._write([Change(record, None)])
+            await self._write([changes[0]._replace(content=None)])
 
     async def _park(self, bad: Sequence[tuple[ConsumerRecord, MalformedRecord]]) -> None:
         """Park bad records; after a crash some may be parked again, under the same origin."""

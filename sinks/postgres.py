@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
@@ -14,8 +14,16 @@ from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explaine
 from sinks.names import settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
 
-# Per partition, the offset the rows begin at and the one after their last.
-Moves = Mapping[TopicPartition, tuple[int, int]]
+
+class Position(NamedTuple):
+    """Where a partition is read on, and the claim that stands there (`streams.claims`)."""
+
+    offset: int
+    claim: int
+
+
+# Per partition, the offset the rows begin at and the position after their last.
+Moves = Mapping[TopicPartition, tuple[int, Position]]
 
 _LIVE_NAME: Final = "clusters_live_name"
 
@@ -41,8 +49,8 @@ class Postgres:
         self._pool = pool
         self._kafka_cluster_id = kafka_cluster_id
 
-    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        """The next offset of each partition; 0 for one that was never read.
+    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+        """The position in each partition; 0 for one that was never read.
 
         Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka.
         """
@@ -58,7 +66,10 @@ class Postgres:
                     f" brokers belong to cluster {self._kafka_cluster_id}: point DATABASE_URL or"
                     " KAFKA_BOOTSTRAP_SERVERS back, or give the sink an empty database if that Kafka is lost"
                 )
-        return {TopicPartition(row["topic"], row["partition"]): row["next_offset"] for row in stored}
+        return {
+            TopicPartition(row["topic"], row["partition"]): Position(row["next_offset"], row["claim"])
+            for row in stored
+        }
 
     async def write(self, changes: Sequence[Change], moves: Moves) -> None:
         """Write changes, given in offset order, and move the positions past them; all of it or nothing.
@@ -73,9 +84,9 @@ class Postgres:
             await self._write(changes, moves, names_settled=True)
 
     async def _write(self, changes: Sequence[Change], moves: Moves, *, names_settled: bool) -> None:
-        events = [content for _, content in changes if isinstance(content, EventRow)]
+        events = [change.content for change in changes if isinstance(change.content, EventRow)]
         # Of a cluster's records in the batch, the last one says it all.
-        last = {record.key: (record, said) for record, said in changes if isinstance(said, State | Purge)}
+        last = {record.key: (record, said) for record, said, _ in changes if isinstance(said, State | Purge)}
         states = [state_rows(record, said) for record, said in last.values() if isinstance(said, State)]
         purges = [said for _, said in last.values() if isinstance(said, Purge)]
         async with self._transaction("write") as connection:
@@ -96,7 +107,8 @@ class Postgres:
             [tp.topic for tp, _ in ordered],
             [tp.partition for tp, _ in ordered],
             [begin for _, (begin, _) in ordered],
-            [end for _, (_, end) in ordered],
+            [end.offset for _, (_, end) in ordered],
+            [end.claim for _, (_, end) in ordered],
         )
         if moved != f"UPDATE {len(moves)}":
             raise PositionsMoved(f"of {len(moves)} positions, as many are as expected: {moved}")

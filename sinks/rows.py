@@ -14,6 +14,7 @@ from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
 from domain.errors import MalformedRecord
+from streams.claims import NO_CLAIM
 from streams.codec import from_millis
 from streams.messages import UUID_PATTERN, Generation, Uuid
 from streams.topics import Topics
@@ -35,6 +36,8 @@ class ClusterRow(NamedTuple):
     deleted_at: datetime | None
     state_partition: int
     state_offset: int
+    secrets: str
+    first_report_at: datetime | None
 
 
 class ReportRow(NamedTuple):
@@ -128,6 +131,8 @@ class State(Struct):
     cluster: _Cluster
     schedule: _Schedule
     reports: dict[str, _Report] = {}
+    secrets: Raw = Raw(b"{}")
+    first_report_at: Time | None = None
     deleted_at: Time | None = None
 
 
@@ -145,10 +150,16 @@ Content = State | Purge | EventRow
 
 
 class Change(NamedTuple):
-    """A record and what it says; None if it is parked as a dead letter and only its offset counts."""
+    """A record and what it says.
+
+    Attributes:
+        content: None if only its offset counts: parked as a dead letter, a claim, or a zombie's.
+        claim: The claim that stands in its partition after it (`streams.claims`).
+    """
 
     record: ConsumerRecord
     content: Content | None
+    claim: int = NO_CLAIM
 
 
 _state_decoder: Final = msgspec.json.Decoder(State)
@@ -194,6 +205,8 @@ def state_rows(record: ConsumerRecord, state: State) -> StateRows:
             state.deleted_at,
             record.partition,
             record.offset,
+            _text(state.secrets),
+            state.first_report_at,
         ),
         tuple(_report_row(cluster.id, name, report) for name, report in state.reports.items()),
         None

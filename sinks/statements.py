@@ -10,9 +10,9 @@ from typing import Final
 # finds the position moved, and everything it brought is rolled back.
 ADVANCE: Final = """
 UPDATE sink_offsets AS stored
-SET next_offset = moved.next_offset, updated_at = now()
-FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[])
-    AS moved (topic, partition, expected, next_offset)
+SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now()
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
+    AS moved (topic, partition, expected, next_offset, claim)
 WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
@@ -24,28 +24,30 @@ ON CONFLICT (topic, partition) DO NOTHING
 """
 
 POSITIONS: Final = """
-SELECT topic, partition, kafka_cluster_id, next_offset
+SELECT topic, partition, kafka_cluster_id, next_offset, claim
 FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partition) USING (topic, partition)
 """
 
 UPSERT_CLUSTERS: Final = """
 INSERT INTO clusters AS stored (
     id, name, target_project_id, created_by, generation, resource_version, spec, status, status_dirty,
-    created_at, updated_at, deleted_at, state_partition, state_offset)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
 SELECT id, name, target_project_id, created_by, generation, resource_version, spec, status, false,
-    created_at, updated_at, deleted_at, state_partition, state_offset
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[], $8::jsonb[],
-    $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::bigint[]
+    $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::bigint[], $14::jsonb[],
+    $15::timestamptz[]
 ) AS incoming (
     id, name, target_project_id, created_by, generation, resource_version, spec, status,
-    created_at, updated_at, deleted_at, state_partition, state_offset)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, target_project_id = excluded.target_project_id, created_by = excluded.created_by,
     generation = excluded.generation, resource_version = excluded.resource_version,
     spec = excluded.spec, status = excluded.status, status_dirty = false,
     created_at = excluded.created_at, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
-    state_partition = excluded.state_partition, state_offset = excluded.state_offset
+    state_partition = excluded.state_partition, state_offset = excluded.state_offset,
+    secrets = excluded.secrets, first_report_at = excluded.first_report_at
 -- Only if newer; offsets of two partitions say nothing about each other.
 WHERE stored.state_partition <> excluded.state_partition OR stored.state_offset < excluded.state_offset
 RETURNING stored.id::text

@@ -1,6 +1,8 @@
 """`create_app`: the only faust.App() call; `add_agent`: how an agent joins it."""
 
 import logging
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from faust.types.auth import CredentialsT
 
 from streams.batches import BatchApp, BatchSchema, BatchTableManager
 from streams.lease import Lease
+from streams.producer import Producer
 from streams.settings import GROUP, KafkaSecurity, KafkaSettings
 
 log = logging.getLogger("clusterflow.worker")
@@ -50,6 +53,9 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         consumer_max_fetch_size=4 * 1024 * 1024,
     )
     app.lease = Lease(kafka.session_timeout)
+    app.worker_id = f"{socket.gethostname()}/{os.getpid()}"
+    app.claims = {}
+    app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     return app
 
 

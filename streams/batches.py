@@ -28,8 +28,10 @@ from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from domain.errors import ControlPlaneError
+from domain.errors import ControlPlaneError, TransientError
+from streams.claims import claim_output
 from streams.lease import Lease
+from streams.producer import Producer
 
 log = logging.getLogger("clusterflow.batches")
 
@@ -333,18 +335,50 @@ class BatchTransport(driver.Transport):
 
 
 class BatchTableManager(TableManager):
-    """Faust's table manager without its second of waiting: tables are declared before the app starts."""
+    """Faust's table manager without its second of waiting (tables are declared before the app starts), which
+    claims what it is given before it recovers it.
+    """
 
     async def on_start(self) -> None:
         """Register the tables and start recovery."""
         await self._update_channels()
         await self.recovery.start()
 
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Claim the changelog partitions that are ours now, then recover them up to the claim at least."""
+        await self._claim([tp for tp in self.app.assignor.assigned_actives() if tp.topic in self._changelogs])
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+
+    async def _claim(self, owned: Sequence[TP]) -> None:
+        outputs = [claim_output(tp.topic, tp.partition, self.app.worker_id) for tp in owned]
+        while not self.should_stop:
+            try:
+                positions = await self.app.publisher.publish(outputs)
+            except TransientError as error:
+                log.warning("claiming again", extra={"error": str(error)})
+                await asyncio.sleep(error.retry_after)
+            else:
+                claims = {tp: position.offset for tp, position in zip(owned, positions, strict=True)}
+                self.app.claims = claims
+                return
+
 
 class BatchApp(faust.App):
-    """A Faust app whose agents receive batches."""
+    """A Faust app whose agents receive batches.
+
+    Attributes:
+        lease: Until when this worker may write.
+        publisher: What it writes by.
+        worker_id: Its name in claims.
+        claims: Per changelog partition that it owns, the offset of its claim.
+    """
 
     lease: Lease
+    publisher: Producer
+    worker_id: str
+    claims: Mapping[TP, int]
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -7,7 +7,7 @@ state; consumers drop what they see twice by its id.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
@@ -42,6 +42,9 @@ class Table(Protocol[V]):
 
     def encode(self, value: V) -> bytes:
         """The bytes of a value, as they go to the changelog and into memory."""
+
+    def headers(self, partition: int) -> Mapping[str, str]:
+        """The headers of a record of the changelog."""
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
         """Put bytes into memory that the changelog holds at this offset; None removes."""
@@ -95,7 +98,8 @@ class Turn(Generic[V]):
             for (partition, key), value in self._dirty.items()
         ]
         topic = self._table.changelog_topic
-        stored = await self._published([Output(topic, key, data, partition=p) for p, key, data in changed])
+        headers = self._table.headers
+        stored = await self._published([Output(topic, key, data, headers(p), p) for p, key, data in changed])
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)
         for event in self._events:

@@ -5,6 +5,8 @@ both stay bytes, apart by partition, so that what a rebalance takes away goes in
 be rebuilt for what it brings.
 """
 
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +16,10 @@ from faust.types import TP
 
 from domain.errors import ControlPlaneError
 from streams.batches import BatchApp
+from streams.claims import Claims, is_claim, under
+from streams.producer import Output
+
+log = logging.getLogger("clusterflow.table")
 
 V = TypeVar("V")
 
@@ -29,15 +35,23 @@ class PartitionedStore(Store[Any, Any]):
         super().__post_init__()
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         self.recovered: set[int] = set()  # changed from the changelog since somebody last looked
+        self.claims = Claims()
+        self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # whose last record is a zombie's
 
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Apply records of the changelog: a value replaces, a tombstone removes."""
+        """Apply records of the changelog that count: a value replaces, a tombstone removes."""
         for event in batch:
             message = event.message
             rows = self.partitions.setdefault(message.partition, {})
             self.recovered.add(message.partition)
+            if not self.claims.admits(message):
+                if not is_claim(message):
+                    self.outdated[message.partition].add(message.key)
+                continue
+            if message.partition in self.outdated:
+                self.outdated[message.partition].discard(message.key)
             if message.value is None:
                 rows.pop(message.key, None)
             else:
@@ -51,6 +65,8 @@ class PartitionedStore(Store[Any, Any]):
         for tp in revoked:
             if tp.topic == changelog:
                 self.partitions.pop(tp.partition, None)
+                self.outdated.pop(tp.partition, None)
+                self.claims.forget(tp.partition)
                 self.recovered.add(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
@@ -139,6 +155,10 @@ class TypedTable(Generic[V]):
                 )
             recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
 
+    def headers(self, partition: int) -> Mapping[str, str]:
+        """The headers of a record of the changelog: under which claim it is written."""
+        return under(self._app.claims[TP(self.changelog_topic, partition)])
+
     def rows(self, partition: int) -> Mapping[bytes, bytes]:
         """All rows of a partition, as bytes."""
         return self._store.partitions.get(partition, {})
@@ -152,6 +172,27 @@ class TypedTable(Generic[V]):
         """Call back each time recovery is complete, before streams resume."""
 
         async def recovered() -> None:
-            callback()
+            try:
+                await self._write_again()
+                callback()
+            except Exception as error:  # Faust would let it vanish
+                await self._app.crash(error)
 
         self._table.on_recover(recovered)
+
+    async def _write_again(self) -> None:
+        """Write again what a zombie's record has followed: compaction keeps the last record of a key."""
+        for partition in [*self._store.outdated]:
+            keys = self._store.outdated.pop(partition)
+            if not keys or TP(self.changelog_topic, partition) not in self._app.tables.recovery.active_tps:
+                continue
+            log.warning(
+                "records of a worker that was replaced are passed over",
+                extra={"topic": self.changelog_topic, "partition": partition, "keys": len(keys)},
+            )
+            rows = self._store.partitions.get(partition, {})
+            headers = self.headers(partition)
+            outputs = [Output(self.changelog_topic, k, rows.get(k), headers, partition) for k in sorted(keys)]
+            for output, position in zip(outputs, await self._app.publisher.publish(outputs), strict=True):
+                assert output.key is not None
+                self.store(partition, output.key, output.value, offset=position.offset)

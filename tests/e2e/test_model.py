@@ -132,6 +132,9 @@ class MemoryTable:
         else:
             self._rows[partition][key] = data
 
+    def headers(self, partition: int) -> dict[str, str]:
+        return {}
+
     def rows(self, partition: int) -> dict[bytes, bytes]:
         return self._rows[partition]
 

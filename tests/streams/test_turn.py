@@ -31,6 +31,9 @@ class Recorder:
     def encode(self, value):
         return value
 
+    def headers(self, partition):
+        return {}
+
     def store(self, partition, key, data, *, offset):
         self.steps.append(("stored", partition, data))
         self.rows[partition, key] = data

@@ -6,6 +6,7 @@ import pytest
 from faust.types import TP
 
 from streams.app import create_app
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.settings import KafkaSettings
 from tables.typed import TypedTable
 
@@ -22,9 +23,19 @@ def table():
 
 
 def recover(table, *records):
-    """What recovery does: apply records of the changelog as (partition, key, value)."""
-    events = [SimpleNamespace(message=SimpleNamespace(partition=p, key=k, value=v)) for p, k, v in records]
+    """What recovery does: apply records of the changelog as (partition, key, value[, claim])."""
+    events = [
+        SimpleNamespace(message=changelog_record(offset, *record)) for offset, record in enumerate(records)
+    ]
     table._store.apply_changelog_batch(events, lambda key: key, lambda value: value)
+
+
+def changelog_record(offset, partition, key, value, claim=None):
+    headers = [] if claim is None else [(CLAIM_HEADER, b"%d" % claim)]
+    return SimpleNamespace(partition=partition, offset=offset, key=key, value=value, headers=headers)
+
+
+CLAIM = (0, CLAIM_KEY, b"{}")
 
 
 def test_what_is_stored_is_found_under_its_partition_only(table):
@@ -65,6 +76,42 @@ async def test_a_partition_that_comes_back_holds_what_its_changelog_says(table):
     await table._store.on_rebalance(set(), {TP(CHANGELOG, 0)}, set())
     recover(table, (0, b"mine", b"new"), (0, b"theirs", b"1"))
     assert {b"mine": b"new", b"theirs": b"1"} == dict(table.rows(0))
+
+
+def test_a_zombies_record_is_passed_over_and_its_key_noted(table):
+    recover(table, CLAIM, (0, b"a", b"old", 0), CLAIM, (0, b"a", b"new", 2), (0, b"a", b"zombie", 0))
+    assert {b"a": b"new"} == dict(table.rows(0))
+    assert {0: {b"a"}} == table._store.outdated
+
+
+def test_a_key_that_was_written_again_since_is_not_outdated(table):
+    recover(table, CLAIM, CLAIM, (0, b"a", b"zombie", 0), (0, b"a", b"new", 1))
+    assert {b"a": b"new"} == dict(table.rows(0))
+    assert not table._store.outdated[0]
+
+
+async def test_what_a_zombie_has_overwritten_is_written_again_under_our_claim(table):
+    written = []
+
+    async def publish(outputs):
+        written.extend(outputs)
+        return [SimpleNamespace(offset=9 + n) for n, _ in enumerate(outputs)]
+
+    app, tp = table._app, TP(CHANGELOG, 0)
+    app.publisher, app.claims = SimpleNamespace(publish=publish), {tp: 2}
+    app.tables.recovery.active_tps.add(tp)
+    app.tables.recovery.active_offsets[tp] = 8
+    recover(
+        table,
+        CLAIM,
+        (0, b"a", b"old", 0),
+        CLAIM,
+        *((0, b"a", b"new", 2), (0, b"a", b"zombie", 0), (0, b"gone", b"zombie", 0)),
+    )
+    await table._write_again()
+    assert [(b"a", b"new", 0), (b"gone", None, 0)] == [(o.key, o.value, o.partition) for o in written]
+    assert {CLAIM_HEADER: "2"} == written[0].headers
+    assert ({b"a": b"new"}, 10) == (dict(table.rows(0)), app.tables.recovery.active_offsets[tp])
 
 
 def test_the_value_that_comes_out_went_through_the_codec(table):
