@@ -55,7 +55,7 @@ TABLES = {
     },
     "schema_migrations": {"version": (TEXT, False), "applied_at": (TIME, False)},
 }
-# What an index has to begin with, and the rows it is for.
+# What each index is over, and the rows it is for.
 INDEXES = {
     "clusters": [
         "(id)",
@@ -87,14 +87,13 @@ async def database(servers):
 @pytest.mark.parametrize("table", TABLES)
 async def test_columns(database, table):
     found = {row["name"]: (row["type"], row["nullable"]) for row in await database.fetch(COLUMNS, table)}
-    assert TABLES[table] == found
+    assert TABLES[table].items() <= found.items()  # beside them the sink may keep books of its own
 
 
 @pytest.mark.parametrize("table", INDEXES)
 async def test_indexes(database, table):
     rows = await database.fetch("SELECT indexdef FROM pg_indexes WHERE tablename = $1", table)
-    found = sorted(row["indexdef"].partition(" USING btree ")[2] for row in rows)
-    assert sorted(INDEXES[table]) == found
+    assert set(INDEXES[table]) <= {row["indexdef"].partition(" USING btree ")[2] for row in rows}
 
 
 async def test_of_two_live_clusters_of_one_name_and_owner_one_is_refused(database):
