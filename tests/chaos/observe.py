@@ -16,6 +16,7 @@ from streams.topics import Topics
 from tests.chaos.history import mark_of, marked_spec
 from tests.chaos.records import POISON
 
+CLAIM = b"@claim"
 READER = "auditor@system.local"
 PAGE = 100
 PROBES = 20
@@ -96,6 +97,7 @@ class Observed:
         faults: What is wrong in itself, whatever the clients say: two contents for one id, states that go
             back.
         parked: The dead letters.
+        passed_over: Records of the changelog that a worker wrote after another had taken over.
         tables: What the workers hold in memory; None for a cluster they say is not there.
         answers: Per web process, the documents that GET gives.
         rows, event_rows: Of PostgreSQL; None if no sink ran.
@@ -107,6 +109,7 @@ class Observed:
     results: dict[str, list[ResultFact]] = field(default_factory=dict)
     repeated_results: int = 0
     faults: list[str] = field(default_factory=list)
+    passed_over: int = 0
     parked: list[Parked] = field(default_factory=list)
     tables: dict[str, Held | None] = field(default_factory=dict)
     answers: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
@@ -119,14 +122,32 @@ async def observe_topics(bootstrap_servers: str, topics: Topics, observed: Obser
     async for record in all_records(bootstrap_servers, topics.events):
         note_event(record, observed)
     revisions: dict[str, tuple[int, bytes]] = {}
+    standing: dict[int, int] = {}
     async for record in all_records(bootstrap_servers, topics.state):
-        note_state(record, observed, revisions)
+        if counts(record, standing):
+            note_state(record, observed, revisions)
+        elif record.key != CLAIM:
+            observed.passed_over += 1
     async for record in all_records(bootstrap_servers, topics.results):
         note_result(record, observed)
     for spec in topics.all():
         if spec.name.endswith(".dlq"):
             async for record in all_records(bootstrap_servers, spec.name):
                 note_parked(record, observed)
+
+
+def counts(record: ConsumerRecord, standing: dict[int, int]) -> bool:
+    """Whether a record of a changelog counts: it is no claim, and was not written under one that is over.
+
+    Asked here once more, apart from the product's own reading of claims.
+
+    Args:
+        standing: Per partition, the offset of the last claim; brought up to date.
+    """
+    if record.key == CLAIM:
+        standing[record.partition] = record.offset
+        return False
+    return int(dict(record.headers).get("claim", b"-1")) >= standing.get(record.partition, -1)
 
 
 def note_parked(record: ConsumerRecord, observed: Observed) -> None:

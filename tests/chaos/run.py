@@ -81,14 +81,14 @@ class Outcome:
         return (
             self.plan.seed, len(self.injected), self.seconds, len(history.entries), history.count("applied"),
             history.count("rejected"), history.count("unknown"), history.longest_stall,
-            observed.repeated_events, observed.repeated_results, self.count("lost"), self.count("doubled"),
+            observed.repeated_events, observed.repeated_results, observed.passed_over, self.count("lost"), self.count("doubled"),
             self.count("unanswered"), self.count("disordered"), self.count("wrong"), self.void or "counts",
         )  # fmt: skip
 
 
 HEADER: Final = (
     "seed", "faults", "seconds", "operations", "applied", "refused", "open", "longest stall s",
-    "events repeated", "results repeated", "lost", "doubled", "unanswered", "disordered", "wrong", "verdict",
+    "events repeated", "results repeated", "passed over", "lost", "doubled", "unanswered", "disordered", "wrong", "verdict",
 )  # fmt: skip
 
 

@@ -1,0 +1,45 @@
+"""Which records of a changelog count is asked apart from the product: none behind a later claim."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from tests.chaos.observe import CLAIM, counts
+
+
+@dataclass
+class Record:
+    offset: int
+    key: bytes
+    headers: list[tuple[str, bytes]] = field(default_factory=list)
+    partition: int = 0
+
+
+def claim(offset: int, partition: int = 0) -> Record:
+    return Record(offset, CLAIM, partition=partition)
+
+
+def state(offset: int, under: int | None) -> Record:
+    return Record(offset, b"cluster", [] if under is None else [("claim", str(under).encode())])
+
+
+@pytest.mark.parametrize(
+    ("records", "counted"),
+    [
+        pytest.param([state(0, None), state(1, None)], [0, 1], id="where nobody claims, all do"),
+        pytest.param([claim(0), state(1, 0), state(2, 0)], [1, 2], id="those of the owner do"),
+        pytest.param(
+            [claim(0), state(1, 0), claim(2), state(3, 0), state(4, 2)],
+            [1, 4],
+            id="those of an owner that was replaced do not",
+        ),
+        pytest.param(
+            [state(0, None), claim(1), state(2, None)], [0], id="those without a claim do until one"
+        ),
+        pytest.param([claim(0), claim(5, partition=1), state(6, 0)], [6], id="each partition is its own"),
+    ],
+)
+def test_records_count_under_the_last_claim(records: list[Record], counted: list[int]) -> None:
+    standing: dict[int, int] = {}
+
+    assert [record.offset for record in records if counts(record, standing)] == counted
