@@ -21,7 +21,7 @@ from streams.topics import Topics
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import History, marked_spec
-from tests.chaos.observe import until_stored, until_worked_off
+from tests.chaos.quiet import until_stored, until_worked_off
 
 PROBES: Final = 24  # clusters that are written to all the time, spread over all partitions
 PROBE_EVERY: Final = 0.05  # seconds

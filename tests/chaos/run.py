@@ -25,10 +25,9 @@ from tests.chaos.observe import (
     observe_tables,
     observe_topics,
     observe_web,
-    until_stored,
-    until_worked_off,
 )
 from tests.chaos.plan import Fault, Lane, Plan
+from tests.chaos.quiet import until_stored, until_worked_off
 from tests.chaos.records import bad_records
 
 SHARED: Final = 4  # clusters that all clients write to
@@ -81,14 +80,16 @@ class Outcome:
         return (
             self.plan.seed, len(self.injected), self.seconds, len(history.entries), history.count("applied"),
             history.count("rejected"), history.count("unknown"), history.longest_stall,
-            observed.repeated_events, observed.repeated_results, observed.passed_over, self.count("lost"), self.count("doubled"),
-            self.count("unanswered"), self.count("disordered"), self.count("wrong"), self.void or "counts",
+            observed.repeated_events, observed.repeated_results, observed.passed_over,
+            self.count("lost"), self.count("doubled"), self.count("unanswered"), self.count("disordered"),
+            self.count("wrong"), self.void or "counts",
         )  # fmt: skip
 
 
 HEADER: Final = (
     "seed", "faults", "seconds", "operations", "applied", "refused", "open", "longest stall s",
-    "events repeated", "results repeated", "passed over", "lost", "doubled", "unanswered", "disordered", "wrong", "verdict",
+    "events repeated", "results repeated", "passed over", "lost", "doubled",
+    "unanswered", "disordered", "wrong", "verdict",
 )  # fmt: skip
 
 

@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaProducer
 from bench.stage import Stage, wait_ready
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos.observe import Observed, note_result, until_worked_off
+from tests.chaos.observe import Observed, note_result
+from tests.chaos.quiet import until_worked_off
 from tests.conftest import until
 from tests.faults.reading import records_of
 
