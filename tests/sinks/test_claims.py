@@ -1,0 +1,90 @@
+"""A worker that was replaced may still write: no row of its stands, wherever a sink begins to read."""
+
+from dataclasses import replace
+
+from streams.claims import CLAIM_KEY, claim_output, under
+from streams.codec import encode
+from tests.sinks.conftest import World
+from tests.sinks.given import cluster, rows_of
+
+
+class Changelog:
+    """One partition of `cluster-state`, written by workers that take over from each other."""
+
+    def __init__(self, world: World):
+        self.world, self.claims = world, []
+
+    async def claim(self):
+        output = claim_output(self.world.topics.state, 0, f"worker/{len(self.claims)}")
+        self.claims.append(await self._send(output.key, output.value, {}))
+
+    async def write(self, record, *, by: int = -1):
+        headers = under(self.claims[by])
+        await self._send(record.cluster.id.encode(), encode(record), headers)
+
+    async def _send(self, key, value, headers):
+        sent = [(name, text.encode()) for name, text in headers.items()]
+        topic = self.world.topics.state
+        stored = await self.world._producer.send_and_wait(topic, value, key=key, partition=0, headers=sent)
+        return stored.offset
+
+
+async def test_a_record_behind_a_later_claim_leaves_no_row(world: World):
+    log = Changelog(world)
+    await log.claim()
+    await log.write(cluster("old"))
+    await log.claim()
+    await log.write(new := cluster("old", generation=2))
+    await log.write(cluster("old", generation=2, phase="Failed"), by=0)
+    await log.write(cluster("never there"), by=0)
+
+    await world.drain()
+
+    assert rows_of([new]) == await world.tables()
+    assert [] == await world.dead_letters(world.topics.state)
+
+
+async def test_a_sink_that_begins_behind_the_claim_still_knows_it(world: World):
+    log = Changelog(world)
+    await log.claim()
+    await log.claim()
+    await log.write(new := cluster(generation=2))
+    await world.drain()
+    await log.write(cluster(generation=3), by=0)
+
+    await world.drain()
+
+    assert rows_of([new]) == await world.tables()
+
+
+async def test_a_batch_that_is_written_in_parts_keeps_each_parts_claim(world: World):
+    log = Changelog(world)
+    await log.claim()
+    refused = cluster("refused", name="n" * 300)  # no column takes it: the batch is halved around it
+    await log.write(refused)
+    await log.write(kept := cluster("kept"))
+    await log.claim()
+    await log.write(late := cluster("late"))
+    async with world.sink(batch_records=500):
+        await world.drained()
+        claims = await world.fetch(
+            "SELECT claim FROM sink_offsets WHERE topic = $1 AND partition = 0", world.topics.state
+        )
+
+    assert rows_of([kept, late]) == await world.tables()
+    assert [{"claim": log.claims[-1]}] == claims
+    assert [refused.cluster.id.encode()] == [r.key for r in await world.dead_letters(world.topics.state)]
+    assert CLAIM_KEY not in {r.key for r in await world.dead_letters(world.topics.state)}
+
+
+async def test_what_a_rebuild_needs_is_kept(world: World):
+    record = replace(
+        cluster(),
+        secrets={"serviceAccountSigningKey": "a..b.c.d"},
+        first_report_at=cluster().cluster.created_at,
+    )
+    await world.publish(record)
+    await world.drain()
+    (row,) = await world.fetch("SELECT secrets, first_report_at FROM clusters")
+    assert dict(record.secrets) == row["secrets"]
+    assert "2030-01-01T12:00:00Z" == row["first_report_at"]
