@@ -1,0 +1,81 @@
+"""Log lines: their form, their level, and what is kept out of them."""
+
+import io
+import logging
+import subprocess
+import sys
+
+import asyncpg
+import orjson
+import pytest
+
+PROGRAM = """
+import logging, sys
+from telemetry import logs
+logs.configure(level=sys.argv[1], json=sys.argv[2] == "json", role="test")
+log = logging.getLogger("clusterflow.publisher")
+for level in ("debug", "info", "warning", "error"):
+    getattr(log, level)(level, extra={"topic": "t"})
+    getattr(logging.getLogger("aiokafka.conn"), level)("aiokafka %s", level)
+"""
+
+
+def told(level: str, form: str) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, level, form]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stderr.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("level", "messages"),
+    [
+        pytest.param("error", ["error", "aiokafka error"], id="errors alone"),
+        pytest.param("warn", ["warning", "aiokafka warning", "error", "aiokafka error"], id="warnings too"),
+        pytest.param(
+            "info", ["info", "warning", "aiokafka warning", "error", "aiokafka error"], id="ours too"
+        ),
+        pytest.param(
+            "debug",
+            ["debug", "info", "aiokafka info", "warning", "aiokafka warning", "error", "aiokafka error"],
+            id="all but what Kafka's client says of records and passwords",
+        ),
+    ],
+)
+def test_the_level_decides_what_is_told(level, messages):
+    assert messages == [orjson.loads(line)["msg"] for line in told(level, "json")]
+
+
+def test_a_line_names_its_part_and_its_variables():
+    line = orjson.loads(told("warn", "json")[0])
+    assert line.pop("ts").endswith("Z")
+    assert line == {
+        "level": "warn",
+        "component": "publisher",
+        "msg": "warning",
+        "service": "clusterflow",
+        "role": "test",
+        "topic": "t",
+    }
+
+
+def test_a_line_for_people_has_the_same():
+    line = told("warn", "console")[0]
+    assert line.split()[2:] == ["WARNING", "publisher", "warning", "topic=t"]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_shows_no_row(form):
+    from telemetry.logs import _CONSOLE, _Console, _json_lines
+
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(_json_lines("test") if form == "json" else _Console(_CONSOLE))
+    error = asyncpg.CheckViolationError("new row is refused")
+    error.detail = "Failing row contains (hunter2)."
+    assert "hunter2" in str(error)
+    try:
+        raise error
+    except asyncpg.PostgresError:
+        record = logging.LogRecord("clusterflow.x", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    handler.emit(record)
+    text = handler.stream.getvalue()
+    assert "new row is refused" in text
+    assert "hunter2" not in text
