@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from streams.headers import DeadLetterHeaders, EventHeaders, InputHeaders, ResultHeaders
+from streams.claims import CLAIM_KEY
+from streams.headers import ChangelogHeaders, DeadLetterHeaders, EventHeaders, InputHeaders, ResultHeaders
 from streams.schemas.catalogue import MESSAGES, payloads
 from streams.schemas.derive import described
 from streams.settings import GROUP, KafkaSettings
@@ -18,7 +19,8 @@ Document = dict[str, Any]
 
 _BINDING: Final = "0.5.0"
 _REF: Final = "#/components/schemas/{name}"
-_HEADERS: Final = (InputHeaders, EventHeaders, ResultHeaders, DeadLetterHeaders)
+_CLAIM: Final = "partition-claim"
+_HEADERS: Final = (InputHeaders, ChangelogHeaders, EventHeaders, ResultHeaders, DeadLetterHeaders)
 _KAFKA_KEY: Final = {
     "cluster id": {"type": "string", "format": "uuid", "description": "The cluster's id, lower case"},
     "<created_by>/<name>": {"type": "string", "description": "`<created_by>/<name>`"},
@@ -57,6 +59,7 @@ def traffic(topics: Topics) -> Mapping[str, Traffic]:
         topics.names: Traffic(
             message="cluster-name",
             about="Changelog of the table of names; ours alone.",
+            headers=ChangelogHeaders,
             senders=("name agent",),
             receivers=("name agent",),
         ),
@@ -83,6 +86,7 @@ def traffic(topics: Topics) -> Mapping[str, Traffic]:
         topics.state: Traffic(
             message="cluster-state",
             about="Changelog of the table of clusters; a null value removes a cluster.",
+            headers=ChangelogHeaders,
             senders=("cluster agent",),
             receivers=("cluster agent", "web", "sink"),
         ),
@@ -125,11 +129,11 @@ def document(kafka: KafkaSettings, *, version: str) -> Document:
 
 
 def _channel(spec: TopicSpec, kafka: KafkaSettings, passing: Mapping[str, Traffic]) -> Document:
-    name = _message_name(spec.name, passing)
+    names = _message_names(spec, passing)
     return {
         "address": spec.name,
         "description": _about(spec, passing),
-        "messages": {name: {"$ref": f"#/components/messages/{name}"}},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {
             "kafka": {
                 "topic": spec.name,
@@ -178,12 +182,13 @@ def _operations(
 def _operation(
     spec: TopicSpec, action: str, part: str, topics: Topics, passing: Mapping[str, Traffic]
 ) -> tuple[str, Document]:
-    message = _message_name(spec.name, passing)
     operation: Document = {
         "action": action,
         "channel": {"$ref": f"#/channels/{spec.name}"},
         "summary": f"The {part} {'publishes to' if action == 'send' else 'reads'} `{spec.name}`",
-        "messages": [{"$ref": f"#/channels/{spec.name}/messages/{message}"}],
+        "messages": [
+            {"$ref": f"#/channels/{spec.name}/messages/{name}"} for name in _message_names(spec, passing)
+        ],
     }
     if action == "receive" and spec.from_outside:  # a changelog is read without a group
         group = {"type": "string", "enum": [topics.prefix + GROUP]}
@@ -195,7 +200,7 @@ def _messages(specs: Iterable[TopicSpec], passing: Mapping[str, Traffic]) -> Doc
     titles = {message.name: message.title for message in MESSAGES}
     messages: Document = {}
     for spec in specs:
-        name = _message_name(spec.name, passing)
+        name = _message_names(spec, passing)[0]
         if spec.name in passing:
             headers = passing[spec.name].headers
             message: Document = {"title": titles[name], "payload": {"$ref": _REF.format(name=name)}}
@@ -206,6 +211,13 @@ def _messages(specs: Iterable[TopicSpec], passing: Mapping[str, Traffic]) -> Doc
             message["headers"] = {"$ref": _REF.format(name=headers.__name__)}
         key = {"key": _KAFKA_KEY[spec.key], "bindingVersion": _BINDING}
         messages[name] = {"name": name, **message, "bindings": {"kafka": key}}
+    claim_key = {"key": {"const": CLAIM_KEY.decode()}, "bindingVersion": _BINDING}
+    messages[_CLAIM] = {
+        "name": _CLAIM,
+        "title": titles[_CLAIM],
+        "payload": {"$ref": _REF.format(name=_CLAIM)},
+        "bindings": {"kafka": claim_key},
+    }
     return messages
 
 
@@ -215,8 +227,12 @@ def _schemas() -> Document:
     return {**schemas, **components, **headers}
 
 
-def _message_name(topic: str, passing: Mapping[str, Traffic]) -> str:
-    return passing[topic].message if topic in passing else "dead-letter"
+def _message_names(spec: TopicSpec, passing: Mapping[str, Traffic]) -> tuple[str, ...]:
+    """The messages of a topic, the chief one first; workers claim the partitions of a changelog."""
+    if spec.name not in passing:
+        return ("dead-letter",)
+    chief = passing[spec.name].message
+    return (chief,) if spec.retention is not None else (chief, _CLAIM)
 
 
 def _origin(topic: str) -> str:

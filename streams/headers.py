@@ -44,6 +44,16 @@ class EventHeaders(TypedDict):
     request_id: NotRequired[str]
 
 
+class ChangelogHeaders(TypedDict, total=False):
+    """Headers of a changelog.
+
+    Attributes:
+        claim: The offset of the claim under which this was written; behind a later claim it does not count.
+    """
+
+    claim: str
+
+
 class ResultHeaders(TypedDict):
     """Headers of results.
 

@@ -147,6 +147,12 @@ class TickMessage(Struct, kw_only=True):
     announce: bool = False
 
 
+class ClaimMessage(Struct, kw_only=True):
+    """A worker takes a partition of a changelog over (`streams.claims`); its name is for people."""
+
+    worker: str
+
+
 ResultKind = Literal["applied", "duplicate", "rejected", "stale"]
 
 

@@ -61,18 +61,17 @@ def rendered(document: Document) -> str:
 
 def _topic(name: str, document: Document) -> str:
     channel = document["channels"][name]
-    (message_name,) = channel["messages"]
-    message = document["components"]["messages"][message_name]
+    messages = [document["components"]["messages"][message] for message in channel["messages"]]
     binding = channel["bindings"]["kafka"]
     return _TOPIC.format(
         name=escape(name),
         about=_prose(channel["description"]),
-        key=_prose(message["bindings"]["kafka"]["key"]["description"]),
+        key=_prose(messages[0]["bindings"]["kafka"]["key"]["description"]),
         partitions=binding["partitions"],
         retention=escape(_retention(binding["topicConfiguration"])),
         senders=escape(_parts(name, "send", document)),
         receivers=escape(_parts(name, "receive", document)),
-        schemas="".join(_schemas(message, document["components"]["schemas"])),
+        schemas="".join(s for m in messages for s in _schemas(m, document["components"]["schemas"])),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Final, get_args
 from domain.cluster import ClusterRecord
 from domain.names import NameRecord
 from streams.messages import (
+    ClaimMessage,
     CommandMessage,
     CreateRequestMessage,
     LifecycleEvent,
@@ -60,6 +61,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message(name="cluster-state", title="State of a cluster", types=(ClusterRecord,)),
     Message(name="cluster-command-result", title="Result of a command", types=(ResultMessage,)),
     Message(name="cluster-name", title="Holder of a name", types=(NameRecord,)),
+    Message(name="partition-claim", title="Claim of a partition", types=(ClaimMessage,)),
 )
 
 

@@ -10,6 +10,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,6 +180,8 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
+    # Hypothesis takes the threads of a running worker, which use `random`, for strategies that do.
+    warnings.filterwarnings("ignore", "Do not use the `random` module")
     started = time.monotonic()
     findings = asyncio.run(_measured(chosen.cases, chosen.seed))
     for operation, count in sorted(findings.cases.items()):
