@@ -1,6 +1,7 @@
 """One bad record never stops a partition: what a record raises parks that record, and the turn goes on."""
 
 import logging
+import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,8 +30,13 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
     except MalformedRecord as error:
         turn.park(record, error)
     except Exception as error:
-        log.exception(
+        # Type and place alone: the text of an unforeseen error may quote the record.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        log.error(
             "record could not be handled",
-            extra={"topic": record.topic, "partition": record.partition, "offset": record.offset},
+            extra={
+                **{"topic": record.topic, "partition": record.partition, "offset": record.offset},
+                **{"error": type(error).__name__, "at": f"{place.name}, line {place.lineno}"},
+            },
         )
         turn.park(record, MalformedRecord("internal_error", repr(error)))

@@ -18,8 +18,8 @@ MAX_INPUT_BYTES: Final = 2 * 1024 * 1024
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
-# No record of a cluster's state that is younger than this is compacted away, so that a web process finds in
-# the topic what readers of its change feed may have missed while it was down.
+# No record of a changelog that is younger than this is compacted away: a web process finds in the topic what
+# readers of its change feed may have missed while it was down, and an owner what a zombie has written over.
 STATE_HISTORY: Final = timedelta(hours=1)
 
 EVENTS: Final = "cluster-events"
@@ -121,7 +121,7 @@ class Topics:
                 from_outside=True,
                 dead_letters=True,
             ),
-            TopicSpec(name=self.names, key="<created_by>/<name>"),
+            TopicSpec(name=self.names, key="<created_by>/<name>", history=STATE_HISTORY),
             TopicSpec(
                 name=self.commands, key="cluster id", retention=week, from_outside=True, dead_letters=True
             ),
