@@ -35,8 +35,11 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
         log.error(
             "record could not be handled",
             extra={
-                **{"topic": record.topic, "partition": record.partition, "offset": record.offset},
-                **{"error": type(error).__name__, "at": f"{place.name}, line {place.lineno}"},
+                "topic": record.topic,
+                "partition": record.partition,
+                "offset": record.offset,
+                "error": type(error).__name__,
+                "at": f"{place.name}, line {place.lineno}",
             },
         )
         turn.park(record, MalformedRecord("internal_error", repr(error)))
