@@ -8,7 +8,7 @@ its JSON are one thing and no mapping stands between them: `ClusterRecord` is th
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 # Deterministic ids are uuid5 of this namespace and the words that make them one; changing it would
 # let a replay publish a second identity for the same fact.
@@ -22,16 +22,19 @@ KEPT_FOR: Final = timedelta(hours=24)
 # Per controller; a controller repeats its last report, at most the few before it.
 REMEMBERED_REPORTS: Final = 8
 
+ConditionStatus = Literal["True", "False", "Unknown"]
+Phase = Literal["Pending", "Progressing", "Ready", "Failed"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """One observed aspect of a cluster: `status` is `True`, `False` or `Unknown`.
+    """One observed aspect of a cluster.
 
     `lastTransitionTime` is None only in a report that gave none; what is stored has one.
     """
 
     type: str
-    status: str
+    status: ConditionStatus
     lastTransitionTime: datetime | None
     reason: str = ""
     message: str = ""
@@ -50,7 +53,7 @@ class Status:
 
     observedGeneration: int
     conditions: tuple[Condition, ...]
-    phase: str
+    phase: Phase
     reason: str
     message: str
     lastUpdateTime: datetime

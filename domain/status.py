@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import floor
 
-from domain.cluster import Condition, ControllerReport, Status
+from domain.cluster import Condition, ConditionStatus, ControllerReport, Phase, Status
 from domain.policy import Policy
 
 
@@ -17,13 +17,13 @@ from domain.policy import Policy
 class _Words:
     """Phase, then reason and message of the cluster, of `Ready` and of `Available`."""
 
-    phase: str
+    phase: Phase
     top: tuple[str, str]
     ready: tuple[str, str]
     available: tuple[str, str]
 
     @property
-    def holds(self) -> str:
+    def holds(self) -> ConditionStatus:
         """Both conditions are True in S2 and False in all others."""
         return "True" if self.phase == "Ready" else "False"
 
@@ -171,7 +171,7 @@ def _none_ready(n: int) -> _Words:  # S8
 
 
 def _condition(
-    kind: str, status: str, words: tuple[str, str], previous: Status | None, at: datetime
+    kind: str, status: ConditionStatus, words: tuple[str, str], previous: Status | None, at: datetime
 ) -> Condition:
     before = next((c for c in previous.conditions if c.type == kind), None) if previous else None
     changed_at = before.lastTransitionTime if before and before.status == status else at

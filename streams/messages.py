@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from domain.cluster import Cluster
+from domain.cluster import Cluster, ConditionStatus
 from domain.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
 
 
@@ -89,7 +89,7 @@ class ConditionMessage(Struct, kw_only=True, omit_defaults=True):
     """A condition as a controller reports it."""
 
     type: Annotated[str, Meta(min_length=1, max_length=316)]
-    status: Literal["True", "False", "Unknown"]
+    status: ConditionStatus
     lastTransitionTime: Time | None = None
     reason: str = ""
     message: str = ""

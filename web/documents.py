@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from domain.cluster import Cluster, Status
+from domain.cluster import Cluster, ConditionStatus, Status
 from streams.messages import Holds
 
 Component = Literal["healthy", "degraded", "unhealthy"]
@@ -53,7 +53,7 @@ class ShownCondition(Struct, kw_only=True, omit_defaults=True):
     """A condition as its controller reported it."""
 
     type: str
-    status: Literal["True", "False", "Unknown"]
+    status: ConditionStatus
     lastTransitionTime: datetime
     reason: str
     message: str

@@ -1,6 +1,7 @@
 """REST is what `/openapi.json` says, and all of it."""
 
 import asyncio
+import json
 import re
 
 import msgspec
@@ -189,3 +190,17 @@ async def test_a_document_that_lies_is_found_out(api, lie):
     lie(document)
     findings = await asyncio.to_thread(fuzz, api.url, cases=100, seed_=SEED, document=document)
     assert findings.violations
+
+
+async def test_a_watch_brings_the_clusters_it_is_said_to_bring(api):
+    document, created = (await api.get("/openapi.json")).json, await api.created("watched")
+    url, headers = f"{api.url}/api/v1/clusters?watch=true", {"X-User-Email": api.email}
+    async with asyncio.timeout(20), api.session.get(url, headers=headers) as answer:
+        assert (
+            answer.content_type in document["paths"]["/api/v1/clusters"]["get"]["responses"]["200"]["content"]
+        )
+        while not (line := (await answer.content.readline()).decode()).startswith("data: "):
+            assert line, "the watch ended"
+    shown = json.loads(line.removeprefix("data: "))
+    assert created["id"] == shown["id"]
+    assert fits(document, "Cluster", shown)
