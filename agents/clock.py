@@ -6,6 +6,7 @@ cluster. Between two regular ticks others come that only announce changes which 
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple
 
@@ -75,23 +76,39 @@ class Clock:
 
     def _regular(self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime) -> None:
         due: list[_Due] = []
-        for key, before in self._awake(turn, record, self._due, at):
-            moment = wake_at(before, self._policy)
-            if moment is None or moment > at:
-                continue
-            events = decide_tick(before, at=at, policy=self._policy)
-            if any(isinstance(event, Purged) for event in events):
-                turn.put(record.partition, key, None)
-                continue
-            after = self._moved_on(turn, record, before, events, tick_id, at)
-            reconcile = next((event for event in events if isinstance(event, Reconciled)), None)
-            if reconcile is not None:
-                stable = not needs_attention(after.cluster, at, self._policy)
-                due.append(_Due(stable, before.schedule.next_reconcile_at, key, before, after, reconcile))
-            elif after is not before:
-                self._put(turn, record, key, after, at)
+        for key in self._awake(turn, record.partition, self._due, at):
+            with self._alone(record.partition, key):
+                before = self._unticked(turn, record, key)
+                moment = None if before is None else wake_at(before, self._policy)
+                if before is None or moment is None or moment > at:
+                    continue
+                events = decide_tick(before, at=at, policy=self._policy)
+                if any(isinstance(event, Purged) for event in events):
+                    turn.put(record.partition, key, None)
+                    continue
+                after = self._moved_on(turn, record, before, events, tick_id, at)
+                reconcile = next((event for event in events if isinstance(event, Reconciled)), None)
+                if reconcile is not None:
+                    stable = not needs_attention(after.cluster, at, self._policy)
+                    due.append(_Due(stable, before.schedule.next_reconcile_at, key, before, after, reconcile))
+                elif after is not before:
+                    self._put(turn, record, key, after, at)
         self._count(record.partition, due)
         self._reconcile(turn, record, sorted(due, key=lambda entry: entry[:3]), tick_id, at)
+
+    @contextmanager
+    def _alone(self, partition: int, key: bytes) -> Iterator[None]:
+        """One cluster that cannot be handled stops no tick; it is looked at again once it is written."""
+        try:
+            yield
+        except Exception as error:
+            log.error(
+                "cluster passed over by the clock",
+                extra={"cluster_id": key.decode(errors="replace"), "error": type(error).__name__},
+            )
+            RECONCILES.labels("unknown", "failed").inc()
+            self._due.set(partition, key, None)
+            self._waiting.set(partition, key, None)
 
     def _moved_on(
         self,
@@ -122,37 +139,43 @@ class Clock:
         at: datetime,
     ) -> None:
         """Announce up to the cap; the rest stay due."""
-        for place, entry in enumerate(due):
-            after = entry.after
-            if place < self._policy.reconcile_cap:
-                after = evolve(after, entry.event, self._policy)
-                self._announcer.tell(
-                    turn, record, entry.event, before=entry.before, after=after, cause=tick_id
-                )
-            else:
-                RECONCILES.labels(entry.event.reason, "deferred").inc()
-            if after is not entry.before:
-                self._put(turn, record, entry.key, after, at)
+        left = self._policy.reconcile_cap
+        for entry in due:
+            with self._alone(record.partition, entry.key):
+                after = entry.after
+                if left > 0:
+                    after = evolve(after, entry.event, self._policy)
+                    self._announcer.tell(
+                        turn, record, entry.event, before=entry.before, after=after, cause=tick_id
+                    )
+                    left -= 1
+                else:
+                    RECONCILES.labels(entry.event.reason, "deferred").inc()
+                if after is not entry.before:
+                    self._put(turn, record, entry.key, after, at)
 
     def _announce_waiting(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
     ) -> None:
-        for key, before in self._awake(turn, record, self._waiting, at):
-            after, announced = announce_waiting(before, at=at, policy=self._policy)
-            self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
-            if announced:
-                self._put(turn, record, key, after, at)
+        for key in self._awake(turn, record.partition, self._waiting, at):
+            with self._alone(record.partition, key):
+                if (before := self._unticked(turn, record, key)) is None:
+                    continue
+                after, announced = announce_waiting(before, at=at, policy=self._policy)
+                self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
+                if announced:
+                    self._put(turn, record, key, after, at)
 
-    def _awake(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, index: DueIndex, at: datetime
-    ) -> Iterator[tuple[bytes, ClusterRecord]]:
+    @staticmethod
+    def _awake(turn: Turn[ClusterRecord], partition: int, index: DueIndex, at: datetime) -> set[bytes]:
         """The clusters whose moment has come, or that this turn has changed, which the index can't know."""
-        partition = record.partition
-        touched = [key for place, key, _ in turn.touched() if place == partition]
-        for key in {*index.due(partition, at), *touched}:
-            before = turn.get(partition, key)
-            if before is not None and not reflects(before, record.topic, record.offset):
-                yield key, before
+        return {*index.due(partition, at), *(key for place, key, _ in turn.touched() if place == partition)}
+
+    @staticmethod
+    def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:
+        """The cluster, unless it is gone or reflects this tick already."""
+        before = turn.get(record.partition, key)
+        return None if reflects(before, record.topic, record.offset) else before
 
     @staticmethod
     def _put(

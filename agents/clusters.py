@@ -5,6 +5,7 @@
 """
 
 import logging
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -19,7 +20,7 @@ from agents.guard import guarded
 from agents.placement import Placement
 from agents.results import COMMANDS, NAME_ADMITTED, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
-from domain.commands import Command, Create, Report
+from domain.commands import Command, Create, Delete, Report
 from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.errors import MalformedRecord, Rejected
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
@@ -90,6 +91,7 @@ class ClusterAgent:
             raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
         before = turn.get(record.partition, record.key)
         if reflects(before, record.topic, record.offset):
+            self._tell_again(turn, record, command, before)
             return
         if before is not None and (known := before.outcome_of(command.command_id)) is not None:
             if isinstance(command, Create) and not _live_under(before, command):
@@ -97,7 +99,25 @@ class ClusterAgent:
                 self._release(turn, command.user_email, command.name, command.cluster_id)
             self._answer(turn, record, command, known, before, repeated=True)
             return
-        self._decided(turn, record, command, before)
+        with turn.stored_first() if _needs_reports(command) else nullcontext():
+            self._decided(turn, record, command, before)
+
+    def _tell_again(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        command: Command,
+        stored: ClusterRecord | None,
+    ) -> None:
+        """What was stored first and may not have been told before a crash."""
+        known = stored.outcome_of(command.command_id) if stored is not None else None
+        if stored is None or known is None or not _needs_reports(command):
+            return
+        if known.applied and stored.deleted_at is not None:
+            event = Deleted(force=False, at=stored.deleted_at)
+            self._announcer.tell(turn, record, event, before=stored, after=stored, cause=command)
+            self._release(turn, stored.cluster.created_by, stored.cluster.name, command.cluster_id)
+        self._answer(turn, record, command, known, stored, repeated=False)
 
     def _decided(
         self,
@@ -262,6 +282,11 @@ def attach(
     topics = kafka.topics
     add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
     return agent.clock
+
+
+def _needs_reports(command: Command) -> bool:
+    """Whether its outcome depends on reports, which come over another topic and so in no fixed order."""
+    return isinstance(command, Delete) and not command.force
 
 
 def _live_under(record: ClusterRecord, command: Create) -> bool:

@@ -45,8 +45,11 @@ _NAMESPACE = UUID(NAMESPACE)
 
 
 def deterministic_id(*words: object) -> str:
-    """An id that a replay repeats: uuid5 of the words that make the fact one (RFC 9562, section 5.5)."""
-    return str(uuid5(_NAMESPACE, "/".join(map(str, words))))
+    """An id that a replay repeats: uuid5 of the words that make the fact one (RFC 9562, section 5.5).
+
+    Each word is told apart by its length: some are a client's own and may hold any separator.
+    """
+    return str(uuid5(_NAMESPACE, "".join(f"{len(str(word))}:{word}" for word in words)))
 
 
 def decide(record: ClusterRecord | None, command: Command, *, at: datetime, policy: Policy) -> Event:

@@ -3,18 +3,23 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from domain.errors import ControlPlaneError
 from streams.settings import KafkaSettings
+from streams.topics import TopicSpec
 
 log = logging.getLogger("clusterflow.topics")
+
+# Where a setting comes from, in answers of the broker (Kafka's DescribeConfigsResponse.ConfigSource).
+_SET_ON_TOPIC: Final = 1
 
 # A broker answers before every partition it has just made has its leader.
 _VISIBLE_WITHIN: Final = 15.0
@@ -27,6 +32,8 @@ class TopicMismatch(ControlPlaneError):
 async def declare_topics(kafka: KafkaSettings) -> list[str]:
     """Create the topics that are missing and wait until all can be used; returns the names created.
 
+    Settings of topics that are there are completed, not changed.
+
     Raises: TopicMismatch: keys would go to other partitions than the data that is there.
     """
     async with _admin(kafka) as admin:
@@ -37,6 +44,7 @@ async def declare_topics(kafka: KafkaSettings) -> list[str]:
             if spec.name not in existing
         ]
         created = _created(await admin.create_topics(missing)) if missing else []
+        await _complete(admin, [spec for spec in kafka.topics.all() if spec.name in existing])
         await _check(admin, kafka, within=_VISIBLE_WITHIN)
         log.info("topics declared", extra={"topics": created})
         return created
@@ -89,6 +97,33 @@ def _created(response: Any) -> list[str]:
             reason = f"{error.__name__} {rest[0] if rest else ''}"
             raise ControlPlaneError(f"cannot create topic {topic}: {reason}")
     return created
+
+
+async def _complete(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Give topics of an earlier version the settings that are new since; what is set there stays as it is."""
+    if not specs:
+        return
+    wanted = {spec.name: spec.config for spec in specs}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
+    changed = []
+    for answer in await admin.describe_configs(asked):
+        for code, text, _, name, entries in answer.resources:
+            _raise_for(code, text, name)
+            given = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
+            # Kafka forgets what a change of this kind leaves out, so all that is set goes with it.
+            if wanted[name].keys() - given.keys():
+                complete = {**wanted[name], **given}
+                changed.append(ConfigResource(ConfigResourceType.TOPIC, name, complete))
+    if changed:
+        for answer in await admin.alter_configs(changed):
+            for code, text, _, name in answer.resources:
+                _raise_for(code, text, name)
+        log.info("topics completed", extra={"topics": [resource.name for resource in changed]})
+
+
+def _raise_for(code: int, text: str | None, topic: str) -> None:
+    if code:
+        raise ControlPlaneError(f"cannot complete topic {topic}: {for_code(code).__name__} {text or ''}")
 
 
 async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings, *, within: float) -> None:

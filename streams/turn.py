@@ -2,12 +2,15 @@
 
 The order of a commit is the promise of the whole product: outputs acknowledged, then changelog, then the
 table in memory, then the input offsets. A crash between any two is decided again, alike, from the old
-state; consumers drop what they see twice by its id.
+state; consumers drop what they see twice by its id. Where a replay could decide otherwise, the state goes
+first (`Turn.stored_first`).
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
@@ -50,6 +53,21 @@ class Table(Protocol[V]):
         """Put bytes into memory that the changelog holds at this offset; None removes."""
 
 
+@dataclass(slots=True)
+class _Part(Generic[V]):
+    """Some records' work: what they publish and which states they leave.
+
+    Attributes:
+        beforehand: Outputs that must be in their log before the others are.
+        state_first: Whether states are stored before anything is told, instead of after.
+    """
+
+    state_first: bool = False
+    beforehand: list[Output] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    states: dict[tuple[int, bytes], V | None] = field(default_factory=dict)
+
+
 class Turn(Generic[V]):
     """One agent's work on a list of batches: `get` and `put` states, `publish` outputs, then `commit`."""
 
@@ -59,8 +77,7 @@ class Turn(Generic[V]):
         self._table = table
         self._producer = producer
         self._dirty: dict[tuple[int, bytes], V | None] = {}
-        self._beforehand: list[Output] = []
-        self._outputs: list[Output] = []
+        self._parts: list[_Part[V]] = [_Part()]
 
     def records(self) -> Iterator[ConsumerRecord]:
         """The input, in offset order within each partition."""
@@ -74,7 +91,7 @@ class Turn(Generic[V]):
 
     def put(self, partition: int, key: bytes, value: V | None) -> None:
         """Change the state of a key; None deletes it."""
-        self._dirty[partition, key] = value
+        self._dirty[partition, key] = self._parts[-1].states[partition, key] = value
 
     def touched(self) -> Iterator[tuple[int, bytes, V | None]]:
         """Every state this turn has changed."""
@@ -83,7 +100,22 @@ class Turn(Generic[V]):
 
     def publish(self, output: Output, *, beforehand: bool = False) -> None:
         """Publish with this turn; `beforehand` if it must be in its log before the other outputs are."""
-        (self._beforehand if beforehand else self._outputs).append(output)
+        part = self._parts[-1]
+        (part.beforehand if beforehand else part.outputs).append(output)
+
+    @contextmanager
+    def stored_first(self) -> Iterator[None]:
+        """Within the block, states are stored before anything is told.
+
+        For a decision that depends on the order in which records of several topics came, which a replay need
+        not repeat: once told it must stand. Who decides so must tell it again when the record comes again,
+        since a crash may follow the storing. What came before the block is done before it.
+        """
+        self._parts.append(_Part(state_first=True))
+        try:
+            yield
+        finally:
+            self._parts.append(_Part())
 
     def park(self, record: ConsumerRecord, error: MalformedRecord) -> None:
         """Park a bad record in its dead-letter topic, with where it came from and what is wrong with it."""
@@ -91,20 +123,31 @@ class Turn(Generic[V]):
 
     async def commit(self) -> None:
         """Acknowledge everything in its order; returns when the input will not be seen again."""
-        await self._published(self._beforehand)
-        await self._published(self._outputs)
+        for part in self._parts:
+            if part.state_first:
+                await self._store(part)
+                await self._tell(part)
+            else:
+                await self._tell(part)
+                await self._store(part)
+        for event in self._events:
+            event.ack()
+        TURN_RECORDS.labels(self._agent).observe(sum(len(event.value.records) for event in self._events))
+
+    async def _tell(self, part: _Part[V]) -> None:
+        await self._published(part.beforehand)
+        await self._published(part.outputs)
+
+    async def _store(self, part: _Part[V]) -> None:
         changed = [
             (partition, key, None if value is None else self._table.encode(value))
-            for (partition, key), value in self._dirty.items()
+            for (partition, key), value in part.states.items()
         ]
         topic = self._table.changelog_topic
         headers = self._table.headers
         stored = await self._published([Output(topic, key, data, headers(p), p) for p, key, data in changed])
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)
-        for event in self._events:
-            event.ack()
-        TURN_RECORDS.labels(self._agent).observe(sum(len(event.value.records) for event in self._events))
 
     async def _published(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
         while True:

@@ -67,10 +67,8 @@ async def create_cluster(request: web.Request) -> web.Response:
     email = caller(request)
     body = decode_body(await body_of(request), _create_decoder)
     check_name(body.name)
-    if body.spec is None:
-        raise invalid("spec is required", field="spec")
-    check_project_id(body.target_project_id)
     spec = _acceptable(body.spec, request)
+    check_project_id(body.target_project_id)
     command_id, keyed = command_identity(request, email, "create")
     command = Create(
         command_id=command_id,
@@ -108,10 +106,17 @@ async def update_cluster(request: web.Request) -> web.Response:
     cluster_id = path_id(request)
     body = decode_body(await body_of(request), _update_decoder)
     command_id, keyed = command_identity(request, email, "update", cluster_id)
-    if not keyed:
+    try:
         visible_entry(request, email)
-    if body.spec is None:
-        raise invalid("spec is required", field="spec")
+        gone = None
+    except Rejected as refusal:
+        if not keyed:
+            raise
+        gone = refusal  # a repeat is answered by the cluster's agent, though the cluster is gone
+    try:
+        spec = _acceptable(body.spec, request)
+    except Rejected as refusal:
+        raise gone or refusal from None  # what could never be applied has no first outcome either
     command = Update(
         command_id=command_id,
         cluster_id=cluster_id,
@@ -119,7 +124,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         triggered_by="api_request",
         request_id=request[REQUEST_ID],
         keyed=keyed,
-        spec=_acceptable(body.spec, request),
+        spec=spec,
         expected_resource_version=_expected_version(request, body.resource_version),
     )
     return _document(await request.app[SUBMITTER].submit(command), status=200)
@@ -197,8 +202,10 @@ async def body_of(request: web.Request) -> bytes:
         raise invalid("the request body cannot be unpacked", field="body") from None
 
 
-def _acceptable(spec: dict[str, object], request: web.Request) -> Mapping[str, object]:
+def _acceptable(spec: dict[str, object] | None, request: web.Request) -> Mapping[str, object]:
     """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply."""
+    if spec is None:
+        raise invalid("spec is required", field="spec")
     settings = request.app[SETTINGS]
     accept_spec(spec, settings.policy)
     encrypted = settings.keyring.encrypted(spec)

@@ -163,7 +163,6 @@ async def test_a_cluster_reads_alike_everywhere(api):
 # --- keys of repeats ----------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="with a key the spec is looked at before the cluster")
 async def test_a_key_does_not_change_the_order_of_checks(api):
     """Section 2.3: existence comes before meaning, whether or not a request may be repeated."""
     cluster = await api.as_(an_owner()).created()
@@ -173,7 +172,6 @@ async def test_a_key_does_not_change_the_order_of_checks(api):
         check_error(answer, 404, "RESOURCE_NOT_FOUND")
 
 
-@pytest.mark.xfail(strict=True, reason="what makes an id is joined by a mark that an address may hold")
 async def test_two_callers_never_share_a_key(api):
     """Section 2.4: a key is its caller's; an address may hold a slash."""
     other = api.as_(f"{api.email}/create")

@@ -101,7 +101,6 @@ def without_platform(row: bytes) -> bytes:
     return encode(replace(record, cluster=replace(record.cluster, spec={})))
 
 
-@pytest.mark.xfail(strict=True, reason="the whole tick is parked, and so is every later one of its partition")
 @pytest.mark.parametrize("spoilt", [without_platform, lambda row: row[:-9]], ids=["no platform", "no JSON"])
 def test_a_cluster_that_cannot_be_handled_stops_no_tick(three, spoilt: Callable[[bytes], bytes]):
     rows = three.worker.clusters.rows(0)

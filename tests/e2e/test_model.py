@@ -284,7 +284,8 @@ class Watcher:
             return
         self.states[key] = record = decode_record(value)
         assert record.cluster.generation == len(self.generations[key])
-        _check_status(record)
+        if record.deleted_at is None:
+            _check_status(record)
         for ahead in AHEAD:
             at = self.log.now + ahead
             if decide_tick(record, at=at, policy=POLICY):

@@ -29,7 +29,7 @@ DECLARED = {
     "cluster-status-reports": {"cleanup.policy": "delete", "retention.ms": days(7)},
     "reconcile-ticks": {"cleanup.policy": "delete", "retention.ms": days(1 / 24)},
     "cluster-events": {"cleanup.policy": "delete", "retention.ms": days(7)},
-    "cluster-state": {"cleanup.policy": "compact"},
+    "cluster-state": {"cleanup.policy": "compact", "min.compaction.lag.ms": days(1 / 24)},
     "cluster-names": {"cleanup.policy": "compact"},
     "cluster-command-results": {"cleanup.policy": "delete", "retention.ms": days(1)},
     "cluster-create-requests": {"cleanup.policy": "delete", "retention.ms": days(7)},
@@ -59,6 +59,32 @@ async def test_topics_are_declared_as_the_contract_says(kafka):
 async def test_declaring_again_creates_nothing(kafka):
     assert [] == await declare_topics(kafka)
     await check_topics(kafka)
+
+
+async def test_a_topic_of_an_earlier_version_gets_what_is_new_and_keeps_what_is_set(kafka):
+    name = kafka.topics.state
+    given = {"cleanup.policy": "compact", "max.message.bytes": "1000000", "segment.bytes": "2000000"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, given)])
+
+        async def config():
+            (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+            ((_, _, _, _, entries),) = answer.resources
+            return {entry[0]: entry[1] for entry in entries if entry[3] == 1}
+
+        async def is_reset():
+            return await config() == given
+
+        async def is_completed():
+            return await config() == {**given, "min.compaction.lag.ms": days(1 / 24)}
+
+        await until(is_reset, what="the topic as it once was")
+        assert [] == await declare_topics(kafka)
+        await until(is_completed, what="the topic with what is new")
+    finally:
+        await admin.close()
 
 
 async def test_one_missing_topic_is_told_and_made(kafka):

@@ -68,6 +68,37 @@ async def test_a_commit_has_one_order():
     ] == recorder.steps
 
 
+async def test_what_must_stand_before_it_is_told_is_stored_first_and_what_came_before_it_is_done():
+    recorder = Recorder()
+    turn = turn_over(recorder, record())
+    turn.publish(Output("event", b"k", b"1"))
+    turn.put(1, b"k", b"one")
+    with turn.stored_first():
+        turn.publish(Output("release", b"k", b"r"), beforehand=True)
+        turn.publish(Output("event", b"k", b"2"))
+        turn.put(1, b"k", b"two")
+        assert b"two" == turn.get(1, b"k")
+    turn.publish(Output("event", b"k", b"3"))
+    turn.put(1, b"k", b"three")
+    await turn.commit()
+    assert [b"1", b"one", b"two", b"r", b"2", b"3", b"three"] == [
+        step[2] for step in recorder.steps if step[0] == "published"
+    ]
+    assert ("acknowledged",) == recorder.steps[-1]
+    assert [(1, b"k", b"three")] == list(turn.touched())
+
+
+async def test_a_block_that_fails_leaves_what_follows_in_the_usual_order():
+    recorder = Recorder()
+    turn = turn_over(recorder, record())
+    with pytest.raises(ValueError, match="no"), turn.stored_first():
+        raise ValueError("no")
+    turn.publish(Output("event", b"k", b"1"))
+    turn.put(1, b"k", b"one")
+    await turn.commit()
+    assert [b"1", b"one"] == [step[2] for step in recorder.steps if step[0] == "published"]
+
+
 async def test_what_cannot_be_published_now_is_tried_again_before_anything_else_happens():
     recorder = Recorder(failures=3)
     turn = turn_over(recorder, record())
