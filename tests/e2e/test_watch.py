@@ -7,11 +7,8 @@ from datetime import timedelta
 from itertools import count
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from domain.policy import Policy
-from streams.topics import STATE_HISTORY
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, Deployment, an_owner, available
 from tests.web.answers import check_error
@@ -183,19 +180,6 @@ async def test_heartbeats_come_and_a_moved_schedule_tells_nothing(servers):
             await until(moved, what="a tick that reconciles the cluster")
             assert ["BOOKMARK", "BOOKMARK"] == [(await watch.next()).kind for _ in range(2)]
             assert watch.comments > 0
-
-
-async def test_the_state_topic_keeps_what_readers_may_have_missed(product):
-    topic = product.kafka.topics.state
-    admin = AIOKafkaAdminClient(bootstrap_servers=product.kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    finally:
-        await admin.close()
-    values = {entry[0]: entry[1] for resource in answer.resources for entry in resource[4]}
-    assert str(int(STATE_HISTORY.total_seconds() * 1000)) == values["min.compaction.lag.ms"]
-    assert "compact" == values["cleanup.policy"]
 
 
 async def test_the_id_of_another_deployment_is_refused(deployment, shared_api):

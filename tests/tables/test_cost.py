@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from tables.due import DueIndex
+from tables.feed import Feed, Watched
+from tables.views import ClusterView, Filter
+from tests.tables.given import Record, document, value
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 EXISTING = 50_000
@@ -84,3 +87,39 @@ def test_the_heap_behind_it_is_python_s():
         for number in range(100):
             heapq.heappush(heap, (at(number % 7), b"%d" % number))
     assert compared[0] > 100
+
+
+# --- lists and watches ----------------------------------------------------------------------------------
+
+
+class Looked(dict):
+    """Entries by id that count how many of them are looked at."""
+
+    looked = 0
+
+    def __getitem__(self, id):
+        self.looked += 1
+        return super().__getitem__(id)
+
+    def values(self):
+        self.looked += len(self)
+        return super().values()
+
+
+def test_a_page_of_a_filter_used_before_looks_at_the_page_alone():
+    view, wanted = ClusterView(), Filter(platform="aws")
+    feed = Feed(view)
+    for number in range(EXISTING):
+        shown = document(f"c{number}", platform="aws" if number % 2 else "gcp", minute=number)
+        feed.apply(Record(b"c%d" % number, value(shown), offset=number))
+    view.page(wanted, limit=1, offset=0)
+    view._entries = entries = Looked(view._entries)
+    listed, total = view.page(wanted, limit=50, offset=20_000)
+    assert (50, EXISTING // 2, 50) == (len(listed), total, entries.looked)
+
+    feed.apply(Record(b"c0", value(document("c0", platform="aws", version=2), revision=2), offset=EXISTING))
+    assert EXISTING // 2 + 1 == view.page(wanted, limit=1, offset=0)[1]
+    assert entries.looked <= 52, "a write keeps the order of the list without going through it"
+
+    feed.watch(Watched(wanted)).take(about=10_000)
+    assert entries.looked <= 52 + 100, "a watch lists as it goes"
