@@ -34,7 +34,7 @@ _ALLOW_HEADERS: Final = (
     "Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, Authorization, accept, origin,"
     " Cache-Control, X-Requested-With, X-User-Email, X-Request-ID, If-Match, Idempotency-Key"
 )
-_EXPOSE_HEADERS: Final = "X-Request-ID, X-Response-Time, ETag"
+_EXPOSE_HEADERS: Final = "X-Request-ID, X-Response-Time, ETag, Location, Idempotent-Replayed"
 
 
 @web.middleware
