@@ -1,4 +1,4 @@
-"""The change feed under random histories: whatever happens to readers and processes, nobody misses a change."""
+"""The change feed under random histories: whatever processes and readers do, nobody misses a change."""
 
 import json
 from dataclasses import dataclass, field
