@@ -36,6 +36,7 @@ QUIET_WITHIN: Final = 90.0  # seconds
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
 FEWEST: Final = 3  # operations that must have begun in the time of each fault
+SHORTEST: Final = 5.0  # seconds; what a shorter fault does takes so long to be felt
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,8 @@ HEADER: Final = (
 
 
 def _begun(history: History, injected: Injected) -> int:
-    return sum(injected.began <= entry.started <= injected.ended for entry in history.entries)
+    ended = max(injected.ended, injected.began + SHORTEST)
+    return sum(injected.began <= entry.started <= ended for entry in history.entries)
 
 
 async def run(fleet: Fleet, plan: Plan) -> Outcome:

@@ -1,0 +1,42 @@
+"""A run in which too little happened counts as not run."""
+
+import pytest
+
+from tests.chaos.history import Attempt, History
+from tests.chaos.observe import Observed
+from tests.chaos.plan import Fault, draw
+from tests.chaos.run import Injected, Outcome
+
+KILLED = Injected(Fault("kill-web", 0, 1.0, seed=1), began=40.0, ended=60.0)
+
+
+def outcome(moments: list[float]) -> Outcome:
+    """Of a run of 100 seconds with one fault, and an attempt at each of these moments."""
+    attempts = [
+        Attempt(mark=str(at), kind="update", client="client", started=at, ended=at, status=200)
+        for at in moments
+    ]
+    return Outcome(draw(1), History(attempts), Observed(), [], seconds=100.0, injected=[KILLED])
+
+
+ENOUGH = [at / 20 for at in range(2000)]
+
+
+def test_a_run_under_load_counts() -> None:
+    assert outcome(ENOUGH).void == ""
+
+
+@pytest.mark.parametrize(
+    ("moments", "why"),
+    [
+        pytest.param(ENOUGH[::4], "5.0 operations a second", id="too few operations"),
+        pytest.param(
+            [at for at in ENOUGH if not KILLED.began <= at <= KILLED.ended],
+            "fewer than 3 operations began during kill-web 0 for 1.0 s",
+            id="none during a fault",
+        ),
+    ],
+)
+def test_a_run_that_would_prove_nothing_does_not(moments: list[float], why: str) -> None:
+    assert why in outcome(moments).void
+    assert why in [*outcome(moments).row()][-1]
