@@ -245,10 +245,10 @@ class HttpClient:
             if attempt.outcome != "unknown" or attempt.status == 202:
                 self.history.stalls.append(time.monotonic() - started)
                 return attempt
-            expected = request.expected + (() if key else request.repeated)
-            if request.kind == "delete":
-                expected = request.expected + request.repeated  # the edge refuses it before it sees the key
             repeat = key is not None
+            expected = request.expected
+            if not repeat or request.kind == "delete":  # the edge refuses one before it looks at the key
+                expected += request.repeated
             self._turn_away()
             await asyncio.sleep(RETRY_AFTER)
         self.history.unanswered.append(f"{self.name} {request.kind} {request.cluster_id}")

@@ -49,7 +49,6 @@ class Link:
         self.name = name
         self.port = 0
         self.target = 0
-        self.connections = 0
         self._draws = draws or random.Random(name)
         self._condition = HEALTHY
         self._passing = asyncio.Event()
@@ -109,7 +108,6 @@ class Link:
             far_reader, far_writer = await asyncio.open_connection(HOST, self.target)
         except OSError:
             return  # whoever connected sees the connection end, as with a port forwarded to nobody
-        self.connections += 1
         there, back = Pieces(QUEUED), Pieces(QUEUED)
         try:
             async with asyncio.TaskGroup() as ways:
