@@ -61,8 +61,10 @@ def run_role(name: str, role: Role) -> None:
     asyncio.run(_supervised(settings, role, name))
 
 
-def run_command(name: str, command: Callable[[Settings], Coroutine[Any, Any, T]]) -> T:
-    """Run a one-shot command; what stops it is a line on stderr and status 1, or 2 for settings."""
+def run_command(
+    name: str, command: Callable[[Settings], Coroutine[Any, Any, T]], *, failed: int = EXIT_FAILED
+) -> T:
+    """Run a one-shot command; what stops it is a line on stderr and status `failed`, or 2 for settings."""
     settings = read_settings()
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
     try:
@@ -72,7 +74,7 @@ def run_command(name: str, command: Callable[[Settings], Coroutine[Any, Any, T]]
         raise SystemExit(EXIT_SETTINGS) from None
     except (ControlPlaneError, KafkaError, asyncpg.PostgresError, OSError) as error:
         print(f"clusterflow {name}: {error or repr(error)}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
+        raise SystemExit(failed) from None
 
 
 def _end(error: Exception, name: str, *, stopping: bool) -> NoReturn:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cli import config, development
-from cli.process import Readiness, read_settings, run_command, run_role
+from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
+from cli.values import duration
 from migrations.apply import migrate as apply_migrations
 from settings import Settings
 from streams.admin import declare_topics
@@ -119,6 +120,44 @@ def topics() -> None:
     """Declare the topics, or check that they fit."""
     for name in run_command("topics", _declare_topics):
         typer.echo(f"created {name}")
+
+
+@app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Write rows that differ again, then compare again.")
+    ] = False,
+    wait: Annotated[
+        timedelta,
+        typer.Option(
+            parser=duration,
+            metavar="DURATION",
+            help="How long the sink may take to catch up.",
+            show_default="30s",
+        ),
+    ] = timedelta(seconds=30),
+) -> None:
+    """Compare PostgreSQL with the topics: status 0 equal, 1 different, 3 not comparable now."""
+    from cli import recovery
+
+    found = run_command(
+        "verify",
+        lambda settings: recovery.verify(settings, repair=repair, wait=wait),
+        failed=recovery.EXIT_NOT_COMPARABLE,
+    )
+    recovery.show(found)
+    if not found.equal:
+        raise SystemExit(EXIT_FAILED)
+
+
+@app.command()
+def rebuild() -> None:
+    """Fill a new, empty Kafka from PostgreSQL, after the old one was lost."""
+    from cli import recovery
+
+    restored = run_command("rebuild", recovery.rebuild)
+    typer.echo(f"restored {restored.clusters} clusters, {restored.live} of them live")
+    typer.echo("start the workers now, then the sinks and the web processes")
 
 
 async def _migrate(settings: Settings) -> list[str]:

@@ -25,16 +25,19 @@ _SECONDS: Final = {
 }
 
 
-def _duration(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    parts = _PART.findall(value)
-    if not parts or "".join(n + unit for n, unit in parts) != value:
+def duration(text: str) -> timedelta:
+    """A duration as Go writes it. Raises: ValueError: it is none, or not above zero."""
+    parts = _PART.findall(text)
+    if not parts or "".join(n + unit for n, unit in parts) != text:
         raise ValueError("expected a duration such as 500ms, 30s or 1m30s")
-    duration = timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
-    if duration <= timedelta(0):
+    length = timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
+    if length <= timedelta(0):
         raise ValueError("expected a duration above zero")
-    return duration
+    return length
+
+
+def _duration(value: Any) -> Any:
+    return duration(value) if isinstance(value, str) else value
 
 
 def _boolean(value: Any) -> Any:

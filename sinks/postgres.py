@@ -25,7 +25,7 @@ class Position(NamedTuple):
 # Per partition, the offset the rows begin at and the position after their last.
 Moves = Mapping[TopicPartition, tuple[int, Position]]
 
-_LIVE_NAME: Final = "clusters_live_name"
+LIVE_NAME: Final = "clusters_live_name"
 
 SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
@@ -79,7 +79,7 @@ class Postgres:
         try:
             await self._write(changes, moves, names_settled=False)
         except RowsRefused as refusal:
-            if refusal.constraint != _LIVE_NAME:
+            if refusal.constraint != LIVE_NAME:
                 raise
             await self._write(changes, moves, names_settled=True)
 
@@ -93,7 +93,7 @@ class Postgres:
             await self._advance(connection, moves)
             if names_settled:
                 states = await settle(connection, states)
-            await _write_states(connection, states)
+            await write_states(connection, states)
             await _run(connection, statements.PURGE, purges)
             await _run(connection, statements.INSERT_EVENTS, events)
         metrics.ROWS.labels("clusters").inc(len(states))
@@ -123,7 +123,8 @@ class Postgres:
             raise explained(error) from error
 
 
-async def _write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:
+async def write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:
+    """Write the rows of clusters, each only if it is newer than what is there."""
     if not states:
         return
     # Deleted clusters first: one of them may hold the name of a new one.

@@ -65,6 +65,16 @@ async def kafka_cluster_id(kafka: KafkaSettings) -> str:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
+async def group_members(kafka: KafkaSettings, group: str) -> set[str]:
+    """Who is in a consumer group now; nobody in one that never was. Raises: KafkaError."""
+    async with _admin(kafka) as admin:
+        [response] = await admin.describe_consumer_groups([group])
+        [(code, _, _, _, _, members, *_)] = response.groups
+        if code:
+            raise for_code(code)(group)
+        return {member[0] for member in members}
+
+
 async def answers(kafka: KafkaSettings, *, within: float) -> bool:
     """Whether a broker answers a new client in so many seconds."""
     client = AIOKafkaClient(**kafka.client("clusterflow-probe"))

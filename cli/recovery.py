@@ -1,0 +1,43 @@
+"""The commands `verify` and `rebuild`: their settings, and what they print."""
+
+from datetime import timedelta
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import recovery
+from recovery.verify import TABLES
+from settings import Settings
+
+EXIT_NOT_COMPARABLE: Final = 3
+
+
+async def verify(settings: Settings, *, repair: bool, wait: timedelta) -> recovery.Verified:
+    """Raises: as `recovery.verify`; BadSettings."""
+    return await recovery.verify(_recovery(settings, wait), repair=repair)
+
+
+async def rebuild(settings: Settings) -> recovery.Rebuilt:
+    """Raises: as `recovery.rebuild`; BadSettings."""
+    return await recovery.rebuild(_recovery(settings))
+
+
+def _recovery(settings: Settings, wait: timedelta = timedelta(seconds=30)) -> recovery.RecoverySettings:
+    return recovery.RecoverySettings(kafka=settings.kafka, database=settings.database, wait=wait)
+
+
+def show(found: recovery.Verified) -> None:
+    """Print a line per table, then the first differences by id and column; never what is in a row."""
+    console = Console(soft_wrap=True)
+    table = Table("", "compared", "different", *(["repaired"] if found.repaired else []), box=None)
+    for name in TABLES:
+        counts = [found.compared[name], found.different[name], found.repaired[name]]
+        table.add_row(name, *map(str, counts[: len(table.columns) - 1]))
+    console.print(table)
+    for difference in found.first:
+        console.print(escape(f"{difference.table} {difference.id}: {difference.what}"), highlight=False)
+    if more := found.different.total() - len(found.first):
+        console.print(f"… and {more} more")
+    console.print("equal" if found.equal else "different")

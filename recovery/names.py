@@ -1,0 +1,89 @@
+"""Who holds which name: `cluster-names` against `cluster-state`.
+
+The two are written by different agents, one after the other, so while clusters come and go they differ for a
+moment; what counts is a difference that stays.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from time import monotonic
+from typing import Final
+
+import msgspec
+from aiokafka import ConsumerRecord
+
+from domain.errors import MalformedRecord
+from domain.names import name_key
+from recovery.reading import Changelog, Reader
+from recovery.snapshot import Difference
+from sinks.rows import State, read
+from streams.codec import decode_name
+from streams.settings import KafkaSettings
+from streams.topics import Topics
+
+TABLE: Final = "cluster-names"
+
+# A worker that dies between the two leaves them apart until another has taken over.
+STAYS: Final = timedelta(seconds=15)
+
+_PAUSE: Final = 0.5
+
+
+def states(reader: Reader, topics: Topics) -> Changelog:
+    """`cluster-state`: per cluster, the name it holds while it lives."""
+
+    def held(record: ConsumerRecord) -> str | None:
+        said = read(record, topics)
+        if not isinstance(said, State) or said.deleted_at is not None:
+            return None
+        return name_key(said.cluster.created_by, said.cluster.name)
+
+    return Changelog(reader, topics.state, held)
+
+
+def names(reader: Reader, topics: Topics) -> Changelog:
+    """`cluster-names`: per name, the cluster that holds it."""
+
+    def holder(record: ConsumerRecord) -> str | None:
+        if record.value is None:
+            return None
+        try:
+            return decode_name(record.value).cluster_id or None
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise MalformedRecord("invalid_schema", str(error)) from error
+
+    return Changelog(reader, topics.names, holder)
+
+
+async def wrong_names(
+    kafka: KafkaSettings, reader: Reader, states: Changelog, *, stays: timedelta = STAYS
+) -> list[Difference]:
+    """Names that are not held by the cluster that bears them, and those held by a cluster that is gone.
+
+    Looks until nothing is wrong, or some has stayed so for as long as `stays`.
+    """
+    held = names(reader, kafka.topics)
+    until = monotonic() + stays.total_seconds()
+    wrong: set[Difference] | None = None
+    while True:
+        await held.read_to_end()
+        await states.read_to_end()
+        now = set(_differences(states, held))
+        wrong = now if wrong is None else wrong & now
+        if not wrong or monotonic() >= until:
+            return sorted(wrong, key=lambda difference: difference.id)
+        await asyncio.sleep(_PAUSE)
+
+
+def _differences(states: Changelog, held: Changelog) -> Iterator[Difference]:
+    for key, cluster in states.last.items():
+        if cluster.said is not None:
+            holder = held.last.get(cluster.said.encode())
+            if holder is None or holder.said != key.decode():
+                yield Difference(TABLE, key.decode(), "its name is not held by it")
+    for key, name in held.last.items():
+        if name.said is not None:
+            bearer = states.last.get(name.said.encode())
+            if bearer is None or bearer.said != key.decode():
+                yield Difference(TABLE, name.said, f"holds {key.decode()} and is gone")

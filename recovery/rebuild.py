@@ -1,0 +1,140 @@
+"""`clusterflow rebuild`: Kafka is lost; a new, empty one is filled from PostgreSQL.
+
+1. Declare the topics. Refuse a Kafka in which anybody else has written state: rebuilding over it would take
+   clusters back in time.
+2. Read one snapshot of the database, page by page, and write each cluster's state and name.
+3. Look whether all of it is there, and that no worker has begun meanwhile.
+4. In one transaction, forget the positions in the old Kafka and which of its records the rows show.
+
+Until the last step the sink refuses the new Kafka, after it the sink takes it from the beginning. Every step
+can be done again, so a run that was killed anywhere is made good by another one, until a worker has started.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from database import Pool
+from recovery import statements
+from recovery.errors import RebuildRefused
+from recovery.progress import progress
+from recovery.reading import Reader
+from recovery.restore import REBUILD_HEADER, outputs, read_page
+from recovery.settings import RecoverySettings
+from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot, transaction
+from streams.admin import declare_topics, group_members
+from streams.claims import is_claim
+from streams.producer import Producer
+from streams.settings import GROUP, KafkaSettings
+
+log = logging.getLogger("clusterflow.recovery")
+
+_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+# Seconds for the one statement whose cost is the number of all clusters.
+_ALL_ROWS: Final = 3600.0
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """What was restored: clusters, and those of them that live."""
+
+    clusters: int = 0
+    live: int = 0
+
+
+async def rebuild(settings: RecoverySettings) -> Rebuilt:
+    """Fill an empty Kafka from PostgreSQL; ids, generations, versions and times stay, no event is emitted.
+
+    Raises:
+        RebuildRefused: it is not empty, somebody is at work, or a row cannot be restored.
+        TopicMismatch: its topics are there with other partition counts.
+        Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
+    """
+    kafka = settings.kafka
+    await declare_topics(kafka)
+    pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
+    producer = Producer(kafka, client_id="clusterflow-rebuild")
+    try:
+        async with Reader(kafka) as reader:
+            await _refuse_used(kafka, reader)
+            async with snapshot(pool, "rebuild") as rows:
+                positions = await rows.positions()
+                restored, keys = await _fill(settings, rows, producer)
+            await _refuse_used(kafka, reader, expected=keys)
+        await _switch(pool, positions)
+    finally:
+        await producer.stop()
+        await pool.close()
+    log.info("Kafka is rebuilt", extra={"clusters": restored.clusters, "live": restored.live})
+    return restored
+
+
+async def _fill(
+    settings: RecoverySettings, rows: Snapshot, producer: Producer
+) -> tuple[Rebuilt, dict[str, set[bytes]]]:
+    """Publish every cluster; returns the keys published, by topic."""
+    topics = settings.kafka.topics
+    restored, after = Rebuilt(), _FIRST_ID
+    keys: dict[str, set[bytes]] = {topics.state: set(), topics.names: set()}
+    with progress("rebuilding", await rows.count()) as advance:
+        while (page := await read_page(rows, after, settings.page)) is not None:
+            published = [output for record in page.records for output in outputs(record, topics)]
+            await producer.publish(published)
+            for output in published:
+                assert output.key is not None
+                keys[output.topic].add(output.key)
+            restored.clusters += len(page.records)
+            restored.live += sum(record.deleted_at is None for record in page.records)
+            after = page.last_id
+            advance(len(page.records))
+    return restored, keys
+
+
+async def _refuse_used(
+    kafka: KafkaSettings, reader: Reader, *, expected: dict[str, set[bytes]] | None = None
+) -> None:
+    """Raises: RebuildRefused: workers are or were here, or the changelogs do not hold what is expected.
+
+    Args:
+        expected: The keys that must be there, by topic; None before a run, when what an earlier one has left
+            is welcome.
+    """
+    group = kafka.topics.prefix + GROUP
+    if members := await group_members(kafka, group):
+        raise RebuildRefused(
+            f"{len(members)} workers are alive in group {group}: stop every worker first."
+            " Those that have begun here have claimed the state; then the topics must be made anew"
+            " (docs/recovery.md)"
+        )
+    for topic in (kafka.topics.state, kafka.topics.names):
+        found: set[bytes] = set()
+        async for records in reader.batches(topic, to=await reader.ends(topic)):
+            for record in records:
+                if is_claim(record) or all(name != REBUILD_HEADER for name, _ in record.headers):
+                    raise RebuildRefused(
+                        f"{topic} holds what a worker has written ({record.partition}/{record.offset}):"
+                        " this Kafka is not lost, or no longer new. If it is to be given up, stop every"
+                        " worker, delete its topics, or set another KAFKA_TOPIC_PREFIX, and run it again"
+                        " (docs/recovery.md)"
+                    )
+                found.add(record.key)
+        if expected is not None and found != expected[topic]:
+            raise RebuildRefused(
+                f"{topic} holds {len(found - expected[topic])} keys that this database has not, and lacks"
+                f" {len(expected[topic] - found)}: it was filled from another database, or loses records."
+                " Delete the topics and run it again (docs/recovery.md)"
+            )
+
+
+async def _switch(pool: Pool, before: Sequence[StoredPosition]) -> None:
+    """Let the sink take the new Kafka. Raises: RebuildRefused: a sink has written since the snapshot."""
+    async with transaction(pool, "rebuild") as connection:
+        await connection.execute(statements.LOCK_POSITIONS)
+        if await Snapshot(connection).positions() != list(before):
+            raise RebuildRefused(
+                "a sink has written to this database meanwhile: stop every sink, and run it again"
+            )
+        await connection.execute(statements.FORGET_POSITIONS)
+        await connection.execute(statements.FORGET_PLACES, timeout=_ALL_ROWS)

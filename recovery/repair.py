@@ -1,0 +1,116 @@
+"""Rows written again from the records, one transaction a page.
+
+The sink goes on meanwhile, so a row is touched only while it is what was seen to be wrong: what the sink has
+written since is newer, and right.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from database import Pool
+from domain.errors import TransientError
+from recovery import statements
+from recovery.snapshot import Place, transaction
+from sinks.errors import RowsRefused
+from sinks.names import settle
+from sinks.postgres import LIVE_NAME, write_states
+from sinks.rows import EventRow, StateRows
+from sinks.statements import INSERT_EVENTS
+
+T = TypeVar("T")
+
+log = logging.getLogger("clusterflow.recovery")
+
+# The sink and a repair may lock the same rows in another order; then one of them is asked to try again.
+TRIES: Final = 5
+
+
+class Repair:
+    """Writes to the tables of the sink, beside it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def states(self, states: Sequence[StateRows], seen: Mapping[str, Place]) -> None:
+        """Write all rows of these clusters anew.
+
+        Args:
+            seen: Which records their rows showed; without those that had no row.
+
+        Raises: SinkUnavailable.
+        """
+
+        async def write(part: Sequence[StateRows], *, names_settled: bool = False) -> None:
+            ids = {state.cluster.id for state in part}
+            wrong = {id: place for id, place in seen.items() if id in ids}
+
+            async def rewrite(connection: asyncpg.Connection) -> None:
+                await _remove(connection, wrong)
+                await write_states(connection, await settle(connection, part) if names_settled else part)
+
+            await self._tried(rewrite)
+
+        async def refused(state: StateRows, refusal: RowsRefused) -> None:
+            if refusal.constraint == LIVE_NAME:
+                await write([state], names_settled=True)
+            else:
+                _tell("cluster", state.cluster.id, refusal)
+
+        await _or_by_halves(states, write, refused)
+
+    async def without_record(self, seen: Mapping[str, Place]) -> None:
+        """Remove rows, reports and schedules with them. Raises: SinkUnavailable."""
+        await self._tried(lambda connection: _remove(connection, seen))
+
+    async def events(self, events: Sequence[EventRow]) -> None:
+        """Insert events that are missing. Raises: SinkUnavailable."""
+
+        async def write(part: Sequence[EventRow]) -> None:
+            columns = list(zip(*part, strict=True))
+            await self._tried(lambda connection: connection.execute(INSERT_EVENTS, *columns))
+
+        async def refused(event: EventRow, refusal: RowsRefused) -> None:
+            _tell("event", event.id, refusal)
+
+        await _or_by_halves(events, write, refused)
+
+    async def _tried(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
+        for last in [*[False] * (TRIES - 1), True]:
+            try:
+                async with transaction(self._pool, "repair") as connection:
+                    await write(connection)
+                return
+            except TransientError as error:
+                if last:
+                    raise
+                await asyncio.sleep(error.retry_after)
+
+
+async def _remove(connection: asyncpg.Connection, seen: Mapping[str, Place]) -> None:
+    partitions, offsets = [p.partition for p in seen.values()], [p.offset for p in seen.values()]
+    await connection.execute(statements.REMOVE, list(seen), partitions, offsets)
+
+
+async def _or_by_halves(
+    rows: Sequence[T],
+    write: Callable[[Sequence[T]], Awaitable[None]],
+    refused: Callable[[T, RowsRefused], Awaitable[None]],
+) -> None:
+    """Write all; where PostgreSQL refuses, each half by itself, until what it refuses stands alone."""
+    try:
+        await write(rows)
+    except RowsRefused as refusal:
+        if len(rows) == 1:
+            await refused(rows[0], refusal)
+            return
+        half = len(rows) // 2
+        await _or_by_halves(rows[:half], write, refused)
+        await _or_by_halves(rows[half:], write, refused)
+
+
+def _tell(what: str, id: str, refusal: RowsRefused) -> None:
+    log.error("PostgreSQL will not store this", extra={what: id, "error": str(refusal)})

@@ -1,0 +1,116 @@
+"""A cluster's rows as the record they came from.
+
+What no row holds is lost, and is nothing that a cluster is: the offsets of a Kafka that is gone, the
+outcomes of past commands, the ids of past reports, what was announced of late.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from domain.cluster import ClusterRecord
+from domain.names import NameRecord, name_key
+from recovery.errors import RebuildRefused
+from recovery.snapshot import Snapshot
+from streams.codec import decode_record, encode
+from streams.producer import Output
+from streams.topics import Topics
+
+# Tells records of a rebuild, which a second run may write again, from anybody else's.
+REBUILD_HEADER: Final = "rebuild"
+_HEADERS: Final = {REBUILD_HEADER: "1"}
+
+_AS_THEY_ARE: Final = (
+    "id",
+    "name",
+    "target_project_id",
+    "created_by",
+    "generation",
+    "resource_version",
+    "created_at",
+    "updated_at",
+)
+
+
+class Page(NamedTuple):
+    """Some clusters, and the last id among them: where the next page begins."""
+
+    records: list[ClusterRecord]
+    last_id: str
+
+
+async def read_page(rows: Snapshot, after: str, limit: int) -> Page | None:
+    """The next clusters in the order of their ids; None after the last.
+
+    Raises: RebuildRefused: a row cannot have come from a record.
+    """
+    clusters = await rows.clusters_after(after, limit)
+    if not clusters:
+        return None
+    ids = [row["id"] for row in clusters]
+    reports: defaultdict[str, list[asyncpg.Record]] = defaultdict(list)
+    for report in await rows.reports_of(ids):
+        reports[report["cluster_id"]].append(report)
+    schedules = {row["cluster_id"]: row for row in await rows.schedules_of(ids)}
+    return Page([_record(row, reports[row["id"]], schedules.get(row["id"])) for row in clusters], ids[-1])
+
+
+def _record(
+    row: asyncpg.Record, reports: Sequence[asyncpg.Record], schedule: asyncpg.Record | None
+) -> ClusterRecord:
+    state = {
+        "revision": 1,
+        "cluster": {
+            **{name: row[name] for name in _AS_THEY_ARE},
+            "spec": _json(row["spec"]),
+            "status": _json(row["status"]),
+        },
+        "secrets": _json(row["secrets"]),
+        "reports": {report["controller_name"]: _report(report) for report in reports},
+        "schedule": _schedule(row, schedule),
+        "first_report_at": row["first_report_at"],
+        "deleted_at": row["deleted_at"],
+    }
+    try:
+        return decode_record(encode(state))
+    except msgspec.MsgspecError as error:
+        raise RebuildRefused(
+            f"cluster {row['id']} cannot be restored, its rows are not those of a record: {error}."
+            " Correct them, or delete the cluster's row, and run it again"
+        ) from error
+
+
+def _report(row: asyncpg.Record) -> Mapping[str, Any]:
+    return {
+        "controller_name": row["controller_name"],
+        "observed_generation": row["observed_generation"],
+        "conditions": _json(row["conditions"]),
+        "metadata": _json(row["metadata"]),
+        "last_error": _json(row["last_error"]),
+        "last_updated": row["updated_at"],
+    }
+
+
+def _schedule(row: asyncpg.Record, schedule: asyncpg.Record | None) -> Mapping[str, Any]:
+    """The schedule; of a deleted cluster, which has no row, one that nobody will look at."""
+    if schedule is None:
+        return {"last_reconciled_at": None, "next_reconcile_at": row["deleted_at"] or row["updated_at"]}
+    return {name: value for name, value in schedule.items() if name != "cluster_id"}
+
+
+def _json(text: str | None) -> msgspec.Raw:
+    return msgspec.Raw(b"null" if text is None else text.encode())
+
+
+def outputs(record: ClusterRecord, topics: Topics) -> list[Output]:
+    """The records that bring a cluster back: its state and, while it lives, its name."""
+    cluster = record.cluster
+    state = Output(topics.state, cluster.id.encode(), encode(record), _HEADERS)
+    if record.deleted_at is not None:
+        return [state]
+    holder = NameRecord(cluster_id=cluster.id, command_id="", offsets={})
+    key = name_key(cluster.created_by, cluster.name).encode()
+    return [state, Output(topics.names, key, encode(holder), _HEADERS)]

@@ -1,0 +1,22 @@
+"""What the recovery commands need to know, each value with its unit."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from database import DatabaseSettings
+from streams.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecoverySettings:
+    """Where state is, and how much of it is taken at a time.
+
+    Attributes:
+        wait: How long the sink may take to store what the topics hold when `verify` begins.
+        page: Clusters compared, repaired or restored together; with their reports they are in memory at once.
+    """
+
+    kafka: KafkaSettings
+    database: DatabaseSettings
+    wait: timedelta = timedelta(seconds=30)
+    page: int = 500

@@ -1,0 +1,135 @@
+"""The database at one moment: rows, and the positions up to which they reflect the topics.
+
+The sink writes rows and positions in one transaction. So what one snapshot shows of both is decided by the
+topics up to these positions, to the last column, however busy the system is.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from database import Pool
+from database.pool import CLIENT_ERRORS
+from recovery import statements
+from sinks.errors import explained
+from sinks.rows import EventRow, StateRows
+
+# A snapshot is idle while topics are read.
+SESSION: Final = {"idle_in_transaction_session_timeout": "0", "jit": "off"}
+
+
+class Place(NamedTuple):
+    """Which record of `cluster-state` a row says it shows."""
+
+    partition: int
+    offset: int
+
+
+class StoredPosition(NamedTuple):
+    """How far the sink has read a partition of a topic, and of which Kafka."""
+
+    topic: str
+    partition: int
+    kafka_cluster_id: str
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One row that is not as its record says.
+
+    Attributes:
+        what: `missing`, `without record`, or the columns that differ.
+    """
+
+    table: str
+    id: str
+    what: str
+
+
+class Snapshot:
+    """What one transaction sees."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def positions(self) -> list[StoredPosition]:
+        """Every stored position."""
+        return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
+
+    async def count(self) -> int:
+        """Clusters, the deleted among them."""
+        return int(await self._connection.fetchval(statements.COUNT))
+
+    async def differences(self, states: Sequence[StateRows]) -> list[Difference]:
+        """What differs of the rows of these clusters, row by row."""
+        ids = [state.cluster.id for state in states]
+        expected: Mapping[str, Sequence[tuple[Any, ...]]] = {
+            "clusters": [state.cluster for state in states],
+            "controller_status": [report for state in states for report in state.reports],
+            "reconciliation_schedule": [state.schedule for state in states if state.schedule is not None],
+        }
+        found = []
+        for table, rows in expected.items():
+            statement, width = statements.COMPARISONS[table]
+            columns = list(zip(*rows, strict=True)) or [()] * width
+            for row in await self._connection.fetch(statement, ids, *columns):
+                detail = "" if row["detail"] == row["id"] else f"{row['detail']}: "
+                found.append(Difference(table, row["id"], detail + ", ".join(row["what"])))
+        return found
+
+    async def places(self, ids: Sequence[str]) -> dict[str, Place]:
+        """Which records the rows of some clusters show; without those that have no row."""
+        rows = await self._connection.fetch(statements.PLACES_OF, ids)
+        return {row[0]: Place(row[1], row[2]) for row in rows}
+
+    async def all_places(self) -> AsyncIterator[tuple[str, Place]]:
+        """The same of all rows."""
+        async for row in self._connection.cursor(statements.PLACES, prefetch=2000):
+            yield row[0], Place(row[1], row[2])
+
+    async def missing_events(self, events: Sequence[EventRow]) -> list[EventRow]:
+        """Those of which there is no row."""
+        rows = await self._connection.fetch(statements.MISSING_EVENTS, [event.id for event in events])
+        missing = {row["id"] for row in rows}
+        return [event for event in events if event.id.lower() in missing]
+
+    async def clusters_after(self, cluster_id: str, limit: int) -> list[asyncpg.Record]:
+        """The next clusters in the order of their ids."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(
+            statements.CLUSTERS_AFTER, cluster_id, limit
+        )
+        return rows
+
+    async def reports_of(self, ids: Sequence[str]) -> list[asyncpg.Record]:
+        """The reports on some clusters."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(statements.REPORTS_OF, ids)
+        return rows
+
+    async def schedules_of(self, ids: Sequence[str]) -> list[asyncpg.Record]:
+        """The schedules of some clusters."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(statements.SCHEDULES_OF, ids)
+        return rows
+
+
+@asynccontextmanager
+async def snapshot(pool: Pool, operation: str) -> AsyncIterator[Snapshot]:
+    """A snapshot, for as long as the block lasts. Raises: as `transaction`."""
+    async with transaction(pool, operation, isolation="repeatable_read", readonly=True) as connection:
+        yield Snapshot(connection)
+
+
+@asynccontextmanager
+async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction.
+
+    Raises: SinkUnavailable: the database is away, or another transaction was in the way; RowsRefused.
+    """
+    try:
+        async with pool.connection(operation) as connection, connection.transaction(**options):
+            yield connection
+    except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
+        raise explained(error) from error

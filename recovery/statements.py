@@ -1,0 +1,152 @@
+"""The SQL of recovery. A page of rows comes as one array per column, as in `sinks.statements`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, get_args, get_type_hints
+
+from sinks.rows import ClusterRow, ReportRow, ScheduleRow
+
+_JSON: Final = frozenset({"spec", "status", "secrets", "conditions", "metadata", "last_error"})
+_TYPES: Final = {str: "text", int: "bigint", bool: "boolean", datetime: "timestamptz"}
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Comparison(NamedTuple):
+    """A statement, and how many columns it takes after the ids."""
+
+    statement: str
+    width: int
+
+
+def _type(name: str, hint: Any) -> str:
+    """The column's type, by what the sink's row type says of it."""
+    if name in ("id", "cluster_id"):
+        return "uuid"
+    if name in _JSON:
+        return "jsonb"
+    (plain,) = [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+    return _TYPES[plain]
+
+
+def _comparison(
+    table: str,
+    row: type,
+    key: tuple[str, ...],
+    *,
+    free: tuple[str, ...] = (),
+    fixed: Mapping[str, str] = _NOTHING,
+    excused: Mapping[str, str] = _NOTHING,
+) -> Comparison:
+    """A statement that compares the rows of some clusters ($1: their ids) with those they should have ($2…).
+
+    PostgreSQL compares, since only it knows when two values of a column are one (`1.0` and `1` in jsonb).
+
+    Args:
+        row: The sink's type of such rows; its fields are the columns.
+        key: Columns that make a row one, the cluster's id first.
+        free: Columns that no record decides.
+        fixed: Columns that are no field of `row`, and what the sink lets them be.
+        excused: Columns, each with the condition under which a difference is none.
+    """
+    types = {name: _type(name, hint) for name, hint in get_type_hints(row).items()}
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types.values(), start=2))
+    constants = "".join(f", {value} AS {name}" for name, value in fixed.items())
+    differing = ", ".join(
+        f"CASE WHEN stored.{name} IS DISTINCT FROM expected.{name}"
+        f"{f' AND NOT ({excused[name]})' if name in excused else ''} THEN '{name}' END"
+        for name in (*types, *fixed)
+        if name not in (*key, *free)
+    )
+    joined = " AND ".join(f"expected.{name} = stored.{name}" for name in key)
+    statement = f"""
+SELECT id, detail, what FROM (
+    SELECT coalesce(expected.{key[0]}, stored.{key[0]})::text AS id,
+        coalesce(expected.{key[-1]}, stored.{key[-1]})::text AS detail,
+        CASE WHEN stored.{key[0]} IS NULL THEN ARRAY['missing']
+             WHEN expected.{key[0]} IS NULL THEN ARRAY['without record']
+             ELSE array_remove(ARRAY[{differing}], NULL) END AS what
+    FROM (SELECT *{constants} FROM unnest({arrays}) AS given ({", ".join(types)})) AS expected
+    FULL JOIN (SELECT * FROM {table} WHERE {key[0]} = ANY($1::uuid[])) AS stored ON {joined}
+) AS compared
+WHERE what <> ARRAY[]::text[]
+"""  # noqa: S608 (names come from our own types)
+    return Comparison(statement, len(types))
+
+
+# A cluster that yielded its name is marked deleted as of the creation of the next, until its own record says
+# when it was (`sinks.names`).
+_YIELDED: Final = """expected.deleted_at IS NULL AND EXISTS (
+    SELECT FROM clusters AS next
+    WHERE next.created_by = stored.created_by AND next.name = stored.name AND next.id <> stored.id
+      AND next.created_at = stored.deleted_at)"""
+
+COMPARISONS: Final = {
+    "clusters": _comparison(
+        "clusters",
+        ClusterRow,
+        ("id",),
+        fixed={"status_dirty": "false", "metadata": "'{}'::jsonb"},
+        excused={"deleted_at": _YIELDED},
+    ),
+    "controller_status": _comparison("controller_status", ReportRow, ("cluster_id", "controller_name")),
+    "reconciliation_schedule": _comparison(
+        "reconciliation_schedule",
+        ScheduleRow,
+        ("cluster_id",),
+        free=("updated_at",),  # the time of the record that changed it, which need not be the last
+    ),
+}
+
+POSITIONS: Final = """
+SELECT topic, partition, kafka_cluster_id, next_offset FROM sink_offsets ORDER BY topic, partition
+"""
+
+COUNT: Final = "SELECT count(*) FROM clusters"
+
+PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
+
+PLACES_OF: Final = f"{PLACES} WHERE id = ANY($1::uuid[])"
+
+MISSING_EVENTS: Final = """
+SELECT given.id::text AS id FROM unnest($1::uuid[]) AS given (id)
+WHERE NOT EXISTS (SELECT FROM cluster_events AS stored WHERE stored.id = given.id)
+"""
+
+# Reports and schedule go with the cluster. Only what still is as it was seen: what the sink has written since
+# is newer, and right.
+REMOVE: Final = """
+DELETE FROM clusters AS stored
+USING unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS seen (id, state_partition, state_offset)
+WHERE stored.id = seen.id
+  AND (stored.state_partition, stored.state_offset) = (seen.state_partition, seen.state_offset)
+"""
+
+# --- rebuild ---------------------------------------------------------------------------------------
+
+CLUSTERS_AFTER: Final = """
+SELECT id::text, name, coalesce(target_project_id, '') AS target_project_id, created_by, generation,
+    resource_version, spec, status, created_at, updated_at, deleted_at, secrets, first_report_at
+FROM clusters WHERE id > $1::uuid ORDER BY id LIMIT $2
+"""
+
+REPORTS_OF: Final = """
+SELECT cluster_id::text, controller_name, observed_generation, conditions, metadata, last_error, updated_at
+FROM controller_status WHERE cluster_id = ANY($1::uuid[]) ORDER BY cluster_id, updated_at, controller_name
+"""
+
+SCHEDULES_OF: Final = """
+SELECT cluster_id::text, last_reconciled_at, next_reconcile_at, enabled, needs_attention
+FROM reconciliation_schedule WHERE cluster_id = ANY($1::uuid[])
+"""
+
+# Waits for a sink in its transaction, and lets none begin another before ours is over.
+LOCK_POSITIONS: Final = "LOCK TABLE sink_offsets IN SHARE ROW EXCLUSIVE MODE"
+
+FORGET_POSITIONS: Final = "DELETE FROM sink_offsets"
+
+# Any record of the new Kafka is newer.
+FORGET_PLACES: Final = """
+UPDATE clusters SET state_partition = -1, state_offset = -1
+WHERE (state_partition, state_offset) <> (-1, -1)
+"""

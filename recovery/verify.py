@@ -1,0 +1,256 @@
+"""`clusterflow verify`: does PostgreSQL hold what the topics say, row by row?
+
+Nothing has to stand still. A look is one snapshot of the database and the topics up to the positions in it:
+what the sink must have written by then is decided by these records alone, and what comes later is not
+looked at.
+
+1. Wait until the sink has stored what the topics hold now.
+2. Read `cluster-state` up to the snapshot's positions, keeping per cluster where its last record is.
+3. Read these last records again and compare their rows, a page at a time; then rows without a record, events
+   without a row, and names.
+
+A repair writes what differs from the same records, and looks again: what the sink has overtaken meanwhile was
+left alone, and is judged then.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import Final
+
+from aiokafka import ConsumerRecord
+
+from database import Pool
+from domain.errors import MalformedRecord
+from recovery import names
+from recovery.errors import NotComparable
+from recovery.progress import progress
+from recovery.reading import Changelog, Offsets, Reader
+from recovery.repair import Repair
+from recovery.settings import RecoverySettings
+from recovery.snapshot import SESSION, Difference, Place, Snapshot, StoredPosition, snapshot
+from sinks.rows import EventRow, State, StateRows, read, state_rows
+from streams.admin import check_topics, kafka_cluster_id
+
+log = logging.getLogger("clusterflow.recovery")
+
+# Differences that are told one by one.
+TOLD: Final = 20
+
+# Repairs of one run: what the first overtakes or trips over, the next sees as it is then.
+REPAIRS: Final = 3
+
+_PAUSE: Final = 0.25
+
+TABLES: Final = ("clusters", "controller_status", "reconciliation_schedule", "cluster_events", names.TABLE)
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a look has found.
+
+    Attributes:
+        compared: Per table, rows that should be there (for names: names held).
+        different: Per table, rows that are not as they should be.
+        first: The first of them.
+        repaired: Per table, rows that differed in the looks before and were written again.
+    """
+
+    compared: Counter[str] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+    first: list[Difference] = field(default_factory=list)
+    repaired: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not self.different
+
+    @property
+    def repairable(self) -> bool:
+        """Whether a row differs: names are the workers' alone."""
+        return any(table != names.TABLE for table in self.different)
+
+    def note(self, differences: Iterable[Difference]) -> None:
+        """Count differences and keep the first."""
+        for difference in differences:
+            self.different[difference.table] += 1
+            if len(self.first) < TOLD:
+                self.first.append(difference)
+
+
+async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verified:
+    """Compare, and with `repair` write what differs and compare again.
+
+    Raises:
+        NotComparable: the sink is behind, has never run, or has read another Kafka.
+        TopicMismatch: the topics are not there as configured.
+        Unavailable, SinkUnavailable, KafkaError: one of the two is away.
+    """
+    await check_topics(settings.kafka)
+    cluster_id = await kafka_cluster_id(settings.kafka)
+    pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
+    try:
+        async with Reader(settings.kafka) as reader:
+            look = _Look(settings, reader, pool, cluster_id)
+            found = await look(Repair(pool) if repair else None)
+            repaired: Counter[str] = Counter()
+            for attempt in range(REPAIRS if repair else 0):
+                if not found.repairable:
+                    break
+                repaired |= found.different
+                found = await look(Repair(pool) if attempt < REPAIRS - 1 else None)
+            repaired.pop(names.TABLE, None)
+            return replace(found, repaired=repaired)
+    finally:
+        await pool.close()
+
+
+class _Look:
+    """One comparison, from waiting for the sink to the names."""
+
+    def __init__(self, settings: RecoverySettings, reader: Reader, pool: Pool, cluster_id: str) -> None:
+        self._settings = settings
+        self._topics = settings.kafka.topics
+        self._reader = reader
+        self._pool = pool
+        self._cluster_id = cluster_id
+
+    async def __call__(self, repair: Repair | None) -> Verified:
+        found = Verified()
+        async with self._comparable() as (rows, positions):
+            states = names.states(self._reader, self._topics)
+            await states.read_to(positions[self._topics.state])
+            await self._states(rows, states, found, repair)
+            await self._without_record(rows, states, found, repair)
+            await self._events(rows, positions[self._topics.events], found, repair)
+        found.compared[names.TABLE] = sum(last.said is not None for last in states.last.values())
+        stays = min(names.STAYS, self._settings.wait)
+        found.note(await names.wrong_names(self._settings.kafka, self._reader, states, stays=stays))
+        return found
+
+    # --- when ---------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _comparable(self) -> AsyncIterator[tuple[Snapshot, Mapping[str, Offsets]]]:
+        """A snapshot that holds all that the topics held when this began, and its positions by topic."""
+        ends = {topic: await self._reader.ends(topic) for topic in (self._topics.state, self._topics.events)}
+        deadline = monotonic() + self._settings.wait.total_seconds()
+        while True:
+            async with snapshot(self._pool, "verify") as rows:
+                positions = self._checked(await rows.positions(), ends)
+                missing = sum(
+                    max(0, end - positions[topic][partition])
+                    for topic, of_topic in ends.items()
+                    for partition, end in of_topic.items()
+                )
+                if not missing:
+                    await self._check_ends(positions)
+                    yield rows, positions
+                    return
+            if monotonic() >= deadline:
+                waited = self._settings.wait.total_seconds()
+                raise NotComparable(
+                    f"after {waited:g} s the sink is {missing} records behind what the topics held before:"
+                    " see whether it runs (`clusterflow sink`), or give it longer (--wait 5m)"
+                )
+            await asyncio.sleep(_PAUSE)
+
+    def _checked(self, stored: Iterable[StoredPosition], ends: Mapping[str, Offsets]) -> dict[str, Offsets]:
+        """Positions by topic and partition.
+
+        Raises: NotComparable: they are of another Kafka, or there are none.
+        """
+        found: dict[str, dict[int, int]] = {topic: dict.fromkeys(of, 0) for topic, of in ends.items()}
+        ours = [position for position in stored if position.topic in ends]
+        if not ours:
+            raise NotComparable(
+                f"no sink has stored anything of {' and '.join(ends)} in this database: start one"
+                " (`clusterflow sink`); if Kafka was just rebuilt, it goes on from there"
+            )
+        for position in ours:
+            if position.kafka_cluster_id != self._cluster_id:
+                raise NotComparable(
+                    f"this database holds what was read from Kafka cluster {position.kafka_cluster_id}, but"
+                    f" the brokers belong to cluster {self._cluster_id}: point DATABASE_URL or"
+                    " KAFKA_BOOTSTRAP_SERVERS back, or see `clusterflow rebuild` if that Kafka is lost"
+                )
+            found[position.topic][position.partition] = position.next_offset
+        return dict(found)
+
+    async def _check_ends(self, positions: Mapping[str, Offsets]) -> None:
+        """Raises: NotComparable: positions behind the ends are of topics that are no more."""
+        for topic, of_topic in positions.items():
+            ends = await self._reader.ends(topic)
+            for partition, position in of_topic.items():
+                if position > ends.get(partition, 0):
+                    raise NotComparable(
+                        f"{topic}/{partition} ends at {ends.get(partition, 0)}, before the sink's position"
+                        f" {position}: the topic was made anew or has lost records; see `clusterflow rebuild`"
+                    )
+
+    # --- what ---------------------------------------------------------------------------------------
+
+    async def _states(
+        self, rows: Snapshot, states: Changelog, found: Verified, repair: Repair | None
+    ) -> None:
+        with progress("comparing clusters", len(states.last)) as advance:
+            async for page in self._pages(states):
+                found.compared["clusters"] += len(page)
+                found.compared["controller_status"] += sum(len(state.reports) for state in page)
+                found.compared["reconciliation_schedule"] += sum(state.schedule is not None for state in page)
+                differences = await rows.differences(page)
+                found.note(differences)
+                if repair is not None and differences:
+                    ids = {difference.id for difference in differences}
+                    wrong = [state for state in page if state.cluster.id in ids]
+                    await repair.states(wrong, await rows.places(sorted(ids)))
+                advance(len(page))
+
+    async def _pages(self, states: Changelog) -> AsyncIterator[list[StateRows]]:
+        page: list[StateRows] = []
+        async for record in states.last_records():
+            said = read(record, self._topics)
+            assert isinstance(said, State)  # the fold has read it before
+            page.append(state_rows(record, said))
+            if len(page) == self._settings.page:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    async def _without_record(
+        self, rows: Snapshot, states: Changelog, found: Verified, repair: Repair | None
+    ) -> None:
+        seen: dict[str, Place] = {}
+        async for cluster_id, place in rows.all_places():
+            if cluster_id.encode() in states.last:
+                continue
+            found.note([Difference("clusters", cluster_id, "without record")])
+            seen[cluster_id] = place
+            if repair is not None and len(seen) == self._settings.page:
+                await repair.without_record(seen)
+                seen = {}
+        if repair is not None and seen:
+            await repair.without_record(seen)
+
+    async def _events(self, rows: Snapshot, to: Offsets, found: Verified, repair: Repair | None) -> None:
+        async for records in self._reader.batches(self._topics.events, to=to):
+            events = [event for record in records if (event := self._event(record)) is not None]
+            found.compared["cluster_events"] += len(events)
+            missing = await rows.missing_events(events)
+            found.note(Difference("cluster_events", event.id, "missing") for event in missing)
+            if repair is not None and missing:
+                await repair.events(missing)
+
+    def _event(self, record: ConsumerRecord) -> EventRow | None:
+        """The row of an event; None for one that no sink can read, and has parked."""
+        try:
+            said = read(record, self._topics)
+        except MalformedRecord:
+            return None
+        return said if isinstance(said, EventRow) else None
