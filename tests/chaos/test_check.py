@@ -107,6 +107,37 @@ def test_an_unanswered_report_may_be_the_last_word_whenever_it_was_made() -> Non
     assert check(history, observed, poison=[BAD]) == []
 
 
+@pytest.mark.parametrize(
+    ("facts", "kinds"),
+    [
+        pytest.param([("applied", None, 3), ("duplicate", None, 5)], set(), id="a repeat that is told so"),
+        pytest.param(
+            [("applied", None, None), ("rejected", "RESOURCE_NOT_FOUND", None)],
+            set(),
+            id="a report again after its cluster was deleted",
+        ),
+        pytest.param(
+            [("applied", None, 3), ("rejected", "RESOURCE_NOT_FOUND", None)],
+            {"doubled"},
+            id="a command that was done and is refused when it comes again",
+        ),
+        pytest.param(
+            [("rejected", "RESOURCE_NOT_FOUND", None), ("applied", None, None)],
+            {"doubled"},
+            id="one that was refused and is done when it comes again",
+        ),
+        pytest.param([("duplicate", None, 3), ("duplicate", None, 4)], {"doubled"}, id="never done at first"),
+    ],
+)
+def test_a_command_has_one_outcome(facts: list[tuple[str, str | None, int | None]], kinds: set[str]) -> None:
+    observed = observations()
+    observed.results["other"] = [
+        ResultFact(outcome, code, generation, None) for outcome, code, generation in facts
+    ]
+
+    assert {finding.kind for finding in check(a_history(), observed, poison=[BAD])} == kinds
+
+
 def test_a_report_for_a_cluster_that_is_gone_may_be_parked() -> None:
     history, observed = a_history(), observations()
     history.attempts.append(attempt("gone", "delete", 202))
