@@ -23,6 +23,7 @@ class LogRecord(Protocol):
     """What has to be known of a record."""
 
     key: bytes
+    value: bytes | None
     partition: int
     offset: int
     headers: Iterable[tuple[str, bytes]]

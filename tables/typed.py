@@ -7,7 +7,7 @@ be rebuilt for what it brings.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from faust.stores.memory import Store
@@ -16,7 +16,7 @@ from faust.types import TP
 
 from domain.errors import ControlPlaneError
 from streams.batches import BatchApp
-from streams.claims import Claims, is_claim, under
+from streams.claims import Claims, LogRecord, is_claim, under
 from streams.producer import Output
 
 log = logging.getLogger("clusterflow.table")
@@ -36,26 +36,36 @@ class PartitionedStore(Store[Any, Any]):
         self.partitions: dict[int, dict[bytes, bytes]] = {}
         self.recovered: set[int] = set()  # changed from the changelog since somebody last looked
         self.claims = Claims()
+        self._applied: dict[int, int] = {}  # offset of the last record applied
         self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # whose last record is a zombie's
+
+    def apply(self, records: Sequence[LogRecord]) -> None:
+        """Apply records of one partition of the changelog: of those that count, a value replaces, and a
+        tombstone removes. What was applied before is passed over.
+        """
+        partition = records[0].partition
+        rows = self.partitions.setdefault(partition, {})
+        applied, admits = self._applied.get(partition, -1), self.claims.admits
+        self.recovered.add(partition)
+        for record in records:
+            if record.offset <= applied:
+                continue
+            if not admits(record):
+                if not is_claim(record):
+                    self.outdated[partition].add(record.key)
+                continue
+            if partition in self.outdated:
+                self.outdated[partition].discard(record.key)
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+        self._applied[partition] = max(applied, records[-1].offset)
 
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Apply records of the changelog that count: a value replaces, a tombstone removes."""
-        for event in batch:
-            message = event.message
-            rows = self.partitions.setdefault(message.partition, {})
-            self.recovered.add(message.partition)
-            if not self.claims.admits(message):
-                if not is_claim(message):
-                    self.outdated[message.partition].add(message.key)
-                continue
-            if message.partition in self.outdated:
-                self.outdated[message.partition].discard(message.key)
-            if message.value is None:
-                rows.pop(message.key, None)
-            else:
-                rows[message.key] = message.value
+        """Nothing to do: the transport has applied what recovery is shown (`BatchConsumer._deliver`)."""
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
@@ -65,6 +75,7 @@ class PartitionedStore(Store[Any, Any]):
         for tp in revoked:
             if tp.topic == changelog:
                 self.partitions.pop(tp.partition, None)
+                self._applied.pop(tp.partition, None)
                 self.outdated.pop(tp.partition, None)
                 self.claims.forget(tp.partition)
                 self.recovered.add(tp.partition)

@@ -24,10 +24,8 @@ def table():
 
 def recover(table, *records):
     """What recovery does: apply records of the changelog as (partition, key, value[, claim])."""
-    events = [
-        SimpleNamespace(message=changelog_record(offset, *record)) for offset, record in enumerate(records)
-    ]
-    table._store.apply_changelog_batch(events, lambda key: key, lambda value: value)
+    for offset, record in enumerate(records):
+        table._store.apply([changelog_record(offset, *record)])
 
 
 def changelog_record(offset, partition, key, value, claim=None):
@@ -69,6 +67,12 @@ async def test_a_partition_that_goes_is_forgotten_and_told(table):
     assert table.get(0, b"a") is None
     assert table.get(1, b"b") == "1"
     assert {0} == table.take_recovered()
+
+
+def test_what_was_applied_before_is_passed_over(table):
+    recover(table, (0, b"a", b"1"), (0, b"a", b"2"))
+    table._store.apply([changelog_record(0, 0, b"a", b"1"), changelog_record(2, 0, b"b", b"3")])
+    assert {b"a": b"2", b"b": b"3"} == dict(table.rows(0))
 
 
 async def test_a_partition_that_comes_back_holds_what_its_changelog_says(table):
