@@ -47,6 +47,7 @@ async def worker(kafka: KafkaSettings, seen: Seen, *, turn_seconds: float = 0.0)
         yield app
     finally:
         await app.stop()
+        await app.publisher.stop()
 
 
 async def publish(kafka: KafkaSettings, count: int, **settings: Any) -> None:
