@@ -22,6 +22,9 @@ from tables.metrics import RECOVERING
 # Seconds for turns under way to end; what then is not committed is taken up by another worker.
 STOP_WITHIN: Final = 30.0
 
+# Seconds to leave the group in, when a rebalance is under way.
+LEAVE_WITHIN: Final = 5.0
+
 # Looks for Kafka in vain, a second or two apart, after which a worker that is to stop does not wait for it.
 MISSED_AT_MOST: Final = 2
 
@@ -94,10 +97,11 @@ async def run(
 
 
 async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None:
-    """Let turns under way end; while Kafka is away they can't, so there is nothing to wait for.
+    """Let turns under way end. While Kafka is away they can't, and in a rebalance there are none.
 
-    Raises: Unavailable: Kafka is away. WorkerCrashed: not stopped in time. The process must end.
+    Raises: Unavailable: there is nothing to wait for. WorkerCrashed: not in time. The process must end.
     """
+    between_turns = not app.at_work
 
     async def stop() -> None:
         await app.stop()
@@ -105,11 +109,13 @@ async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None
 
     stopping = asyncio.create_task(stop())
     missed = 0
-    deadline = monotonic() + STOP_WITHIN
+    deadline = monotonic() + (LEAVE_WITHIN if between_turns else STOP_WITHIN)
     while not (await asyncio.wait({stopping}, timeout=1.0))[0]:
         missed = 0 if await answers(kafka, within=1.0) else missed + 1
         if missed == MISSED_AT_MOST:
             raise Unavailable("Kafka is away; what is not committed is decided again by whoever comes next")
+        if monotonic() > deadline and between_turns:
+            raise Unavailable("a rebalance is under way; its partitions go to others after the session")
         if monotonic() > deadline:
             raise WorkerCrashed("not stopped in time; what is not committed is decided again")
     stopping.result()

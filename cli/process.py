@@ -84,8 +84,8 @@ def _end(error: Exception, name: str, *, stopping: bool) -> NoReturn:
         case BadSettings():
             print(error, file=sys.stderr)
             code = EXIT_SETTINGS
-        case Unavailable() if stopping:  # nothing to wait for, and nothing lost
-            log.warning("stopped without Kafka", extra={"role": name, "error": str(error)})
+        case _ if stopping and _is_of_kafka(error):  # nothing to wait for, and nothing lost
+            log.warning("stopped without Kafka", extra={"role": name, "error": str(error) or repr(error)})
             code = 0
         case ControlPlaneError() | KafkaError() | OSError():
             log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
@@ -93,6 +93,13 @@ def _end(error: Exception, name: str, *, stopping: bool) -> NoReturn:
             log.error("stopped", extra={"role": name}, exc_info=error)
     logging.shutdown()
     os._exit(code)
+
+
+def _is_of_kafka(error: BaseException) -> bool:
+    """Whether Kafka's absence is all that an error tells of."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_of_kafka, error.exceptions))
+    return isinstance(error, KafkaError | Unavailable)
 
 
 async def _supervised(settings: Settings, role: Role, name: str) -> None:
