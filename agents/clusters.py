@@ -27,8 +27,7 @@ from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Update
 from domain.names import name_key
 from domain.policy import Policy
 from domain.reactive import announce
-from streams.app import add_agent
-from streams.batches import BatchApp
+from streams.app import BatchApp, add_agent
 from streams.codec import encode, from_millis, read_command, read_report
 from streams.messages import ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer

@@ -16,8 +16,8 @@ from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
 from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
 from domain.policy import Policy
-from streams.app import add_agent
-from streams.batches import MAX_BACKLOG, BatchApp
+from streams.app import BatchApp, add_agent
+from streams.batches import MAX_BACKLOG
 from streams.codec import from_millis, read_create_request
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.producer import Output, Producer

@@ -13,7 +13,7 @@ from typing import Final
 
 from domain.decide import deterministic_id
 from domain.errors import TransientError
-from streams.batches import BatchApp
+from streams.app import BatchApp
 from streams.codec import encode, rfc3339
 from streams.messages import TickMessage
 from streams.producer import Output, Producer

@@ -12,8 +12,7 @@ from agents.ticker import tick, tick_for_announcements
 from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
-from streams.app import create_app
-from streams.batches import BatchApp
+from streams.app import BatchApp, create_app
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table

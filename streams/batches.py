@@ -1,4 +1,4 @@
-"""The transport that hands an agent a partition's records as one event; all that knows Faust's inside.
+"""The transport that hands an agent a partition's records as one event; with `app`, all that knows Faust's inside.
 
 Faust spends most of a worker's time on each record's own event, task, acknowledgement and future. Here a
 poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch; groups,
@@ -24,23 +24,15 @@ from typing import Any, ClassVar
 
 import faust
 from aiokafka import ConsumerRecord, TopicPartition
-from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from domain.errors import ControlPlaneError, TransientError
-from streams.claims import claim_output
-from streams.lease import Lease
-from streams.producer import Producer
+from domain.errors import ControlPlaneError
 
 log = logging.getLogger("clusterflow.batches")
 
 # Records handed to agents and not yet acknowledged, over all partitions: the bound of their memory.
 MAX_BACKLOG = 20_000
-
-
-# Longer than a broker's restart, shorter than a person's patience.
-STALL_SECONDS = 30.0
 
 
 # A fetch that waits at the broker keeps partitions that were resumed meanwhile waiting too; Faust's 1.5 s
@@ -341,65 +333,6 @@ class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
     Consumer: ClassVar[Any] = BatchConsumer
-
-
-class BatchTableManager(TableManager):
-    """Faust's table manager without its second of waiting (tables are declared before the app starts), which
-    claims what it is given before it recovers it.
-    """
-
-    async def on_start(self) -> None:
-        """Register the tables and start recovery."""
-        await self._update_channels()
-        await self.recovery.start()
-
-    async def on_rebalance(
-        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
-    ) -> None:
-        """Claim the changelog partitions that are ours now, then recover them up to the claim at least."""
-        await self._claim([tp for tp in self.app.assignor.assigned_actives() if tp.topic in self._changelogs])
-        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
-
-    async def _claim(self, owned: Sequence[TP]) -> None:
-        outputs = [claim_output(tp.topic, tp.partition, self.app.worker_id) for tp in owned]
-        while not self.should_stop:
-            try:
-                positions = await self.app.publisher.publish(outputs)
-            except TransientError as error:
-                log.warning("claiming again", extra={"error": str(error)})
-                await asyncio.sleep(error.retry_after)
-            else:
-                claims = {tp: position.offset for tp, position in zip(owned, positions, strict=True)}
-                self.app.claims = claims
-                return
-
-
-class BatchApp(faust.App):
-    """A Faust app whose agents receive batches.
-
-    Attributes:
-        lease: Until when this worker may write.
-        publisher: What it writes by.
-        worker_id: Its name in claims.
-        claims: Per changelog partition that it owns, the offset of its claim.
-    """
-
-    lease: Lease
-    publisher: Producer
-    worker_id: str
-    claims: Mapping[TP, int]
-
-    def _new_transport(self) -> Any:
-        return BatchTransport(self.conf.broker_consumer, self)
-
-    def _create_directories(self) -> None:
-        """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
-
-    @property
-    def at_work(self) -> bool:
-        """Whether tables are recovered and agents get on with what they are given."""
-        recovered = self.tables.recovery.completed.is_set() and not self.rebalancing
-        return recovered and not self.consumer.stalled(after=STALL_SECONDS)
 
 
 async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:

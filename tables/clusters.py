@@ -2,7 +2,7 @@
 
 from domain.cluster import ClusterRecord
 from domain.names import NameRecord
-from streams.batches import BatchApp
+from streams.app import BatchApp
 from streams.codec import decode_name, decode_record, encode
 from streams.settings import KafkaSettings
 from tables.typed import TypedTable

@@ -15,7 +15,7 @@ from faust.tables.table import Table
 from faust.types import TP
 
 from domain.errors import ControlPlaneError
-from streams.batches import BatchApp
+from streams.app import BatchApp
 from streams.claims import Claims, LogRecord, is_claim, under
 from streams.producer import Output
 
