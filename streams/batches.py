@@ -1,4 +1,4 @@
-"""The transport that hands an agent a partition's records as one event; with `app`, all that knows Faust's inside.
+"""The transport that hands an agent a partition's records as one event; knows Faust's inside, as `app` does.
 
 Faust spends most of a worker's time on each record's own event, task, acknowledgement and future. Here a
 poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch; groups,
