@@ -11,7 +11,7 @@ from tables.views import ClusterView, Filter
 from tests.tables.given import Record, document, value
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
-EXISTING = 50_000
+EXISTING = 100_000
 
 
 class Counted(datetime):
