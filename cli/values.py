@@ -25,19 +25,17 @@ _SECONDS: Final = {
 }
 
 
-def duration(text: str) -> timedelta:
-    """A duration as Go writes it. Raises: ValueError: it is none, or not above zero."""
-    parts = _PART.findall(text)
-    if not parts or "".join(n + unit for n, unit in parts) != text:
+def duration(value: Any) -> Any:
+    """Text such as `1m30s` as a timedelta; anything else as it is. Raises: ValueError."""
+    if not isinstance(value, str):
+        return value
+    parts = _PART.findall(value)
+    if not parts or "".join(n + unit for n, unit in parts) != value:
         raise ValueError("expected a duration such as 500ms, 30s or 1m30s")
     length = timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in parts))
     if length <= timedelta(0):
         raise ValueError("expected a duration above zero")
     return length
-
-
-def _duration(value: Any) -> Any:
-    return duration(value) if isinstance(value, str) else value
 
 
 def _boolean(value: Any) -> Any:
@@ -95,7 +93,7 @@ def _keys(value: SecretStr) -> SecretStr:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[timedelta, BeforeValidator(duration)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Port = Annotated[int, Field(ge=1, le=65535)]

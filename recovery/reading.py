@@ -38,6 +38,7 @@ class Reader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",  # retention may take what is about to be read
             max_partition_fetch_bytes=4 * 1024 * 1024,
+            fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
             request_timeout_ms=10_000,
         )
 

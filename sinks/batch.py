@@ -161,7 +161,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if position > ends[tp]:
                 raise ForeignPositions(
                     f"{tp.topic}/{tp.partition} ends at {ends[tp]}, before the stored position {position}:"
-                    " the topic was made anew or has lost records; give the sink an empty database"
+                    " the topic was made anew or has lost records; docs/recovery.md says what to do"
                 )
             if 0 < position < beginnings[tp]:
                 where = {"topic": tp.topic, "partition": tp.partition}

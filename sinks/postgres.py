@@ -64,7 +64,8 @@ class Postgres:
                 raise ForeignPositions(
                     f"this database holds what was read from Kafka cluster {row['kafka_cluster_id']}, but the"
                     f" brokers belong to cluster {self._kafka_cluster_id}: point DATABASE_URL or"
-                    " KAFKA_BOOTSTRAP_SERVERS back, or give the sink an empty database if that Kafka is lost"
+                    " KAFKA_BOOTSTRAP_SERVERS back, or fill the new Kafka from this database"
+                    " (`clusterflow rebuild`) if the old one is lost"
                 )
         return {
             TopicPartition(row["topic"], row["partition"]): Position(row["next_offset"], row["claim"])

@@ -1,4 +1,4 @@
-"""A deployment with a database: everything that a write passes, to be compared, damaged, lost and refilled."""
+"""A deployment with a database: everything that a write passes, compared, damaged, lost and refilled."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -122,7 +122,9 @@ async def mixed_traffic(api: Client) -> Traffic:
         cluster_id: str = (await api.created(name, {**SPEC, **spec}))["id"]
         return cluster_id
 
-    fresh = await created("fresh", note="Größe ✓", numbers=[1.0, 1e22, -0.5, 10**20], nested={"b": 1, "a": []})
+    fresh = await created(
+        "fresh", note="Größe ✓", numbers=[1.0, 1e22, -0.5, 10**20], nested={"b": 1, "a": []}
+    )
     updated = await created("updated")
     for size in (2, 3):
         assert 200 == (await api.update(updated, {**SPEC, "size": size})).status

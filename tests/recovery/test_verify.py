@@ -51,7 +51,7 @@ DAMAGE = [
         id="columns were changed",
     ),
     pytest.param(
-        "UPDATE clusters SET status_dirty = true, metadata = '{\"by\": \"hand\"}' WHERE id = $1",
+        'UPDATE clusters SET status_dirty = true, metadata = \'{"by": "hand"}\' WHERE id = $1',
         "fresh",
         {("clusters", "status_dirty, metadata")},
         id="columns that no record fills were changed",
@@ -152,7 +152,9 @@ async def test_damage_is_found_and_repaired(damage, of, expected, site, traffic)
 
 async def test_rows_without_a_record_are_removed(site, traffic):
     before = await site.tables()
-    await site.sql("INSERT INTO clusters (id, name, created_by) VALUES ($1, 'made up', 'a@b.example')", STRANGER)
+    await site.sql(
+        "INSERT INTO clusters (id, name, created_by) VALUES ($1, 'made up', 'a@b.example')", STRANGER
+    )
     await site.sql("INSERT INTO controller_status (cluster_id, controller_name) VALUES ($1, 'dns')", STRANGER)
 
     assert {("clusters", STRANGER, "without record")} == told(await site.verify())
@@ -240,4 +242,3 @@ async def test_a_lost_database_is_refilled_from_the_topics(site, traffic, server
         assert (await anew.verify()).equal
         assert before == await anew.tables()
         await sink.end()
-

@@ -1,0 +1,219 @@
+"""When there is nothing to compare; and what the commands print and return."""
+
+import asyncio
+import re
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from database import DatabaseSettings
+from domain.names import NameRecord, name_key
+from recovery import RecoverySettings, verify
+from recovery.errors import NotComparable
+from streams.codec import encode
+from tests.cli.test_process import run
+from tests.sinks.conftest import World, a_world
+from tests.sinks.given import OWNER, cluster, event, report, uuid
+from tests.sinks.test_claims import Changelog
+
+
+def settings_of(world: World, *, wait: float = 0.5) -> RecoverySettings:
+    database = DatabaseSettings(url=world.database_url)
+    return RecoverySettings(kafka=world.kafka, database=database, wait=timedelta(seconds=wait))
+
+
+async def hold(world, name, cluster_id, *, owner=OWNER):
+    """Say on `cluster-names` who holds a name; an empty id: nobody."""
+    record = NameRecord(cluster_id=cluster_id, command_id="", offsets={"cluster-create-requests": 1})
+    await world.send(world.topics.names, [(name_key(owner, name).encode(), encode(record))])
+
+
+@pytest.fixture
+async def stored(servers):
+    """Two clusters, an event, their names; stored by a sink that has stopped."""
+    async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
+        for word in ("one", "two"):
+            await world.publish(cluster(word, reports=[report()]))
+            await hold(world, f"c-{word}", uuid(word))
+        await world.announce(event("told"))
+        await world.drain()
+        yield world
+
+
+async def test_equal(stored):
+    assert (await verify(settings_of(stored))).equal
+
+
+async def test_a_sink_that_is_behind_is_waited_for(stored):
+    await stored.publish(*[cluster("one", generation=g) for g in (2, 3, 4)])
+    with pytest.raises(NotComparable, match=r"after 0\.5 s the sink is 3 records behind"):
+        await verify(settings_of(stored))
+    waiting = asyncio.create_task(verify(settings_of(stored, wait=20)))
+    await stored.drain()
+    assert (await waiting).equal
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        ("DELETE FROM sink_offsets", "no sink has stored anything"),
+        ("UPDATE sink_offsets SET kafka_cluster_id = 'gone'", "read from Kafka cluster gone"),
+        ("UPDATE sink_offsets SET next_offset = next_offset + 1000", "was made anew or has lost records"),
+    ],
+    ids=["no sink ever ran", "it has read another Kafka", "it has read what is not there"],
+)
+async def test_what_cannot_be_compared_is_not_repaired(damage, text, stored):
+    before = await stored.tables()
+    await stored.fetch(damage)
+    with pytest.raises(NotComparable, match=text):
+        await verify(settings_of(stored), repair=True)
+    assert before == await stored.tables()
+
+
+# --- records that do not count ----------------------------------------------------------------------------
+
+
+async def test_what_a_replaced_worker_wrote_is_no_difference(stored):
+    log = Changelog(stored)
+    await log.claim()
+    await log.claim()
+    await log.write(cluster("zombie's"), by=0)
+    await stored.drain()
+    assert (await verify(settings_of(stored))).equal
+
+
+async def test_what_cannot_be_read_is_no_difference(stored):
+    await stored.send(stored.topics.state, [(uuid("one").encode(), b"{}"), (b"no id", b"[]")])
+    await stored.send(stored.topics.events, [(uuid("one").encode(), b"{}")])
+    await stored.drain()
+    assert (await verify(settings_of(stored))).equal
+
+
+async def test_what_postgresql_refuses_is_told_and_stops_no_repair(stored):
+    refused = cluster("refused", name="n" * 300)
+    await stored.publish(refused, cluster("three"))
+    await stored.announce(event("too long", kind="k" * 200))
+    await stored.drain()
+    await stored.fetch("DELETE FROM clusters WHERE id = $1", uuid("three"))
+    await stored.fetch("DELETE FROM cluster_events WHERE id = $1", uuid(("event", "told")))
+
+    found = await verify(settings_of(stored), repair=True)
+
+    rows = {(d.table, d.id) for d in found.first if d.table in ("clusters", "cluster_events")}
+    assert {("clusters", uuid("refused")), ("cluster_events", uuid(("event", "too long")))} == rows
+    assert 3 == len(await stored.fetch("SELECT id FROM clusters"))
+    assert 1 == len(await stored.fetch("SELECT id FROM cluster_events"))
+
+
+async def test_a_tombstone_means_no_row(stored):
+    await stored.send(stored.topics.state, [(uuid("two").encode(), None)])
+    await hold(stored, "c-two", "")
+    await stored.drain()
+    assert (await verify(settings_of(stored))).equal
+    await stored.fetch(
+        "INSERT INTO clusters (id, name, created_by) VALUES ($1, 'c-two', $2)", uuid("two"), OWNER
+    )
+    assert {"clusters": 1} == dict((await verify(settings_of(stored))).different)
+
+
+async def test_a_name_yielded_to_a_successor_whose_predecessors_end_is_on_its_way(stored):
+    """The sink marks the older one deleted, and that is no damage (`sinks.names`)."""
+    await stored.publish(replaced := cluster("three", name="c-one", created=50))
+    await hold(stored, "c-one", uuid("three"))
+    await stored.drain()
+    found = await verify(settings_of(stored))
+    assert {("cluster-names", uuid("one"))} == {
+        (d.table, d.id) for d in found.first
+    }  # two live: not PostgreSQL's fault
+    await stored.publish(cluster("one", reports=[report()], deleted=40))
+    await stored.drain()
+    assert (await verify(settings_of(stored))).equal
+    assert replaced.deleted_at is None
+
+
+# --- names ------------------------------------------------------------------------------------------------
+
+
+async def test_names_are_told_and_left_to_the_workers(stored):
+    await hold(stored, "c-one", "")
+    await hold(stored, "c-two", uuid("one"))
+    await hold(stored, "nobody's", uuid("gone"))
+
+    found = await verify(settings_of(stored), repair=True)
+
+    assert {
+        (uuid("one"), "its name is not held by it"),
+        (uuid("two"), "its name is not held by it"),
+        (uuid("one"), f"holds {OWNER}/c-two and is gone"),
+        (uuid("gone"), f"holds {OWNER}/nobody's and is gone"),
+    } == {(difference.id, difference.what) for difference in found.first}
+    assert (4, {}) == (found.different["cluster-names"], dict(found.repaired))
+
+
+async def test_a_name_on_its_way_is_no_difference(stored):
+    await stored.publish(cluster("three"))
+    await stored.drain()
+    looking = asyncio.create_task(verify(settings_of(stored, wait=20)))
+    done, _ = await asyncio.wait({looking}, timeout=2)
+    assert not done, "it looks again before it says so"
+    await hold(stored, "c-three", uuid("three"))
+    assert (await looking).equal
+
+
+# --- the command --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(stored):
+    return {
+        "KAFKA_BOOTSTRAP_SERVERS": stored.kafka.bootstrap_servers,
+        "KAFKA_TOPIC_PREFIX": stored.topics.prefix,
+        "KAFKA_PARTITIONS": str(stored.kafka.partitions),
+        "KAFKA_REPLICATION": "1",
+        "DATABASE_URL": stored.database_url,
+    }
+
+
+async def a_run(*command, **environment):
+    return await asyncio.to_thread(run, *command, **environment)
+
+
+async def test_verify_tells_by_its_status(stored, environment):
+    equal = await a_run("verify", **environment)
+    assert (0, "equal") == (equal.returncode, equal.stdout.splitlines()[-1]), equal.stderr
+    assert re.search(r"clusters +2 +0", equal.stdout)
+
+    await stored.fetch("UPDATE clusters SET spec = '{\"secret\": 1}' WHERE id = $1", uuid("one"))
+    different = await a_run("verify", **environment)
+    assert (1, "different") == (different.returncode, different.stdout.splitlines()[-1])
+    assert f"clusters {uuid('one')}: spec" in different.stdout
+    assert "secret" not in different.stdout + different.stderr
+
+    repaired = await a_run("verify", "--repair", **environment)
+    assert (0, "equal") == (repaired.returncode, repaired.stdout.splitlines()[-1])
+    assert re.search(r"clusters +2 +0 +1", repaired.stdout)
+
+    await stored.publish(cluster("two", generation=2))
+    behind = await a_run("verify", "--wait", "500ms", **environment)
+    assert (3, True) == (behind.returncode, "the sink is 1 records behind" in behind.stderr)
+    assert "Traceback" not in behind.stderr
+
+
+async def test_verify_without_kafka_is_not_comparable(environment):
+    away = await a_run("verify", **{**environment, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
+    assert (3, False) == (away.returncode, "Traceback" in away.stderr)
+    for value, variable in (("", "DATABASE_URL"), ("x", "KAFKA_PARTITIONS")):
+        bad = await a_run("verify", **{**environment, variable: value})
+        assert (2, True) == (bad.returncode, variable in bad.stderr)
+
+
+async def test_rebuild_says_what_to_do_next(stored, environment):
+    refused = await a_run("rebuild", **environment)
+    assert (1, True) == (refused.returncode, "docs/recovery.md" in refused.stderr)
+    new = {**environment, "KAFKA_TOPIC_PREFIX": f"{stored.topics.prefix}new."}
+    done = await a_run("rebuild", **new)
+    assert (0, "restored 2 clusters, 2 of them live") == (done.returncode, done.stdout.splitlines()[0])
+    kafka = replace(stored.kafka, topics=replace(stored.topics, prefix=new["KAFKA_TOPIC_PREFIX"]))
+    with pytest.raises(NotComparable, match="no sink has stored anything"):
+        await verify(replace(settings_of(stored), kafka=kafka))
