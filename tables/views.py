@@ -151,6 +151,7 @@ class ClusterView:
         self._claims = Claims()
         self._entries: dict[str, ClusterEntry] = {}
         self._revisions: dict[str, int] = {}
+        self._phases: dict[str, int] = {}
         self._orders: dict[Filter, list[Place]] = {}
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
@@ -182,11 +183,8 @@ class ClusterView:
         return order
 
     def count_by_phase(self) -> Mapping[str, int]:
-        """Live clusters per phase."""
-        counts: dict[str, int] = {}
-        for entry in self._entries.values():
-            counts[entry.phase] = counts.get(entry.phase, 0) + 1
-        return counts
+        """Live clusters per phase, 0 for one that has none left."""
+        return self._phases
 
     # --- following the topic ----------------------------------------------------------------------
 
@@ -226,18 +224,29 @@ class ClusterView:
         before = self._entries.pop(cluster_id, None)
         if entry is not None:
             self._entries[cluster_id] = entry
+        if (before and before.columns) != (entry and entry.columns):  # which most writes leave as they are
+            self._recount(before, -1)
+            self._recount(entry, +1)
+            if self._orders:
+                self._reorder(before, entry)
+        if (before and before.document) == (entry and entry.document):
+            return None
+        return Change(before, entry)
+
+    def _recount(self, entry: ClusterEntry | None, change: int) -> None:
+        if entry is not None:
+            self._phases[entry.phase] = self._phases.get(entry.phase, 0) + change
+
+    def _reorder(self, before: ClusterEntry | None, entry: ClusterEntry | None) -> None:
         gone = set(before.filters()) if before else set()
         come = set(entry.filters()) if entry else set()
-        for wanted in gone ^ come:  # most writes change no column, and so no order
+        for wanted in gone ^ come:
             if (order := self._orders.get(wanted)) is None:
                 continue
             if before is not None and wanted in gone:
                 del order[bisect_left(order, before.place)]
             elif entry is not None:
                 insort(order, entry.place)
-        if (before and before.document) == (entry and entry.document):
-            return None
-        return Change(before, entry)
 
 
 def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:

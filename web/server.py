@@ -128,10 +128,7 @@ async def _serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
 
 
 async def _count(view: ClusterView) -> None:
-    phases: set[str] = set()
     while True:
-        counts = view.count_by_phase()
-        for phase in phases | counts.keys():
-            CLUSTERS.labels(phase).set(counts.get(phase, 0))
-        phases |= counts.keys()
-        await asyncio.sleep(15)
+        for phase, count in view.count_by_phase().items():
+            CLUSTERS.labels(phase).set(count)
+        await asyncio.sleep(1)
