@@ -67,12 +67,19 @@ async def kafka_cluster_id(kafka: KafkaSettings) -> str:
 
 async def group_members(kafka: KafkaSettings, group: str) -> set[str]:
     """Who is in a consumer group now; nobody in one that never was. Raises: KafkaError."""
+    deadline = time.monotonic() + _VISIBLE_WITHIN
     async with _admin(kafka) as admin:
-        [response] = await admin.describe_consumer_groups([group])
-        [(code, _, _, _, _, members, *_)] = response.groups
-        if code:
-            raise for_code(code)(group)
-        return {member[0] for member in members}
+        while True:
+            try:
+                [response] = await admin.describe_consumer_groups([group])
+                [(code, _, _, _, _, members, *_)] = response.groups
+                if code:
+                    raise for_code(code)(group)
+                return {member[0] for member in members}
+            except KafkaError as error:  # a new broker makes the topic of its groups when first asked
+                if not error.retriable or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(0.1)
 
 
 async def answers(kafka: KafkaSettings, *, within: float) -> bool:

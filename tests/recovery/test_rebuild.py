@@ -14,12 +14,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
-from recovery import RecoverySettings, rebuild, verify
+from recovery import Rebuilt, RecoverySettings, rebuild
 from recovery.errors import NotComparable, RebuildRefused
 from sinks.errors import ForeignPositions
 from streams.admin import declare_topics
 from streams.claims import claim_output
-from streams.codec import decode_name, decode_record, encode
+from streams.codec import decode_name, decode_record
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -80,6 +80,16 @@ async def ended(site):
     return error
 
 
+async def test_an_empty_database_makes_an_empty_kafka(servers, another):
+    """The first that this Kafka hears of us: not even its own topics are there."""
+    kafka = KafkaSettings(
+        bootstrap_servers=another, topics=Topics("empty."), partitions=2, replication=1, session_timeout=6.0
+    )
+    async with a_site(kafka, await servers.new_database()) as site:
+        assert Rebuilt() == await rebuild(site.settings)
+        assert [] == await everything(kafka, kafka.topics.state)
+
+
 async def test_a_new_kafka_takes_over(servers, another, tmp_path):
     kafka, owner = await servers.new_topics(partitions=3), an_owner()
     async with a_site(kafka, await servers.new_database()) as before:
@@ -105,7 +115,7 @@ async def test_a_new_kafka_takes_over(servers, another, tmp_path):
         with pytest.raises(NotComparable, match="read from Kafka cluster"):
             await after.verify()
 
-        assert (8, 6) == tuple(vars_of(await rebuild(after.settings)))
+        assert Rebuilt(clusters=8, live=6) == await rebuild(after.settings)
 
         restored = {
             key: decode_record(value) for key, value in last(await everything(new, new.topics.state)).items()
@@ -156,10 +166,6 @@ async def test_a_new_kafka_takes_over(servers, another, tmp_path):
         assert (await after.verify()).equal
 
 
-def vars_of(restored):
-    return restored.clusters, restored.live
-
-
 # --- half done -----------------------------------------------------------------------------------------
 
 
@@ -201,14 +207,13 @@ async def a_process(settings):
 async def test_what_is_restored_is_what_was_stored(servers, stored):
     world, records = stored
     settings = await a_new_prefix(servers, world)
-    restored = await rebuild(settings)
-    assert (400, 360) == (restored.clusters, restored.live)
+    assert Rebuilt(clusters=400, live=360) == await rebuild(settings)
     states, names = await filled(settings)
     for record in records:
         expected = replace(record, revision=1, offsets={})
         if record.deleted_at:
             expected = replace(expected, schedule=decode_record(states[record.cluster.id.encode()]).schedule)
-        assert encode(expected) == encode(decode_record(states[record.cluster.id.encode()]))
+        assert expected == decode_record(states[record.cluster.id.encode()])
     holders = {f"{r.cluster.created_by}/{r.cluster.name}": r.cluster.id for r in records if not r.deleted_at}
     assert holders == {key.decode(): decode_name(value).cluster_id for key, value in names.items()}
 
@@ -229,13 +234,9 @@ async def test_a_run_that_was_killed_is_made_good_by_another(servers, stored):
         assert -signal.SIGKILL == await process.wait()
     assert len((await filled(halved))[0]) < 400, "it was killed before it was done"
 
-    restored = await rebuild(halved)
-
-    assert (400, 360) == (restored.clusters, restored.live)
-    assert await filled(whole) == await filled(halved)
-    again = await rebuild(halved)  # nothing speaks against it while no worker has begun
-    assert restored == again
-    assert await filled(whole) == await filled(halved)
+    for _ in range(2):  # once more than needed: nothing speaks against it while no worker has begun
+        assert Rebuilt(clusters=400, live=360) == await rebuild(halved)
+        assert await filled(whole) == await filled(halved)
 
 
 async def test_a_worker_that_begins_meanwhile_is_noticed(servers, stored):
@@ -316,13 +317,3 @@ async def test_nothing_is_restored_over_the_kafka_that_is_there(servers):
         with pytest.raises(RebuildRefused, match="this Kafka is not lost"):
             await rebuild(settings)
         assert positions == await world.positions()
-        assert (await verify(replace(settings), repair=False)).different.keys() <= {"cluster-names"}
-
-
-async def test_an_empty_database_makes_an_empty_kafka(servers):
-    async with a_world(await servers.new_topics(), await servers.new_database()) as world:
-        settings = RecoverySettings(kafka=world.kafka, database=DatabaseSettings(url=world.database_url))
-        settings = replace(
-            settings, kafka=replace(settings.kafka, topics=Topics(f"{world.topics.prefix}new."))
-        )
-        assert 0 == (await rebuild(settings)).clusters
