@@ -8,7 +8,7 @@ first (`Turn.stored_first`).
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
@@ -35,6 +35,10 @@ TURN_RECORDS = Histogram(
 TURN_SECONDS = Histogram("clusterflow_turn_seconds", "Time of one turn, commit included", ["agent"])
 
 
+Ownership = Callable[[int], Mapping[str, str]]
+"""The headers of records of the changelog, per partition."""
+
+
 class Table(Protocol[V]):
     """What a turn needs of a table; `tables.typed` has it on top of Faust."""
 
@@ -46,8 +50,8 @@ class Table(Protocol[V]):
     def encode(self, value: V) -> bytes:
         """The bytes of a value, as they go to the changelog and into memory."""
 
-    def headers(self, partition: int) -> Mapping[str, str]:
-        """The headers of a record of the changelog."""
+    def ownership(self) -> "Ownership":
+        """Under what, from now on, the partitions are written that are ours now."""
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
         """Put bytes into memory that the changelog holds at this offset; None removes."""
@@ -76,6 +80,8 @@ class Turn(Generic[V]):
         self._events = events
         self._table = table
         self._producer = producer
+        # As of now: what is decided here must not be written under the claim of a later assignment.
+        self._headers = table.ownership()
         self._dirty: dict[tuple[int, bytes], V | None] = {}
         self._parts: list[_Part[V]] = [_Part()]
 
@@ -144,7 +150,7 @@ class Turn(Generic[V]):
             for (partition, key), value in part.states.items()
         ]
         topic = self._table.changelog_topic
-        headers = self._table.headers
+        headers = self._headers
         stored = await self._published([Output(topic, key, data, headers(p), p) for p, key, data in changed])
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)

@@ -18,6 +18,7 @@ from domain.errors import ControlPlaneError
 from streams.app import BatchApp
 from streams.claims import Claims, LogRecord, is_claim, under
 from streams.producer import Output
+from streams.turn import Ownership
 
 log = logging.getLogger("clusterflow.table")
 
@@ -166,9 +167,10 @@ class TypedTable(Generic[V]):
                 )
             recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
 
-    def headers(self, partition: int) -> Mapping[str, str]:
-        """The headers of a record of the changelog: under which claim it is written."""
-        return under(self._app.claims[TP(self.changelog_topic, partition)])
+    def ownership(self) -> Ownership:
+        """Under which claims the partitions are written that are ours now; later claims change nothing."""
+        claims, topic = self._app.claims, self.changelog_topic
+        return lambda partition: under(claims[TP(topic, partition)])
 
     def rows(self, partition: int) -> Mapping[bytes, bytes]:
         """All rows of a partition, as bytes."""
@@ -202,7 +204,7 @@ class TypedTable(Generic[V]):
                 extra={"topic": self.changelog_topic, "partition": partition, "keys": len(keys)},
             )
             rows = self._store.partitions.get(partition, {})
-            headers = self.headers(partition)
+            headers = self.ownership()(partition)
             outputs = [Output(self.changelog_topic, k, rows.get(k), headers, partition) for k in sorted(keys)]
             for output, position in zip(outputs, await self._app.publisher.publish(outputs), strict=True):
                 assert output.key is not None

@@ -132,8 +132,8 @@ class MemoryTable:
         else:
             self._rows[partition][key] = data
 
-    def headers(self, partition: int) -> dict[str, str]:
-        return {}
+    def ownership(self) -> Any:
+        return lambda partition: {}
 
     def rows(self, partition: int) -> dict[bytes, bytes]:
         return self._rows[partition]

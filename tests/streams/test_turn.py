@@ -14,6 +14,7 @@ class Recorder:
     """A table and a producer that note what happens to them, in its order."""
 
     changelog_topic = "state"
+    claim = "7"
 
     def __init__(self, *, failures=0):
         self.steps, self.rows, self.failures = [], {}, failures
@@ -23,6 +24,7 @@ class Recorder:
             self.failures -= 1
             raise Unavailable("away", retry_after=0)
         self.steps += [("published", output.topic, output.value) for output in outputs]
+        self.headers = {output.topic: dict(output.headers) for output in outputs}
         return [SimpleNamespace(offset=n) for n, _ in enumerate(outputs)]
 
     def get(self, partition, key):
@@ -31,8 +33,9 @@ class Recorder:
     def encode(self, value):
         return value
 
-    def headers(self, partition):
-        return {}
+    def ownership(self):
+        claim = self.claim
+        return lambda partition: {"claim": claim}
 
     def store(self, partition, key, data, *, offset):
         self.steps.append(("stored", partition, data))
@@ -66,6 +69,15 @@ async def test_a_commit_has_one_order():
         ("stored", 1, b"new"),
         ("acknowledged",),
     ] == recorder.steps
+
+
+async def test_a_state_is_written_under_the_claim_of_when_it_was_decided():
+    recorder = Recorder()
+    turn = turn_over(recorder, record())
+    turn.put(1, b"k", b"new")
+    recorder.claim = "9"
+    await turn.commit()
+    assert {"state": {"claim": "7"}} == recorder.headers
 
 
 async def test_what_must_stand_before_it_is_told_is_stored_first_and_what_came_before_it_is_done():
