@@ -1,14 +1,15 @@
-"""Percentiles, tables, and what the figures were taken on."""
+"""Percentiles, ratios beside what must be reached, tables, and what the figures were taken on."""
 
 import json
 import os
 import platform
+import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench.stage import REPOSITORY
 
@@ -39,6 +40,58 @@ def spread(seconds: Sequence[float]) -> Spread:
 def percentile(ordered: Sequence[float], rank: float) -> float:
     """The value below which that share of an ordered sequence lies."""
     return ordered[min(len(ordered) - 1, int(rank * len(ordered)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one question came to.
+
+    Attributes:
+        ours, peer: The two figures with their units, for people; the peer's is empty where there is none.
+        value: What is judged: their ratio, or ours by itself. In the median of several pairs, mostly.
+        least, most: What it must reach, and what it may not exceed; both None where it is only shown.
+    """
+
+    question: str
+    ours: str
+    peer: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+    unit: str = "×"
+
+    @property
+    def kept(self) -> bool:
+        """Whether it reaches what it must."""
+        enough = self.least is None or self.value >= self.least
+        return enough and (self.most is None or self.value <= self.most)
+
+    @property
+    def reach(self) -> str:
+        """What it must reach, for people."""
+        bounds = [f"≥ {self.least:g} {self.unit}"] if self.least is not None else []
+        bounds += [f"≤ {self.most:g} {self.unit}"] if self.most is not None else []
+        return ", ".join(bounds)
+
+    def row(self) -> Sequence[object]:
+        """Its line under `ANSWERS`."""
+        judged = self.least is not None or self.most is not None
+        verdict = ("yes" if self.kept else "NO") if judged else ""
+        return self.question, self.ours, self.peer, f"{self.value:.3g} {self.unit}", self.reach, verdict
+
+
+ANSWERS: Final = ("Question", "measured", "against", "ratio or figure", "reach", "kept")
+
+
+def tell(name: str, answers: Sequence[Answer], *, seed: int | None = None, **more: Any) -> None:
+    """Print the answers as a table and keep them, with whatever else was measured, as JSON."""
+    print(table(ANSWERS, [answer.row() for answer in answers]))
+    print(save(name, {"seed": seed, "answers": [asdict(answer) for answer in answers], **more}), flush=True)
+
+
+def median_ratio(ours: Sequence[float], peers: Sequence[float]) -> float:
+    """The median of the ratios of interleaved pairs: what else the machine did hit both sides of most."""
+    return statistics.median(one / other for one, other in zip(ours, peers, strict=True))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
