@@ -106,7 +106,7 @@ async def test_a_new_kafka_takes_over(servers, another, tmp_path):
         await stopped(*roles)
         database_url = before.database_url
 
-    new = replace(kafka, bootstrap_servers=another)
+    new = replace(kafka, bootstrap_servers=another, partitions=2)
     await declare_topics(new)
     async with a_site(new, database_url) as after:
         refusal = await ended(after)
