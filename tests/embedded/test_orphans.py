@@ -37,6 +37,8 @@ def start_owner(
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        # Under nohup we ignore a hang-up, and so would whatever we start.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     servers = [psutil.Process(pid) for pid in json.loads(owner.stdout.readline())]
     return owner, [process for server in servers for process in (server, *server.children(recursive=True))]
@@ -61,7 +63,7 @@ def test_kill_9_of_the_owner_ends_every_server_and_the_next_stack_starts(data_di
 def test_servers_end_with_an_owner_that_a_signal_ends(data_dir, eventually, ending):
     owner, processes = start_owner(data_dir, "valkey")
     owner.send_signal(ending)
-    owner.wait()
+    owner.wait(30)
     eventually(lambda: none_runs(processes))
 
 
