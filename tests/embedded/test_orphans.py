@@ -14,7 +14,8 @@ from deploy.embedded import Stack, guard
 
 ROOT = Path(__file__).parents[2]
 OWNER = """
-import json, os, sys, threading, time
+import json, os, signal, sys, threading, time
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
 from pathlib import Path
 from deploy.embedded import Stack
 
@@ -37,8 +38,6 @@ def start_owner(
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        # Under nohup we ignore a hang-up, and so would whatever we start.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     servers = [psutil.Process(pid) for pid in json.loads(owner.stdout.readline())]
     return owner, [process for server in servers for process in (server, *server.children(recursive=True))]
