@@ -15,7 +15,9 @@ from deploy.embedded import Stack, guard
 ROOT = Path(__file__).parents[2]
 OWNER = """
 import json, os, signal, sys, threading, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup
+# Either is ignored where the tests run in the background of a shell.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 from deploy.embedded import Stack
 
