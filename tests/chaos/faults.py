@@ -96,8 +96,10 @@ async def _kill_kafka(fleet: Fleet, fault: Fault) -> None:
 
 async def _away(server: Server, end: Callable[[], None], seconds: float) -> None:
     await asyncio.to_thread(end)
-    await asyncio.sleep(seconds)
-    await asyncio.to_thread(server.start)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await asyncio.to_thread(server.start)
 
 
 async def _stop_postgres(fleet: Fleet, fault: Fault) -> None:

@@ -4,17 +4,22 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 from uuid import UUID
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from streams.topics import MAX_INPUT_BYTES, Topics
 
 POISON: Final = "poison-"  # how the keys of bad records begin; no cluster's id and no owner's name does
+STOP_WITHIN: Final = 10.0  # seconds; a client whose Kafka is away would try for ever
+Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
+
 WINDOW: Final = 0.2  # seconds of input that are repeated together
 
 
@@ -26,25 +31,29 @@ class Repeater:
 
     def __init__(self, bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> None:
         topics = topics or Topics()
-        names = (topics.create_requests, topics.commands, topics.reports, topics.ticks)
         self.repeated = 0
+        self._topics = (topics.create_requests, topics.commands, topics.reports, topics.ticks)
+        self._bootstrap_servers = bootstrap_servers
         self._draws = draws
-        self._consumer = AIOKafkaConsumer(
-            *names, bootstrap_servers=bootstrap_servers, group_id=None, auto_offset_reset="latest"
-        )
-        self._producer = _producer(bootstrap_servers)
         self._own: set[tuple[str, int, int]] = set()
 
     async def __aenter__(self) -> Self:
-        await self._producer.start()
-        await self._consumer.start()
+        self._producer = await _started(lambda: _producer(self._bootstrap_servers))
+        self._consumer = await _started(self._new_consumer)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
-        await self._producer.stop()
+        for client in (self._consumer, self._producer):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(client.stop(), STOP_WITHIN)
+
+    def _new_consumer(self) -> AIOKafkaConsumer:
+        servers = self._bootstrap_servers
+        return AIOKafkaConsumer(
+            *self._topics, bootstrap_servers=servers, group_id=None, auto_offset_reset="latest"
+        )
 
     async def run(self, seconds: float) -> None:
         """Repeat for that long what others publish; its own repeats are not repeated."""
@@ -125,12 +134,29 @@ def _someone_elses(topic: str, topics: Topics, draws: random.Random) -> bytes:
 
 async def poison(bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> int:
     """Publish one of every kind of bad record; returns how many."""
-    producer = _producer(bootstrap_servers, compression_type="gzip")  # large ones get past the broker's bound
+    # Compressed, large ones get past the broker's bound.
+    producer = await _started(lambda: _producer(bootstrap_servers, compression_type="gzip"))
     records = list(bad_records(draws, topics or Topics()))
-    async with producer:
+    try:
         for record in records:
             await producer.send_and_wait(record.topic, record.value, key=record.key.encode())
+    finally:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(producer.stop(), STOP_WITHIN)
     return len(records)
+
+
+async def _started(make: Callable[[], Client]) -> Client:
+    """A client that has connected, once Kafka is there: the other lane may have taken it away just now."""
+    while True:
+        client = make()
+        try:
+            await client.start()
+        except KafkaError:
+            await client.stop()
+            await asyncio.sleep(0.5)
+        else:
+            return client
 
 
 def _producer(bootstrap_servers: str, **options: Any) -> AIOKafkaProducer:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from aiokafka.errors import KafkaError
+
 from bench.stage import HOST, NotReady, Stage, wait_ready
 from bench.wire import AsyncConnection
 from streams.settings import GROUP
@@ -159,6 +161,8 @@ async def _inject_lane(fleet: Fleet, plan: Plan, lane: Lane, outcome: Outcome, d
             await inject(fleet, fault)
         except (NotReady, TimeoutError) as error:
             outcome.observed.faults.append(f"after {fault} not well again: {error}")
+        except KafkaError as error:  # the other lane has taken Kafka away meanwhile
+            fleet.note(f"{fault} was cut short: {error!r}")
         outcome.injected.append(Injected(fault, began, time.monotonic()))
         await asyncio.sleep(draws.uniform(*plan.calm))
 
