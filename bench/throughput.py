@@ -1,8 +1,10 @@
-"""`python -m bench.throughput`: writes per second and their latencies with many clients, beside the echo.
+"""`python -m bench.throughput`: writes per second with 64 clients, and how long each waits, beside the echo.
 
-As many echoes are in flight as connections write; both come out of a process of their own, so that neither
-the load nor its bookkeeping shares an interpreter with anything measured. Web, worker, Kafka and the load
-share the machine's cores all the same: the figures are those of a whole system on one machine.
+Closed loop for the rate: as many echoes are in flight as connections write, in turn, in short rounds. Then
+open loop at half of each rate, where latency counts from the moment a request was due. Load comes out of
+processes of its own, but web, worker, Kafka and the load share the machine's cores: the figures are those of
+a whole system on one machine. The echo (`bench/echo.py`) has one partition, and neither state nor HTTP; with
+one partition the product is measured as well, for information.
 """
 
 import argparse
@@ -11,171 +13,191 @@ import itertools
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Final, Literal
+from statistics import median
+from typing import Final
 
 import uvloop
 
 from bench.echo import EchoClient, EchoServer, declare_echo_topics
-from bench.figures import Spread, save, spread, table
-from bench.roundtrip import OWNER, spec
-from bench.stage import HOST, Stage, wait_ready
-from bench.wire import AsyncConnection, request_bytes
+from bench.figures import Answer, Spread, median_ratio, spread, tell
+from bench.filled import PARTITIONS, FilledStage
+from bench.load import SETTLE, Load, run
+from bench.stage import wait_ready
+from bench.writes import KINDS, Kind, requests
 
-Kind = Literal["echo", "PUT cluster", "POST cluster"]
-KINDS: Final[Sequence[Kind]] = ("echo", "PUT cluster", "POST cluster")
-SETTLE: Final = 0.5  # seconds at the start of each load that don't count
+CLUSTERS: Final = 1000
+
+# Of the echo's rate at least, and milliseconds of p99 at half of the peak at most.
+REACH: Final[Mapping[Kind, tuple[float, float]]] = {
+    "PUT cluster": (0.20, 50.0),
+    "PUT status": (0.20, 50.0),
+    "POST cluster": (0.12, 80.0),
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What to do, how many at a time, for how long.
+class Echoes:
+    """So many echoes at a time for so long."""
 
-    Attributes:
-        number: Of this load among all, so that no two create the same names.
-    """
-
-    kind: Kind
+    bootstrap_servers: str
     in_flight: int
     seconds: float
-    number: int
-    port: int
-    bootstrap_servers: str
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What came of some loads of a kind."""
+class Round:
+    """What came of one load."""
 
     per_second: float
     spread: Spread
 
 
-def generate(load: Load) -> list[float]:
-    """Latencies in seconds; runs in the load process."""
-    return uvloop.run(_echoes(load) if load.kind == "echo" else _writes(load))
+def echoed(echoes: Echoes) -> Round:
+    """Do them; runs in a process of its own."""
+    return uvloop.run(_echoed(echoes))
 
 
-async def _echoes(load: Load) -> list[float]:
-    client = EchoClient(load.bootstrap_servers)
+async def _echoed(echoes: Echoes) -> Round:
+    client = EchoClient(echoes.bootstrap_servers)
     await client.start()
-    payload = request_bytes("PUT", "/", email=OWNER, body={"spec": spec(0)})
-    try:
-        return await _together(load, [lambda: client.echo(payload)] * load.in_flight)
-    finally:
-        await client.stop()
-
-
-async def _writes(load: Load) -> list[float]:
-    connections = [AsyncConnection(HOST, load.port) for _ in range(load.in_flight)]
-    writers = [
-        await _writer(connection, f"bench-{load.number}-{index}", load.kind)
-        for index, connection in enumerate(connections)
-    ]
-    try:
-        return await _together(load, writers)
-    finally:
-        for connection in connections:
-            connection.close()
-
-
-async def _writer(connection: AsyncConnection, name: str, kind: Kind) -> Callable[[], Awaitable[float]]:
-    """What one connection does again and again: create clusters, or change the one it has created."""
-    numbers = itertools.count()
-
-    async def timed(method: str, path: str, body: object) -> tuple[float, str]:
-        request = request_bytes(method, path, email=OWNER, body=body)
-        started = time.perf_counter()
-        answer = await connection.exchange(request)
-        seconds = time.perf_counter() - started
-        if answer.status not in (200, 201):
-            raise RuntimeError(f"{method} {path}: {answer.status} {answer.body[:500]!r}")
-        return seconds, answer.json()["id"]
-
-    async def create() -> tuple[float, str]:
-        number = next(numbers)
-        return await timed("POST", "/api/v1/clusters", {"name": f"{name}-{number}", "spec": spec(number)})
-
-    async def post() -> float:
-        return (await create())[0]
-
-    if kind == "POST cluster":
-        return post
-    _, cluster_id = await create()
-
-    async def put() -> float:
-        return (await timed("PUT", f"/api/v1/clusters/{cluster_id}", {"spec": spec(next(numbers))}))[0]
-
-    return put
-
-
-async def _together(load: Load, works: Sequence[Callable[[], Awaitable[float]]]) -> list[float]:
-    """Do each work again and again, all at the same time."""
+    payload = requests("PUT cluster", 1)[0]
     latencies: list[float] = []
     begin = time.perf_counter() + SETTLE
-    end = begin + load.seconds
+    end = begin + echoes.seconds
 
-    async def repeat(work: Callable[[], Awaitable[float]]) -> None:
+    async def repeat() -> None:
         while (now := time.perf_counter()) < end:
-            latency = await work()
-            if now >= begin:
+            latency = await client.echo(payload)
+            if now >= begin and now + latency <= end:
                 latencies.append(latency)
 
-    await asyncio.gather(*(repeat(work) for work in works))
-    return latencies
+    try:
+        await asyncio.gather(*(repeat() for _ in range(echoes.in_flight)))
+    finally:
+        await client.stop()
+    return Round(len(latencies) / echoes.seconds, spread(latencies))
 
 
-def measure(stage: Stage, port: int, *, in_flight: int, seconds: float, rounds: int) -> dict[Kind, Figures]:
-    """All kinds in turn, several times."""
-    latencies: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
-    numbers = itertools.count(in_flight * 1000)
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        for _ in range(rounds):
-            for kind in KINDS:
-                load = Load(kind, in_flight, seconds, next(numbers), port, stage.bootstrap_servers)
-                latencies[kind] += process.submit(generate, load).result()
-    return {
-        kind: Figures(per_second=len(values) / (seconds * rounds), spread=spread(values))
-        for kind, values in latencies.items()
-    }
+class System:
+    """Web and worker under load, and the echo on the same Kafka."""
+
+    def __init__(self, port: int, bootstrap_servers: str, in_flight: int, echo: ProcessPoolExecutor) -> None:
+        self._port = port
+        self._bootstrap_servers = bootstrap_servers
+        self._in_flight = in_flight
+        self._echo = echo
+        self._numbers = itertools.count(step=10_000_000)  # no two loads create the same names
+
+    def echo(self, seconds: float) -> Round:
+        """Echoes, as many at a time as there are clients."""
+        echoes = Echoes(self._bootstrap_servers, self._in_flight, seconds)
+        return self._echo.submit(echoed, echoes).result()
+
+    def write(self, kind: Kind, seconds: float, rate: float | None = None) -> Round:
+        """Writes of a kind."""
+        loaded = run(
+            Load(
+                self._port,
+                requests(kind, CLUSTERS),
+                seconds,
+                connections=self._in_flight,
+                rate=rate,
+                first=next(self._numbers),
+            )
+        )
+        return Round(loaded.per_second, loaded.spread)
 
 
-HEADER: Final = ("in flight", "", "per second", "p50 ms", "p99 ms", "p50 / echo", "p99 / echo")
+def closed(system: System, *, rounds: int, seconds: float) -> dict[str, list[Round]]:
+    """All kinds and the echo in turn, several times, after a warm-up."""
+    figures: dict[str, list[Round]] = {kind: [] for kind in ("echo", *KINDS)}
+    for number in range(-1, rounds):
+        for kind in KINDS:
+            measured = system.write(kind, seconds)
+            if number >= 0:
+                figures[kind].append(measured)
+        measured = system.echo(seconds)
+        if number >= 0:
+            figures["echo"].append(measured)
+    return figures
 
 
-def rows(in_flight: int, figures: dict[Kind, Figures]) -> Iterator[Sequence[object]]:
-    """The table's lines."""
-    echo = figures["echo"].spread
-    for kind, result in figures.items():
-        p50, p99 = result.spread.p50, result.spread.p99
-        yield in_flight, kind, round(result.per_second), p50, p99, p50 / echo.p50, p99 / echo.p99
+def closed_answers(
+    figures: Mapping[str, Sequence[Round]], in_flight: int, *, partitions: int
+) -> Iterator[Answer]:
+    """The rates beside the echo's."""
+    echo = [one.per_second for one in figures["echo"]]
+    judged = partitions == PARTITIONS
+    for kind in KINDS:
+        ours = [one.per_second for one in figures[kind]]
+        yield Answer(
+            f"{kind}, {in_flight} connections" + ("" if judged else f", {partitions} partition"),
+            f"{median(ours):,.0f}/s",
+            f"echo {median(echo):,.0f}/s",
+            median_ratio(ours, echo),
+            least=REACH[kind][0] if judged else None,
+        )
+
+
+def opened(
+    system: System, figures: Mapping[str, Sequence[Round]], *, rounds: int, seconds: float
+) -> Iterator[tuple[Answer, Mapping[str, object]]]:
+    """Latencies at half of the rates."""
+    for kind in KINDS:
+        rate = median(one.per_second for one in figures[kind]) / 2
+        taken = [system.write(kind, seconds, rate) for _ in range(rounds)]
+        tail, middle = (median(getattr(one.spread, rank) for one in taken) for rank in ("p99", "p50"))
+        question = f"{kind}, p99 at half of that"
+        text = f"{rate:,.0f}/s due, p50 {middle:.1f} ms"
+        figure = {"kind": kind, "rate": rate, "rounds": [asdict(one) for one in taken]}
+        yield Answer(question, text, "", tail, most=REACH[kind][1], unit="ms"), figure
+
+
+def measure(partitions: int, given: argparse.Namespace) -> tuple[list[Answer], Mapping[str, object]]:
+    """One stage with so many partitions; open loops with the default number only."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        FilledStage(Path(directory), CLUSTERS, partitions=partitions) as stage,
+    ):
+        web, worker = stage.start("web"), stage.start("worker")
+        wait_ready(web, worker)
+        asyncio.run(declare_echo_topics(stage.bootstrap_servers))
+        spawn = multiprocessing.get_context("spawn")
+        with (
+            EchoServer(stage.bootstrap_servers),
+            ProcessPoolExecutor(1, mp_context=spawn) as echo,
+        ):
+            system = System(web.port, stage.bootstrap_servers, given.in_flight, echo)
+            figures = closed(system, rounds=given.rounds, seconds=given.seconds)
+            answers = list(closed_answers(figures, given.in_flight, partitions=partitions))
+            kept: dict[str, object] = {
+                "closed": {kind: [asdict(one) for one in rounds] for kind, rounds in figures.items()}
+            }
+            if partitions == PARTITIONS:
+                open_ = list(opened(system, figures, rounds=2, seconds=2 * given.seconds))
+                answers += [answer for answer, _ in open_]
+                kept["open"] = [figure for _, figure in open_]
+            return answers, kept
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="of each load (default: 4)")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--in-flight", type=int, nargs="*", default=[16, 64])
-    arguments = parser.parse_args()
-    lines: list[Sequence[object]] = []
-    results = {}
-    with tempfile.TemporaryDirectory(prefix="bench-") as directory, Stage(Path(directory)) as stage:
-        web, worker = stage.start("web"), stage.start("worker")
-        wait_ready(web, worker)
-        asyncio.run(declare_echo_topics(stage.bootstrap_servers))
-        with EchoServer(stage.bootstrap_servers):
-            for in_flight in arguments.in_flight:
-                figures = measure(
-                    stage, web.port, in_flight=in_flight, seconds=arguments.seconds, rounds=arguments.rounds
-                )
-                lines += rows(in_flight, figures)
-                results[in_flight] = {kind: asdict(result) for kind, result in figures.items()}
-    print(table(HEADER, lines))
-    print(save("throughput", {"figures": results}))
+    parser.add_argument("--seconds", type=float, default=1.5, help="of each load (default: 1.5)")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--partitions", type=int, nargs="*", default=[PARTITIONS, 1])
+    given = parser.parse_args()
+    answers: list[Answer] = []
+    figures = {}
+    for partitions in given.partitions:
+        told, figures[partitions] = measure(partitions, given)
+        answers += told
+    tell("throughput", answers, figures=figures)
 
 
 if __name__ == "__main__":
