@@ -1,0 +1,49 @@
+"""Prepared records for a worker: what gateways and controllers publish, to the clusters of `bench.fleet`."""
+
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from bench.fleet import PLATFORMS, cluster_id, owner
+from bench.writes import report, spec
+from domain.commands import Update
+from domain.decide import deterministic_id
+from streams.codec import encode, message_of
+from streams.producer import Output
+from streams.topics import Topics
+
+Kind = Literal["commands", "reports"]
+KINDS: Final[tuple[Kind, ...]] = ("commands", "reports")
+
+_TOPICS: Final = Topics()
+
+
+def outputs(kind: Kind, count: int, *, clusters: int, burst: int) -> list[Output]:
+    """So many records, each of which changes its cluster; no two bursts are alike."""
+    at = datetime.now(UTC)
+    first = burst * count
+    make = _command if kind == "commands" else _report
+    return [make(number, clusters, at) for number in range(first, first + count)]
+
+
+def _target(number: int, clusters: int) -> int:
+    """A cluster on the first platform; neighbours in the stream go to different ones."""
+    return number * 7 % (clusters // len(PLATFORMS)) * len(PLATFORMS)
+
+
+def _command(number: int, clusters: int, at: datetime) -> Output:
+    target = _target(number, clusters)
+    update = Update(
+        command_id=deterministic_id("bench-update", number),
+        cluster_id=cluster_id(target),
+        user_email=owner(target),
+        spec={**spec(), "infraID": f"n{number}"},
+    )
+    body = encode(message_of(update, issued_at=at))
+    return Output(_TOPICS.commands, update.cluster_id.encode(), body)
+
+
+def _report(number: int, clusters: int, at: datetime) -> Output:
+    identity = cluster_id(_target(number, clusters))
+    report_id = deterministic_id("bench-report", number)
+    body = {"cluster_id": identity, "report_id": report_id, "reported_at": at, **report(number)}
+    return Output(_TOPICS.reports, identity.encode(), encode(body))
