@@ -173,6 +173,7 @@ def _secret_keys(settings: Settings) -> dict[str, str]:
     """A key of this machine's own, kept between runs; one in the environment goes before it."""
     path = Path(settings.run_dir) / "secret.key"
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.touch(mode=0o600)
         path.write_text(f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
     return {"SECRET_KEYS": path.read_text().strip()}
