@@ -23,7 +23,9 @@ async def site(servers):
 
 @pytest.fixture(scope="module")
 async def traffic(site):
-    return await mixed_traffic(await site.web(an_owner()))
+    traffic = await mixed_traffic(await site.web(an_owner()))
+    await site.verify()  # which waits until the sink has stored all of it
+    return traffic
 
 
 def told(found):
