@@ -7,6 +7,7 @@ written since is newer, and right.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -79,13 +80,13 @@ class Repair:
         await _or_by_halves(events, write, refused)
 
     async def _tried(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
-        for last in [*[False] * (TRIES - 1), True]:
+        for attempt in count(1):
             try:
                 async with transaction(self._pool, "repair") as connection:
                     await write(connection)
                 return
             except TransientError as error:
-                if last:
+                if attempt == TRIES:
                     raise
                 await asyncio.sleep(error.retry_after)
 
