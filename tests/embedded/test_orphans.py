@@ -31,6 +31,13 @@ time.sleep(600)
 """
 
 
+MODULE = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as for a program in the foreground
+runpy.run_module("deploy.embedded", run_name="__main__")
+"""
+
+
 def start_owner(
     data_dir: Path, services: str, *options: str
 ) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
@@ -94,7 +101,7 @@ def test_server_of_an_owner_that_died_before_telling_the_guard_never_starts(tmp_
 
 def test_module_prints_the_variables_and_stops_on_ctrl_c(data_dir):
     program = subprocess.Popen(
-        [sys.executable, "-m", "deploy.embedded", "--data-dir", str(data_dir), "valkey"],
+        [sys.executable, "-c", MODULE, "--data-dir", str(data_dir), "valkey"],
         stdout=subprocess.PIPE,
         text=True,
         cwd=ROOT,
@@ -106,7 +113,7 @@ def test_module_prints_the_variables_and_stops_on_ctrl_c(data_dir):
 
 def test_ctrl_c_while_servers_start_leaves_nothing(data_dir, eventually):
     program = subprocess.Popen(
-        [sys.executable, "-m", "deploy.embedded", "--data-dir", str(data_dir)],
+        [sys.executable, "-c", MODULE, "--data-dir", str(data_dir)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
