@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.stage import HOST, RoleProcess
@@ -54,17 +55,26 @@ def stopped(pid: int) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-def drain(kafka: KafkaSettings, outputs: Sequence[Output], pid: int, done: Callable[[], float]) -> Drained:
+def drain(
+    kafka: KafkaSettings,
+    outputs: Sequence[Output],
+    pid: int,
+    done: Callable[[], float],
+    *,
+    afterwards: float = 0.0,
+) -> Drained:
     """Publish a burst to a process that stands still, let it go, and wait.
 
     Args:
         done: Waits until it has taken all; returns the monotonic time at which it had.
+        afterwards: Seconds in which it may still store and commit; processor time counts to their end.
     """
     with stopped(pid):
         asyncio.run(publish(kafka, outputs))
         before = usage(pid).cpu_seconds
         started = time.monotonic()
     ended = done()
+    time.sleep(afterwards)
     return Drained(len(outputs), ended - started, usage(pid).cpu_seconds - before)
 
 
@@ -77,6 +87,24 @@ async def publish(kafka: KafkaSettings, outputs: Sequence[Output], *, chunk: int
             await producer.publish(outputs[start : start + chunk])
     finally:
         await producer.stop()
+
+
+def until_ended(kafka: KafkaSettings, topic: str, wanted: int) -> float:
+    """Wait until a topic holds so many records; returns the monotonic time. Raises: TimeoutError."""
+
+    async def wait() -> float:
+        consumer = AIOKafkaConsumer(**kafka.client("bench"), group_id=None)
+        await consumer.start()
+        places = [TopicPartition(topic, number) for number in range(kafka.partitions)]
+        try:
+            async with asyncio.timeout(DRAINED_WITHIN):
+                while sum((await consumer.end_offsets(places)).values()) < wanted:
+                    await asyncio.sleep(LOOK)
+            return time.monotonic()
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(wait())
 
 
 async def declare(kafka: KafkaSettings, *topics: str) -> None:

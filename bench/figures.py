@@ -77,7 +77,12 @@ class Answer:
         """Its line under `ANSWERS`."""
         judged = self.least is not None or self.most is not None
         verdict = ("yes" if self.kept else "NO") if judged else ""
-        return self.question, self.ours, self.peer, f"{self.value:.3g} {self.unit}", self.reach, verdict
+        return self.question, self.ours, self.peer, f"{_short(self.value)} {self.unit}", self.reach, verdict
+
+
+def _short(value: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 ANSWERS: Final = ("Question", "measured", "against", "ratio or figure", "reach", "kept")
