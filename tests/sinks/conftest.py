@@ -119,7 +119,7 @@ class World:
         return all(positions.get((tp.topic, tp.partition), 0) == end for tp, end in ends.items())
 
     async def drained(self) -> None:
-        await until(self.caught_up, what="the sink at the end of its topics")
+        await until(self.caught_up, within=90, what="the sink at the end of its topics")
 
     async def dead_letters(self, topic: str) -> Sequence[ConsumerRecord]:
         """All of a topic's, in no particular order."""
