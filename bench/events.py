@@ -2,8 +2,9 @@
 
 One process consumes `cluster-events`, another holds 50 watches (server-sent events); both read the moment
 each write was due out of its spec, so latency counts from before the request was sent: HTTP, the command's
-way and the decision are in it. From the broker's stamp on the command, which is when the write is safe, to the event
-is shown beside it; stamps are whole milliseconds. Watches see every write: 25 000 changes a second leave web.
+way and the decision are in it. From the broker's stamp on the command, which is when the write is safe, to
+the event is shown beside it; stamps are whole milliseconds. Watches see every write: 25 000 changes a
+second leave web.
 """
 
 import argparse

@@ -49,6 +49,7 @@ class Load:
     connections: int = 64
     rate: float | None = None
     first: int = 0
+    settle: float = SETTLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Running:
             Path(self._directory.name, "samples"),
         )
         requests.write_bytes(b"".join(struct.pack("<I", len(one)) + one for one in load.requests))
-        words = (load.port, requests, load.connections, SETTLE, load.seconds, load.rate or 0, load.first)
+        words = (load.port, requests, load.connections, load.settle, load.seconds, load.rate or 0, load.first)
         self._process = subprocess.Popen(
             [generator(), *map(str, words), self._samples], stderr=subprocess.PIPE, text=True
         )
