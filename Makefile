@@ -1,6 +1,6 @@
 # What people and CI type. Needs Python 3.11+ and its venv module; deploy/install.sh brings the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chaos chaos-long check fmt clean packages servers faults
+.PHONY: help run demo test chaos chaos-long check fmt clean packages servers faults bench bench-quick bench-check
 
 BIN := .venv/bin
 
@@ -21,6 +21,15 @@ chaos: servers faults ## One run with every kind of fault under load; SEED=… h
 
 chaos-long: servers faults ## Ten seeds, at least 20 faults and 10,000 operations each; about an hour and a half
 	$(BIN)/python -m tests.chaos long $(if $(SEED),--seed $(SEED))
+
+bench: servers faults ## Every measurement, each beside a limit or a peer; about 15 minutes
+	$(BIN)/python -m bench
+
+bench-quick: servers faults ## The main ratios in 90 seconds; fails below half of bench/baseline.json
+	$(BIN)/python -m bench.quick
+
+bench-check: servers faults ## The same before a review; fails below 0.8 of it
+	$(BIN)/python -m bench.quick --least 0.8
 
 check: packages ## Style, types and import directions
 	$(BIN)/ruff check

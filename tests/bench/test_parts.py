@@ -1,0 +1,72 @@
+import os
+import sys
+import time
+
+import pytest
+
+from bench.events import _TAIL, stamps
+from bench.peer import Peer, PeerFailed
+from bench.records import outputs
+from bench.usage import usage
+from bench.writes import KINDS, requests
+from streams.codec import read_command
+
+
+def test_a_stamp_is_found_wherever_pieces_are_cut():
+    text = b'{"spec":{"sentAt":"1700000000123456"},"x":1}{"spec":{"sentAt":"1700000001000000"}}'
+    for cut in range(len(text)):
+        pieces, rest, found = (text[:cut], text[cut:]), b"", []
+        for piece in pieces:
+            found += stamps(rest + piece)
+            rest = (rest + piece)[-_TAIL:]
+
+        assert [1700000000.123456, 1700000001.0] == found, cut
+
+
+def test_processor_time_grows_with_work():
+    before = usage(os.getpid()).cpu_seconds
+    until = time.process_time() + 0.1
+    while time.process_time() < until:
+        sum(range(1000))
+
+    assert usage(os.getpid()).cpu_seconds - before >= 0.05
+
+
+def test_memory_grows_with_what_is_kept():
+    before = usage(os.getpid()).memory
+    kept = b"x" * 32_000_000
+
+    assert usage(os.getpid()).memory - before > len(kept) * 0.9
+
+
+def test_a_process_that_has_ended_has_no_usage():
+    with pytest.raises(FileNotFoundError):
+        usage(2**22 + 1)
+
+
+def test_a_peer_that_ends_before_it_is_ready_is_told_of():
+    with pytest.raises(PeerFailed, match="ended with"), Peer("bench.null", python=sys.executable):
+        pass
+
+
+def test_the_records_of_a_burst_are_those_the_worker_reads():
+    commands, reports = (outputs(kind, 5, clusters=100, burst=1) for kind in ("commands", "reports"))
+
+    read = [read_command(output.value, {}) for output in commands]
+    assert [command.cluster_id.encode() for command in read] == [output.key for output in commands]
+    assert len({command.command_id for command in read}) == 5
+    assert all(output.key.decode() in output.value.decode() for output in reports)
+
+
+def test_no_two_bursts_have_a_command_in_common():
+    first, second = (
+        {read_command(output.value, {}).command_id for output in outputs("commands", 9, clusters=90, burst=n)}
+        for n in (0, 1)
+    )
+
+    assert not first & second
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_prepared_request_differs_at_each_sending(kind):
+    assert all(b"#" * 10 in request for request in requests(kind, 30))
