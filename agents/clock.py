@@ -5,10 +5,10 @@ cluster. Between two regular ticks others come that only announce changes which 
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -21,7 +21,7 @@ from domain.errors import MalformedRecord
 from domain.events import Event, Purged, Reconciled
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
-from domain.schedule import needs_attention, wake_at
+from domain.schedule import due, moves_at, needs_attention, reconciles_at
 from streams.codec import from_millis
 from streams.messages import TickMessage
 from streams.turn import Turn
@@ -33,7 +33,32 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one tick of one partition")
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
+SLICE: Final = 50
+"""Reconciles of one partition at a time: a turn may have a tick of each, and takes 0.2 ms for one of them."""
+
+SPARE: Final = 16
+
 _tick_decoder = msgspec.json.Decoder(TickMessage)
+
+
+class Between(NamedTuple):
+    """What a partition wants a tick for before its next regular one.
+
+    Attributes:
+        announce_at: From when on a change may be announced; None while none waits.
+        tick_id, reconcile: How many reconciles which tick has left.
+    """
+
+    announce_at: datetime | None
+    tick_id: str
+    reconcile: int
+
+
+class _Moved(NamedTuple):
+    """A cluster around what time alone has changed in it."""
+
+    before: ClusterRecord
+    after: ClusterRecord
 
 
 class _Due(NamedTuple):
@@ -42,9 +67,6 @@ class _Due(NamedTuple):
     stable: bool
     since: datetime
     key: bytes
-    before: ClusterRecord
-    after: ClusterRecord
-    event: Reconciled
 
 
 class Clock:
@@ -54,9 +76,12 @@ class Clock:
         self._clusters = clusters
         self._announcer = announcer
         self._policy = policy
-        self._due = DueIndex()
-        self._waiting = DueIndex()  # of changes to be announced
+        self._moving = DueIndex()  # what time alone changes
+        self._attention = DueIndex()  # reconciles of clusters that need attention, as of their last write
+        self._stable = DueIndex()  # reconciles of the others
+        self._waiting = DueIndex()  # changes to be announced
         self._counts: dict[int, tuple[int, int]] = {}  # by partition, due at its last tick: attention, stable
+        self._left: dict[int, tuple[str, int]] = {}  # by partition, what its last tick has left
         clusters.on_recovered(self._index_recovered)
 
     def tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
@@ -66,35 +91,100 @@ class Clock:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise MalformedRecord("invalid_schema", str(error)) from None
         at = from_millis(record.timestamp)
-        if tick.announce:
-            self._announce_waiting(turn, record, tick.tick_id, at)
-        else:
-            with SECONDS.time():
-                self._regular(turn, record, tick.tick_id, at)
+        with SECONDS.time():
+            if tick.announce:
+                self._announce_waiting(turn, record, tick.tick_id, at)
+            if tick.reconcile > 0:
+                self._reconcile(turn, record, tick.tick_id, at, left=tick.reconcile, moved={})
+            elif not tick.announce:
+                moved = self._move_on(turn, record, tick.tick_id, at)
+                cap = self._policy.reconcile_cap
+                self._reconcile(turn, record, tick.tick_id, at, left=cap, moved=moved)
 
     # --- ticks ------------------------------------------------------------------------------------
 
-    def _regular(self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime) -> None:
-        due: list[_Due] = []
-        for key in self._awake(turn, record.partition, self._due, at):
+    def _move_on(
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
+    ) -> dict[bytes, _Moved]:
+        """Purge what is over; returns the clusters that time has changed, not put yet."""
+        moved: dict[bytes, _Moved] = {}
+        for key in self._awake(turn, record.partition, self._moving, at):
             with self._alone(record.partition, key):
-                before = self._unticked(turn, record, key)
-                moment = None if before is None else wake_at(before, self._policy)
-                if before is None or moment is None or moment > at:
+                if (before := self._unticked(turn, record, key)) is None:
                     continue
                 events = decide_tick(before, at=at, policy=self._policy)
                 if any(isinstance(event, Purged) for event in events):
                     turn.put(record.partition, key, None)
                     continue
                 after = self._moved_on(turn, record, before, events, tick_id, at)
-                reconcile = next((event for event in events if isinstance(event, Reconciled)), None)
-                if reconcile is not None:
-                    stable = not needs_attention(after.cluster, at, self._policy)
-                    due.append(_Due(stable, before.schedule.next_reconcile_at, key, before, after, reconcile))
-                elif after is not before:
-                    self._put(turn, record, key, after, at)
-        self._count(record.partition, due)
-        self._reconcile(turn, record, sorted(due, key=lambda entry: entry[:3]), tick_id, at)
+                moved[key] = _Moved(before, after)
+        return moved
+
+    def _reconcile(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        tick_id: str,
+        at: datetime,
+        *,
+        left: int,
+        moved: dict[bytes, _Moved],
+    ) -> None:
+        """Announce those who are due, up to what is left of the cap; the rest stay due.
+
+        Not more than `SLICE` at a time: another tick is asked for to go on with, so that no turn takes long
+        and commands come between.
+        """
+        told, most = 0, min(left, SLICE)
+        for _, _, key in self._candidates(turn, record, at, moved, limit=most):
+            if told == most:
+                break
+            with self._alone(record.partition, key):
+                before = moved[key].before if key in moved else self._unticked(turn, record, key)
+                after = moved[key].after if key in moved else before
+                event = None if after is None else due(after, at, self._policy)
+                if before is None or after is None or event is None:
+                    continue
+                after = evolve(after, event, self._policy)
+                self._announcer.tell(turn, record, event, before=before, after=after, cause=tick_id)
+                self._put(turn, record, key, after, at)
+                moved.pop(key, None)
+                told += 1
+        for key, (before, after) in moved.items():
+            if after is not before:
+                self._put(turn, record, key, after, at)
+        self._count(record.partition, at, told=told)
+        more = told == most and left > told and sum(self._counts[record.partition]) > 0
+        self._left[record.partition] = (tick_id, left - told if more else 0)
+
+    def _candidates(
+        self,
+        turn: Turn[ClusterRecord],
+        record: ConsumerRecord,
+        at: datetime,
+        moved: Mapping[bytes, _Moved],
+        *,
+        limit: int,
+    ) -> Sequence[_Due]:
+        """Clusters that may be due, in their order: by the index, or as they are if this turn has them."""
+        partition = record.partition
+        at_hand = {key: state.after for key, state in moved.items()}
+        for place, key, cluster in turn.touched():
+            if place == partition and cluster is not None:
+                at_hand.setdefault(key, cluster)
+        limit += len(at_hand) + SPARE  # which the index may name, too; and some may fail
+        found = [
+            _Due(stable, since, key)
+            for stable, index in ((False, self._attention), (True, self._stable))
+            for since, key in index.due(partition, at, limit)
+            if key not in at_hand
+        ]
+        for key, cluster in at_hand.items():
+            moment = reconciles_at(cluster, self._policy)
+            if moment is not None and moment <= at:
+                stable = not needs_attention(cluster.cluster, at, self._policy)
+                found.append(_Due(stable, cluster.schedule.next_reconcile_at, key))
+        return sorted(found)
 
     @contextmanager
     def _alone(self, partition: int, key: bytes) -> Iterator[None]:
@@ -107,8 +197,7 @@ class Clock:
                 extra={"cluster_id": key.decode(errors="replace"), "error": type(error).__name__},
             )
             RECONCILES.labels("unknown", "failed").inc()
-            self._due.set(partition, key, None)
-            self._waiting.set(partition, key, None)
+            self.index(partition, key, None)
 
     def _moved_on(
         self,
@@ -130,30 +219,6 @@ class Clock:
         self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
         return after
 
-    def _reconcile(
-        self,
-        turn: Turn[ClusterRecord],
-        record: ConsumerRecord,
-        due: Sequence[_Due],
-        tick_id: str,
-        at: datetime,
-    ) -> None:
-        """Announce up to the cap; the rest stay due."""
-        left = self._policy.reconcile_cap
-        for entry in due:
-            with self._alone(record.partition, entry.key):
-                after = entry.after
-                if left > 0:
-                    after = evolve(after, entry.event, self._policy)
-                    self._announcer.tell(
-                        turn, record, entry.event, before=entry.before, after=after, cause=tick_id
-                    )
-                    left -= 1
-                else:
-                    RECONCILES.labels(entry.event.reason, "deferred").inc()
-                if after is not entry.before:
-                    self._put(turn, record, entry.key, after, at)
-
     def _announce_waiting(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
     ) -> None:
@@ -169,7 +234,8 @@ class Clock:
     @staticmethod
     def _awake(turn: Turn[ClusterRecord], partition: int, index: DueIndex, at: datetime) -> set[bytes]:
         """The clusters whose moment has come, or that this turn has changed, which the index can't know."""
-        return {*index.due(partition, at), *(key for place, key, _ in turn.touched() if place == partition)}
+        touched = {key for place, key, _ in turn.touched() if place == partition}
+        return touched.union(key for _, key in index.due(partition, at))
 
     @staticmethod
     def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:
@@ -183,9 +249,10 @@ class Clock:
     ) -> None:
         turn.put(record.partition, key, sealed(after, topic=record.topic, offset=record.offset, at=at))
 
-    def _count(self, partition: int, due: Sequence[_Due]) -> None:
-        stable = sum(entry.stable for entry in due)
-        self._counts[partition] = (len(due) - stable, stable)
+    def _count(self, partition: int, at: datetime, *, told: int) -> None:
+        attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
+        rest = max(0, attention + stable - told)
+        self._counts[partition] = (min(attention, rest), max(0, rest - attention))
         self._show_counts()
 
     def _show_counts(self) -> None:
@@ -195,20 +262,30 @@ class Clock:
     # --- the index --------------------------------------------------------------------------------
 
     def index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
-        """Note from when on a cluster has to be looked at."""
-        policy = self._policy
-        self._due.set(partition, key, None if cluster is None else wake_at(cluster, policy))
-        self._waiting.set(partition, key, None if cluster is None else announces_at(cluster, policy))
+        """Note from when on a cluster has to be looked at; None: never."""
+        moves = reconciles = announces = None
+        attention = False
+        if cluster is not None:
+            policy = self._policy
+            moves, announces = moves_at(cluster, policy), announces_at(cluster, policy)
+            reconciles, attention = reconciles_at(cluster, policy), cluster.schedule.needs_attention
+        self._moving.set(partition, key, moves)
+        order = None if cluster is None else cluster.schedule.next_reconcile_at
+        self._attention.set(partition, key, reconciles if attention else None, order)
+        self._stable.set(partition, key, None if attention else reconciles, order)
+        self._waiting.set(partition, key, announces)
 
-    def announces_at(self, partition: int) -> datetime | None:
-        """When the first change of a partition that waits may be announced; None while none waits."""
-        return self._waiting.earliest(partition)
+    def between(self, partition: int) -> Between:
+        """What a partition wants a tick for before its next regular one; what is left is told once."""
+        tick_id, left = self._left.pop(partition, ("", 0))
+        return Between(self._waiting.earliest(partition), tick_id, left)
 
     def _index_recovered(self) -> None:
         for partition in self._clusters.take_recovered():
             self._counts.pop(partition, None)
-            self._due.clear(partition)
-            self._waiting.clear(partition)
+            self._left.pop(partition, None)
+            for index in (self._moving, self._attention, self._stable, self._waiting):
+                index.clear(partition)
             for key, data in self._clusters.rows(partition).items():
                 try:
                     self.index(partition, key, self._clusters.decode(data))

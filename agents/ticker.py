@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from agents.clock import Between
 from domain.decide import deterministic_id
 from domain.errors import TransientError
 from streams.app import BatchApp
@@ -20,8 +21,11 @@ from streams.producer import Output, Producer
 
 log = logging.getLogger("clusterflow.reconciliation_scheduler")
 
-# Seconds between looks for changes to announce: little beside the debounce time.
-_LOOK_EVERY: Final = 0.2
+# Seconds between looks for what can't wait: little beside the debounce time.
+_LOOK_EVERY: Final = 0.05
+
+# Seconds after which a change that still waits is asked for again: the broker's clock may be behind ours.
+_ASK_AGAIN: Final = 0.25
 
 
 async def tick(app: BatchApp, producer: Producer, *, topic: str, interval: timedelta) -> None:
@@ -41,31 +45,46 @@ async def tick(app: BatchApp, producer: Producer, *, topic: str, interval: timed
         await asyncio.sleep((slot + 1) * seconds - time.time() if partitions else 0.1)
 
 
-async def tick_for_announcements(
-    app: BatchApp, producer: Producer, *, topic: str, announces_at: Callable[[int], datetime | None]
+async def tick_between(
+    app: BatchApp, producer: Producer, *, topic: str, between: Callable[[int], Between]
 ) -> None:
-    """Publish a tick whenever a change has waited its time to be announced, until cancelled.
+    """Publish ticks between the regular ones, for what can't wait for them, until cancelled.
 
     Args:
-        announces_at: When the first waiting change of a partition may be announced.
+        between: What a partition wants a tick for.
     """
+    asked: dict[int, tuple[datetime, float]] = {}  # by partition, for which announcement and when
     while True:
         await asyncio.sleep(_LOOK_EVERY)
         if app.rebalancing or not app.tables.recovery.completed.is_set():
             continue
-        now = datetime.now(UTC)
-        partitions = [tp.partition for tp in app.consumer.assignment() if tp.topic == topic]
-        moments = {p: at for p in partitions if (at := announces_at(p)) is not None and at <= now}
+        now, clock = datetime.now(UTC), time.monotonic()
+        ticks = []
+        for tp in app.consumer.assignment():
+            if tp.topic != topic:
+                continue
+            wanted = between(tp.partition)
+            moment = wanted.announce_at
+            announce = moment is not None and moment <= now
+            if announce and moment is not None:
+                known, since = asked.get(tp.partition, (None, 0.0))
+                announce = known != moment or clock - since > _ASK_AGAIN
+                asked[tp.partition] = (moment, clock) if announce else (moment, since)
+            if announce or wanted.reconcile:
+                ticks.append(_between(topic, tp.partition, wanted, announce=announce, now=now))
         try:
-            # Again at every look until it is done: two are told apart by the moment they are for.
-            await producer.publish([_announce(topic, p, at, now) for p, at in moments.items()])
+            await producer.publish(ticks)
         except TransientError as error:
             log.warning("tick not published", extra={"error": str(error)})
 
 
-def _announce(topic: str, partition: int, moment: datetime, now: datetime) -> Output:
-    tick_id = deterministic_id(topic, partition, "announce", moment.isoformat())
-    message = TickMessage(tick_id=tick_id, at=rfc3339(now), announce=True)
+def _between(topic: str, partition: int, wanted: Between, *, announce: bool, now: datetime) -> Output:
+    message = TickMessage(
+        tick_id=deterministic_id(topic, partition, wanted.announce_at, wanted.tick_id, wanted.reconcile),
+        at=rfc3339(now),
+        announce=announce,
+        reconcile=wanted.reconcile,
+    )
     return Output(topic, str(partition).encode(), encode(message), partition=partition)
 
 

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from agents import clusters, names
-from agents.ticker import tick, tick_for_announcements
+from agents.ticker import tick, tick_between
 from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
@@ -76,15 +76,15 @@ async def run(
     ticker = asyncio.create_task(
         tick(app, producer, topic=kafka.topics.ticks, interval=settings.tick_interval)
     )
-    announcing = asyncio.create_task(
-        tick_for_announcements(app, producer, topic=kafka.topics.ticks, announces_at=clock.announces_at)
+    between = asyncio.create_task(
+        tick_between(app, producer, topic=kafka.topics.ticks, between=clock.between)
     )
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
-    tasks = (ticker, announcing, crashed, stopped)
+    tasks = (ticker, between, crashed, stopped)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for ticking in (ticker, announcing):
+        for ticking in (ticker, between):
             if ticking.done():
                 ticking.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left

@@ -71,17 +71,21 @@ def waits_for_time(record: ClusterRecord) -> bool:
 
 def wake_at(record: ClusterRecord, policy: Policy) -> datetime | None:
     """From when on a tick has something to do for this record; None while nothing ever will."""
-    if record.deleted_at:
-        return record.deleted_at + policy.delete_retention
-    if waits_for_time(record):
-        return record.cluster.status.lastUpdateTime  # every tick moves its minutes on
-    moments = (_reconciles_at(record, policy), announces_at(record, policy))
+    moments = (moves_at(record, policy), reconciles_at(record, policy), announces_at(record, policy))
     return min((moment for moment in moments if moment is not None), default=None)
 
 
-def _reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+def moves_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+    """From when on time alone changes the record: it is purged, or its status tells how long it waits."""
+    if record.deleted_at:
+        return record.deleted_at + policy.delete_retention
+    return record.cluster.status.lastUpdateTime if waits_for_time(record) else None
+
+
+def reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+    """From when on `due` asks for a reconcile, while nothing else happens to the record."""
     schedule = record.schedule
-    if not policy.reconcile_enabled or not schedule.enabled:
+    if not policy.reconcile_enabled or not schedule.enabled or record.deleted_at:
         return None
     if schedule.last_reconciled_at is None:
         return record.cluster.created_at

@@ -139,12 +139,14 @@ class TickMessage(Struct, kw_only=True):
     """A clock tick; what counts is the time the broker stamped on its record.
 
     Attributes:
-        announce: One of those between two regular ticks, only for changes that wait to be announced.
+        announce: One of those between two regular ticks, for changes that wait to be announced.
+        reconcile: One of those, for so many reconciles that the regular one has left to it.
     """
 
     tick_id: str
     at: Time
     announce: bool = False
+    reconcile: int = 0
 
 
 class ClaimMessage(Struct, kw_only=True):

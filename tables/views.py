@@ -197,8 +197,6 @@ class ClusterView:
             self._revisions.pop(cluster_id, None)
             return self._replace(cluster_id, None)
         decoded = _record_decoder.decode(record.value)
-        if decoded.revision < self._revisions.get(cluster_id, 0):
-            return None  # written by a worker that no longer owns the key
         entry = None if decoded.deleted_at else _entry(decoded, self._entries.get(cluster_id))
         change = self._replace(cluster_id, entry)
         self._revisions[cluster_id] = decoded.revision

@@ -27,7 +27,7 @@ def test_due_are_the_keys_whose_last_moment_has_come(said, now):
         plain[partition, key] = moment
     for partition in (0, 1):
         due = {k for (p, k), m in plain.items() if p == partition and m is not None and m <= now}
-        assert due == set(index.due(partition, after(now)))
+        assert due == {key for _, key in index.due(partition, after(now))}
 
 
 @given(st.lists(settings, max_size=40))
@@ -42,7 +42,7 @@ def test_a_key_written_often_does_not_grow_the_index():
     index = DueIndex()
     for second in range(10_000):
         index.set(0, b"a", after(second))
-    assert len(index._heaps[0]) < 100
+    assert len(index._sleeping[0]) < 100
 
 
 def test_what_is_not_due_is_not_looked_at():
@@ -50,10 +50,10 @@ def test_what_is_not_due_is_not_looked_at():
     for number in range(100_000):
         index.set(0, b"%d" % number, after(3600 + number))
     index.set(0, b"due", after(0))
-    heap = index._heaps[0]
+    heap = index._sleeping[0]
     before = len(heap)
-    assert [b"due"] == index.due(0, after(10))
-    assert before == len(heap)
+    assert [(after(0), b"due")] == index.due(0, after(10))
+    assert before - 1 == len(heap)
 
 
 def test_a_partition_that_comes_back_is_indexed_from_its_rows_alone():
@@ -61,7 +61,7 @@ def test_a_partition_that_comes_back_is_indexed_from_its_rows_alone():
     index.set(0, b"gone", after(0))
     index.clear(0)
     index.set(0, b"new", after(5))
-    assert [b"new"] == index.due(0, after(10))
+    assert [(after(5), b"new")] == index.due(0, after(10))
 
 
 @given(st.lists(settings, max_size=40))
@@ -73,3 +73,32 @@ def test_the_earliest_is_the_first_moment_that_still_holds(said):
     for partition in (0, 1):
         held = [m for (p, _), m in plain.items() if p == partition and m is not None]
         assert (after(min(held)) if held else None) == index.earliest(partition)
+
+
+ordered_settings = st.tuples(st.integers(0, 1), keys, moments, st.integers(0, 20))
+
+
+@given(
+    st.lists(st.one_of(ordered_settings, st.integers(0, 20)), max_size=40),
+    st.integers(0, 20),
+    st.integers(0, 5),
+)
+def test_of_those_due_the_first_in_order_come_and_all_are_counted(said, now, limit):
+    """A number among the settings is a look at that time; looks at other times change nothing."""
+    index, plain = DueIndex(), {}
+    for one in said:
+        if isinstance(one, int):
+            index.due(0, after(one), 2)
+            continue
+        partition, key, moment, order = one
+        index.set(partition, key, None if moment is None else after(moment), after(order))
+        plain[partition, key] = (moment, order)
+    for partition in (0, 1):
+        due = sorted(
+            (after(order), key)
+            for (place, key), (moment, order) in plain.items()
+            if place == partition and moment is not None and moment <= now
+        )
+        assert due[:limit] == sorted(index.due(partition, after(now), limit))
+        assert due == sorted(index.due(partition, after(now)))
+        assert len(due) == index.count_due(partition, after(now))

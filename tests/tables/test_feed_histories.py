@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from domain.errors import Rejected
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.topics import STATE_HISTORY
 from tables.feed import Feed, FellBehind, Watched
 from tables.views import ClusterView, Filter
@@ -71,6 +72,9 @@ class Worlds(RuleBasedStateMachine):
         self.now = NOW
         self.log: list[list[Record]] = [[] for _ in range(PARTITIONS)]
         self.ends = [0] * PARTITIONS
+        self.claims: list[list[int]] = [[] for _ in range(PARTITIONS)]
+        for partition in range(PARTITIONS):
+            self.take_over(partition)
         self.clusters = {f"c{n}": Cluster(partition=n % PARTITIONS) for n in range(5)}
         self.gapless = True
         self.compacted = False
@@ -87,10 +91,18 @@ class Worlds(RuleBasedStateMachine):
     def new_feed(self) -> Feed:
         return Feed(ClusterView(), max_changes=self.ring, clock=lambda: self.now)
 
-    def append(self, partition: int, key: str, data: bytes | None) -> None:
+    def append(self, partition: int, key: bytes, data: bytes | None, *, owner: int = -1) -> None:
+        """Write as the owner of the partition, or as a former one."""
         offset = self.ends[partition]
         self.ends[partition] += 1
-        self.log[partition].append(Record(key.encode(), data, partition, offset, self.now * 1000))
+        headers = () if key == CLAIM_KEY else ((CLAIM_HEADER, b"%d" % self.claims[partition][owner]),)
+        self.log[partition].append(Record(key, data, partition, offset, self.now * 1000, headers))
+
+    @rule(partition=st.integers(0, PARTITIONS - 1))
+    def take_over(self, partition):
+        """Another worker becomes the owner."""
+        self.claims[partition].append(self.ends[partition])
+        self.append(partition, CLAIM_KEY, b"{}")
 
     # --- the log
 
@@ -111,37 +123,40 @@ class Worlds(RuleBasedStateMachine):
             id, version=cluster.version, owner=owner, platform=platform, phase=phase, minute=minute
         )
         cluster.filters = (platform, phase.lower())
-        self.append(cluster.partition, id, value(cluster.shown, revision=cluster.revision))
+        self.append(cluster.partition, id.encode(), value(cluster.shown, revision=cluster.revision))
 
     @rule(id=st.sampled_from([f"c{n}" for n in range(5)]))
     def move_a_schedule(self, id):
         cluster = self.clusters[id]
         if cluster.shown is not None:
             cluster.revision += 1
-            self.append(cluster.partition, id, value(cluster.shown, revision=cluster.revision))
+            self.append(cluster.partition, id.encode(), value(cluster.shown, revision=cluster.revision))
 
     @rule(id=st.sampled_from([f"c{n}" for n in range(5)]), purged=st.booleans())
     def delete(self, id, purged):
         cluster = self.clusters[id]
         if cluster.shown is not None:
             cluster.revision += 1
-            self.append(cluster.partition, id, value(cluster.shown, revision=cluster.revision, deleted=True))
+            self.append(
+                cluster.partition, id.encode(), value(cluster.shown, revision=cluster.revision, deleted=True)
+            )
             cluster.shown = None
         if purged:
-            self.append(cluster.partition, id, None)
+            self.append(cluster.partition, id.encode(), None)
             cluster.revision = 0
 
     @rule(id=st.sampled_from([f"c{n}" for n in range(5)]), partition=st.integers(0, PARTITIONS - 1))
     def garbage(self, id, partition):
-        self.append(partition, "x", b"{")
+        self.append(partition, b"x", b"{")
 
     @rule(id=st.sampled_from([f"c{n}" for n in range(5)]))
     @precondition(lambda self: not self.compacted)
     def a_zombie_writes(self, id):
         cluster = self.clusters[id]
-        if cluster.shown is not None and cluster.revision > 1:
+        if len(self.claims[cluster.partition]) > 1:
             self.zombies = True
-            self.append(cluster.partition, id, value(document(id, version=0), revision=cluster.revision - 1))
+            late = value(document(id, version=0), revision=cluster.revision + 9)
+            self.append(cluster.partition, id.encode(), late, owner=-2)
 
     @rule(seconds=st.sampled_from([60, LAG / 2, LAG]))
     def time_passes(self, seconds):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from domain.commands import Create
 from domain.decide import decide, evolve
 from domain.policy import Policy
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.codec import encode
 from tables.views import ClusterView, Filter
 from tests.tables.given import Record
@@ -37,8 +38,9 @@ def cluster(id: str, *, revision=1, owner="a@b.cd", platform="gcp", phase="Pendi
     )
 
 
-def put(view: ClusterView, record: Any) -> None:
-    view.apply(Record(record.cluster.id.encode(), encode(record)))
+def put(view: ClusterView, record: Any, *, claim: int | None = None) -> None:
+    headers = () if claim is None else ((CLAIM_HEADER, b"%d" % claim),)
+    view.apply(Record(record.cluster.id.encode(), encode(record), headers=headers))
 
 
 changes = st.tuples(
@@ -89,11 +91,15 @@ def test_a_document_is_the_bytes_of_the_record():
     assert msgspec.json.decode(encode(record.cluster.status)) == msgspec.json.decode(bytes(entry.status()))
 
 
-def test_an_older_revision_changes_nothing():
+def test_the_record_of_a_worker_that_was_replaced_changes_nothing():
     view = ClusterView()
-    put(view, cluster(IDS[0], revision=5, phase="Ready"))
-    put(view, cluster(IDS[0], revision=4, phase="Pending"))
+    view.apply(Record(CLAIM_KEY, b"{}", offset=3))
+    put(view, cluster(IDS[0], phase="Ready"), claim=3)
+    view.apply(Record(CLAIM_KEY, b"{}", offset=7))
+    put(view, cluster(IDS[0], revision=9, phase="Pending"), claim=3)
     assert "ready" == view.get(IDS[0]).phase
+    put(view, cluster(IDS[0], revision=2, phase="Failed"), claim=7)
+    assert "failed" == view.get(IDS[0]).phase
 
 
 def test_a_tombstone_takes_a_cluster_away():
@@ -157,7 +163,6 @@ def test_a_change_shows_the_document_before_and_after():
     "record",
     [
         pytest.param(cluster(IDS[0], revision=9), id="the same document under a later revision"),
-        pytest.param(cluster(IDS[0], revision=1, phase="Ready"), id="an older revision"),
         pytest.param(cluster(IDS[1], deleted=True), id="the delete of a cluster that is not there"),
     ],
 )
