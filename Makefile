@@ -5,7 +5,7 @@
 BIN := .venv/bin
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: servers ## Start everything here: Kafka, PostgreSQL, Valkey and all roles. Ctrl-C stops them, .run/ keeps the data
 	@exec $(BIN)/clusterflow all

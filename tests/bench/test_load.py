@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import re
+import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -12,6 +13,8 @@ import pytest
 from bench.load import MOMENT, NUMBER, Load, LoadFailed, run
 from bench.stage import HOST
 from bench.wire import request_bytes
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
