@@ -63,7 +63,8 @@ def _fleet(clusters: int, partitions: int) -> Path:
     about = path / "fleet.json"
     if about.exists() and time.time() - json.loads(about.read_text())["made"] < FRESH_SECONDS:
         return path
-    shutil.rmtree(path, ignore_errors=True)
+    for outdated in FLEETS.glob(f"{clusters}-{partitions}-*"):
+        shutil.rmtree(outdated)
     print(f"making a fleet of {clusters} clusters (kept for the measurements that follow)", flush=True)
     with Stage(path / "data", {"KAFKA_PARTITIONS": str(partitions)}) as stage:
         kafka = KafkaSettings(bootstrap_servers=stage.bootstrap_servers, partitions=partitions, replication=1)

@@ -193,7 +193,7 @@ def profiled(roles: Sequence[RoleProcess], *, py_spy: str | None) -> Iterator[No
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=2000, help="of each kind (default: 2000)")
+    parser.add_argument("--samples", type=int, default=1000, help="of each kind (default: 1000)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--profile", metavar="PY_SPY", help="py-spy's path: record web and worker with it")
     arguments = parser.parse_args()
