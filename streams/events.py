@@ -49,9 +49,8 @@ def event_output(
     """
     cluster = after.cluster
     kind = "cluster.reconcile" if isinstance(event, Reconciled) else _LIFECYCLE_TYPES[type(event)]
-    cause_id = cause if isinstance(cause, str) else cause.command_id
     common: dict[str, Any] = {
-        "id": deterministic_id(cluster.id, kind, cluster.generation, cause_id),
+        "id": deterministic_id(cluster.id, kind, cluster.generation, *_cause(cause, event, before or after)),
         "type": kind,
         "cluster_id": cluster.id,
         "generation": cluster.generation,
@@ -79,6 +78,18 @@ def event_output(
     if isinstance(event, Updated):
         lifecycle.changes = event.changes
     return _output(topic, partition, lifecycle, headers)
+
+
+def _cause(cause: Command | str, event: PublicEvent, before: ClusterRecord) -> tuple[object, ...]:
+    """What makes an event one, beside cluster, type and generation.
+
+    A tick decides on what other topics have brought, too; after a crash it may find another state, or its
+    repeat may decide first. So what it tells is part of the identity: one id never has two contents.
+    """
+    if isinstance(cause, Command):
+        return (cause.command_id,)
+    assert isinstance(event, Reconciled)
+    return (cause, event.at, event.reason, event.interval, before.schedule.last_reconciled_at)
 
 
 def _output(

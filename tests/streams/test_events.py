@@ -1,6 +1,7 @@
 """The envelope of events: identities that a replay repeats, intervals as people read them."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -60,3 +61,25 @@ def test_status_and_reports_are_not_told():
     assert isinstance(event, Updated)
     body = json.loads(told(event, before, record, command).value)
     assert {"status", "reports", "schedule"}.isdisjoint(body["cluster"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"at": after(seconds=1)}, id="at another time"),
+        pytest.param({"reason": "generation_mismatch"}, id="for another reason"),
+        pytest.param({"interval": timedelta(minutes=5)}, id="with another interval"),
+    ],
+)
+def test_what_a_tick_tells_otherwise_has_another_id(other):
+    record = story((create(1), T0))
+    event = Reconciled(
+        reason="never_reconciled", scheduled_by="reconciliation_scheduler", interval=timedelta(0), at=T0
+    )
+
+    def id_of(event):
+        output = event_output("events", 0, event, before=record, after=record, cause="tick")
+        return output.headers["event_id"]
+
+    assert id_of(event) == id_of(replace(event))
+    assert id_of(event) != id_of(replace(event, **other))
