@@ -82,7 +82,7 @@ class Answer:
 
 def _short(value: float) -> str:
     """Three digits, or all before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 ANSWERS: Final = ("Question", "measured", "against", "ratio or figure", "reach", "kept")
