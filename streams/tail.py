@@ -100,7 +100,8 @@ class Tail:
         if tp is None:
             return False
         try:
-            await asyncio.wait_for(self._consumer.end_offsets([tp]), timeout=2)
+            async with asyncio.timeout(2):  # `wait_for` of Python 3.11 may swallow a cancellation
+                await self._consumer.end_offsets([tp])
         except (KafkaError, TimeoutError):
             return False
         return True

@@ -75,7 +75,7 @@ class DueIndex:
     def count_due(self, partition: int, at: datetime) -> int:
         """How many keys' moment has come; looks at all of them if there is any."""
         first = self.earliest(partition)
-        if first is None or first > at:
+        if not self._woken.get(partition) and (first is None or first > at):
             return 0
         return sum(entry.moment <= at for entry in self._entries[partition].values())
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import Gauge
@@ -93,9 +93,7 @@ async def _follow(
             task.result()  # a follower that died ends the process: a supervisor starts it afresh
     finally:
         await runner.cleanup()  # stops accepting, lets requests under way finish
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(tasks)
 
 
 def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, health: Health) -> web.Application:
@@ -125,6 +123,15 @@ async def _serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
     await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     return runner
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel until all have ended: a library on the way may swallow a cancellation."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
 async def _count(view: ClusterView) -> None:
