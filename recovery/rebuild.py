@@ -22,7 +22,8 @@ from recovery.progress import progress
 from recovery.reading import Reader
 from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot, transaction
+from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
+from sinks.postgres import transaction
 from streams.admin import declare_topics, group_members
 from streams.claims import is_claim
 from streams.producer import Producer

@@ -8,21 +8,20 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import asyncpg
 
 from database import Pool
 from domain.errors import TransientError
 from recovery import statements
-from recovery.snapshot import Place, transaction
+from recovery.snapshot import Place
 from sinks.errors import RowsRefused
+from sinks.halves import or_by_halves
 from sinks.names import settle
-from sinks.postgres import LIVE_NAME, write_states
+from sinks.postgres import LIVE_NAME, transaction, write_states
 from sinks.rows import EventRow, StateRows
 from sinks.statements import INSERT_EVENTS
-
-T = TypeVar("T")
 
 log = logging.getLogger("clusterflow.recovery")
 
@@ -61,7 +60,7 @@ class Repair:
             else:
                 _tell("cluster", state.cluster.id, refusal)
 
-        await _or_by_halves(states, write, refused)
+        await or_by_halves(states, write, refused)
 
     async def without_record(self, seen: Mapping[str, Place]) -> None:
         """Remove rows, reports and schedules with them. Raises: SinkUnavailable."""
@@ -77,7 +76,7 @@ class Repair:
         async def refused(event: EventRow, refusal: RowsRefused) -> None:
             _tell("event", event.id, refusal)
 
-        await _or_by_halves(events, write, refused)
+        await or_by_halves(events, write, refused)
 
     async def _tried(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
         for attempt in count(1):
@@ -94,23 +93,6 @@ class Repair:
 async def _remove(connection: asyncpg.Connection, seen: Mapping[str, Place]) -> None:
     partitions, offsets = [p.partition for p in seen.values()], [p.offset for p in seen.values()]
     await connection.execute(statements.REMOVE, list(seen), partitions, offsets)
-
-
-async def _or_by_halves(
-    rows: Sequence[T],
-    write: Callable[[Sequence[T]], Awaitable[None]],
-    refused: Callable[[T, RowsRefused], Awaitable[None]],
-) -> None:
-    """Write all; where PostgreSQL refuses, each half by itself, until what it refuses stands alone."""
-    try:
-        await write(rows)
-    except RowsRefused as refusal:
-        if len(rows) == 1:
-            await refused(rows[0], refusal)
-            return
-        half = len(rows) // 2
-        await _or_by_halves(rows[:half], write, refused)
-        await _or_by_halves(rows[half:], write, refused)
 
 
 def _tell(what: str, id: str, refusal: RowsRefused) -> None:

@@ -12,9 +12,8 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 
 from database import Pool
-from database.pool import CLIENT_ERRORS
 from recovery import statements
-from sinks.errors import explained
+from sinks.postgres import transaction
 from sinks.rows import EventRow, StateRows
 
 # A snapshot is idle while topics are read.
@@ -117,19 +116,6 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshot(pool: Pool, operation: str) -> AsyncIterator[Snapshot]:
-    """A snapshot, for as long as the block lasts. Raises: as `transaction`."""
+    """A snapshot, for as long as the block lasts. Raises: as `sinks.postgres.transaction`."""
     async with transaction(pool, operation, isolation="repeatable_read", readonly=True) as connection:
         yield Snapshot(connection)
-
-
-@asynccontextmanager
-async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction.
-
-    Raises: SinkUnavailable: the database is away, or another transaction was in the way; RowsRefused.
-    """
-    try:
-        async with pool.connection(operation) as connection, connection.transaction(**options):
-            yield connection
-    except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
-        raise explained(error) from error

@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
 from domain.errors import MalformedRecord, TransientError
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
+from sinks.halves import or_by_halves
 from sinks.postgres import Position, Postgres
 from sinks.rows import Change, read
 from sinks.settings import SinkSettings
@@ -214,33 +215,33 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return True, NO_CLAIM
         return self._claims.admits(record), self._claims.standing(record.partition)
 
-    async def _write(self, changes: Sequence[Change], *, tries: int = 1) -> None:
+    async def _write(self, changes: Sequence[Change]) -> None:
+        """Write all; what PostgreSQL refuses whatever it stands among is parked."""
+        await or_by_halves(changes, self._write_together, self._refused)
+
+    async def _write_together(self, changes: Sequence[Change]) -> None:
         moves: dict[TopicPartition, tuple[int, Position]] = {}
         for record, _, claim in changes:
             tp = TopicPartition(record.topic, record.partition)
             begin = moves[tp][0] if tp in moves else self._positions[tp]
             moves[tp] = (begin, Position(record.offset + 1, claim))
-        try:
-            await self._database.write(changes, moves)
-        except RowsRefused as refusal:
-            await self._narrow_down(changes, refusal, tries)
-            return
+        await self._database.write(changes, moves)
         self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
         self._crash_if_told()
 
-    async def _narrow_down(self, changes: Sequence[Change], refusal: RowsRefused, tries: int) -> None:
-        """Write each half by itself, until the one that is refused stands alone; that one is parked."""
-        if len(changes) > 1:
-            half = len(changes) // 2
-            await self._write(changes[:half])
-            await self._write(changes[half:])
-        elif refusal.unclear and tries < TRIES:
+    async def _refused(self, change: Change, refusal: RowsRefused) -> None:
+        """Try again while another try may help, then park it."""
+        tries = 1
+        while refusal.unclear and tries < TRIES:
             await asyncio.sleep(FIRST_BACKOFF * 2**tries)
-            await self._write(changes, tries=tries + 1)
-        else:
-            record = changes[0].record
-            await self._park([(record, MalformedRecord("refused_by_database", str(refusal)))])
-            await self._write([changes[0]._replace(content=None)])
+            tries += 1
+            try:
+                await self._write_together([change])
+                return
+            except RowsRefused as again:
+                refusal = again
+        await self._park([(change.record, MalformedRecord("refused_by_database", str(refusal)))])
+        await self._write_together([change._replace(content=None)])
 
     async def _park(self, bad: Sequence[tuple[ConsumerRecord, MalformedRecord]]) -> None:
         """Park bad records; after a crash some may be parked again, under the same origin."""

@@ -56,7 +56,7 @@ class Postgres:
         """
         wanted = sorted(partitions)
         topics, numbers = [tp.topic for tp in wanted], [tp.partition for tp in wanted]
-        async with self._transaction("positions") as connection:
+        async with transaction(self._pool, "positions") as connection:
             await connection.execute(statements.REGISTER, self._kafka_cluster_id, topics, numbers)
             stored = await connection.fetch(statements.POSITIONS, topics, numbers)
         for row in stored:
@@ -90,7 +90,7 @@ class Postgres:
         last = {record.key: (record, said) for record, said, _ in changes if isinstance(said, State | Purge)}
         states = [state_rows(record, said) for record, said in last.values() if isinstance(said, State)]
         purges = [said for _, said in last.values() if isinstance(said, Purge)]
-        async with self._transaction("write") as connection:
+        async with transaction(self._pool, "write") as connection:
             await self._advance(connection, moves)
             if names_settled:
                 states = await settle(connection, states)
@@ -114,14 +114,21 @@ class Postgres:
         if moved != f"UPDATE {len(moves)}":
             raise PositionsMoved(f"of {len(moves)} positions, as many are as expected: {moved}")
 
-    @asynccontextmanager
-    async def _transaction(self, operation: str) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction whose errors are ours (`sinks.errors`)."""
-        try:
-            async with self._pool.connection(operation) as connection, connection.transaction():
-                yield connection
-        except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
-            raise explained(error) from error
+
+@asynccontextmanager
+async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction whose errors are ours (`sinks.errors`).
+
+    Args:
+        options: Of `asyncpg.Connection.transaction`.
+
+    Raises: SinkUnavailable: the database is away, or another transaction was in the way; RowsRefused.
+    """
+    try:
+        async with pool.connection(operation) as connection, connection.transaction(**options):
+            yield connection
+    except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
+        raise explained(error) from error
 
 
 async def write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from database import Pool
@@ -15,6 +14,7 @@ from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
+from streams.admin import kafka_cluster_id
 from streams.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
@@ -44,8 +44,8 @@ async def run(
     Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
     """
     try:
-        if (kafka_cluster_id := await _kafka_cluster_id(settings, stop)) is not None:
-            await _run(settings, kafka_cluster_id, stop, ready)
+        if (cluster_id := await _cluster_id(settings, stop)) is not None:
+            await _run(settings, cluster_id, stop, ready)
     except Exception:
         log.critical("the sink failed", exc_info=True)
         raise
@@ -54,7 +54,7 @@ async def run(
 
 
 async def _run(
-    settings: SinkSettings, kafka_cluster_id: str, stop: asyncio.Event, ready: Callable[[bool], None]
+    settings: SinkSettings, cluster_id: str, stop: asyncio.Event, ready: Callable[[bool], None]
 ) -> None:
     writers: list[Writer] = []
 
@@ -66,7 +66,7 @@ async def _run(
         pool.watched()
         resources.push_async_callback(pool.close)
         for number in range(settings.writers):
-            database = Postgres(pool, kafka_cluster_id=kafka_cluster_id)
+            database = Postgres(pool, kafka_cluster_id=cluster_id)
             consumer = await resources.enter_async_context(_consumer(settings, number))
             producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
@@ -108,22 +108,16 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
         await asyncio.sleep(LAG_INTERVAL)
 
 
-async def _kafka_cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
+async def _cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
     """The id of the Kafka at hand, once it answers; None if asked to stop before."""
     waiting = False
     while not stop.is_set():
-        admin = AIOKafkaAdminClient(
-            **settings.kafka.client("clusterflow-sink"), request_timeout_ms=REQUEST_TIMEOUT_MS
-        )
         try:
-            await admin.start()
-            return str((await admin.describe_cluster())["cluster_id"])
+            return await kafka_cluster_id(settings.kafka)
         except KafkaError as error:
             if not waiting:
                 log.warning("the sink waits for Kafka", extra={"error": repr(error)})
             waiting = True
-        finally:
-            await admin.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), KAFKA_INTERVAL)
     return None

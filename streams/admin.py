@@ -25,6 +25,10 @@ _SET_ON_TOPIC: Final = 1
 _VISIBLE_WITHIN: Final = 15.0
 
 
+# Milliseconds for a broker to say which cluster it belongs to.
+_ASKED_WITHIN_MS: Final = 10_000
+
+
 class TopicMismatch(ControlPlaneError):
     """Topics are missing, or have another partition count than configured."""
 
@@ -61,7 +65,7 @@ async def check_topics(kafka: KafkaSettings) -> None:
 
 async def kafka_cluster_id(kafka: KafkaSettings) -> str:
     """Which Kafka this is: offsets mean nothing in another. Raises: KafkaError: no broker answers."""
-    async with _admin(kafka) as admin:
+    async with _admin(kafka, request_timeout_ms=_ASKED_WITHIN_MS) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
@@ -95,8 +99,8 @@ async def answers(kafka: KafkaSettings, *, within: float) -> bool:
 
 
 @asynccontextmanager
-async def _admin(kafka: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"))
+async def _admin(kafka: KafkaSettings, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), **options)
     try:
         await admin.start()
         yield admin
