@@ -199,10 +199,10 @@ class Stage:
         """The living processes of a role, in the order of their start."""
         return [role for role in self.roles if role.name == name and role.running()]
 
-    def run(self, command: str) -> None:
+    def run(self, *command: str) -> None:
         """Run a one-shot command. Raises: NotReady: it failed."""
         done = subprocess.run(
-            [sys.executable, "-m", "main", command],
+            [sys.executable, "-m", "main", *command],
             cwd=REPOSITORY,
             env=self.environment(),
             capture_output=True,
@@ -210,7 +210,7 @@ class Stage:
             check=False,
         )
         if done.returncode != 0:
-            raise NotReady(f"{command} failed:\n{done.stdout}{done.stderr}")
+            raise NotReady(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
     def environment(self) -> dict[str, str]:
         """Of every role and helper process."""

@@ -67,11 +67,13 @@ class Repair:
         await self._tried(lambda connection: _remove(connection, seen))
 
     async def events(self, events: Sequence[EventRow]) -> None:
-        """Insert events that are missing. Raises: SinkUnavailable."""
+        """Write rows of events anew: once told, an event never changes, so nobody else writes them now.
+
+        Raises: SinkUnavailable.
+        """
 
         async def write(part: Sequence[EventRow]) -> None:
-            columns = list(zip(*part, strict=True))
-            await self._tried(lambda connection: connection.execute(INSERT_EVENTS, *columns))
+            await self._tried(lambda connection: _write_events(connection, part))
 
         async def refused(event: EventRow, refusal: RowsRefused) -> None:
             _tell("event", event.id, refusal)
@@ -93,6 +95,11 @@ class Repair:
 async def _remove(connection: asyncpg.Connection, seen: Mapping[str, Place]) -> None:
     partitions, offsets = [p.partition for p in seen.values()], [p.offset for p in seen.values()]
     await connection.execute(statements.REMOVE, list(seen), partitions, offsets)
+
+
+async def _write_events(connection: asyncpg.Connection, events: Sequence[EventRow]) -> None:
+    await connection.execute(statements.REMOVE_EVENTS, [event.id for event in events])
+    await connection.execute(INSERT_EVENTS, *zip(*events, strict=True))
 
 
 def _tell(what: str, id: str, refusal: RowsRefused) -> None:

@@ -90,11 +90,11 @@ class Snapshot:
         async for row in self._connection.cursor(statements.PLACES, prefetch=2000):
             yield row[0], Place(row[1], row[2])
 
-    async def missing_events(self, events: Sequence[EventRow]) -> list[EventRow]:
-        """Those of which there is no row."""
-        rows = await self._connection.fetch(statements.MISSING_EVENTS, [event.id for event in events])
-        missing = {row["id"] for row in rows}
-        return [event for event in events if event.id.lower() in missing]
+    async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:
+        """What differs of the rows of these events; there may be none."""
+        columns = list(zip(*events, strict=True)) or [()] * len(EventRow._fields)
+        rows = await self._connection.fetch(statements.EVENT_DIFFERENCES, *columns)
+        return [Difference("cluster_events", row["id"], ", ".join(row["what"])) for row in rows]
 
     async def clusters_after(self, cluster_id: str, limit: int) -> list[asyncpg.Record]:
         """The next clusters in the order of their ids."""

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
 from sinks.rows import ClusterRow, ReportRow, ScheduleRow
+from sinks.statements import EVENTS
 
 _JSON: Final = frozenset({"spec", "status", "secrets", "conditions", "metadata", "last_error"})
 _TYPES: Final = {str: "text", int: "bigint", bool: "boolean", datetime: "timestamptz"}
@@ -108,10 +109,23 @@ PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
 
 PLACES_OF: Final = f"{PLACES} WHERE id = ANY($1::uuid[])"
 
-MISSING_EVENTS: Final = """
-SELECT given.id::text AS id FROM unnest($1::uuid[]) AS given (id)
-WHERE NOT EXISTS (SELECT FROM cluster_events AS stored WHERE stored.id = given.id)
-"""
+_EVENT_DIFFERS: Final = ", ".join(
+    f"CASE WHEN stored.{name} IS DISTINCT FROM expected.{name} THEN '{name}' END"
+    for name in ("cluster_id", "controller_name", "event_type", "generation", "metadata", "published_at")
+)
+
+# Rows are made from events as the sink makes them.
+EVENT_DIFFERENCES: Final = f"""
+SELECT id, what FROM (
+    SELECT expected.id::text AS id,
+        CASE WHEN stored.id IS NULL THEN ARRAY['missing']
+             ELSE array_remove(ARRAY[{_EVENT_DIFFERS}], NULL) END AS what
+    FROM ({EVENTS}) AS expected LEFT JOIN cluster_events AS stored USING (id)
+) AS compared
+WHERE what <> ARRAY[]::text[]
+"""  # noqa: S608 (names come from our own types)
+
+REMOVE_EVENTS: Final = "DELETE FROM cluster_events WHERE id = ANY($1::uuid[])"
 
 # Reports and schedule go with the cluster. Only what still is as it was seen: what the sink has written since
 # is newer, and right.

@@ -6,8 +6,8 @@ looked at.
 
 1. Wait until the sink has stored what the topics hold now.
 2. Read `cluster-state` up to the snapshot's positions, keeping per cluster where its last record is.
-3. Read these last records again and compare their rows, a page at a time; then rows without a record, events
-   without a row, and names.
+3. Read these last records again and compare their rows, a page at a time; then rows without a record, the
+   rows of events, and names.
 
 A repair writes what differs from the same records, and looks again: what the sink has overtaken meanwhile was
 left alone, and is judged then.
@@ -242,10 +242,11 @@ class _Look:
         async for records in self._reader.batches(self._topics.events, to=to):
             events = [event for record in records if (event := self._event(record)) is not None]
             found.compared["cluster_events"] += len(events)
-            missing = await rows.missing_events(events)
-            found.note(Difference("cluster_events", event.id, "missing") for event in missing)
-            if repair is not None and missing:
-                await repair.events(missing)
+            differences = await rows.event_differences(events)
+            found.note(differences)
+            if repair is not None and differences:
+                ids = {difference.id for difference in differences}
+                await repair.events([event for event in events if event.id.lower() in ids])
 
     def _event(self, record: ConsumerRecord) -> EventRow | None:
         """The row of an event; None for one that no sink can read, and has parked."""

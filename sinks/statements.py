@@ -113,13 +113,19 @@ WHERE stored.id = tombstone.id
   AND (stored.state_partition <> tombstone.state_partition OR stored.state_offset < tombstone.state_offset)
 """
 
-INSERT_EVENTS: Final = """
-INSERT INTO cluster_events (id, cluster_id, controller_name, event_type, generation, metadata, published_at)
-SELECT id, cluster_id, 'cluster', event_type, generation,
-    CASE WHEN reason IS NULL THEN metadata ELSE metadata || jsonb_build_object('reason', reason) END,
+# Rows of events, from a batch of them.
+EVENTS: Final = """
+SELECT id, cluster_id, 'cluster' AS controller_name, event_type, generation,
+    CASE WHEN reason IS NULL THEN metadata
+         ELSE metadata || jsonb_build_object('reason', reason) END AS metadata,
     published_at
 FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bigint[], $5::jsonb[], $6::text[], $7::timestamptz[])
     AS incoming (id, cluster_id, event_type, generation, metadata, reason, published_at)
+"""
+
+INSERT_EVENTS: Final = f"""
+INSERT INTO cluster_events (id, cluster_id, controller_name, event_type, generation, metadata, published_at)
+{EVENTS}
 ON CONFLICT (id) DO NOTHING
 """
 

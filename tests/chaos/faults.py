@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from deploy.embedded.server import Server
+from streams.topics import Topics
 from tests.chaos.fleet import Fleet, Slot
 from tests.chaos.links import HEALTHY, Condition, Link
 from tests.chaos.plan import Fault
@@ -17,6 +18,7 @@ CUT: Final = Condition(silent=True)
 SLOW: Final = Condition(latency=0.1, jitter=0.05)
 NARROW: Final = Condition(latency=0.02, bandwidth=64 * 1024)
 RESETTING: Final = Condition(reset=0.02)
+PRODUCE: Final = bytes(2)  # Kafka's number of a produce request, behind the four bytes of its length
 AGAIN_WITHIN: Final = 60.0  # seconds for a server to be started again
 
 Doing = Callable[[Fleet, Fault], Awaitable[None]]
@@ -159,6 +161,24 @@ def _network(name: str, condition: Condition) -> Doing:
     return network
 
 
+async def _delay_state(fleet: Fleet, fault: Fault) -> None:
+    """The link goes silent just as a worker sends records of its changelog, for longer than its session.
+
+    What it takes for unsent arrives afterwards, behind the records of the worker that has taken over.
+    """
+    topic = Topics().state.encode()
+
+    def stores(data: bytes) -> bool:
+        return data[4:6] == PRODUCE and topic in data
+
+    link = fleet.link(f"WORKER{fault.target}")
+    async with _is(link, Condition(snare=stores)):
+        async with asyncio.timeout(AGAIN_WITHIN):
+            while not link.silent:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(fault.seconds)
+
+
 # --- records --------------------------------------------------------------------------------------
 
 
@@ -188,6 +208,7 @@ DOING: Final[Mapping[str, Doing]] = {
     "full-disk": _full_disk,
     "stop-valkey": _stop_valkey,
     "cut-worker": _network("WORKER{}", CUT),
+    "delay-state": _delay_state,
     "cut-web": _network("WEB{}", CUT),
     "cut-sink": _network("SINK{}", CUT),
     "cut-postgres": _network("sink-postgres", CUT),

@@ -6,7 +6,8 @@ jitter, bandwidth, reset_peer. Bytes never get lost or change places, as TCP pro
 
 import asyncio
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bench.stage import HOST
@@ -25,6 +26,7 @@ class Condition:
         latency, jitter: Seconds that each piece of data is late, and by how much more or less.
         bandwidth: Bytes a second and direction; 0 is no limit.
         reset: The chance of each piece of data (at most 64 KiB) to end its connection instead.
+        snare: Which piece on its way to the target makes the link silent, just before it would pass.
     """
 
     down: bool = False
@@ -33,6 +35,7 @@ class Condition:
     jitter: float = 0.0
     bandwidth: float = 0.0
     reset: float = 0.0
+    snare: Callable[[bytes], bool] | None = None
 
 
 HEALTHY: Final = Condition()
@@ -74,6 +77,11 @@ class Link:
             await asyncio.gather(*self._open, return_exceptions=True)
             self._server = None
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing passes."""
+        return self._condition.silent
+
     def set(self, condition: Condition) -> None:
         """Be so from now on."""
         self._condition = condition
@@ -113,7 +121,7 @@ class Link:
             async with asyncio.TaskGroup() as ways:
                 for way in (
                     self._take(reader, there),
-                    self._give(there, far_writer),
+                    self._give(there, far_writer, snared=True),
                     self._take(far_reader, back),
                     self._give(back, writer),
                 ):
@@ -133,7 +141,7 @@ class Link:
             late = self._condition.latency + self._condition.jitter * self._draws.uniform(-1, 1)
             await pieces.put((clock() + max(0.0, late), data))
 
-    async def _give(self, pieces: Pieces, writer: asyncio.StreamWriter) -> None:
+    async def _give(self, pieces: Pieces, writer: asyncio.StreamWriter, *, snared: bool = False) -> None:
         """Write what is due, then the end. Raises: OSError: the connection broke, or the link resets it."""
         clock = asyncio.get_running_loop().time
         while True:
@@ -141,6 +149,8 @@ class Link:
             await asyncio.sleep(max(0.0, due - clock()))
             if self._condition.bandwidth:
                 await asyncio.sleep(len(data) / self._condition.bandwidth)
+            if snared and self._condition.snare is not None and self._condition.snare(data):
+                self.set(replace(self._condition, silent=True, snare=None))
             await self._passing.wait()
             if not data:
                 writer.write_eof()

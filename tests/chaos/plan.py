@@ -42,6 +42,7 @@ KINDS: Final = (
     Kind("scale-workers", "main", (2.0, 3.0)),
     Kind("kill-kafka", "main", (1.0, 4.0)),
     Kind("cut-worker", "main", (3.0, 8.0), targets=2),
+    Kind("delay-state", "main", (1.5, 4.0), targets=2, session=True),
     Kind("cut-web", "main", (3.0, 7.0), targets=2),
     Kind("slow-worker", "main", (4.0, 6.0), targets=2),
     Kind("slow-web", "main", (4.0, 6.0), targets=2),

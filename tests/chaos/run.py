@@ -202,11 +202,20 @@ async def settle(
         observed.faults.append(f"the sink has not stored {left}")
     await observe_topics(servers, topics, observed)
     await observe_database(stage.database_url, observed)
+    await _verify(stage, observed)
     fresh = await asyncio.to_thread(stage.start, "web")
     await asyncio.to_thread(wait_ready, fresh)
     for web in (*webs, fresh):
         name = "a fresh web" if web is fresh else f"the web on port {web.port}"
         await observe_web(name, HOST, web.port, ids, observed)
+
+
+async def _verify(stage: Stage, observed: Observed) -> None:
+    """Let the product compare every column of PostgreSQL, too."""
+    try:
+        await asyncio.to_thread(stage.run, "verify")
+    except NotReady as difference:
+        observed.faults.append(str(difference))
 
 
 async def _worked_off(stage: Stage, topics: Topics, inputs: Sequence[str], observed: Observed) -> None:

@@ -94,6 +94,22 @@ async def test_a_silent_link_passes_nothing_and_afterwards_what_was_kept_back(li
     assert await asyncio.wait_for(waiting, timeout=5) == b"meanwhile"
 
 
+async def test_a_snare_holds_back_what_springs_it_and_all_after(link: Link) -> None:
+    # given a link that is to fall silent at a word
+    link.set(Condition(snare=lambda data: b"secret" in data))
+    peer = await connect(link)
+    assert await peer.says(b"harmless") == b"harmless"
+
+    # when the word is said, nothing comes
+    waiting = asyncio.create_task(peer.says(b"secret"))
+    done, _ = await asyncio.wait([waiting], timeout=AT_ONCE)
+    assert (set(), True) == (done, link.silent)
+
+    # then it comes once the link is healthy
+    link.set(HEALTHY)
+    assert await asyncio.wait_for(waiting, timeout=5) == b"secret"
+
+
 async def test_who_connects_over_a_silent_link_waits_too(link: Link) -> None:
     link.set(Condition(silent=True))
     peer = await connect(link)

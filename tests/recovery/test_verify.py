@@ -174,6 +174,18 @@ async def test_missing_events_are_inserted(site, traffic):
     assert before == await site.tables()
 
 
+async def test_events_that_were_altered_are_written_again(site, traffic):
+    before = await site.tables()
+    [altered] = [row[0] for row in await site.sql("SELECT id::text FROM cluster_events LIMIT 1")]
+    await site.sql(
+        "UPDATE cluster_events SET metadata = '{}', published_at = published_at + '1s' WHERE id = $1", altered
+    )
+
+    assert {("cluster_events", altered, "metadata, published_at")} == told(await site.verify())
+    assert (await site.verify(repair=True)).equal
+    assert before == await site.tables()
+
+
 async def test_names_that_were_exchanged_are_put_back(site, traffic):
     """Whichever is written first finds its name taken by the other."""
     before = await site.tables()
