@@ -155,7 +155,7 @@ class Tap:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
-            await self._consumer.stop()
+        await self._consumer.stop()
 
     async def read(self, topic: str) -> list[ConsumerRecord]:
         """All records that are in a topic now, in the order of their times."""

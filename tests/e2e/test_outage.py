@@ -27,7 +27,8 @@ async def own(tmp_path_factory):
 
 
 @pytest.fixture
-async def deployment(own, request):
+async def kafka(own, request):
+    """Topics of a test's own, on a Kafka that runs."""
     await asyncio.to_thread(own.kafka.start)
     kafka = KafkaSettings(
         bootstrap_servers=own.kafka.bootstrap_servers,
@@ -37,6 +38,11 @@ async def deployment(own, request):
         session_timeout=6.0,
     )
     await declare_topics(kafka)
+    return kafka
+
+
+@pytest.fixture
+async def deployment(own, kafka):
     async with Deployment(kafka) as deployment:
         yield deployment
         await asyncio.to_thread(own.kafka.start)
@@ -141,16 +147,8 @@ async def test_commands_wait_in_their_topic_while_kafka_restarts(deployment, own
 
 @pytest.mark.parametrize("fault", ["killed", "frozen"])
 @pytest.mark.parametrize("name", ["web", "worker"])
-async def test_a_role_can_be_stopped_while_kafka_is_away(name, fault, own, tmp_path):
+async def test_a_role_can_be_stopped_while_kafka_is_away(name, fault, own, kafka, tmp_path):
     """Soon and in order: what a worker can't commit is decided again by whoever comes next."""
-    await asyncio.to_thread(own.kafka.start)
-    kafka = KafkaSettings(
-        bootstrap_servers=own.kafka.bootstrap_servers,
-        topics=Topics(f"{name}-{fault}."),
-        partitions=2,
-        replication=1,
-    )
-    await declare_topics(kafka)
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_TOPIC_PREFIX": kafka.topics.prefix,
