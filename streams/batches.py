@@ -239,6 +239,14 @@ class BatchConsumer(driver.Consumer):
             return
         await super().on_partitions_revoked(revoked)
 
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Partitions are taken over, for which no heartbeat is sent: without the lease it would never end."""
+        try:
+            async with asyncio.timeout(self.app.lease.left):
+                await super().on_partitions_assigned(assigned, generation_id)
+        except TimeoutError:
+            await self.app.crash(LeaseLost("taking partitions over took longer than the group waits"))
+
     async def _wait_for_ack(self, timeout: float) -> None:
         """Wait, before a rebalance, for turns to end; without the lease they can't, nor can it come back."""
         if not self.app.lease.held:

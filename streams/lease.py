@@ -27,9 +27,14 @@ class Lease:
         self._until = 0.0
 
     @property
+    def left(self) -> float:
+        """For how many seconds from now this worker may write; none if negative."""
+        return self._until - monotonic()
+
+    @property
     def held(self) -> bool:
         """Whether this worker may write now."""
-        return monotonic() < self._until
+        return self.left > 0
 
     def renew_by(self, coordinator: Any) -> None:
         """Let a group coordinator's accepted heartbeats and joins prolong the lease."""

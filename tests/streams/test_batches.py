@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.app import add_agent, create_app
-from streams.batches import queued_batches
+from streams.batches import LeaseLost, queued_batches
+from streams.producer import Producer
 from streams.settings import GROUP, KafkaSettings
 from tables.typed import TypedTable
 from tests.conftest import until
@@ -129,6 +130,19 @@ async def test_every_record_of_a_rebalance_under_load_reaches_an_agent(kafka):
             await until_committed(kafka)
     for partition in range(kafka.partitions):
         assert set(range(600)) == set(first[partition]) | set(second[partition])
+
+
+async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, monkeypatch):
+    """Until it has taken its partitions over no heartbeat is sent: the group goes on without it."""
+    seen: Seen = defaultdict(list)
+
+    async def never(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Producer, "publish", never)
+    async with worker(kafka, seen) as app:
+        await asyncio.wait_for(app._crashed.wait(), timeout=40)
+        assert isinstance(app._crash_reason, LeaseLost)
 
 
 async def test_markers_of_foreign_transactions_are_holes_that_stop_nobody(kafka):
