@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from pythonjsonlogger.orjson import OrjsonFormatter
 
+from telemetry.repeats import Repeats
+
 _LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -40,6 +42,7 @@ def configure(*, level: str, json: bool, role: str) -> None:
     threshold = _LEVELS[level]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_json_lines(role) if json else _Console(_CONSOLE))
+    handler.addFilter(Repeats(*_CHATTY))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
