@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -24,6 +25,11 @@ T = TypeVar("T")
 
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1
+
+# Python looks for cycles among all containers each time a quarter of them is new: at 100,000 clusters 0.1 s
+# in which nothing else runs, every few seconds under load (docs/measured.md). Reference counts free what a
+# record leaves behind; cycles are few, and may wait.
+CYCLES_SOUGHT: Final = (20_000, 20, 100)
 
 
 class Readiness:
@@ -57,6 +63,7 @@ def run_role(name: str, role: Role) -> None:
     """Run a role until SIGTERM or SIGINT; exits 0 after a graceful stop, 1 when it could not go on."""
     settings = read_settings()
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
+    gc.set_threshold(*CYCLES_SOUGHT)
     uvloop.install()
     asyncio.run(_supervised(settings, role, name))
 
