@@ -20,6 +20,7 @@ from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
 from aiokafka import ConsumerRecord
+from msgspec import Struct
 from prometheus_client import Counter
 
 from domain.errors import PermanentError, Rejected, invalid
@@ -33,7 +34,7 @@ CHUNK: Final = 64 * 1024
 
 # A record is taken as uncompacted for this long. The broker promises STATE_HISTORY by its own clock and the
 # record's timestamp; the rest is for clocks that differ.
-_TRUSTED: Final = STATE_HISTORY - timedelta(minutes=10)
+_TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds()
 
 _PAGE: Final = 50  # entries listed at a time
 _START: Final[Place] = (float("-inf"), "")
@@ -74,19 +75,21 @@ class _Partition:
     """How far a partition was read.
 
     Attributes:
-        next: The offset after the last record.
         whole_from: From here on every change is in the ring.
         unthinned: No record is missing from the beginning on.
     """
 
-    next: int = 0
     whole_from: int = 0
     unthinned: bool = True
 
 
-@dataclass(slots=True)
-class _Kept:
-    """One change in the ring; `before` and `after` are None where there was or is no cluster."""
+class _Kept(Struct, gc=False):
+    """One change in the ring.
+
+    Attributes:
+        before, after: None where there was or is no cluster; one object where the change left them alike.
+        document: Of the cluster after it; of one that is gone, before it.
+    """
 
     id: str
     place: Place
@@ -122,6 +125,7 @@ class Feed:
         self._clock = clock
         self._log = "0" * 12
         self._partitions: list[_Partition] = []
+        self._next: list[int] = []  # per partition, the offset after the last record
         self._ring: dict[int, _Kept] = {}  # by number, without gaps
         self._first = 0
         self._end = 0
@@ -151,7 +155,7 @@ class Feed:
     @property
     def position(self) -> Position:
         """How far the topic was read."""
-        return tuple([each.next for each in self._partitions])
+        return tuple(self._next)
 
     def has_read(self, position: Position) -> bool:
         """Whether this process knows everything before a position."""
@@ -189,15 +193,16 @@ class Feed:
     def _read(self, record: ConsumerRecord) -> None:
         while len(self._partitions) <= record.partition:
             self._partitions.append(_Partition())
-        here = self._partitions[record.partition]
-        if record.offset < here.next:
+            self._next.append(0)
+        here, expected = self._partitions[record.partition], self._next[record.partition]
+        if record.offset < expected:
             self._rewound()
-        if record.offset != here.next:  # what lies between was compacted away before we read it
+        if record.offset != expected:  # what lies between was compacted away before we read it
             here.unthinned, here.whole_from = False, record.offset
-        if not here.unthinned and record.timestamp / 1000 < self._clock() - _TRUSTED.total_seconds():
+        if not here.unthinned and record.timestamp / 1000 < self._clock() - _TRUSTED_SECONDS:
             # Records after it may be missing as well, and so what it replaced is not certain.
             here.whole_from = record.offset + 1
-        here.next = record.offset + 1
+        self._next[record.partition] = record.offset + 1
 
     def _rewound(self) -> None:
         """The log has lost its end and grown another: no position told so far means anything now."""
@@ -205,17 +210,19 @@ class Feed:
         self._ring.clear()
         self._bytes = 0
         self._first = self._end = self._end + 1
-        for each in self._partitions:
-            each.whole_from = each.next
+        for each, end in zip(self._partitions, self._next, strict=True):
+            each.whole_from = end
 
     def _keep(self, change: Change, record: ConsumerRecord) -> None:
-        shown: ClusterEntry | None = change.after or change.before
+        shown = change.after or change.before
         assert shown is not None
+        before = None if change.before is None else change.before.columns
+        after = None if change.after is None else change.after.columns
         self._ring[self._end] = _Kept(
             id=shown.id,
             place=shown.place,
-            before=None if change.before is None else change.before.columns,
-            after=None if change.after is None else change.after.columns,
+            before=before,
+            after=before if after == before else after,
             document=shown.document,
             partition=record.partition,
             offset=record.offset,
@@ -336,10 +343,13 @@ class Watcher:
 
     def _kind(self, change: _Kept) -> Kind | None:
         """What the change is for this watcher; None if it does not see it."""
-        if self._wanted.id is not None and self._wanted.id != change.id:
+        wanted = self._wanted
+        if wanted.id is not None and wanted.id != change.id:
             return None
-        before = change.before is not None and self._wanted.filter.shows(change.before)
-        after = change.after is not None and self._wanted.filter.shows(change.after)
+        before = change.before is not None and wanted.filter.shows(change.before)
+        after = before
+        if change.after is not change.before:
+            after = change.after is not None and wanted.filter.shows(change.after)
         if not before and not after:
             return None
         if self._since is not None and change.offset < _at(self._since, change.partition):

@@ -7,14 +7,13 @@ costs no decoding: a document is cut out of the record as it is.
 import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from domain.cluster import ControllerReport
 from streams.claims import Claims
@@ -25,19 +24,23 @@ _NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 MAX_ORDERS: Final = 256
 
 
-class _Platform(Struct):
+# Without `gc=False` Python's collector would go through all clusters again and again while a view is filled;
+# none of these can be part of a cycle.
+
+
+class _Platform(Struct, gc=False):
     type: str = ""
 
 
-class _Spec(Struct):
+class _Spec(Struct, gc=False):
     platform: _Platform
 
 
-class _Status(Struct):
+class _Status(Struct, gc=False):
     phase: str
 
 
-class _Columns(Struct):
+class _Columns(Struct, gc=False):
     id: str
     created_by: str
     generation: int
@@ -90,8 +93,7 @@ Place = tuple[float, str]
 """Where lists show a cluster: newest first, then by id. It never changes."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterEntry:
+class ClusterEntry(Struct, frozen=True, gc=False):
     """One live cluster.
 
     Attributes:
@@ -222,12 +224,14 @@ class ClusterView:
         before = self._entries.pop(cluster_id, None)
         if entry is not None:
             self._entries[cluster_id] = entry
-        if (before and before.columns) != (entry and entry.columns):  # which most writes leave as they are
+        if before is None and entry is None:
+            return None
+        if before is None or entry is None or before.columns != entry.columns:
             self._recount(before, -1)
             self._recount(entry, +1)
             if self._orders:
                 self._reorder(before, entry)
-        if (before and before.document) == (entry and entry.document):
+        elif before.document == entry.document:
             return None
         return Change(before, entry)
 
@@ -252,7 +256,7 @@ def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:
     secrets = record.secrets or _NO_SECRETS
     if before is not None and before.document == document:
         # One document in memory, however many records carry it.
-        return replace(before, reports=reports, secrets=secrets)
+        return structs.replace(before, reports=reports, secrets=secrets)
     columns = _columns_decoder.decode(document)
     return ClusterEntry(
         id=columns.id,
