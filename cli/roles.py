@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli import config, development
 from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
 from cli.values import duration
-from migrations.apply import migrate as apply_migrations
 from settings import Settings
 from streams.admin import declare_topics
 
@@ -97,6 +95,8 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
 @app.command("all")
 def everything() -> None:
     """Run every role here, over embedded servers where none are configured (development)."""
+    from cli import development
+
     development.main(read_settings())
 
 
@@ -105,6 +105,8 @@ def show_config(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")] = False,
 ) -> None:
     """Print the settings in effect, secrets masked."""
+    from cli import config
+
     config.show(read_settings(), as_json=as_json)
 
 
@@ -161,6 +163,8 @@ def rebuild() -> None:
 
 
 async def _migrate(settings: Settings) -> list[str]:
+    from migrations.apply import migrate as apply_migrations
+
     return await apply_migrations(settings.required("database_url"))
 
 

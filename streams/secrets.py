@@ -9,14 +9,13 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from typing import Any, Final
-
-from joserfc import jwe
-from joserfc.errors import JoseError
-from joserfc.jwk import KeySet, OctKey
+from typing import TYPE_CHECKING, Any, Final
 
 from domain.errors import ControlPlaneError, Unavailable, invalid
 from domain.secrets import SECRET_MEMBERS
+
+if TYPE_CHECKING:
+    from joserfc.jwk import OctKey
 
 KEY_BYTES: Final = 32
 
@@ -35,9 +34,7 @@ class Keyring:
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._keys = {
-            key_id: OctKey.import_key(key, {"kid": key_id, "use": "enc"}) for key_id, key in keys.items()
-        }
+        self._keys = dict(keys)
         self._current = next(iter(self._keys), None)
 
     @classmethod
@@ -81,13 +78,27 @@ class Keyring:
         """
         return {name: self._decrypt(name, token) for name, token in secrets.items()}
 
+    # joserfc takes a tenth of a second to load, so it is when there is a secret, not at every start.
+
     def _encrypt(self, value: str) -> str:
+        from joserfc import jwe
+
         header = {"alg": "dir", "enc": "A256GCM", "kid": self._current}
-        return jwe.encrypt_compact(header, value.encode(), self._keys[str(self._current)])
+        return jwe.encrypt_compact(header, value.encode(), self._key(str(self._current)))
 
     def _decrypt(self, name: str, token: str) -> str:
+        from joserfc import jwe
+        from joserfc.errors import JoseError
+        from joserfc.jwk import KeySet
+
         try:
-            plaintext = jwe.decrypt_compact(token, KeySet([*self._keys.values()])).plaintext
+            keys = KeySet([*map(self._key, self._keys)])
+            plaintext = jwe.decrypt_compact(token, keys).plaintext
             return (plaintext or b"").decode()
         except (JoseError, ValueError) as error:
             raise Unavailable(f"{name} cannot be decrypted here: {type(error).__name__}") from None
+
+    def _key(self, key_id: str) -> "OctKey":
+        from joserfc.jwk import OctKey
+
+        return OctKey.import_key(self._keys[key_id], {"kid": key_id, "use": "enc"})
