@@ -4,6 +4,7 @@ A peer's module ends in `python -m bench.<peer> …`; whatever it measures itsel
 """
 
 import contextlib
+import os
 import select
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from bench.stage import REPOSITORY
+from bench.stage import BYTECODE, REPOSITORY
 
 READY_WITHIN: Final = 60.0  # seconds
 
@@ -46,7 +47,7 @@ class Peer:
         self._process = subprocess.Popen(
             self._command,
             cwd=REPOSITORY,
-            env=self._environment,
+            env={**(self._environment or os.environ), **BYTECODE},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=errors,

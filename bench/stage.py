@@ -30,6 +30,12 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 READY_WITHIN = 60.0  # seconds
 STOP_WITHIN = 35.0  # seconds; a role drains for up to 30
 
+# Of every process that is measured: compiling is no part of a start, whatever this shell says of bytecode.
+BYTECODE = {
+    "PYTHONDONTWRITEBYTECODE": "",
+    "PYTHONPYCACHEPREFIX": str(REPOSITORY / ".run" / "bench" / "bytecode"),
+}
+
 
 class NotReady(RuntimeError):
     """A role did not come up; the text ends with the end of its log."""
@@ -214,7 +220,7 @@ class Stage:
 
     def environment(self) -> dict[str, str]:
         """Of every role and helper process."""
-        return {**os.environ, **self._settings}
+        return {**os.environ, **BYTECODE, **self._settings}
 
     def stop(self) -> None:
         """Stop every role in the order of their start, then the servers."""
