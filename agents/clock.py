@@ -1,11 +1,13 @@
 """What a tick means for the clusters of its partition: reconciles, statuses that time moves on, purges.
 
 A tick costs what is due, not what exists: an index says from which moment on it has something to do for a
-cluster. Between two regular ticks others come that only announce changes which have waited their time.
+cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
+with the reconciles of the last one: these are done a slice a turn, so that commands come between.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -16,9 +18,9 @@ from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
 from domain.cluster import ClusterRecord
-from domain.decide import decide_tick, evolve, reflects, sealed
+from domain.decide import decide_time, evolve, reflects, sealed
 from domain.errors import MalformedRecord
-from domain.events import Event, Purged, Reconciled
+from domain.events import Purged, Reevaluated
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
@@ -33,10 +35,17 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one tick of one partition")
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
-SLICE: Final = 50
-"""Reconciles of one partition at a time: a turn may have a tick of each, and takes 0.2 ms for one of them."""
+SLICE: Final = 250
+"""Reconciles in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
+
+LEAST: Final = 10
+"""Reconciles of one tick in a turn that has its hands full, so that no flood of commands keeps them away."""
 
 SPARE: Final = 16
+"""Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
+
+INDEXED: Final = 250
+"""Recovered clusters indexed before commands get their turn: 4 ms."""
 
 _tick_decoder = msgspec.json.Decoder(TickMessage)
 
@@ -54,13 +63,6 @@ class Between(NamedTuple):
     reconcile: int
 
 
-class _Moved(NamedTuple):
-    """A cluster around what time alone has changed in it."""
-
-    before: ClusterRecord
-    after: ClusterRecord
-
-
 class _Due(NamedTuple):
     """A cluster to reconcile; these sort as the cap takes them: attention first, then who waited longest."""
 
@@ -70,9 +72,14 @@ class _Due(NamedTuple):
 
 
 class Clock:
-    """Handles the ticks of the cluster agent."""
+    """Handles the ticks of the cluster agent.
+
+    Attributes:
+        more: Set when a tick has left something that another is to go on with.
+    """
 
     def __init__(self, clusters: TypedTable[ClusterRecord], announcer: Announcer, policy: Policy) -> None:
+        self.more = asyncio.Event()
         self._clusters = clusters
         self._announcer = announcer
         self._policy = policy
@@ -80,9 +87,10 @@ class Clock:
         self._attention = DueIndex()  # reconciles of clusters that need attention, as of their last write
         self._stable = DueIndex()  # reconciles of the others
         self._waiting = DueIndex()  # changes to be announced
-        self._counts: dict[int, tuple[int, int]] = {}  # by partition, due at its last tick: attention, stable
+        self._counts: dict[int, tuple[int, int]] = {}  # by partition, due after a tick: attention, stable
         self._left: dict[int, tuple[str, int]] = {}  # by partition, what its last tick has left
-        clusters.on_recovered(self._index_recovered)
+        self._unindexed: dict[int, list[bytes]] = {}  # by partition, what was recovered
+        clusters.on_recovered(self._recovered)
 
     def tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
         """Do what time asks for. Raises: MalformedRecord: `invalid_schema`."""
@@ -98,6 +106,7 @@ class Clock:
                 self._reconcile(turn, record, tick.tick_id, at, left=tick.reconcile, moved={})
             elif not tick.announce:
                 moved = self._move_on(turn, record, tick.tick_id, at)
+                self._count(record.partition, at)
                 cap = self._policy.reconcile_cap
                 self._reconcile(turn, record, tick.tick_id, at, left=cap, moved=moved)
 
@@ -105,19 +114,20 @@ class Clock:
 
     def _move_on(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
-    ) -> dict[bytes, _Moved]:
+    ) -> dict[bytes, ClusterRecord]:
         """Purge what is over; returns the clusters that time has changed, not put yet."""
-        moved: dict[bytes, _Moved] = {}
+        moved: dict[bytes, ClusterRecord] = {}
         for key in self._awake(turn, record.partition, self._moving, at):
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
                     continue
-                events = decide_tick(before, at=at, policy=self._policy)
-                if any(isinstance(event, Purged) for event in events):
+                event = decide_time(before, at=at, policy=self._policy)
+                if isinstance(event, Purged):
                     turn.put(record.partition, key, None)
                     continue
-                after = self._moved_on(turn, record, before, events, tick_id, at)
-                moved[key] = _Moved(before, after)
+                after = self._moved_on(turn, record, before, event, tick_id, at)
+                if after is not before:
+                    moved[key] = after
         return moved
 
     def _reconcile(
@@ -128,51 +138,51 @@ class Clock:
         at: datetime,
         *,
         left: int,
-        moved: dict[bytes, _Moved],
+        moved: dict[bytes, ClusterRecord],
     ) -> None:
         """Announce those who are due, up to what is left of the cap; the rest stay due.
 
-        Not more than `SLICE` at a time: another tick is asked for to go on with, so that no turn takes long
-        and commands come between.
+        Not more than a slice at a time: another tick is asked for to go on with.
         """
-        told, most = 0, min(left, SLICE)
+        told, most = 0, min(left, max(LEAST, SLICE - sum(1 for _ in turn.touched())))
         for _, _, key in self._candidates(turn, record, at, moved, limit=most):
             if told == most:
                 break
             with self._alone(record.partition, key):
-                before = moved[key].before if key in moved else self._unticked(turn, record, key)
-                after = moved[key].after if key in moved else before
-                event = None if after is None else due(after, at, self._policy)
-                if before is None or after is None or event is None:
+                before = moved[key] if key in moved else self._unticked(turn, record, key)
+                event = None if before is None else due(before, at, self._policy)
+                if before is None or event is None:
                     continue
-                after = evolve(after, event, self._policy)
+                after = evolve(before, event, self._policy)
                 self._announcer.tell(turn, record, event, before=before, after=after, cause=tick_id)
                 self._put(turn, record, key, after, at)
                 moved.pop(key, None)
                 told += 1
-        for key, (before, after) in moved.items():
-            if after is not before:
-                self._put(turn, record, key, after, at)
-        self._count(record.partition, at, told=told)
-        more = told == most and left > told and sum(self._counts[record.partition]) > 0
-        self._left[record.partition] = (tick_id, left - told if more else 0)
+        for key, after in moved.items():
+            self._put(turn, record, key, after, at)
+        self._count_told(record.partition, told)
+        if told == most < left:
+            self._left[record.partition] = (tick_id, left - told)
+            self.more.set()
+        else:
+            self._left.pop(record.partition, None)
 
     def _candidates(
         self,
         turn: Turn[ClusterRecord],
         record: ConsumerRecord,
         at: datetime,
-        moved: Mapping[bytes, _Moved],
+        moved: Mapping[bytes, ClusterRecord],
         *,
         limit: int,
     ) -> Sequence[_Due]:
         """Clusters that may be due, in their order: by the index, or as they are if this turn has them."""
         partition = record.partition
-        at_hand = {key: state.after for key, state in moved.items()}
+        at_hand = dict(moved)
         for place, key, cluster in turn.touched():
             if place == partition and cluster is not None:
                 at_hand.setdefault(key, cluster)
-        limit += len(at_hand) + SPARE  # which the index may name, too; and some may fail
+        limit += len(at_hand) + SPARE
         found = [
             _Due(stable, since, key)
             for stable, index in ((False, self._attention), (True, self._stable))
@@ -204,17 +214,16 @@ class Clock:
         turn: Turn[ClusterRecord],
         record: ConsumerRecord,
         before: ClusterRecord,
-        events: Iterable[Event],
+        event: Reevaluated | None,
         tick_id: str,
         at: datetime,
     ) -> ClusterRecord:
-        """The record after all but its reconcile; what that changes is announced."""
+        """The record as time has changed it; that, and what has waited, is announced."""
         after = before
-        for event in events:
-            if not isinstance(event, Reconciled):
-                changed = evolve(after, event, self._policy)
-                after, announced = announce(after, changed, event, at=at, policy=self._policy)
-                self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
+        if event is not None:
+            changed = evolve(before, event, self._policy)
+            after, announced = announce(before, changed, event, at=at, policy=self._policy)
+            self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
         after, announced = announce_waiting(after, at=at, policy=self._policy)
         self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
         return after
@@ -249,10 +258,14 @@ class Clock:
     ) -> None:
         turn.put(record.partition, key, sealed(after, topic=record.topic, offset=record.offset, at=at))
 
-    def _count(self, partition: int, at: datetime, *, told: int) -> None:
+    def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
-        rest = max(0, attention + stable - told)
-        self._counts[partition] = (min(attention, rest), max(0, rest - attention))
+        self._counts[partition] = (attention, stable)
+
+    def _count_told(self, partition: int, told: int) -> None:
+        """So many are due no more: those that need attention come first."""
+        attention, stable = self._counts.get(partition, (0, 0))
+        self._counts[partition] = (max(0, attention - told), max(0, stable - max(0, told - attention)))
         self._show_counts()
 
     def _show_counts(self) -> None:
@@ -280,15 +293,31 @@ class Clock:
         tick_id, left = self._left.pop(partition, ("", 0))
         return Between(self._waiting.earliest(partition), tick_id, left)
 
-    def _index_recovered(self) -> None:
+    @property
+    def indexed(self) -> bool:
+        """Whether every cluster that was recovered is in its place; until then a tick would miss some."""
+        return not self._unindexed
+
+    def index_recovered(self) -> None:
+        """Put some of the clusters that were recovered in their place."""
+        partition, keys = next(iter(self._unindexed.items()))
+        rows = self._clusters.rows(partition)
+        for key in keys[-INDEXED:]:
+            if (data := rows.get(key)) is None:
+                continue
+            try:
+                self.index(partition, key, self._clusters.decode(data))
+            except msgspec.MsgspecError as error:
+                log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
+        del keys[-INDEXED:]
+        if not keys:
+            del self._unindexed[partition]
+
+    def _recovered(self) -> None:
         for partition in self._clusters.take_recovered():
             self._counts.pop(partition, None)
             self._left.pop(partition, None)
             for index in (self._moving, self._attention, self._stable, self._waiting):
                 index.clear(partition)
-            for key, data in self._clusters.rows(partition).items():
-                try:
-                    self.index(partition, key, self._clusters.decode(data))
-                except msgspec.MsgspecError as error:
-                    log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
+            self._unindexed[partition] = [*self._clusters.rows(partition)]
         self._show_counts()

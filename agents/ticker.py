@@ -5,13 +5,14 @@ a rebalance tick the same slot under the same id, and a tick that comes twice fi
 """
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from agents.clock import Between
+from agents.clock import Between, Clock
 from domain.decide import deterministic_id
 from domain.errors import TransientError
 from streams.app import BatchApp
@@ -28,52 +29,71 @@ _LOOK_EVERY: Final = 0.05
 _ASK_AGAIN: Final = 0.25
 
 
-async def tick(app: BatchApp, producer: Producer, *, topic: str, interval: timedelta) -> None:
-    """Publish ticks until cancelled: at once after recovery, then at each multiple of the interval."""
-    seconds = interval.total_seconds()
-    while True:
-        if app.rebalancing or not app.tables.recovery.completed.is_set():
-            await asyncio.sleep(0.05)
-            continue
-        now = time.time()
-        slot = int(now // seconds)
-        partitions = [tp.partition for tp in app.consumer.assignment() if tp.topic == topic]
-        try:
-            await producer.publish([_tick(topic, p, slot, now) for p in partitions])
-        except TransientError as error:
-            log.warning("tick not published", extra={"error": str(error)})
-        await asyncio.sleep((slot + 1) * seconds - time.time() if partitions else 0.1)
-
-
-async def tick_between(
-    app: BatchApp, producer: Producer, *, topic: str, between: Callable[[int], Between]
-) -> None:
-    """Publish ticks between the regular ones, for what can't wait for them, until cancelled.
+class Ticker:
+    """Ticks the partitions that this worker owns.
 
     Args:
-        between: What a partition wants a tick for.
+        clock: Says what is to be ticked for, once it has all clusters in their place.
     """
-    asked: dict[int, tuple[datetime, float]] = {}  # by partition, for which announcement and when
-    while True:
-        await asyncio.sleep(_LOOK_EVERY)
-        if app.rebalancing or not app.tables.recovery.completed.is_set():
-            continue
-        now, clock = datetime.now(UTC), time.monotonic()
-        ticks = []
-        for tp in app.consumer.assignment():
-            if tp.topic != topic:
+
+    def __init__(self, app: BatchApp, producer: Producer, clock: Clock, *, topic: str) -> None:
+        self._app = app
+        self._producer = producer
+        self._clock = clock
+        self._topic = topic
+        self._asked: dict[int, tuple[datetime, float]] = {}  # by partition: for which announcement, and when
+
+    async def tick(self, interval: timedelta) -> None:
+        """Publish ticks until cancelled: at once after recovery, then at each multiple of the interval."""
+        seconds = interval.total_seconds()
+        while True:
+            if self._app.recovering or not self._clock.indexed:
+                await asyncio.sleep(_LOOK_EVERY)
                 continue
-            wanted = between(tp.partition)
-            moment = wanted.announce_at
-            announce = moment is not None and moment <= now
-            if announce and moment is not None:
-                known, since = asked.get(tp.partition, (None, 0.0))
-                announce = known != moment or clock - since > _ASK_AGAIN
-                asked[tp.partition] = (moment, clock) if announce else (moment, since)
+            now = time.time()
+            slot = int(now // seconds)
+            owned = self._owned()
+            await self._publish([_tick(self._topic, partition, slot, now) for partition in owned])
+            await asyncio.sleep((slot + 1) * seconds - time.time() if owned else 2 * _LOOK_EVERY)
+
+    async def tick_between(self) -> None:
+        """Publish ticks between the regular ones, for what can't wait for them, until cancelled."""
+        while True:
+            if self._app.recovering:
+                await asyncio.sleep(_LOOK_EVERY)
+            elif not self._clock.indexed:
+                self._clock.index_recovered()
+                await asyncio.sleep(0)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK_EVERY):
+                        await self._clock.more.wait()
+                self._clock.more.clear()
+                await self._publish([*self._wanted(datetime.now(UTC))])
+
+    def _owned(self) -> list[int]:
+        return [tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic]
+
+    def _wanted(self, now: datetime) -> Iterator[Output]:
+        for partition in self._owned():
+            wanted = self._clock.between(partition)
+            announce = wanted.announce_at is not None and self._asks(partition, wanted.announce_at, now)
             if announce or wanted.reconcile:
-                ticks.append(_between(topic, tp.partition, wanted, announce=announce, now=now))
+                yield _between(self._topic, partition, wanted, announce=announce, now=now)
+
+    def _asks(self, partition: int, announce_at: datetime, now: datetime) -> bool:
+        """Whether to ask for an announcement: its time has come, and it was not asked for just now."""
+        if announce_at > now:
+            return False
+        known, at = self._asked.get(partition, (None, 0.0))
+        if known == announce_at and time.monotonic() - at <= _ASK_AGAIN:
+            return False
+        self._asked[partition] = (announce_at, time.monotonic())
+        return True
+
+    async def _publish(self, ticks: Sequence[Output]) -> None:
         try:
-            await producer.publish(ticks)
+            await self._producer.publish(ticks)
         except TransientError as error:
             log.warning("tick not published", extra={"error": str(error)})
 

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Final
 
 from agents import clusters, names
-from agents.ticker import tick, tick_between
+from agents.ticker import Ticker
 from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
@@ -71,22 +71,21 @@ async def run(
     )
     app.finalize()
     ready(lambda: app.at_work)
-    RECOVERING.set_function(lambda: float(app.rebalancing or not app.tables.recovery.completed.is_set()))
+    RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
-    ticker = asyncio.create_task(
-        tick(app, producer, topic=kafka.topics.ticks, interval=settings.tick_interval)
-    )
-    between = asyncio.create_task(
-        tick_between(app, producer, topic=kafka.topics.ticks, between=clock.between)
-    )
+    ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
+    ticking = [
+        asyncio.create_task(ticker.tick(settings.tick_interval)),
+        asyncio.create_task(ticker.tick_between()),
+    ]
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
-    tasks = (ticker, between, crashed, stopped)
+    tasks = (*ticking, crashed, stopped)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for ticking in (ticker, between):
-            if ticking.done():
-                ticking.result()
+        for task in ticking:
+            if task.done():
+                task.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app._crash_reason))
     finally:

@@ -166,20 +166,23 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
     return replace(condition, lastTransitionTime=before.lastTransitionTime if before and unchanged else at)
 
 
-def decide_tick(record: ClusterRecord, *, at: datetime, policy: Policy) -> tuple[Event, ...]:
-    """What a clock tick means for one record: a purge, a status that time moves on, a reconcile."""
+def decide_time(record: ClusterRecord, *, at: datetime, policy: Policy) -> Purged | Reevaluated | None:
+    """What time alone does to one record: a purge, or a status that tells how long it waits."""
     if record.deleted_at:
-        return (Purged(),) if record.deleted_at + policy.delete_retention <= at else ()
-    events: list[Event] = []
-    if waits_for_time(record):
-        restated = evolve(record, Reevaluated(at=at), policy)
-        before, after = record.cluster.status, restated.cluster.status
-        if replace(after, lastUpdateTime=before.lastUpdateTime) != before:
-            events.append(Reevaluated(at=at))
-            record = restated
-    if (reconcile := due(record, at, policy)) is not None:
-        events.append(reconcile)
-    return tuple(events)
+        return Purged() if record.deleted_at + policy.delete_retention <= at else None
+    if not waits_for_time(record):
+        return None
+    restated = Reevaluated(at=at)
+    before, after = record.cluster.status, evolve(record, restated, policy).cluster.status
+    return None if replace(after, lastUpdateTime=before.lastUpdateTime) == before else restated
+
+
+def decide_tick(record: ClusterRecord, *, at: datetime, policy: Policy) -> tuple[Event, ...]:
+    """What a clock tick means for one record: what time does to it, and a reconcile."""
+    moved = decide_time(record, at=at, policy=policy)
+    if isinstance(moved, Reevaluated):
+        record = evolve(record, moved, policy)
+    return tuple(event for event in (moved, due(record, at, policy)) if event is not None)
 
 
 def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> ClusterRecord:

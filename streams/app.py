@@ -81,10 +81,14 @@ class BatchApp(faust.App):
         """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
 
     @property
+    def recovering(self) -> bool:
+        """Whether partitions are handed round, or tables read from their changelogs."""
+        return bool(self.rebalancing) or not self.tables.recovery.completed.is_set()
+
+    @property
     def at_work(self) -> bool:
         """Whether tables are recovered and agents get on with what they are given."""
-        recovered = self.tables.recovery.completed.is_set() and not self.rebalancing
-        return recovered and not self.consumer.stalled(after=STALL_SECONDS)
+        return not self.recovering and not self.consumer.stalled(after=STALL_SECONDS)
 
 
 def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:

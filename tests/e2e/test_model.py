@@ -161,15 +161,15 @@ class Worker:
         self.names = MemoryTable(log, TOPICS.names, decode_name)
         self.clusters = MemoryTable(log, TOPICS.state, decode_record)
         parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": POLICY}
+        clusters = ClusterAgent(clusters=self.clusters, **parts)
         self._agents = {
             "names": (NameAgent(names=self.names, **parts), (TOPICS.create_requests,)),
-            "clusters": (
-                ClusterAgent(clusters=self.clusters, **parts),
-                (TOPICS.commands, TOPICS.reports, TOPICS.ticks),
-            ),
+            "clusters": (clusters, (TOPICS.commands, TOPICS.reports, TOPICS.ticks)),
         }
         self.names.recovered()
         self.clusters.recovered()
+        while not clusters.clock.indexed:
+            clusters.clock.index_recovered()
 
     def take_turn(self, agent: str, *, at_most: int) -> int:
         """Let an agent work off at most so many records of each partition; how many those were."""
