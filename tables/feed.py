@@ -15,7 +15,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from typing import Final, Literal, NamedTuple
 
@@ -23,9 +23,10 @@ from aiokafka import ConsumerRecord
 from msgspec import Struct
 from prometheus_client import Counter
 
-from domain.errors import PermanentError, Rejected, invalid
+from domain.errors import PermanentError, invalid
 from streams.topics import STATE_HISTORY
-from tables.views import Change, ClusterEntry, ClusterView, Columns, Filter, Place
+from tables.positions import Position, at, expired, later, reaches
+from tables.views import Change, ClusterEntry, ClusterView, Columns, Filter, Place, place_of
 
 CHANGES = Counter("clusterflow_watch_changes_total", "Changes of clusters that watchers can see")
 
@@ -39,9 +40,6 @@ _TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds(
 _PAGE: Final = 50  # entries listed at a time
 _START: Final[Place] = (float("-inf"), "")
 _TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
-
-Position = tuple[int, ...]
-"""Per partition, the offset after the last record seen; what is beyond its end counts as 0."""
 
 Kind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
@@ -92,7 +90,7 @@ class _Kept(Struct, gc=False):
     """
 
     id: str
-    place: Place
+    created_at: datetime
     before: Columns | None
     after: Columns | None
     document: bytes
@@ -100,6 +98,11 @@ class _Kept(Struct, gc=False):
     offset: int
     position: Position
     token: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where lists show the cluster."""
+        return place_of(self.created_at, self.id)
 
 
 class Feed:
@@ -144,10 +147,10 @@ class Feed:
         """
         if since is None:
             return Watcher(self, wanted, self._end, None)
-        if any(_at(since, n) < each.whole_from for n, each in enumerate(self._partitions)):
+        if any(at(since, n) < each.whole_from for n, each in enumerate(self._partitions)):
             raise expired()
         numbers = range(self._first, self._end)
-        start = bisect_left(numbers, True, key=lambda n: not _reaches(since, self._ring[n].position))
+        start = bisect_left(numbers, True, key=lambda n: not reaches(since, self._ring[n].position))
         return Watcher(self, wanted, self._first + start, since)
 
     # --- positions --------------------------------------------------------------------------------
@@ -159,7 +162,7 @@ class Feed:
 
     def has_read(self, position: Position) -> bool:
         """Whether this process knows everything before a position."""
-        return _reaches(self.position, position)
+        return reaches(self.position, position)
 
     def token(self, position: Position) -> str:
         """A position as clients carry it."""
@@ -220,7 +223,7 @@ class Feed:
         after = None if change.after is None else change.after.columns
         self._ring[self._end] = _Kept(
             id=shown.id,
-            place=shown.place,
+            created_at=shown.created_at,
             before=before,
             after=before if after == before else after,
             document=shown.document,
@@ -323,7 +326,7 @@ class Watcher:
 
     def _bookmark(self) -> Event:
         position = self._feed.position
-        token = self._feed.token(position if self._since is None else _later(position, self._since))
+        token = self._feed.token(position if self._since is None else later(position, self._since))
         return Event("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
 
     def _take_changes(self, events: list[Event], room: int) -> int:
@@ -352,7 +355,7 @@ class Watcher:
             after = change.after is not None and wanted.filter.shows(change.after)
         if not before and not after:
             return None
-        if self._since is not None and change.offset < _at(self._since, change.partition):
+        if self._since is not None and change.offset < at(self._since, change.partition):
             return None  # seen before the reader came (back) here
         if self._listed is not None and change.place > self._listed:
             return None  # still to be listed
@@ -360,8 +363,8 @@ class Watcher:
 
     def _token_after(self, change: _Kept) -> str:
         if self._since is not None:
-            if not _reaches(change.position, self._since):
-                self._token = self._feed.token(_later(change.position, self._since))
+            if not reaches(change.position, self._since):
+                self._token = self._feed.token(later(change.position, self._since))
                 return self._token
             self._since = None
         self._token = self._feed.token_of(change)
@@ -387,23 +390,3 @@ class Watcher:
             return view.after(wanted, listed, limit=_PAGE)
         entry = view.get(cluster_id) if listed == _START else None
         return [entry] if entry is not None and wanted.shows(entry.columns) else []
-
-
-def expired() -> Rejected:
-    """The refusal of a position from which not every change is known."""
-    text = "Changes since this Last-Event-ID are no longer known; start again without it"
-    return Rejected("WATCH_EXPIRED", text)
-
-
-def _at(position: Position, partition: int) -> int:
-    return position[partition] if partition < len(position) else 0
-
-
-def _reaches(position: Position, other: Position) -> bool:
-    """Whether everything seen at the other position was seen at this one."""
-    return all(_at(position, n) >= offset for n, offset in enumerate(other))
-
-
-def _later(one: Position, other: Position) -> Position:
-    """Where one is who has seen what was seen at both."""
-    return tuple(max(_at(one, n), _at(other, n)) for n in range(max(len(one), len(other))))

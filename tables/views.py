@@ -93,6 +93,11 @@ Place = tuple[float, str]
 """Where lists show a cluster: newest first, then by id. It never changes."""
 
 
+def place_of(created_at: datetime, cluster_id: str) -> Place:
+    """Where lists show a cluster that was created then."""
+    return (-created_at.timestamp(), cluster_id)
+
+
 class ClusterEntry(Struct, frozen=True, gc=False):
     """One live cluster.
 
@@ -116,7 +121,7 @@ class ClusterEntry(Struct, frozen=True, gc=False):
     @property
     def place(self) -> Place:
         """Where lists show it."""
-        return (-self.created_at.timestamp(), self.id)
+        return place_of(self.created_at, self.id)
 
     @property
     def columns(self) -> Columns:

@@ -1,0 +1,27 @@
+"""Places in `cluster-state` over all its partitions, as readers of the change feed have them."""
+
+from domain.errors import Rejected
+
+Position = tuple[int, ...]
+"""Per partition, the offset after the last record seen; what is beyond its end counts as 0."""
+
+
+def expired() -> Rejected:
+    """The refusal of a position from which not every change is known."""
+    text = "Changes since this Last-Event-ID are no longer known; start again without it"
+    return Rejected("WATCH_EXPIRED", text)
+
+
+def at(position: Position, partition: int) -> int:
+    """The offset in one partition."""
+    return position[partition] if partition < len(position) else 0
+
+
+def reaches(position: Position, other: Position) -> bool:
+    """Whether everything seen at the other position was seen at this one."""
+    return all(at(position, n) >= offset for n, offset in enumerate(other))
+
+
+def later(one: Position, other: Position) -> Position:
+    """Where one is who has seen what was seen at both."""
+    return tuple(max(at(one, n), at(other, n)) for n in range(max(len(one), len(other))))
