@@ -45,7 +45,7 @@ def announce(
     before: ClusterRecord | None, after: ClusterRecord, event: Event, *, at: datetime, policy: Policy
 ) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
     """The record that remembers what an event has changed, and what of it is announced now."""
-    if not policy.reactive or not after.schedule.enabled:
+    if not _may_announce(after, policy):
         return after, ()
     changed = {
         kind: Change(reason=reason, at=at)
@@ -65,19 +65,23 @@ def announce_waiting(
     reactive = record.reactive
     if reactive is None or not reactive.waiting:
         return record, ()
-    if record.deleted_at is not None or not policy.reactive or not record.schedule.enabled:
+    if not _may_announce(record, policy):
         return replace(record, reactive=replace(reactive, waiting={})), ()
     return _announced(record, reactive, reactive.waiting, at, policy)
 
 
 def announces_at(record: ClusterRecord, policy: Policy) -> datetime | None:
-    """When the first of the waiting changes may be announced; None while none waits."""
+    """When the first of the waiting changes may be announced; None while none waits, or may be at all."""
     reactive = record.reactive
-    if reactive is None or not reactive.waiting:
+    if reactive is None or not reactive.waiting or not _may_announce(record, policy):
         return None
     first = min(_free_at(reactive, kind, policy) for kind in reactive.waiting)
     full = len(reactive.sent) >= policy.reactive_limit
     return max(first, reactive.sent[-policy.reactive_limit] + _MINUTE) if full else first
+
+
+def _may_announce(record: ClusterRecord, policy: Policy) -> bool:
+    return policy.reactive and record.schedule.enabled and record.deleted_at is None
 
 
 def _announced(

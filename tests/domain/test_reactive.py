@@ -145,6 +145,22 @@ def test_a_deleted_cluster_has_nothing_left_to_announce():
     assert ([], None) == (waited(record, LATER + DEBOUNCE)[1], announces_at(record, SPEC_ONLY))
 
 
+@pytest.mark.parametrize(
+    ("policy", "enabled"),
+    [
+        pytest.param(replace(SPEC_ONLY, reactive=False), True, id="reactive is switched off"),
+        pytest.param(SPEC_ONLY, False, id="its schedule is disabled"),
+    ],
+)
+def test_a_change_that_waits_asks_for_no_tick_once_it_may_not_be_announced(policy, enabled):
+    record, _ = reacted(BORN, update(2), LATER, SPEC_ONLY)
+    record, _ = reacted(record, update(3), LATER + timedelta(seconds=1), SPEC_ONLY)
+    assert LATER + DEBOUNCE == announces_at(record, SPEC_ONLY)
+    record = replace(record, schedule=replace(record.schedule, enabled=enabled))
+    assert None is announces_at(record, policy)
+    assert [] == waited(record, LATER + DEBOUNCE, policy)[1]
+
+
 @given(
     st.lists(st.integers(1, 4000), min_size=1, max_size=80),
     st.integers(1, 5),
