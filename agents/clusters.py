@@ -21,7 +21,7 @@ from agents.placement import Placement
 from agents.results import COMMANDS, NAME_ADMITTED, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
 from domain.commands import Command, Create, Delete, Report
-from domain.decide import decide, decide_report, evolve, reflects, sealed
+from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
 from domain.errors import MalformedRecord, Rejected
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
 from domain.names import name_key
@@ -201,7 +201,7 @@ class ClusterAgent:
         before = turn.get(record.partition, record.key)
         if reflects(before, record.topic, record.offset):
             return
-        if before is None or before.deleted_at:
+        if before is None or (before.deleted_at and not repeats(before, report)):
             self._unknown(turn, record, report)
             return
         self._reported(turn, record, report, before, at)

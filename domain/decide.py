@@ -129,16 +129,22 @@ def _resource_version(command: Command) -> str:
     return deterministic_id(command.cluster_id, command.command_id, "resource_version")
 
 
+def repeats(record: ClusterRecord, report: Report) -> bool:
+    """Whether the record remembers the report; a deleted cluster takes no other."""
+    stored = record.reports.get(report.controller_name)
+    return stored is not None and report.report_id in stored.report_ids
+
+
 def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Reported | Ignored:
     """Whether a report replaces the last word of its controller.
 
     An older generation than the stored one is stale, except that a stored report from the future yields to
     any report at or below the cluster's generation: it was a guess and must not hide the truth.
     """
+    if repeats(record, report):
+        return Ignored(result="duplicate")
     stored = record.reports.get(report.controller_name)
     known = stored.report_ids if stored else ()
-    if report.report_id in known:
-        return Ignored(result="duplicate")
     if stored is not None:
         generation = record.cluster.generation
         guessed = stored.observed_generation > generation >= report.observed_generation

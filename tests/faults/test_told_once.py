@@ -24,14 +24,14 @@ class Partition:
         self.send(TOPICS.create_requests, f"{OWNER}/one", type="cluster.create", command_id=uuid(9), **body)
         self.work()
 
-    def send(self, topic: str, key: str, **body: object) -> None:
+    def send(self, topic: str, key: str, headers: dict[str, str] | None = None, **body: object) -> None:
         common = {"cluster_id": CLUSTER, "user_email": OWNER, "issued_at": "2030-01-01T00:00:00Z"}
-        self.log.append(Output(topic, key.encode(), json.dumps({**common, **body}).encode(), {}))
+        self.log.append(Output(topic, key.encode(), json.dumps({**common, **body}).encode(), headers or {}))
 
-    def report(self, **members: object) -> None:
+    def report(self, *, answer: bool = False, **members: object) -> None:
         self.log.now += timedelta(seconds=1)
         said = {"controller_name": "dns", "observed_generation": 1, **members}
-        self.send(TOPICS.reports, CLUSTER, **said)
+        self.send(TOPICS.reports, CLUSTER, {"answer": "true"} if answer else None, **said)
 
     def work(self) -> None:
         while sum(self.worker.take_turn(agent, at_most=100) for agent in ("names", "clusters")):
