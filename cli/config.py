@@ -13,13 +13,12 @@ import typer
 from pydantic import SecretStr
 
 from settings import Settings
+from streams.codec import go_duration
 
 MASK: Final = "***"
 
 # Another name of a setting that is shown under its own.
 _ALIASES: Final = {"pubsub_cluster_events_topic": "cluster_events_topic"}
-
-_UNITS: Final = (("h", 3600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1000), ("us", 1))
 
 _URL: Final = re.compile(
     r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?:(?P<user>[^:/?#@]*)(?P<password>:[^/?#@]*)?@)?"
@@ -66,20 +65,11 @@ def as_text(value: Any) -> str:
         case bool():
             return str(value).lower()
         case timedelta():
-            return duration_text(value)
+            return go_duration(value)
         case tuple():
             return ",".join(value)
         case _:
             return str(value)
-
-
-def duration_text(duration: timedelta) -> str:
-    """A duration above zero in Go's syntax, in the fewest parts: `1m30s`, `500ms`."""
-    left, text = duration // timedelta(microseconds=1), ""
-    for unit, size in _UNITS:
-        count, left = divmod(left, size)
-        text += f"{count}{unit}" if count else ""
-    return text
 
 
 def masked(secret: str) -> str:

@@ -27,19 +27,18 @@ def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping
 
     Raises: Rejected: `VALIDATION_FAILED`, a secret is in clear.
     """
+    members = [member for member in SECRET_MEMBERS if member in spec]
+    if not members:
+        return spec, {}
     said = {}
-    for member in SECRET_MEMBERS:
-        if member not in spec:
-            continue
+    for member in members:
         value = spec[member]
         if value is not None and value != "" and not _JWE.fullmatch(value):
             text = f"{member} must be encrypted (JWE in compact form) before it is published; REST does it"
             raise invalid(text, field=f"spec.{member}")
         if value != "":
             said[member] = value
-    if not any(member in spec for member in SECRET_MEMBERS):
-        return spec, said
-    return {name: value for name, value in spec.items() if name not in SECRET_MEMBERS}, said
+    return {name: value for name, value in spec.items() if name not in members}, said
 
 
 def kept_secrets(before: Mapping[str, str], said: Mapping[str, str | None]) -> Mapping[str, str]:

@@ -11,6 +11,8 @@ fencing token of Kleppmann ("How to do distributed locking", 2016) with the log 
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
+from streams.codec import encode
+from streams.messages import ClaimMessage
 from streams.producer import Output
 
 CLAIM_KEY: Final = b"@claim"
@@ -74,7 +76,7 @@ def claim_of(record: LogRecord) -> int:
 
 def claim_output(topic: str, partition: int, worker: str) -> Output:
     """The record that claims a partition; its value names the worker, for people."""
-    return Output(topic, CLAIM_KEY, b'{"worker":"%b"}' % worker.encode(), partition=partition)
+    return Output(topic, CLAIM_KEY, encode(ClaimMessage(worker=worker)), partition=partition)
 
 
 def under(claim: int) -> Mapping[str, str]:

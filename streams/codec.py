@@ -271,6 +271,15 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def go_duration(duration: timedelta) -> str:
+    """A duration in Go's syntax, zero parts left out: `30s`, `1m30s`, `500ms`; in whole microseconds."""
+    left, text = duration // timedelta(microseconds=1), ""
+    for unit in ("h", "m", "s", "ms", "us"):
+        count, left = divmod(left, _NANOSECONDS[unit] // 1000)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
 def from_millis(timestamp: int) -> datetime:
     """A Kafka timestamp (milliseconds since 1970) as UTC, exactly."""
     return _EPOCH + timedelta(milliseconds=timestamp)

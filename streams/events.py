@@ -1,13 +1,12 @@
 """The envelope in which an accepted change is told to everyone on `cluster-events` (contract, section 5)."""
 
-from datetime import timedelta
 from typing import Any, Final, Literal, cast
 
 from domain.cluster import Cluster, ClusterRecord
 from domain.commands import Command
 from domain.decide import deterministic_id
 from domain.events import Created, Deleted, Reconciled, Updated
-from streams.codec import encode, rfc3339
+from streams.codec import encode, go_duration, rfc3339
 from streams.headers import EventHeaders
 from streams.messages import (
     SOURCE,
@@ -138,13 +137,3 @@ def _reconcile_metadata(
         cluster_generation=before.cluster.generation,
         interval=go_duration(event.interval),
     )
-
-
-def go_duration(interval: timedelta) -> str:
-    """A duration in Go's syntax, zero parts left out: `30s`, `5m`, `1h30m`."""
-    milliseconds = round(interval.total_seconds() * 1000)
-    text = ""
-    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)):
-        count, milliseconds = divmod(milliseconds, size)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"

@@ -50,7 +50,7 @@ class Table(Protocol[V]):
     def encode(self, value: V) -> bytes:
         """The bytes of a value, as they go to the changelog and into memory."""
 
-    def ownership(self) -> "Ownership":
+    def ownership(self) -> Ownership:
         """Under what, from now on, the partitions are written that are ours now."""
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.config import duration_text, masked
+from cli.config import masked
 from settings import Settings
+from streams.codec import go_duration
 from tests.cli.test_process import run
 
 SECRETS = {
@@ -115,4 +116,4 @@ def test_no_password_is_seen_in_a_query(password):
 
 @given(st.timedeltas(min_value=timedelta(microseconds=1), max_value=timedelta(days=9000)))
 def test_a_duration_is_written_as_it_is_read(duration):
-    assert Settings(attention_age=duration_text(duration)).attention_age == duration
+    assert Settings(attention_age=go_duration(duration)).attention_age == duration

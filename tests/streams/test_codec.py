@@ -17,6 +17,7 @@ from streams.codec import (
     decode_record,
     encode,
     from_millis,
+    go_duration,
     message_of,
     read_command,
     read_create_request,
@@ -338,3 +339,20 @@ def test_retry_after_as_number_or_duration(value, nanoseconds):
 def test_retry_after_that_is_none(value):
     with pytest.raises(MalformedRecord):
         retry_after(value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (30, "30s"),
+        (300, "5m"),
+        (60, "1m"),
+        (90, "1m30s"),
+        (3600, "1h"),
+        (3661, "1h1m1s"),
+        (0.5, "500ms"),
+        (0, "0s"),
+    ],
+)
+def test_durations_as_people_read_them(seconds, text):
+    assert text == go_duration(timedelta(seconds=seconds))

@@ -1,4 +1,4 @@
-"""The envelope of events: identities that a replay repeats, intervals as people read them."""
+"""The envelope of events: identities that a replay repeats."""
 
 import json
 from dataclasses import replace
@@ -7,16 +7,8 @@ from datetime import timedelta
 import pytest
 
 from domain.events import Created, Reconciled, Updated
-from streams.events import event_output, go_duration
+from streams.events import event_output
 from tests.domain.given import T0, after, create, says, step, story, update
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(30, "30s"), (300, "5m"), (60, "1m"), (90, "1m30s"), (3600, "1h"), (3661, "1h1m1s"), (0.5, "500ms")],
-)
-def test_intervals(seconds, text):
-    assert text == go_duration(timedelta(seconds=seconds))
 
 
 def told(event, before, record, cause):
