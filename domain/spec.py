@@ -5,7 +5,7 @@ The same functions serve the web edge and the agent, so REST and Kafka clients m
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -113,23 +113,42 @@ def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    _check_type(spec, SPEC, "spec")
+    if (misfit := _misfit(spec, SPEC)) is not None:
+        raise _not_of_its_type(misfit)
     _check_platform(spec, policy)
     return _with_release(spec, policy)
 
 
-def _check_type(value: Any, kind: Kind, path: str) -> None:
-    if not isinstance(value, kind.python) or isinstance(value, bool):
-        shown = None if path.removeprefix("spec.") in SECRET_MEMBERS else value
-        raise invalid(f"{path} must be {_JSON_NAMES[kind.python]}", field=path, value=shown)
+class _Misfit(NamedTuple):
+    """The first value that is not what its place asks for; its path begins below the value that was asked."""
+
+    path: str
+    kind: Kind
+    value: Any
+
+
+def _misfit(value: Any, kind: Kind) -> _Misfit | None:
+    """What in a value is not of this kind. Paths are made on the way back, as nearly all specs fit."""
+    if type(value) is not kind.python:
+        return _Misfit("", kind, value)
     if kind.members:
         for name, member in value.items():
             known = kind.members.get(name)
-            if known is not None and member is not None:
-                _check_type(member, known, f"{path}.{name}")
+            if known is None or member is None or (known is _STRING and type(member) is str):
+                continue
+            if (misfit := _misfit(member, known)) is not None:
+                return misfit._replace(path=f".{name}{misfit.path}")
     if kind.items is not None:
         for index, item in enumerate(value):
-            _check_type(item, kind.items, f"{path}[{index}]")
+            if (misfit := _misfit(item, kind.items)) is not None:
+                return misfit._replace(path=f"[{index}]{misfit.path}")
+    return None
+
+
+def _not_of_its_type(misfit: _Misfit) -> Rejected:
+    shown = None if misfit.path.removeprefix(".") in SECRET_MEMBERS else misfit.value
+    path = f"spec{misfit.path}"
+    return invalid(f"{path} must be {_JSON_NAMES[misfit.kind.python]}", field=path, value=shown)
 
 
 def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
@@ -182,31 +201,34 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
     Null stands for absent too.
     """
-    old, new = dict(_leaves("spec", before)), dict(_leaves("spec", after))
-    return {
-        path: {"from": old.get(path), "to": new.get(path)}
-        for path in {**old, **new}
-        if not _same(old.get(path), new.get(path))
-    }
+    found: dict[str, Any] = {}
+    _differences(before, after, "spec", found)
+    return found
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, member in value.items():
-            yield from _leaves(f"{path}.{name}", member)
-    else:
-        yield path, value
+def _differences(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
+    """Note where two values differ, at least one of which is an object; paths are made for what differs."""
+    olds, old = (old, None) if isinstance(old, dict) else ({}, old)
+    news, new = (new, None) if isinstance(new, dict) else ({}, new)
+    if not _same(old, new):
+        found[path] = {"from": old, "to": new}
+    for name in olds if olds.keys() == news.keys() else {**olds, **news}:
+        a, b = olds.get(name), news.get(name)
+        if type(a) is str and a == b:  # as most are
+            continue
+        if isinstance(a, dict) or isinstance(b, dict):
+            _differences(a, b, f"{path}.{name}", found)
+        elif not _same(a, b):
+            found[f"{path}.{name}"] = {"from": a, "to": b}
 
 
 def _same(a: Any, b: Any) -> bool:
     """Equal as JSON, where `1`, `1.0` and `true` differ."""
-    if type(a) is not type(b):
+    if type(a) is not type(b) or a != b:
         return False
-    if isinstance(a, Mapping):
-        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    return bool(a == b)
+    if isinstance(a, dict):
+        return all(_same(member, b[name]) for name, member in a.items())
+    return not isinstance(a, list) or all(map(_same, a, b))
 
 
 def check_json(value: Any, *, field: str) -> None:

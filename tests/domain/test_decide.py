@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID, uuid5
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from domain.cluster import REMEMBERED_COMMANDS, Outcome
-from domain.decide import decide, decide_report, evolve, reflects, sealed
+from domain.cluster import NAMESPACE, REMEMBERED_COMMANDS, Outcome
+from domain.decide import decide, decide_report, deterministic_id, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
 from domain.names import NameRecord, admit, name_key, releases
 from domain.policy import Policy
@@ -63,6 +66,12 @@ def test_a_create_makes_generation_1_with_its_owner_and_times():
 
 def test_a_second_create_with_the_same_id_is_refused():
     assert decided(BORN, create(9)).code == "RESOURCE_CONFLICT"
+
+
+@given(st.lists(st.text() | st.integers() | st.none() | st.datetimes()))
+def test_an_id_is_the_uuid5_of_its_words(words):
+    name = "".join(f"{len(str(word))}:{word}" for word in words)
+    assert str(uuid5(UUID(NAMESPACE), name)) == deterministic_id(*words)
 
 
 @pytest.mark.parametrize("record", [BORN, DELETED], ids=["live", "deleted"])

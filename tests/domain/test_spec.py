@@ -375,6 +375,25 @@ def _empty(value: Any) -> bool:
     return not leaves(value) if isinstance(value, dict) else value is None
 
 
+def flattened(path: str, value: Any) -> dict[str, Any]:
+    """Dotted path → leaf, whatever is no object."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {
+        p: leaf for name, member in value.items() for p, leaf in flattened(f"{path}.{name}", member).items()
+    }
+
+
+@given(_objects, _objects)
+def test_changes_are_those_between_flattened_specs(before, now):
+    old, new = flattened("spec", before), flattened("spec", now)
+    assert changes(before, now) == {
+        path: {"from": old.get(path), "to": new.get(path)}
+        for path in {**old, **new}
+        if json.dumps(old.get(path), sort_keys=True) != json.dumps(new.get(path), sort_keys=True)
+    }
+
+
 @given(_objects, _objects)
 def test_changes_turned_around_are_the_way_back(before, now):
     there, back = changes(before, now), changes(now, before)
