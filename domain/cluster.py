@@ -19,6 +19,8 @@ NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"
 REMEMBERED_COMMANDS: Final = 64
 REMEMBERED_KEYS: Final = 192
 KEPT_FOR: Final = timedelta(hours=24)
+# How long before its spec write a report may have come.
+_GUESSED_BEFORE: Final = timedelta(minutes=1)
 # Per controller; a controller repeats its last report, at most the few before it.
 REMEMBERED_REPORTS: Final = 8
 
@@ -208,9 +210,15 @@ def counted(record: ClusterRecord) -> tuple[ControllerReport, ...]:
     A report that was ahead of its cluster counts only if it came within a minute before the spec
     write it speaks of (a replay after a crash can reorder them by that much); an older one was a guess.
     """
-    generation, since = record.cluster.generation, record.cluster.updated_at.timestamp() - 60
+    return counting(record.reports, record.cluster.generation, record.cluster.updated_at)
+
+
+def counting(
+    reports: Mapping[str, ControllerReport], generation: int, written_at: datetime
+) -> tuple[ControllerReport, ...]:
+    """The same of these reports, for a generation that was written then."""
     return tuple(
         report
-        for report in record.reports.values()
-        if report.observed_generation == generation and report.last_updated.timestamp() >= since
+        for report in reports.values()
+        if report.observed_generation == generation and report.last_updated >= written_at - _GUESSED_BEFORE
     )

@@ -4,6 +4,7 @@ Both are pure: time is the record's (`at`), ids are the command's. `decide` refu
 exception, because a refusal has an addressee.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from hashlib import sha1
@@ -21,7 +22,7 @@ from domain.cluster import (
     ControllerReport,
     Outcome,
     ReportedCondition,
-    counted,
+    counting,
 )
 from domain.commands import Command, Create, Delete, Guarded, Reconcile, Report, Update
 from domain.errors import Rejected
@@ -205,23 +206,15 @@ def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> Cluste
         case _ if record is None:
             raise ValueError(f"{type(event).__name__} needs a record")
         case Updated():
-            cluster = replace(
-                record.cluster,
-                spec=event.spec,
-                generation=record.cluster.generation + 1,
-                resource_version=event.resource_version,
-                updated_at=event.at,
-            )
-            record = replace(record, cluster=cluster, secrets=event.secrets, first_report_at=None)
-            return _restated(record, event.at, policy)
+            return _updated(record, event, policy)
         case Deleted():
             cluster = replace(record.cluster, updated_at=event.at)
             return replace(record, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
         case Reported():
             reports = {**record.reports, event.report.controller_name: event.report}
-            return _restated(replace(record, reports=reports), event.at, policy)
+            return _restated(record, reports, event.at, policy)
         case Reevaluated():
-            return _restated(record, event.at, policy)
+            return _restated(record, record.reports, event.at, policy)
         case Reconciled(scheduled_by="reconciliation_scheduler"):
             record = with_attention(record, event.at, policy)
             return replace(record, schedule=reconciled(record.schedule, event))
@@ -250,15 +243,40 @@ def _born(event: Created, policy: Policy) -> ClusterRecord:
     )
 
 
-def _restated(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRecord:
-    """The record with its status recomputed, so that no reader sees one older than its inputs."""
-    reports = counted(record)
-    since = record.first_report_at or (at if reports else None)
-    cluster = record.cluster
-    status = aggregate(
-        cluster.generation, reports, first_report_at=since, previous=cluster.status, at=at, policy=policy
+def _updated(record: ClusterRecord, event: Updated, policy: Policy) -> ClusterRecord:
+    generation = record.cluster.generation + 1
+    reports = counting(record.reports, generation, event.at)
+    since = event.at if reports else None
+    cluster = replace(
+        record.cluster,
+        spec=event.spec,
+        generation=generation,
+        resource_version=event.resource_version,
+        updated_at=event.at,
+        status=aggregate(
+            generation,
+            reports,
+            first_report_at=since,
+            previous=record.cluster.status,
+            at=event.at,
+            policy=policy,
+        ),
     )
-    record = replace(record, cluster=replace(cluster, status=status), first_report_at=since)
+    record = replace(record, cluster=cluster, secrets=event.secrets, first_report_at=since)
+    return with_attention(record, event.at, policy)
+
+
+def _restated(
+    record: ClusterRecord, reports: Mapping[str, ControllerReport], at: datetime, policy: Policy
+) -> ClusterRecord:
+    """The record with these reports and what they add up to: no status is older than its inputs."""
+    cluster = record.cluster
+    those = counting(reports, cluster.generation, cluster.updated_at)
+    since = record.first_report_at or (at if those else None)
+    status = aggregate(
+        cluster.generation, those, first_report_at=since, previous=cluster.status, at=at, policy=policy
+    )
+    record = replace(record, reports=reports, cluster=replace(cluster, status=status), first_report_at=since)
     return with_attention(record, at, policy)
 
 

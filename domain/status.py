@@ -174,6 +174,8 @@ def _condition(
     kind: str, status: ConditionStatus, words: tuple[str, str], previous: Status | None, at: datetime
 ) -> Condition:
     before = next((c for c in previous.conditions if c.type == kind), None) if previous else None
+    if before is not None and (before.status, before.reason, before.message) == (status, *words):
+        return before
     changed_at = before.lastTransitionTime if before and before.status == status else at
     return Condition(
         type=kind, status=status, lastTransitionTime=changed_at, reason=words[0], message=words[1]
