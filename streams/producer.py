@@ -2,6 +2,9 @@
 
 Faust's own producer is not idempotent outside its transactions and costs a future and a buffer per record
 (docs/measured.md); this one hands a whole turn's outputs to aiokafka at once and waits for all of them.
+Nor is `AIOKafkaProducer.send` used, which takes a coroutine, a look at the metadata and a future for each
+record, more than the record itself: records are appended to aiokafka's batches, and these are waited for.
+Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Pinned to aiokafka 0.14.0.
 """
 
 import asyncio
@@ -9,11 +12,13 @@ import logging
 import time
 from collections import Counter as CounterOf
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
-from aiokafka.structs import RecordMetadata
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed, RecordListTooLargeError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from prometheus_client import Counter, Histogram
 
 from domain.errors import Unavailable, Unpublishable
@@ -45,6 +50,13 @@ class Output:
     value: bytes | None
     headers: Mapping[str, str] = field(default_factory=dict)
     partition: int | None = None
+
+
+class Position(NamedTuple):
+    """Where a record is."""
+
+    partition: int
+    offset: int
 
 
 class Producer:
@@ -81,7 +93,7 @@ class Producer:
             inner, self._inner = self._inner, None
             await inner.stop()
 
-    async def publish(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
+    async def publish(self, outputs: Sequence[Output]) -> list[Position]:
         """Publish all of them; returns their positions once every one is acknowledged.
 
         Raises:
@@ -96,18 +108,7 @@ class Producer:
             if self._inner is None:
                 await self.start()
             assert self._inner is not None
-            send = self._inner.send
-            pending = [
-                await send(
-                    output.topic,
-                    key=output.key,
-                    value=output.value,
-                    partition=output.partition,
-                    headers=[(name, text.encode()) for name, text in output.headers.items()],
-                )
-                for output in outputs
-            ]
-            positions = await asyncio.gather(*pending)
+            positions = await _sent(self._inner, outputs)
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             raise Unpublishable(repr(error)) from error
         except KafkaError as error:
@@ -127,3 +128,73 @@ class Producer:
             await asyncio.wait_for(inner.stop(), timeout=5)
         except (KafkaError, TimeoutError) as error:
             log.warning("discarded a producer that would not stop", extra={"error": repr(error)})
+
+
+# --- appending to aiokafka's batches ------------------------------------------------------------------
+
+
+async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Position]:
+    """Append records in their order; returns where they are once every one is acknowledged.
+
+    Raises: KafkaError: one is too large, then none was appended; or some may not have been stored.
+    """
+    accumulator = inner._message_accumulator
+    _require_fitting(inner, outputs)
+    for topic in {output.topic for output in outputs}:
+        await inner.partitions_for(topic)  # once these are known, nothing below has to wait
+    if accumulator._closed:
+        raise ProducerClosed
+    if accumulator._exception is not None:
+        raise copy(accumulator._exception)
+    places = [_append(accumulator, _place(inner, output), output) for output in outputs]
+    futures = {batch.future for batch, _ in places}
+    await asyncio.wait(futures)  # which cancels none of them when it is: others wait for the same batches
+    for future in futures:
+        future.result()
+    return [Position(batch.tp.partition, batch.future.result().offset + number) for batch, number in places]
+
+
+def _require_fitting(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
+    batch_size = inner._message_accumulator._batch_size
+    for output in outputs:
+        key, value = output.key or b"", output.value or b""
+        if len(key) + len(value) > batch_size:  # what fits into a batch needs no closer look
+            size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, _headers(output))
+            if size > inner._max_request_size:
+                raise MessageSizeTooLargeError(f"a record of {size} bytes")
+
+
+def _place(inner: AIOKafkaProducer, output: Output) -> TopicPartition:
+    key, value = output.key, output.value
+    partition = output.partition
+    if partition is None:
+        partition = inner._partition(output.topic, None, key, value, key, value)
+    return TopicPartition(output.topic, partition)
+
+
+def _append(accumulator: Any, place: TopicPartition, output: Output) -> tuple[Any, int]:
+    """Append to the last batch of a partition, or to a new one; returns it and the record's number in it."""
+    pending = accumulator._batches.get(place)
+    batch = pending[-1] if pending else _new_batch(accumulator, place)
+    headers = _headers(output)
+    while True:
+        added = batch._builder.append(timestamp=None, key=output.key, value=output.value, headers=headers)
+        if added is not None:
+            return batch, added.offset
+        batch = _new_batch(accumulator, place)  # full, or sent before and tried again
+
+
+def _new_batch(accumulator: Any, place: TopicPartition) -> Any:
+    batch = accumulator._append_batch(accumulator.create_builder(), place)
+    batch.future.add_done_callback(_noticed)
+    return batch
+
+
+def _noticed(future: "asyncio.Future[Any]") -> None:
+    """Take the exception of a batch whose publisher was cancelled and asks no more."""
+    if not future.cancelled():
+        future.exception()
+
+
+def _headers(output: Output) -> list[tuple[str, bytes]]:
+    return [(name, text.encode()) for name, text in output.headers.items()]

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
-from aiokafka.structs import RecordMetadata
 from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord, TransientError
 from streams.batches import queued_batches
 from streams.dead_letters import parked
-from streams.producer import Output, Producer
+from streams.producer import Output, Position, Producer
 
 log = logging.getLogger("clusterflow.turn")
 
@@ -155,7 +154,7 @@ class Turn(Generic[V]):
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)
 
-    async def _published(self, outputs: Sequence[Output]) -> list[RecordMetadata]:
+    async def _published(self, outputs: Sequence[Output]) -> list[Position]:
         while True:
             try:
                 return await self._producer.publish(outputs)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from domain.errors import ControlPlaneError
+from domain.errors import ControlPlaneError, Unpublishable
 from streams.admin import TopicMismatch, check_topics, declare_topics
 from streams.producer import Output, Producer
 from streams.tail import Tail
@@ -163,6 +163,27 @@ async def test_order_holds_per_partition_over_many_calls_at_once(kafka, producer
         assert mine == sorted(mine)
 
 
+async def test_more_than_a_batch_holds_is_published_in_order(kafka, producer):
+    values = [b"%06d" % n + b"x" * 2000 for n in range(600)]  # over a megabyte, in batches of 256 KiB
+    outputs = [Output(kafka.topics.events, b"k", value, partition=1) for value in values]
+    first, second = await asyncio.gather(producer.publish(outputs[:300]), producer.publish(outputs[300:]))
+    found = {record.offset: record.value for record in await everything(kafka, kafka.topics.events)}
+    assert values == [found[position.offset] for position in (*first, *second)]
+    assert [*range(600)] == sorted(position.offset for position in (*first, *second))
+
+
+async def test_who_gives_up_takes_nobody_along(kafka, producer):
+    outputs = [Output(kafka.topics.events, b"k", b"%d" % n, partition=1) for n in range(2)]
+    await producer.publish(outputs[:1])  # which brings the metadata
+    impatient, patient = (asyncio.create_task(producer.publish([output])) for output in outputs)
+    await asyncio.sleep(0)  # both have appended to one batch
+    impatient.cancel()
+    (position,) = await patient
+    assert impatient.cancelled()
+    found = {record.offset: record.value for record in await everything(kafka, kafka.topics.events)}
+    assert b"1" == found[position.offset]
+
+
 async def test_a_partition_given_is_kept_and_a_missing_value_deletes(kafka, producer):
     await producer.publish(
         [Output(kafka.topics.state, b"k", None, partition=p) for p in range(kafka.partitions)]
@@ -181,8 +202,8 @@ async def test_a_stopped_producer_starts_again_when_it_is_needed(kafka, producer
 
 async def test_one_record_too_large_fails_by_itself(kafka, producer):
     huge = Output(kafka.topics.events, b"k", b"x" * (9 * 1024 * 1024))
-    with pytest.raises(ControlPlaneError):
-        await asyncio.wait_for(producer.publish([huge]), 30)
+    with pytest.raises(Unpublishable):
+        await asyncio.wait_for(producer.publish([Output(kafka.topics.events, b"k", b"with it"), huge]), 30)
     await producer.publish([Output(kafka.topics.events, b"k", b"small")])
     assert [b"small"] == [record.value for record in await everything(kafka, kafka.topics.events)]
 
