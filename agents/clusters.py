@@ -8,6 +8,7 @@ import logging
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from agents.announcer import Announcer
 from agents.clock import Clock
 from agents.guard import guarded
 from agents.placement import Placement
-from agents.results import COMMANDS, NAME_ADMITTED, result_output
+from agents.results import NAME_ADMITTED, decided, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
 from domain.commands import Command, Create, Delete, Report
 from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
@@ -173,7 +174,7 @@ class ClusterAgent:
         if applied and cluster is not None:
             result.cluster = msgspec.Raw(encode(cluster.cluster))
         turn.publish(result_output(self._topics.results, record.key, result, record.partition))
-        COMMANDS.labels(type(command).__name__.lower(), kind).inc()
+        decided(type(command).__name__.lower(), kind).inc()
         if log.isEnabledFor(logging.DEBUG):
             said = {"command": type(command).__name__, "outcome": kind, "code": outcome.code}
             ids = {"cluster_id": command.cluster_id, "request_id": command.request_id}
@@ -195,7 +196,7 @@ class ClusterAgent:
         try:
             report = read_report(record.value, headers_of(record), at)
         except MalformedRecord:
-            REPORTS.labels("rejected").inc()
+            _reports_counted("rejected").inc()
             raise
         require_key(record, report.cluster_id)
         before = turn.get(record.partition, record.key)
@@ -229,7 +230,7 @@ class ClusterAgent:
             turn.put(record.partition, record.key, after)
         kind: ResultKind = event.result if isinstance(event, Ignored) else "applied"
         ahead = report.observed_generation > before.cluster.generation
-        REPORTS.labels("future" if ahead and kind == "applied" else kind).inc()
+        _reports_counted("future" if ahead and kind == "applied" else kind).inc()
         if ahead:
             report_log.warning(
                 "report is ahead of its cluster",
@@ -258,7 +259,7 @@ class ClusterAgent:
         reason: str,
     ) -> None:
         """Tell whoever waits; a report that nobody waits for is parked instead."""
-        REPORTS.labels("rejected").inc()
+        _reports_counted("rejected").inc()
         if not report.answer:
             raise MalformedRecord(reason, refusal.text)
         assert report.report_id is not None
@@ -281,6 +282,11 @@ def attach(
     topics = kafka.topics
     add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
     return agent.clock
+
+
+@cache
+def _reports_counted(result: str) -> Counter:
+    return REPORTS.labels(result)
 
 
 def _needs_reports(command: Command) -> bool:

@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 
 from agents.guard import guarded
 from agents.placement import Placement
-from agents.results import COMMANDS, NAME_ADMITTED, result_output
+from agents.results import NAME_ADMITTED, decided, result_output
 from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
 from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
@@ -104,7 +104,7 @@ class NameAgent:
                 details=dict(refusal.details),
             )
             turn.publish(result_output(self._topics.results, key, result))
-            COMMANDS.labels("create", "rejected").inc()
+            decided("create", "rejected").inc()
             if command.keyed and holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
                 self._remember(turn, record, command, holder)
             return

@@ -1,5 +1,6 @@
 """What the agents say to each other and to whoever waits for a command."""
 
+from functools import cache
 from typing import Final
 
 from prometheus_client import Counter
@@ -13,6 +14,12 @@ COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["ty
 # Header of a create that the name agent let through; without it a create has come to the wrong topic,
 # where nobody has checked its name.
 NAME_ADMITTED: Final = "name_admitted"
+
+
+@cache  # asking for labels takes as long as a cluster's encoding
+def decided(kind: str, outcome: str) -> Counter:
+    """The counter of commands of a kind that end so."""
+    return COMMANDS.labels(kind, outcome)
 
 
 def result_output(topic: str, key: bytes, result: ResultMessage, partition: int | None = None) -> Output:
