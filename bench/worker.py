@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Final
@@ -35,7 +35,7 @@ def worker_drains(kafka: KafkaSettings, worker: RoleProcess, records: Sequence[O
 
 def null_drains(kafka: KafkaSettings, null: Peer, records: Sequence[Output]) -> Drained:
     """The same burst through the agent that does nothing."""
-    same = [replace(output, topic=TOPIC) for output in records]
+    same = [output._replace(topic=TOPIC) for output in records]
     return drain(kafka, same, null.pid, lambda: float(null.wait_for("done", within=DRAINED_WITHIN)[0]))
 
 

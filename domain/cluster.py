@@ -196,9 +196,9 @@ class ClusterRecord:
 
     def outcome_of(self, command_id: str) -> Outcome | None:
         """The remembered outcome of a command, None if it is unknown or forgotten."""
-        for known in reversed(self.recent):
-            if known == command_id:
-                return Outcome(command_id=command_id)
+        if command_id in self.recent:
+            return Outcome(command_id=command_id)
+        for known in self.recent:
             if isinstance(known, Outcome) and known.command_id == command_id:
                 return known
         return None

@@ -208,15 +208,15 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
 def _differences(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
     """Note where two values differ, at least one of which is an object; paths are made for what differs."""
-    olds, old = (old, None) if isinstance(old, dict) else ({}, old)
-    news, new = (new, None) if isinstance(new, dict) else ({}, new)
-    if not _same(old, new):
+    olds, old = (old, None) if type(old) is dict else ({}, old)
+    news, new = (new, None) if type(new) is dict else ({}, new)
+    if old is not new and not _same(old, new):
         found[path] = {"from": old, "to": new}
     for name in olds if olds.keys() == news.keys() else {**olds, **news}:
         a, b = olds.get(name), news.get(name)
         if type(a) is str and a == b:  # as most are
             continue
-        if isinstance(a, dict) or isinstance(b, dict):
+        if type(a) is dict or type(b) is dict:
             _differences(a, b, f"{path}.{name}", found)
         elif not _same(a, b):
             found[f"{path}.{name}"] = {"from": a, "to": b}

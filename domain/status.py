@@ -173,10 +173,18 @@ def _none_ready(n: int) -> _Words:  # S8
 def _condition(
     kind: str, status: ConditionStatus, words: tuple[str, str], previous: Status | None, at: datetime
 ) -> Condition:
-    before = next((c for c in previous.conditions if c.type == kind), None) if previous else None
+    before = _condition_of(previous, kind)
     if before is not None and (before.status, before.reason, before.message) == (status, *words):
         return before
     changed_at = before.lastTransitionTime if before and before.status == status else at
     return Condition(
         type=kind, status=status, lastTransitionTime=changed_at, reason=words[0], message=words[1]
     )
+
+
+def _condition_of(status: Status | None, kind: str) -> Condition | None:
+    if status is not None:
+        for condition in status.conditions:
+            if condition.type == kind:
+                return condition
+    return None

@@ -268,7 +268,8 @@ def _nanoseconds(duration: int | str | None) -> int | None:
 
 def rfc3339(time: datetime) -> str:
     """A UTC time as text, `Z` at the end."""
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    utc_time = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return f"{utc_time.isoformat()[:-6]}Z"  # without +00:00
 
 
 def go_duration(duration: timedelta) -> str:

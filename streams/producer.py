@@ -13,7 +13,7 @@ import time
 from collections import Counter as CounterOf
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -41,14 +41,13 @@ PUBLISH_SECONDS = Histogram(
 DELIVERY_TIMEOUT_MS = 60_000
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One record to publish; `partition` only where the key does not decide it. A value of None deletes."""
 
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
     partition: int | None = None
 
 
