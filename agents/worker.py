@@ -1,7 +1,6 @@
 """The role `worker`: all agents and their tables in one Faust app."""
 
 import asyncio
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,10 +26,6 @@ LEAVE_WITHIN: Final = 5.0
 
 # Looks for Kafka in vain, a second or two apart, after which a worker that is to stop does not wait for it.
 MISSED_AT_MOST: Final = 2
-
-# New objects between two looks for cycles, and looks between those at older objects. What a turn makes stays
-# until its end and has no cycles; at Python's 700, looking at it again and again takes a tenth of the time.
-GC_THRESHOLDS: Final = (50_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +60,6 @@ async def run(
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
         Unavailable: told to stop while Kafka is away.
     """
-    gc.set_threshold(*GC_THRESHOLDS)
     kafka = settings.kafka
     await check_topics(kafka)
     app = create_app(kafka, standby_replicas=settings.standby_replicas)

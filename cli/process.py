@@ -26,10 +26,11 @@ T = TypeVar("T")
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1
 
-# Python looks for cycles among all containers each time a quarter of them is new: at 100,000 clusters 0.1 s
-# in which nothing else runs, every few seconds under load (docs/measured.md). Reference counts free what a
-# record leaves behind; cycles are few, and may wait.
-CYCLES_SOUGHT: Final = (20_000, 20, 100)
+# New containers between two searches for cycles, and searches between those among older ones. At Python's own
+# (700, 10, 10) what a turn makes is looked at again and again, a tenth of a worker's time; and at 100,000
+# clusters a search among all of them stops a process for 0.1 s, every few seconds under load
+# (docs/measured.md). Reference counts free what a record leaves behind; cycles are few, and may wait.
+CYCLES_SOUGHT: Final = (50_000, 20, 50)
 
 
 class Readiness:
