@@ -186,7 +186,9 @@ def note_state(record: ConsumerRecord, observed: Observed, revisions: dict[str, 
     """Take a record of `cluster-state` into account."""
     cluster_id = record.key.decode()
     if record.value is None:
-        observed.faults.append(f"cluster {cluster_id} was purged, long before its time")
+        # Of a cluster that nobody knows it takes back what a worker wrote that had been replaced.
+        if cluster_id in revisions:
+            observed.faults.append(f"cluster {cluster_id} was purged, long before its time")
         return
     state = msgspec.json.decode(record.value)
     last, data = revisions.get(cluster_id, (0, b""))

@@ -65,6 +65,8 @@ class Outcome:
     @property
     def void(self) -> str:
         """Why this counts as not run; empty if it counts."""
+        if len(self.injected) < self.plan.count:
+            return f"{len(self.injected)} of {self.plan.count} faults were injected"
         rate = len(self.history.entries) / self.seconds
         if rate < self.plan.floor:
             return f"{rate:.1f} operations a second, at least {self.plan.floor:.0f} make a run"
@@ -161,7 +163,9 @@ async def _inject_lane(fleet: Fleet, plan: Plan, lane: Lane, outcome: Outcome, d
             await inject(fleet, fault)
         except (NotReady, TimeoutError) as error:
             outcome.observed.faults.append(f"after {fault} not well again: {error}")
-        except KafkaError as error:  # the other lane has taken Kafka away meanwhile
+        except (KafkaError, asyncio.CancelledError) as error:  # the other lane has taken Kafka away meanwhile
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
             fleet.note(f"{fault} was cut short: {error!r}")
         outcome.injected.append(Injected(fault, began, time.monotonic()))
         await asyncio.sleep(draws.uniform(*plan.calm))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.chaos.observe import CLAIM, counts
+from tests.chaos.observe import CLAIM, Observed, counts, note_state
 
 
 @dataclass
@@ -13,6 +13,7 @@ class Record:
     key: bytes
     headers: list[tuple[str, bytes]] = field(default_factory=list)
     partition: int = 0
+    value: bytes | None = None
 
 
 def claim(offset: int, partition: int = 0) -> Record:
@@ -43,3 +44,20 @@ def test_records_count_under_the_last_claim(records: list[Record], counted: list
     standing: dict[int, int] = {}
 
     assert [record.offset for record in records if counts(record, standing)] == counted
+
+
+@pytest.mark.parametrize(
+    ("known", "faults"),
+    [
+        pytest.param({}, [], id="of a cluster nobody knows"),
+        pytest.param(
+            {"one": (1, b"{}")}, ["cluster one was purged, long before its time"], id="of a cluster there is"
+        ),
+    ],
+)
+def test_a_tombstone(known: dict[str, tuple[int, bytes]], faults: list[str]) -> None:
+    observed = Observed()
+
+    note_state(Record(0, b"one"), observed, known)
+
+    assert faults == observed.faults

@@ -7,23 +7,28 @@ from tests.chaos.observe import Observed
 from tests.chaos.plan import Fault, draw
 from tests.chaos.run import Injected, Outcome
 
+PLAN = draw(1, only=["kill-web"])
 KILLED = Injected(Fault("kill-web", 0, 1.0, seed=1), began=40.0, ended=60.0)
 
 
-def outcome(moments: list[float]) -> Outcome:
-    """Of a run of 100 seconds with one fault, and an attempt at each of these moments."""
+def outcome(moments: list[float], *injected: Injected) -> Outcome:
+    """Of a run of 100 seconds with these faults, and an attempt at each of these moments."""
     attempts = [
         Attempt(mark=str(at), kind="update", client="client", started=at, ended=at, status=200)
         for at in moments
     ]
-    return Outcome(draw(1), History(attempts), Observed(), [], seconds=100.0, injected=[KILLED])
+    return Outcome(PLAN, History(attempts), Observed(), [], seconds=100.0, injected=list(injected))
 
 
 ENOUGH = [at / 20 for at in range(2000)]
 
 
 def test_a_run_under_load_counts() -> None:
-    assert outcome(ENOUGH).void == ""
+    assert outcome(ENOUGH, KILLED).void == ""
+
+
+def test_a_run_without_one_of_its_faults_does_not() -> None:
+    assert outcome(ENOUGH).void == "0 of 1 faults were injected"
 
 
 @pytest.mark.parametrize(
@@ -38,5 +43,5 @@ def test_a_run_under_load_counts() -> None:
     ],
 )
 def test_a_run_that_would_prove_nothing_does_not(moments: list[float], why: str) -> None:
-    assert why in outcome(moments).void
-    assert why in [*outcome(moments).row()][-1]
+    assert why in outcome(moments, KILLED).void
+    assert why in [*outcome(moments, KILLED).row()][-1]

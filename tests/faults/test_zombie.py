@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 
 from bench.stage import Stage, wait_ready
+from domain.policy import Policy
 from streams.claims import CLAIM_HEADER, Claims
 from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner, headers_of
@@ -19,7 +20,9 @@ from tests.web.answers import check
 
 @pytest.fixture
 async def deployment(servers):
-    async with Deployment(await servers.new_topics()) as deployment:
+    """Without reconciles, so that a worker writes nothing but what a test asks for."""
+    policy = Policy(reconcile_enabled=False)
+    async with Deployment(await servers.new_topics(), policy=policy) as deployment:
         yield deployment
 
 
