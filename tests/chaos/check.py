@@ -80,15 +80,8 @@ def _results(history: History, observed: Observed) -> Iterator[Finding]:
 
 
 def _harmless(facts: Iterable[ResultFact]) -> bool:
-    """A repeat of a remembered command names the cluster as it is by then, and says `duplicate`.
-
-    A report, whose result names no cluster, may come again when its cluster is gone.
-    """
-    decided = [fact for fact in facts if fact.outcome != "duplicate"]
-    if len(decided) < 2:
-        return len(decided) == 1
-    report = decided[0].code is None and decided[0].generation is None
-    return report and all(fact.code == "RESOURCE_NOT_FOUND" for fact in decided[1:])
+    """A repeat of a remembered command names the cluster as it is by then, and says `duplicate`."""
+    return sum(fact.outcome != "duplicate" for fact in facts) == 1
 
 
 def _verdicts(history: History) -> Iterator[Finding]:

@@ -113,8 +113,8 @@ def test_an_unanswered_report_may_be_the_last_word_whenever_it_was_made() -> Non
         pytest.param([("applied", None, 3), ("duplicate", None, 5)], set(), id="a repeat that is told so"),
         pytest.param(
             [("applied", None, None), ("rejected", "RESOURCE_NOT_FOUND", None)],
-            set(),
-            id="a report again after its cluster was deleted",
+            {"doubled"},
+            id="a report that was taken and is refused once its cluster is deleted",
         ),
         pytest.param(
             [("applied", None, 3), ("rejected", "RESOURCE_NOT_FOUND", None)],
