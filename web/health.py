@@ -38,8 +38,7 @@ class Health:
         """Raises: Unavailable: at once while Kafka or the view is away, instead of letting a write wait."""
         if not self.kafka_healthy:
             raise Unavailable("Kafka is not reachable")
-        if not self.tail.caught_up.is_set():
-            raise Unavailable("Tables are still being read")
+        self.require_view()
 
     def require_view(self) -> None:
         """Raises: Unavailable: the view is still being filled, so an absent cluster proves nothing."""
