@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents.placement import partition_of
-from tests.cli.test_process import answers, eventually, free_port, role, run
+from tests.cli.test_process import answers, environment_of, eventually, role, run
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
 
@@ -63,12 +63,7 @@ async def told(servers, tmp_path_factory):
     kafka = await servers.new_topics()
     url = with_password(await servers.new_database())
     environment = {
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "KAFKA_TOPIC_PREFIX": kafka.topics.prefix,
-        "KAFKA_PARTITIONS": str(kafka.partitions),
-        "KAFKA_REPLICATION": "1",
-        "DATABASE_URL": url,
-        "PORT": str(free_port()),
+        **environment_of(kafka, url),
         "LOG_LEVEL": "debug",
         "SECRET_KEYS": f"k1:{KEY}",
         "RECONCILIATION_CHECK_INTERVAL": "1s",

@@ -16,6 +16,8 @@ from urllib.request import urlopen
 import orjson
 import pytest
 
+from streams.settings import KafkaSettings
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -69,19 +71,24 @@ def answers(url: str, status: int) -> bool:
         return False
 
 
-@pytest.fixture
-async def environment(servers, kafka):
-    url = await servers.new_database()
-    migrated = await asyncio.to_thread(run, "migrate", DATABASE_URL=url)
-    assert migrated.returncode == 0, migrated.stderr
+def environment_of(kafka: KafkaSettings, database_url: str) -> dict[str, str]:
+    """What roles on these topics and this database are told; REST on a port of its own."""
     return {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_TOPIC_PREFIX": kafka.topics.prefix,
         "KAFKA_PARTITIONS": str(kafka.partitions),
         "KAFKA_REPLICATION": "1",
-        "DATABASE_URL": url,
+        "DATABASE_URL": database_url,
         "PORT": str(free_port()),
     }
+
+
+@pytest.fixture
+async def environment(servers, kafka):
+    url = await servers.new_database()
+    migrated = await asyncio.to_thread(run, "migrate", DATABASE_URL=url)
+    assert migrated.returncode == 0, migrated.stderr
+    return environment_of(kafka, url)
 
 
 @pytest.mark.parametrize(

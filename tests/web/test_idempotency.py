@@ -5,27 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.e2e.product import SPEC, Deployment, an_owner
+from tests.e2e.product import SPEC, an_owner
 from tests.web.answers import check, check_error
 
 CLUSTERS = "/api/v1/clusters"
-
-
-@pytest.fixture(scope="module")
-async def deployment(servers):
-    async with Deployment(await servers.new_topics()) as deployment:
-        await deployment.worker()
-        yield deployment
-
-
-@pytest.fixture(scope="module")
-async def web(deployment):
-    return await deployment.web()
-
-
-@pytest.fixture
-def api(web):
-    return web.as_(an_owner())
 
 
 def under(key):
@@ -44,26 +27,26 @@ async def delete(api, cluster_id, key):
     return await api.request("DELETE", f"{cluster_id}?force=true", headers=under(key))
 
 
-async def events_of(deployment, cluster_id):
-    return [body["type"] for body in await deployment.log("cluster-events").bodies(cluster_id)]
+async def events_of(product, cluster_id):
+    return [body["type"] for body in await product.log("cluster-events").bodies(cluster_id)]
 
 
-async def test_a_repeated_create_makes_one_cluster(deployment, api):
+async def test_a_repeated_create_makes_one_cluster(product, api):
     key = str(uuid4())
     first, again = await create(api, key), await create(api, key)
     check(first, 201)
     check(again, 201)
     assert (first.json, first.headers["Location"]) == (again.json, again.headers["Location"])
     assert (None, "true") == tuple(a.headers.get("Idempotent-Replayed") for a in (first, again))
-    assert ["cluster.created"] == await events_of(deployment, first["id"])
+    assert ["cluster.created"] == await events_of(product, first["id"])
 
 
-async def test_repeats_at_the_same_time_make_one_cluster(deployment, api):
+async def test_repeats_at_the_same_time_make_one_cluster(product, api):
     key = str(uuid4())
     answers = await asyncio.gather(*(create(api, key) for _ in range(8)))
     assert {201} == {answer.status for answer in answers}
     (cluster_id,) = {answer["id"] for answer in answers}
-    assert ["cluster.created"] == await events_of(deployment, cluster_id)
+    assert ["cluster.created"] == await events_of(product, cluster_id)
 
 
 async def test_a_repeated_update_is_applied_once(api):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from streams.secrets import Keyring
-from tests.e2e.product import CONTROLLER, SPEC, Deployment, an_owner, command
+from tests.e2e.product import CONTROLLER, SPEC, an_owner, command
 from tests.web.answers import check, check_error
 
 MEMBER = "serviceAccountSigningKey"
@@ -14,20 +14,13 @@ KEYS = {"first": b"1" * 32}
 
 
 @pytest.fixture(scope="module")
-async def deployment(servers):
-    async with Deployment(await servers.new_topics()) as deployment:
-        await deployment.worker()
-        yield deployment
-
-
-@pytest.fixture(scope="module")
-async def web(deployment):
-    return await deployment.web(keyring=Keyring(KEYS))
+async def keyholder(product):
+    return await product.web(keyring=Keyring(KEYS))
 
 
 @pytest.fixture
-def api(web):
-    return web.as_(an_owner())
+def api(keyholder):
+    return keyholder.as_(an_owner())
 
 
 def keyed(value=SECRET, **members):
@@ -67,50 +60,50 @@ async def test_what_an_update_does_to_it(api, spec, after):
     assert after == await seen_by_controller(api, cluster["id"])
 
 
-async def test_no_topic_ever_holds_it_in_clear(deployment, api):
+async def test_no_topic_ever_holds_it_in_clear(product, api):
     cluster = await api.created("one", keyed())
     await api.update(cluster["id"], keyed("bmV3IHNlY3JldA=="))
     check(await api.delete(cluster["id"], force=True), 202)
-    for spec in deployment.kafka.topics.all():
-        name = spec.name.removeprefix(deployment.kafka.topics.prefix)
-        for record in await deployment.log(name).read():
+    for spec in product.kafka.topics.all():
+        name = spec.name.removeprefix(product.kafka.topics.prefix)
+        for record in await product.log(name).read():
             for clear in (SECRET, "bmV3IHNlY3JldA=="):
                 assert clear.encode() not in (record.value or b""), name
     (event,) = [
         body
-        for body in await deployment.log("cluster-events").bodies(cluster["id"])
+        for body in await product.log("cluster-events").bodies(cluster["id"])
         if body["type"] == "cluster.updated"
     ]
     assert {"from": "***", "to": "***"} == event["changes"][f"spec.{MEMBER}"]
 
 
-async def test_a_kafka_client_that_sends_it_in_clear_is_told_and_no_dead_letter_keeps_it(deployment, api):
+async def test_a_kafka_client_that_sends_it_in_clear_is_told_and_no_dead_letter_keeps_it(product, api):
     cluster = await api.created()
     sent = command("update", cluster["id"], api.email, spec=keyed())
-    await deployment.log("cluster-commands").publish(cluster["id"], sent)
-    result = await deployment.log("cluster-command-results").wait_for(
+    await product.log("cluster-commands").publish(cluster["id"], sent)
+    result = await product.log("cluster-command-results").wait_for(
         cluster["id"], lambda body: body["command_id"] == sent["command_id"]
     )
     assert ("rejected", "VALIDATION_FAILED") == (result["outcome"], result["code"])
     assert SECRET not in json.dumps(result)
-    assert [] == await deployment.log("cluster-commands.dlq").of(cluster["id"])
+    assert [] == await product.log("cluster-commands.dlq").of(cluster["id"])
 
 
-async def test_a_kafka_client_may_encrypt_it_itself(deployment, api):
+async def test_a_kafka_client_may_encrypt_it_itself(product, api):
     cluster = await api.created()
     spec = Keyring(KEYS).encrypted(keyed())
     sent = command("update", cluster["id"], api.email, spec=spec)
-    await deployment.log("cluster-commands").publish(cluster["id"], sent)
-    await deployment.log("cluster-command-results").wait_for(
+    await product.log("cluster-commands").publish(cluster["id"], sent)
+    await product.log("cluster-command-results").wait_for(
         cluster["id"], lambda body: body["command_id"] == sent["command_id"]
     )
     await api.update(cluster["id"])  # when it is answered, this web process shows what came before it
     assert SECRET == await seen_by_controller(api, cluster["id"])
 
 
-async def test_a_server_without_keys_refuses_it_and_shows_what_else_there_is(deployment, api):
+async def test_a_server_without_keys_refuses_it_and_shows_what_else_there_is(shared_api, api):
     cluster = await api.created("one", keyed())
-    keyless = (await deployment.web()).as_(api.email)
+    keyless = shared_api.as_(api.email)
     refused = await keyless.create("two", keyed())
     check_error(refused, 400, "VALIDATION_FAILED", field=f"spec.{MEMBER}")
     assert SECRET.encode() not in refused.body
