@@ -5,13 +5,18 @@ an argument of a statement. Below the configured level nothing is built at all, 
 debug records by the thousand (docs/measured.md).
 """
 
+import asyncio
+import contextlib
 import logging
 import re
 import sys
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
+import orjson
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from telemetry.repeats import Repeats
@@ -40,8 +45,9 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 def configure(*, level: str, json: bool, role: str) -> None:
     """Set up logging of this process; call once, before anything else logs."""
     threshold = _LEVELS[level]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_json_lines(role) if json else _Console(_CONSOLE))
+    handler = _JsonHandler(role) if json else logging.StreamHandler(sys.stderr)
+    if not json:
+        handler.setFormatter(_Console(_CONSOLE))
     handler.addFilter(Repeats(*_CHATTY))
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -53,19 +59,82 @@ def configure(*, level: str, json: bool, role: str) -> None:
     logging.disable(threshold - 1)
 
 
+def tell(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> None:
+    """`log.info(message, extra=variables)`, for what comes with every request, at a tenth of its cost.
+
+    The line is the same. Where our JSON is all that listens, no record is made for it, and what one turn of
+    the event loop tells is written together; call it on the loop.
+
+    Args:
+        variables: One at least: numbers, None, and text that can be encoded; no names of a record's own.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    match logging.root.handlers:
+        case [_JsonHandler() as only]:
+            only.tell(log.name, message, variables)
+        case _:
+            log.info(message, extra=dict(variables))
+
+
+class _JsonHandler(logging.StreamHandler[TextIO]):
+    """Writes JSON lines, of records and without."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(sys.stderr)
+        self.setFormatter(_json_lines(role))
+        self._static = _static(role)
+        self._head = lru_cache(maxsize=1)(self._begun)  # under load many lines begin alike
+        self._pending = False
+
+    def tell(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
+        """A line at level info, on its way out."""
+        head = self._head(int(time.time() * 1000), name, message)
+        line = head + orjson.dumps(variables, option=orjson.OPT_APPEND_NEWLINE)[1:]
+        try:  # into the buffer below the stream, which the next record or `logging.shutdown` writes out too
+            self.stream.buffer.write(line)
+        except OSError:  # nobody takes the log any more: no fault of who is served
+            return
+        if not self._pending:
+            self._pending = True
+            asyncio.get_running_loop().call_soon(self._written)
+
+    def _begun(self, millis: int, name: str, message: str) -> bytes:
+        """The line up to its variables."""
+        second, rest = divmod(millis, 1000)
+        begun = {
+            "ts": f"{time.strftime(_TIME, time.gmtime(second))}.{rest:03d}Z",
+            "level": "info",
+            "component": name.removeprefix(OURS),
+            "msg": message,
+            **self._static,
+        }
+        return orjson.dumps(begun)[:-1] + b","
+
+    def _written(self) -> None:
+        self._pending = False
+        with contextlib.suppress(OSError):
+            self.flush()
+
+
+_TIME: Final = "%Y-%m-%dT%H:%M:%S"
 _CONSOLE: Final = "%(asctime)s %(levelname)-8s %(component)-25s %(message)s"
 
 # What every record has; the rest are the variables.
 _COMMON: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "component"}
 
 
+def _static(role: str) -> dict[str, str]:
+    return {"service": "clusterflow", "role": role}
+
+
 def _json_lines(role: str) -> OrjsonFormatter:
     return _JsonLines(
         "{asctime}{levelname}{name}{message}",
         style="{",
-        datefmt="%Y-%m-%dT%H:%M:%S",
+        datefmt=_TIME,
         rename_fields={"asctime": "ts", "levelname": "level", "name": "component", "message": "msg"},
-        static_fields={"service": "clusterflow", "role": role},
+        static_fields=_static(role),
         json_default=str,
     )
 

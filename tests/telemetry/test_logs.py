@@ -79,3 +79,45 @@ def test_a_traceback_shows_no_row(form):
     text = handler.stream.getvalue()
     assert "new row is refused" in text
     assert "hunter2" not in text
+
+
+FREQUENT = """
+import asyncio, logging
+from telemetry import logs
+logs.configure(level="info", json=True, role="test")
+log = logging.getLogger("clusterflow.api_server")
+
+async def main():
+    variables = {"number": 1, "text": "ü", "nothing": None, "part": 0.5}
+    log.info("request", extra=variables)
+    logs.tell(log, "request", variables)
+    await asyncio.sleep(0)
+    log.info("after")
+    logs.tell(log, "last", variables)
+
+asyncio.run(main())
+"""
+
+
+def test_a_frequent_line_is_as_any_other_and_in_its_place():
+    done = subprocess.run([sys.executable, "-c", FREQUENT], check=True, capture_output=True, text=True)
+    record, frequent, after, last = map(orjson.loads, done.stderr.splitlines())
+    assert record.pop("ts")[:10] == frequent["ts"][:10]
+    assert len(frequent.pop("ts")) == len("2026-01-01T00:00:00.000Z")
+    assert record == frequent
+    assert list(record) == list(frequent)
+    assert ("after", "last") == (after["msg"], last["msg"])
+
+
+def test_a_frequent_line_for_people_is_a_record():
+    program = FREQUENT.replace("json=True", "json=False")
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    lines = [line.split()[2:] for line in done.stderr.splitlines()]
+    assert lines[0] == lines[1]
+
+
+def test_a_frequent_line_that_nobody_takes_ends_nothing():
+    ended = "import os; os.close(2); asyncio.run(main()); print('done')"
+    program = FREQUENT.replace("asyncio.run(main())", ended)
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+    assert "done" in done.stdout
