@@ -4,62 +4,45 @@ import asyncio
 import re
 from collections.abc import Mapping
 from typing import Final, TypeVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from domain.access import is_privileged, may_see
+from domain.access import is_privileged
 from domain.commands import Create, Delete, Update
 from domain.decide import deterministic_id
-from domain.errors import Rejected, invalid, not_found
+from domain.errors import Rejected, invalid
 from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, decode_body, encode
-from streams.messages import UUID_PATTERN, CreateBody, ResultMessage, UpdateBody
+from streams.messages import CreateBody, ResultMessage, UpdateBody
 from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
 from web.documents import DeleteAccepted
 from web.errors import json_response
+from web.headers import new_id
 from web.identity import caller
-from web.keys import CLUSTER_ID, HEALTH, REQUEST_ID, SETTINGS, SUBMITTER, VIEW
+from web.keys import CLUSTER_ID, READS, REQUEST_ID, SETTINGS, SUBMITTER
+from web.reads import Answer, PageQuery, cluster_id
 from web.watch import WATCHES, is_watch
 
 T = TypeVar("T")
 
-DEFAULT_LIMIT: Final = 50
-MAX_LIMIT: Final = 100
 MAX_KEY: Final = 255
 
-_UUID = re.compile(UUID_PATTERN)
 _ETAG = re.compile(r'"([^"]*)"')
-_INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _create_decoder = msgspec.json.Decoder(CreateBody)
 _update_decoder = msgspec.json.Decoder(UpdateBody)
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 async def list_clusters(request: web.Request) -> web.StreamResponse:
     """One page of the clusters the caller may see, newest first; or all of them and how they change."""
     email = caller(request)
-    request.app[HEALTH].require_view()
-    query = request.query
-    privileged = is_privileged(email, request.app[SETTINGS].policy)
-    wanted = Filter(
-        owner=query.get("created_by") if privileged else email,
-        platform=query["platform"].lower() if "platform" in query else None,
-        phase=query["status"].lower() if "status" in query else None,
-    )
+    reads, asked = request.app[READS], PageQuery.of(request.query)
     if is_watch(request):
-        return await request.app[WATCHES].serve(request, Watched(wanted))
-    limit = _integer(query.get("limit"), DEFAULT_LIMIT)
-    limit = min(limit, MAX_LIMIT) if limit >= 1 else DEFAULT_LIMIT
-    offset = max(0, _integer(query.get("offset"), 0))
-    entries, total = request.app[VIEW].page(wanted, limit=limit, offset=offset)
-    documents = b",".join(entry.document for entry in entries)
-    return json_response(
-        b'{"clusters":[%b],"total":%d,"limit":%d,"offset":%d}' % (documents, total, limit, offset)
-    )
+        return await request.app[WATCHES].serve(request, Watched(reads.filter(email, asked)))
+    return shown(reads.page(email, asked))
 
 
 async def create_cluster(request: web.Request) -> web.Response:
@@ -93,11 +76,7 @@ async def get_cluster(request: web.Request) -> web.StreamResponse:
     if is_watch(request):
         owner = None if is_privileged(email, settings.policy) else email
         return await request.app[WATCHES].serve(request, Watched(Filter(owner), path_id(request)))
-    entry = visible_entry(request, email)
-    document = entry.document
-    if entry.secrets and is_privileged(email, settings.policy):
-        document = _with_secrets(document, settings.keyring.decrypted(entry.secrets))
-    return json_response(document, headers={"ETag": f'"{entry.resource_version}"'})
+    return shown(request.app[READS].cluster(email, request.match_info["id"]))
 
 
 async def update_cluster(request: web.Request) -> web.Response:
@@ -154,19 +133,18 @@ async def delete_cluster(request: web.Request) -> web.Response:
 
 def path_id(request: web.Request) -> str:
     """The cluster id in the path, lower case. Raises: Rejected: it is not a UUID."""
-    text = request.match_info["id"]
-    if not _UUID.fullmatch(text):
-        raise invalid("invalid cluster ID format", field="id", value=text)
-    return text.lower()
+    return cluster_id(request.match_info["id"])
 
 
 def visible_entry(request: web.Request, email: str) -> ClusterEntry:
     """The cluster of the path. Raises: Rejected: absent, deleted or somebody else's, all alike."""
-    request.app[HEALTH].require_view()
-    entry = request.app[VIEW].get(path_id(request))
-    if entry is None or not may_see(email, entry.owner, request.app[SETTINGS].policy):
-        raise not_found()
-    return entry
+    return request.app[READS].entry(email, request.match_info["id"])
+
+
+def shown(answer: Answer) -> web.Response:
+    """What was read, as a response."""
+    version = answer.resource_version
+    return json_response(answer.body, headers={} if version is None else {"ETag": f'"{version}"'})
 
 
 def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:
@@ -179,7 +157,7 @@ def command_identity(request: web.Request, email: str, *operation: str) -> tuple
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
-        return str(uuid4()), False
+        return new_id(), False
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
         text = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters"
         raise invalid(text, field="Idempotency-Key")
@@ -194,6 +172,8 @@ def replayed(result: ResultMessage) -> dict[str, str]:
 async def body_of(request: web.Request) -> bytes:
     """The request's body. Raises: Rejected: its sender takes too long."""
     try:
+        if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
+            return await request.read()
         async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):
             return await request.read()
     except TimeoutError:
@@ -227,15 +207,6 @@ def _expected_version(request: web.Request, in_body: str | None) -> str | None:
     return match[1]
 
 
-def _integer(text: str | None, default: int) -> int:
-    """An integer of a query; one beyond 18 digits counts as 10^18, more than there ever is."""
-    match = _INTEGER.fullmatch(text or "")
-    if match is None:
-        return default
-    sign, digits = match.groups()
-    return int(sign + digits) if len(digits) <= 18 else int(sign + "1" + "0" * 18)
-
-
 class _Version(msgspec.Struct):
     resource_version: str
 
@@ -250,11 +221,3 @@ def _document(result: ResultMessage, *, status: int, headers: dict[str, str] | N
     return json_response(
         document, status=status, headers={"ETag": etag, **replayed(result), **(headers or {})}
     )
-
-
-def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:
-    """A document whose spec shows these secrets; everything else stays to the letter."""
-    cluster = _members.decode(document)
-    spec = _members.decode(cluster["spec"])
-    spec.update({name: msgspec.Raw(encode(value)) for name, value in secrets.items()})
-    return encode({**cluster, "spec": spec})

@@ -82,6 +82,9 @@ def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Res
     )
 
 
+JSON_TYPE: Final = "application/json; charset=utf-8"
+
+
 def json_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
@@ -89,5 +92,5 @@ def json_response(
     return web.Response(
         body=body,
         status=status,
-        headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
+        headers={"Content-Type": JSON_TYPE, **(headers or {})},
     )

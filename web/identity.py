@@ -1,19 +1,26 @@
 """Who is asking: the address a trusted gateway puts into `X-User-Email`."""
 
+from collections.abc import Mapping
+
 from aiohttp import web
 
 from domain.access import valid_email
 from domain.errors import Rejected
 from web.keys import SETTINGS
+from web.settings import WebSettings
 
 
 def caller(request: web.Request) -> str:
-    """The caller's address.
+    """The caller's address. Raises: Rejected: as `address` does."""
+    return address(request.headers, request.app[SETTINGS])
+
+
+def address(headers: Mapping[str, str], settings: WebSettings) -> str:
+    """The address in a request's headers.
 
     Raises: Rejected: `AUTH_REQUIRED` without one, `INVALID_EMAIL` for a malformed one.
     """
-    settings = request.app[SETTINGS]
-    email = request.headers.get("X-User-Email", "").strip()
+    email = headers.get("X-User-Email", "").strip()
     if valid_email(email):
         return email
     if settings.disable_auth:

@@ -5,7 +5,9 @@ from typing import Any, Final
 from aiohttp import web
 
 from tables.views import ClusterView
+from web.headers import Cors
 from web.health import Health
+from web.reads import Reads
 from web.settings import WebSettings
 from web.submit import Submitter
 
@@ -13,6 +15,8 @@ SETTINGS: Final = web.AppKey("settings", WebSettings)
 VIEW: Final = web.AppKey("view", ClusterView)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", Health)
+READS: Final = web.AppKey("reads", Reads)
+CORS: Final = web.AppKey("cors", Cors)
 
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 CLUSTER_ID: Final = web.RequestKey("cluster_id", str)  # of a create, whose path has none

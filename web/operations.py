@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.messages import UUID_PATTERN
-from web.clusters import DEFAULT_LIMIT, MAX_KEY, MAX_LIMIT
+from web.clusters import MAX_KEY
+from web.headers import REQUEST_ID_PATTERN
+from web.reads import DEFAULT_LIMIT, MAX_LIMIT
 
 Schema = dict[str, Any]
 
@@ -104,7 +106,7 @@ REQUEST_ID: Final = Parameter(
     name="X-Request-ID",
     where="header",
     about="An id for this request; one of another form is replaced",
-    schema={"type": "string", "pattern": "^[A-Za-z0-9._:-]{1,128}$"},
+    schema={"type": "string", "pattern": f"^{REQUEST_ID_PATTERN}$"},
 )
 LIMIT: Final = Parameter(
     name="limit",

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 from prometheus_client import Gauge
@@ -17,9 +17,11 @@ from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
 from web import keys
-from web.bounds import bounded
+from web.edge import Edge, stamp
+from web.headers import Cors
 from web.health import Health
-from web.middleware import errors, observed, preflight, stamp
+from web.plain import PlainReads
+from web.reads import Reads
 from web.routes import add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -73,13 +75,11 @@ async def run(
             resources.push_async_callback(part.stop)
             await part.start()
         feed.identify(await kafka_cluster_id(settings.kafka), topics.state)
-        await _follow(app, settings, states, results, stop)
+        await _follow(app, states, results, stop)
 
 
-async def _follow(
-    app: web.Application, settings: WebSettings, states: Tail, results: Tail, stop: asyncio.Event
-) -> None:
-    runner = await _serve(app, settings)
+async def _follow(app: web.Application, states: Tail, results: Tail, stop: asyncio.Event) -> None:
+    runner = await serve(app)
     tasks = [
         asyncio.create_task(states.run(), name="states"),
         asyncio.create_task(results.run(), name="results"),
@@ -97,11 +97,13 @@ async def _follow(
 
 
 def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, health: Health) -> web.Application:
-    """The application over its parts."""
-    app = web.Application(client_max_size=MAX_BODY, middlewares=[bounded, observed, preflight, errors])
+    """The application over its parts; `serve` serves it."""
+    app = web.Application(client_max_size=MAX_BODY)
     app.on_response_prepare.append(stamp)
     app[keys.SETTINGS] = settings
     app[keys.VIEW] = feed.view
+    app[keys.READS] = Reads(feed.view, health, settings)
+    app[keys.CORS] = Cors(settings.cors_origins)
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
     app[WATCHES] = watches = Watches(feed, health, settings)
@@ -110,7 +112,9 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
     return app
 
 
-async def _serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
+async def serve(app: web.Application) -> web.AppRunner:
+    """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
+    settings = app[keys.SETTINGS]
     runner = web.AppRunner(
         app,
         access_log=None,
@@ -120,6 +124,11 @@ async def _serve(app: web.Application, settings: WebSettings) -> web.AppRunner:
         shutdown_timeout=30.0,
     )
     await runner.setup()
+    server = runner.server
+    assert server is not None
+    plain = PlainReads(app[keys.READS], settings)
+    edge = Edge(plain, server.request_handler, app[keys.CORS], write_timeout=settings.write_timeout)
+    server.request_handler = cast("Any", edge)  # of `web.Request`, which is what the application makes of all
     await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     return runner

@@ -4,48 +4,24 @@ from datetime import UTC, datetime
 
 import msgspec
 from aiohttp import web
-from msgspec import convert
 
 from domain.access import require_controller
-from domain.cluster import ControllerReport
 from domain.errors import Unconfirmed
 from streams.codec import decode_body, encode, report_of
 from streams.messages import ReportBody, ReportMessage
-from web.clusters import body_of, command_identity, path_id, visible_entry
-from web.documents import ControllerStatus, ReportTaken, ShownCondition, ShownError, StatusView
+from web.clusters import body_of, command_identity, path_id, shown, visible_entry
+from web.documents import ReportTaken
 from web.errors import json_response
 from web.identity import caller
-from web.keys import REQUEST_ID, SETTINGS, SUBMITTER
+from web.keys import READS, REQUEST_ID, SETTINGS, SUBMITTER
 
 _report_decoder = msgspec.json.Decoder(ReportBody)
 
 
 async def get_status(request: web.Request) -> web.Response:
     """The aggregated status and every controller's last report, of whatever generation."""
-    entry = visible_entry(request, caller(request))
-    reports = entry.controller_statuses()
-    controllers = [_controller_status(entry.id, reports[name]) for name in sorted(reports)]
-    body = StatusView(
-        cluster_id=entry.id,
-        generation=entry.generation,
-        status=entry.status(),
-        controllers=controllers,
-        controller_status=controllers,
-    )
-    return json_response(encode(body), headers={"ETag": f'"{entry.resource_version}"'})
-
-
-def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerStatus:
-    return ControllerStatus(
-        cluster_id=cluster_id,
-        controller_name=report.controller_name,
-        observed_generation=report.observed_generation,
-        conditions=convert(report.conditions, list[ShownCondition], from_attributes=True),
-        metadata=report.metadata,
-        last_error=convert(report.last_error, ShownError | None, from_attributes=True),
-        last_updated=report.last_updated,
-        updated_at=report.last_updated,
-    )
+    email = caller(request)
+    return shown(request.app[READS].status(email, request.match_info["id"]))
 
 
 async def put_status(request: web.Request) -> web.Response:

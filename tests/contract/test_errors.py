@@ -3,8 +3,8 @@
 import asyncio
 from types import SimpleNamespace
 
+import aiohttp
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 
 from domain.errors import Rejected, Unavailable
 from streams.settings import KafkaSettings
@@ -14,7 +14,7 @@ from tables.views import ClusterView
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
 from web.health import Health
-from web.server import create_app
+from web.server import create_app, serve
 from web.settings import WebSettings
 
 KAFKA = KafkaSettings(bootstrap_servers="nowhere", topics=Topics(), partitions=1, replication=1)
@@ -39,16 +39,21 @@ async def answer_to(error: Exception, **headers: str) -> Answer:
 async def get(path: str, health: object, **headers: str) -> Answer:
     """What a web process of this health answers."""
     app = create_app(
-        WebSettings(kafka=KAFKA),
+        WebSettings(kafka=KAFKA, port=0),
         feed=Feed(ClusterView(), max_changes=1, max_bytes=1),
         submitter=None,  # type: ignore[arg-type]
         health=health,  # type: ignore[arg-type]
     )
-    async with (
-        TestClient(TestServer(app)) as client,
-        client.get(path, headers={**OWNER, **headers}) as response,
-    ):
-        return Answer(response.status, response.headers, await response.read())
+    runner = await serve(app)
+    host, port = runner.addresses[0]
+    try:
+        async with (
+            aiohttp.ClientSession(f"http://{host}:{port}") as client,
+            client.get(path, headers={**OWNER, **headers}) as response,
+        ):
+            return Answer(response.status, response.headers, await response.read())
+    finally:
+        await runner.cleanup()
 
 
 @pytest.mark.parametrize(

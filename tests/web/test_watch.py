@@ -3,84 +3,20 @@
 import asyncio
 import logging
 import socket
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import aiohttp
 import pytest
-from aiohttp import web
 from prometheus_client import REGISTRY
 
-from streams.producer import Producer
-from streams.settings import KafkaSettings
-from streams.tail import Tail
-from tables.feed import Feed
-from tables.views import ClusterView
 from tests.conftest import until
-from tests.e2e.product import CONTROLLER, Client
-from tests.tables.given import Record, document, value
+from tests.e2e.product import CONTROLLER
 from tests.web.answers import RESPONSE_TIME, UUID4, check, check_error
+from tests.web.serving import OWNER, Served, serving
 from tests.web.watching import CLUSTERS, END, watching
-from web.health import Health
-from web.server import create_app
-from web.settings import WebSettings
-from web.submit import Submitter
 
-OWNER = "owner@example.com"
 ONE, TWO = str(uuid4()), str(uuid4())
-KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=2)
-
-
-@dataclass
-class Served:
-    """A web process without a Kafka."""
-
-    client: Client
-    feed: Feed
-    health: Health
-    runner: web.AppRunner
-    offset: int = -1
-
-    def put(self, id: str, *, deleted: bool = False, **shown: Any) -> None:
-        """Let the topic bring a state of a cluster, as good as new."""
-        self.offset += 1
-        body = document(id, version=self.offset + 1, **{"owner": OWNER, **shown})
-        body = value(body, revision=self.offset + 1, deleted=deleted)
-        self.feed.apply(Record(id.encode(), body, 0, self.offset))
-
-
-@asynccontextmanager
-async def serving(*, identity: str = "here", **given: Any):
-    settings = WebSettings(kafka=KAFKA, **given)
-    feed = Feed(
-        ClusterView(), max_changes=settings.feed_changes, max_bytes=settings.feed_bytes, clock=lambda: 0.0
-    )
-    feed.identify(identity, "cluster-state")
-    tail = Tail(KAFKA, client_id="test")
-    tail.caught_up.set()
-    health = Health(tail, None, kafka_healthy=True)
-    submitter = Submitter(
-        producer=Producer(KAFKA, client_id="test"),
-        view=feed.view,
-        health=health,
-        topics=KAFKA.topics,
-        timeout=settings.command_timeout,
-    )
-    app = create_app(settings, feed=feed, submitter=submitter, health=health)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=30.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0]
-    async with aiohttp.ClientSession() as session:
-        try:
-            yield Served(Client(f"http://{host}:{port}", session, OWNER), feed, health, runner)
-        finally:
-            await runner.cleanup()
-            await tail.stop()
 
 
 @pytest.fixture

@@ -1,0 +1,152 @@
+"""What every request goes through: id, answer or error in the one shape, bounds, and what is told of it.
+
+    Edge ──▶ plain read? ──▶ written in one piece
+      └────▶ aiohttp's application: route, handler ──▶ errors, headers, written within the bound
+
+It stands around the application and not in it as middlewares: those come after the router and cost more than
+most reads do.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from email.utils import formatdate
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import web
+from aiohttp.http import SERVER_SOFTWARE
+
+from domain.errors import Rejected, TransientError
+from web.errors import (
+    JSON_TYPE,
+    error_response,
+    http_error_response,
+    rejection_response,
+    unavailable_response,
+)
+from web.headers import Cors, request_id, response_time
+from web.keys import ANSWERED, CORS, REQUEST_ID, STARTED
+from web.plain import Plain, PlainReads
+from web.telling import route_of, tell, tell_of
+
+log = logging.getLogger("clusterflow.api_server")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class _Written(web.StreamResponse):
+    """Stands for an answer that is out; aiohttp only asks whether the connection goes on."""
+
+    keep_alive = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """It is."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """It is."""
+
+
+WRITTEN: Final = _Written()
+
+
+class Edge:
+    """Takes requests from aiohttp's server.
+
+    Args:
+        ordinary: The application.
+    """
+
+    def __init__(self, plain: PlainReads, ordinary: Handler, cors: Cors, *, write_timeout: timedelta) -> None:
+        self._plain = plain
+        self._ordinary = ordinary
+        self._cors = cors
+        self._write_timeout = write_timeout.total_seconds()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        """Answer it."""
+        started = time.perf_counter()
+        given = request_id(request.headers.get("X-Request-ID", ""))
+        plain, transport = self._plain.find(request), request.transport
+        if plain is not None and transport is not None and not transport.is_closing():
+            transport.write(self._told(request, plain, given, started))
+            if request.protocol.writing_paused:
+                request[REQUEST_ID] = given
+                await self._bounded(request, request.writer.drain())
+            return WRITTEN
+        request[STARTED], request[REQUEST_ID] = started, given
+        response = await self._answer(request)
+        seconds = (request.get(ANSWERED) or time.perf_counter()) - started  # of a watch, to its beginning
+        tell(request, status=response.status, seconds=seconds)
+        if not response.prepared:  # else it is a stream, which has bounds of its own
+            await self._bounded(request, _sent(response, request))
+        return response
+
+    def _told(self, request: web.Request, plain: Plain, given: str, started: float) -> bytes:
+        """Tell of a plain read; returns its answer as it goes over the wire."""
+        route, cluster_id, (body, version) = plain
+        seconds = time.perf_counter() - started
+        tell_of(request, route=route, status=200, seconds=seconds, request_id=given, cluster_id=cluster_id)
+        etag = "" if version is None else f'ETag: "{version}"\r\n'
+        head = (
+            f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n{etag}Content-Length: {len(body)}\r\n"
+            f"Date: {_date(int(time.time()))}\r\nServer: {SERVER_SOFTWARE}\r\n"
+            f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
+            f"{self._cors.for_(request.headers.get('Origin', '')).lines}\r\n"
+        )
+        return head.encode() + body
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
+        given = request[REQUEST_ID]
+        try:
+            return await self._ordinary(request)
+        except Rejected as refusal:
+            return rejection_response(refusal, request_id=given)
+        except TransientError as error:
+            return unavailable_response(error, request_id=given)
+        except web.HTTPException as error:
+            if request.method == "OPTIONS":  # which no route has, and browsers ask of all before they call
+                return web.Response(status=204)
+            return http_error_response(error, request_id=given)
+        except Exception:
+            log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
+            return error_response(500, "INTERNAL_ERROR", "Internal error", request_id=given)
+
+    async def _bounded(self, request: web.Request, sending: Awaitable[None]) -> None:
+        """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
+        loop = asyncio.get_running_loop()
+        overdue = loop.call_later(self._write_timeout, _cut, request)  # costs a tenth of `asyncio.timeout`
+        try:
+            await sending
+        except ConnectionError:
+            log.debug("client went away", extra={"request_id": request[REQUEST_ID]})
+        finally:
+            overdue.cancel()
+
+
+async def stamp(request: web.Request, response: web.StreamResponse) -> None:
+    """Put on what every answer carries, just before its headers are sent."""
+    request[ANSWERED] = answered = time.perf_counter()
+    headers = response.headers
+    headers["X-Request-ID"] = request[REQUEST_ID]
+    headers["X-Response-Time"] = response_time(answered - request[STARTED])
+    headers.update(request.app[CORS].for_(request.headers.get("Origin", "")).headers)
+
+
+async def _sent(response: web.StreamResponse, request: web.Request) -> None:
+    await response.prepare(request)
+    await response.write_eof()
+
+
+def _cut(request: web.Request) -> None:
+    log.warning("answer not read in time", extra={"request_id": request[REQUEST_ID]})
+    if request.transport is not None:
+        request.transport.abort()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    return formatdate(second, usegmt=True)

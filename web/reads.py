@@ -1,0 +1,156 @@
+"""What GET answers of clusters: who sees what, and the bytes; for whichever way a request has come.
+
+Nothing here waits or needs a request, so `web/plain.py` asks it before a route is looked up, and the handlers
+after. Everything comes out of the view's memory.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple, Self
+
+import msgspec
+from msgspec import convert
+
+from domain.access import is_privileged, may_see
+from domain.cluster import ControllerReport
+from domain.errors import invalid, not_found
+from streams.codec import encode
+from streams.messages import UUID_PATTERN
+from tables.views import ClusterEntry, ClusterView, Filter
+from web.documents import ControllerStatus, ShownCondition, ShownError, StatusView
+from web.health import Health
+from web.settings import WebSettings
+
+DEFAULT_LIMIT: Final = 50
+MAX_LIMIT: Final = 100
+
+_UUID = re.compile(UUID_PATTERN)
+_INTEGER = re.compile(r"([+-]?)([0-9]+)")
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class Answer(NamedTuple):
+    """JSON, and the resource version it shows if it is of one cluster."""
+
+    body: bytes
+    resource_version: str | None = None
+
+
+class PageQuery(NamedTuple):
+    """What the query of a list asks for; `platform` and `phase` in lower case, None for any."""
+
+    created_by: str | None
+    platform: str | None
+    phase: str | None
+    limit: int
+    offset: int
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Self:
+        """Read it; what is no number in its range counts as not given."""
+        limit = _integer(query.get("limit"), DEFAULT_LIMIT)
+        return cls(
+            created_by=query.get("created_by"),
+            platform=query["platform"].lower() if "platform" in query else None,
+            phase=query["status"].lower() if "status" in query else None,
+            limit=min(limit, MAX_LIMIT) if limit >= 1 else DEFAULT_LIMIT,
+            offset=max(0, _integer(query.get("offset"), 0)),
+        )
+
+
+class Reads:
+    """The reads of clusters, each by a caller's address.
+
+    Raises, all of them: Unavailable: the view is still being filled, so an absent cluster proves nothing.
+    """
+
+    def __init__(self, view: ClusterView, health: Health, settings: WebSettings) -> None:
+        self._view = view
+        self._health = health
+        self._policy = settings.policy
+        self._keyring = settings.keyring
+
+    def entry(self, email: str, given: str) -> ClusterEntry:
+        """The cluster of this id, in any case.
+
+        Raises: Rejected: that is no id; or it is absent, deleted or somebody else's, all alike.
+        """
+        self._health.require_view()
+        entry = self._view.get(cluster_id(given))
+        if entry is None or not may_see(email, entry.owner, self._policy):
+            raise not_found()
+        return entry
+
+    def cluster(self, email: str, given: str) -> Answer:
+        """A cluster as the view holds it; for privileged callers with the secrets of its spec."""
+        entry = self.entry(email, given)
+        document = entry.document
+        if entry.secrets and is_privileged(email, self._policy):
+            document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
+        return Answer(document, entry.resource_version)
+
+    def status(self, email: str, given: str) -> Answer:
+        """The aggregated status and every controller's last report, of whatever generation."""
+        entry = self.entry(email, given)
+        reports = entry.controller_statuses()
+        controllers = [_controller_status(entry.id, reports[name]) for name in sorted(reports)]
+        body = StatusView(
+            cluster_id=entry.id,
+            generation=entry.generation,
+            status=entry.status(),
+            controllers=controllers,
+            controller_status=controllers,
+        )
+        return Answer(encode(body), entry.resource_version)
+
+    def page(self, email: str, asked: PageQuery) -> Answer:
+        """One page of the clusters the caller may see, newest first."""
+        self._health.require_view()
+        limit, offset = asked.limit, asked.offset
+        entries, total = self._view.page(self.filter(email, asked), limit=limit, offset=offset)
+        documents = b",".join([entry.document for entry in entries])
+        return Answer(
+            b'{"clusters":[%b],"total":%d,"limit":%d,"offset":%d}' % (documents, total, limit, offset)
+        )
+
+    def filter(self, email: str, asked: PageQuery) -> Filter:
+        """What of it all is shown: owners their own clusters, whatever they ask for."""
+        privileged = is_privileged(email, self._policy)
+        return Filter(asked.created_by if privileged else email, asked.platform, asked.phase)
+
+
+def cluster_id(given: str) -> str:
+    """An id in lower case. Raises: Rejected: it is not a UUID."""
+    if not _UUID.fullmatch(given):
+        raise invalid("invalid cluster ID format", field="id", value=given)
+    return given.lower()
+
+
+def _integer(text: str | None, default: int) -> int:
+    """An integer of a query; one beyond 18 digits counts as 10^18, more than there ever is."""
+    match = _INTEGER.fullmatch(text or "")
+    if match is None:
+        return default
+    sign, digits = match.groups()
+    return int(sign + digits) if len(digits) <= 18 else int(sign + "1" + "0" * 18)
+
+
+def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerStatus:
+    return ControllerStatus(
+        cluster_id=cluster_id,
+        controller_name=report.controller_name,
+        observed_generation=report.observed_generation,
+        conditions=convert(report.conditions, list[ShownCondition], from_attributes=True),
+        metadata=report.metadata,
+        last_error=convert(report.last_error, ShownError | None, from_attributes=True),
+        last_updated=report.last_updated,
+        updated_at=report.last_updated,
+    )
+
+
+def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:
+    """A document whose spec shows these secrets; everything else stays to the letter."""
+    cluster = _members.decode(document)
+    spec = _members.decode(cluster["spec"])
+    spec.update({name: msgspec.Raw(encode(value)) for name, value in secrets.items()})
+    return encode({**cluster, "spec": spec})
