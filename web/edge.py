@@ -91,8 +91,7 @@ class Edge:
         tell_of(request, route=route, status=200, seconds=seconds, request_id=given, cluster_id=cluster_id)
         etag = "" if version is None else f'ETag: "{version}"\r\n'
         head = (
-            f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n{etag}Content-Length: {len(body)}\r\n"
-            f"Date: {_date(int(time.time()))}\r\nServer: {SERVER_SOFTWARE}\r\n"
+            f"{_BEGUN}{etag}Content-Length: {len(body)}\r\n{_dated(int(time.time()))}"
             f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
             f"{self._cors.for_(request.headers.get('Origin', '')).lines}\r\n"
         )
@@ -147,6 +146,9 @@ def _cut(request: web.Request) -> None:
         request.transport.abort()
 
 
+_BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"
+
+
 @lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
+def _dated(second: int) -> str:
+    return f"Date: {formatdate(second, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n"

@@ -32,11 +32,11 @@ def _ids() -> Iterator[str]:
     while True:
         drawn = os.urandom(16 * 256).hex()  # a system call for many; no process of ours is forked
         for at in range(0, len(drawn), 32):
-            digits = drawn[at : at + 32]
-            variant = "89ab"[int(digits[16], 16) & 3]
-            yield f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+            one = drawn[at : at + 32]
+            yield f"{one[:8]}-{one[8:12]}-4{one[13:16]}-{_VARIANT[one[16]]}{one[17:20]}-{one[20:]}"
 
 
+_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _IDS: Final = _ids()
 
 
