@@ -117,7 +117,7 @@ class Edge:
     async def _bounded(self, request: web.Request, sending: Awaitable[None]) -> None:
         """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
         loop = asyncio.get_running_loop()
-        overdue = loop.call_later(self._write_timeout, _cut, request)  # costs a tenth of `asyncio.timeout`
+        overdue = loop.call_later(self._write_timeout, _cut, request)  # a third of `asyncio.timeout`
         try:
             await sending
         except ConnectionError:
