@@ -38,7 +38,7 @@ DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["sta
 SLICE: Final = 250
 """Reconciles in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
 
-LEAST: Final = 10
+LEAST: Final = 5
 """Reconciles of one tick in a turn that has its hands full, so that no flood of commands keeps them away."""
 
 SPARE: Final = 16
