@@ -24,7 +24,7 @@ from domain.events import Purged, Reevaluated
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
-from streams.codec import from_millis
+from streams.codec import decode_record, from_millis
 from streams.messages import TickMessage
 from streams.turn import Turn
 from tables.due import DueIndex
@@ -38,7 +38,7 @@ DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["sta
 SLICE: Final = 250
 """Reconciles in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
 
-LEAST: Final = 10
+LEAST: Final = 5
 """Reconciles of one tick in a turn that has its hands full, so that no flood of commands keeps them away."""
 
 SPARE: Final = 16
@@ -306,7 +306,7 @@ class Clock:
             if (data := rows.get(key)) is None:
                 continue
             try:
-                self.index(partition, key, self._clusters.decode(data))
+                self.index(partition, key, decode_record(data))  # not by the table, which would remember it
             except msgspec.MsgspecError as error:
                 log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
         del keys[-INDEXED:]

@@ -155,12 +155,12 @@ class MemoryTable:
 class Worker:
     """One life of a worker process: tables recovered from the log, positions from what was committed."""
 
-    def __init__(self, log: Log, committed: dict[TP, int]) -> None:
+    def __init__(self, log: Log, committed: dict[TP, int], policy: Policy = POLICY) -> None:
         self.log, self.positions = log, dict(committed)
         self.producer = MemoryProducer(log)
         self.names = MemoryTable(log, TOPICS.names, decode_name)
         self.clusters = MemoryTable(log, TOPICS.state, decode_record)
-        parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": POLICY}
+        parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": policy}
         clusters = ClusterAgent(clusters=self.clusters, **parts)
         self._agents = {
             "names": (NameAgent(names=self.names, **parts), (TOPICS.create_requests,)),
@@ -168,8 +168,13 @@ class Worker:
         }
         self.names.recovered()
         self.clusters.recovered()
-        while not clusters.clock.indexed:
-            clusters.clock.index_recovered()
+        self.clock = clusters.clock
+        self.index()
+
+    def index(self) -> None:
+        """Let the clock look at all that was recovered."""
+        while not self.clock.indexed:
+            self.clock.index_recovered()
 
     def take_turn(self, agent: str, *, at_most: int) -> int:
         """Let an agent work off at most so many records of each partition; how many those were."""

@@ -1,0 +1,92 @@
+"""How much of what is due a turn takes, and when a clock knows what was recovered."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from agents import clock as clocks
+from domain.policy import Policy
+from streams.codec import encode
+from streams.producer import Output
+from tests.domain.given import T0, create, story, uuid
+from tests.e2e.test_model import TOPICS, Log, Worker
+
+CLUSTERS = 20  # due in each of two partitions
+SLICE, LEAST = 6, 2
+
+
+class Due:
+    """A worker that has recovered clusters which are all due."""
+
+    def __init__(self, *, cap: int) -> None:
+        self.log = Log(now=T0 + timedelta(hours=3))
+        cluster = story((create(), T0))
+        for number in range(2 * CLUSTERS):
+            state = replace(cluster, cluster=replace(cluster.cluster, id=uuid(number)))
+            self.log.append(Output(TOPICS.state, uuid(number).encode(), encode(state), {}, number % 2))
+        self.worker = Worker(self.log, {}, Policy(reconcile_cap=cap))
+
+    def tick(self, *partitions: int, reconcile: int = 0) -> None:
+        for partition in partitions:
+            body = {"tick_id": uuid(partition), "at": self.log.now.isoformat(), "reconcile": reconcile}
+            self.log.append(Output(TOPICS.ticks, b"t", json.dumps(body).encode(), {}, partition))
+
+    def turn(self) -> int:
+        """How many reconciles the next turn announces."""
+        known = len(self.announced())
+        self.worker.take_turn("clusters", at_most=100)
+        return len(self.announced()) - known
+
+    def announced(self) -> list[str]:
+        return [json.loads(record.value)["cluster_id"] for record in self.log.since({}, TOPICS.events)]
+
+
+@pytest.fixture(autouse=True)
+def _small_slices(monkeypatch):
+    for name, value in {"SLICE": SLICE, "LEAST": LEAST, "INDEXED": 3}.items():
+        monkeypatch.setattr(clocks, name, value)
+
+
+def test_the_ticks_of_a_turn_share_one_slice_and_ask_to_go_on():
+    due = Due(cap=15)
+    due.tick(0, 1)
+    assert SLICE + LEAST == due.turn()
+    assert due.worker.clock.more.is_set()
+    left = [due.worker.clock.between(partition).reconcile for partition in (0, 1)]
+    assert [15 - SLICE, 15 - LEAST] == left
+    assert [0, 0] == [due.worker.clock.between(partition).reconcile for partition in (0, 1)], "told once"
+
+
+def test_slices_end_with_the_cap():
+    due = Due(cap=15)
+    due.tick(0)
+    announced = due.turn()
+    while left := due.worker.clock.between(0).reconcile:
+        due.tick(0, reconcile=left)
+        announced += due.turn()
+    assert 15 == announced == len(set(due.announced()))
+
+
+def test_slices_end_with_the_last_that_is_due():
+    due = Due(cap=1000)
+    due.tick(0)
+    announced, turns = due.turn(), 1
+    while left := due.worker.clock.between(0).reconcile:
+        due.tick(0, reconcile=left)
+        announced, turns = announced + due.turn(), turns + 1
+    assert (CLUSTERS, -(-CLUSTERS // SLICE)) == (announced, turns)
+
+
+def test_recovered_clusters_are_looked_at_a_few_at_a_time():
+    due = Due(cap=1000)
+    clock = due.worker.clock
+    due.worker.clusters.recovered()
+    assert not clock.indexed
+    clock.index_recovered()
+    due.tick(0)
+    assert 3 == due.turn(), "those that it knows"
+    due.worker.index()
+    due.tick(0)
+    assert SLICE == due.turn()
