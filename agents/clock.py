@@ -103,21 +103,42 @@ class Clock:
             if tick.announce:
                 self._announce_waiting(turn, record, tick.tick_id, at)
             if tick.reconcile > 0:
-                self._reconcile(turn, record, tick.tick_id, at, left=tick.reconcile, moved={})
+                self._go_on(turn, record, tick.tick_id, at, left=tick.reconcile)
             elif not tick.announce:
-                moved = self._move_on(turn, record, tick.tick_id, at)
                 self._count(record.partition, at)
-                cap = self._policy.reconcile_cap
-                self._reconcile(turn, record, tick.tick_id, at, left=cap, moved=moved)
+                self._go_on(turn, record, tick.tick_id, at, left=self._policy.reconcile_cap)
 
     # --- ticks ------------------------------------------------------------------------------------
 
+    def _go_on(
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime, *, left: int
+    ) -> None:
+        """Do a slice of what is due: first what time changes, then reconciles, up to what is left of the cap.
+
+        Where that is not all, another tick is asked for to go on with.
+        """
+        most = max(LEAST, SLICE - sum(1 for _ in turn.touched()))
+        moved, all_moved = self._move_on(turn, record, tick_id, at, most=most)
+        told = 0
+        if all_moved:
+            most = min(left, most)
+            told = self._reconcile(turn, record, tick_id, at, most=most, moved=moved)
+        for key, after in moved.items():
+            self._put(turn, record, key, after, at)
+        self._count_told(record.partition, told)
+        if not all_moved or told == most < left:
+            self._left[record.partition] = (tick_id, left - told)
+            self.more.set()
+        else:
+            self._left.pop(record.partition, None)
+
     def _move_on(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
-    ) -> dict[bytes, ClusterRecord]:
-        """Purge what is over; returns the clusters that time has changed, not put yet."""
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime, *, most: int
+    ) -> tuple[dict[bytes, ClusterRecord], bool]:
+        """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
         moved: dict[bytes, ClusterRecord] = {}
-        for key in self._awake(turn, record.partition, self._moving, at):
+        awake = [key for _, key in self._moving.due(record.partition, at, most)]
+        for key in self._touched(turn, record.partition).union(awake):
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
                     continue
@@ -128,7 +149,7 @@ class Clock:
                 after = self._moved_on(turn, record, before, event, tick_id, at)
                 if after is not before:
                     moved[key] = after
-        return moved
+        return moved, len(awake) < most
 
     def _reconcile(
         self,
@@ -137,14 +158,11 @@ class Clock:
         tick_id: str,
         at: datetime,
         *,
-        left: int,
+        most: int,
         moved: dict[bytes, ClusterRecord],
-    ) -> None:
-        """Announce those who are due, up to what is left of the cap; the rest stay due.
-
-        Not more than a slice at a time: another tick is asked for to go on with.
-        """
-        told, most = 0, min(left, max(LEAST, SLICE - sum(1 for _ in turn.touched())))
+    ) -> int:
+        """Announce those who are due, so many at most; returns how many. They leave those that have moved."""
+        told = 0
         for _, _, key in self._candidates(turn, record, at, moved, limit=most):
             if told == most:
                 break
@@ -158,14 +176,7 @@ class Clock:
                 self._put(turn, record, key, after, at)
                 moved.pop(key, None)
                 told += 1
-        for key, after in moved.items():
-            self._put(turn, record, key, after, at)
-        self._count_told(record.partition, told)
-        if told == most < left:
-            self._left[record.partition] = (tick_id, left - told)
-            self.more.set()
-        else:
-            self._left.pop(record.partition, None)
+        return told
 
     def _candidates(
         self,
@@ -231,7 +242,8 @@ class Clock:
     def _announce_waiting(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
     ) -> None:
-        for key in self._awake(turn, record.partition, self._waiting, at):
+        awake = [key for _, key in self._waiting.due(record.partition, at)]
+        for key in self._touched(turn, record.partition).union(awake):
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
                     continue
@@ -241,10 +253,9 @@ class Clock:
                     self._put(turn, record, key, after, at)
 
     @staticmethod
-    def _awake(turn: Turn[ClusterRecord], partition: int, index: DueIndex, at: datetime) -> set[bytes]:
-        """The clusters whose moment has come, or that this turn has changed, which the index can't know."""
-        touched = {key for place, key, _ in turn.touched() if place == partition}
-        return touched.union(key for _, key in index.due(partition, at))
+    def _touched(turn: Turn[ClusterRecord], partition: int) -> set[bytes]:
+        """The clusters that this turn has changed, of which the indexes can't know yet."""
+        return {key for place, key, _ in turn.touched() if place == partition}
 
     @staticmethod
     def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:

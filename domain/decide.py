@@ -39,7 +39,7 @@ from domain.events import (
     Updated,
 )
 from domain.policy import Policy
-from domain.schedule import due, first_schedule, reconciled, waits_for_time, with_attention
+from domain.schedule import due, first_schedule, moves_at, reconciled, with_attention
 from domain.secrets import kept_secrets, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
@@ -181,13 +181,10 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
 
 def decide_time(record: ClusterRecord, *, at: datetime, policy: Policy) -> Purged | Reevaluated | None:
     """What time alone does to one record: a purge, or a status that tells how long it waits."""
-    if record.deleted_at:
-        return Purged() if record.deleted_at + policy.delete_retention <= at else None
-    if not waits_for_time(record):
+    moment = moves_at(record, policy)
+    if moment is None or moment > at:
         return None
-    restated = Reevaluated(at=at)
-    before, after = record.cluster.status, evolve(record, restated, policy).cluster.status
-    return None if replace(after, lastUpdateTime=before.lastUpdateTime) == before else restated
+    return Purged() if record.deleted_at else Reevaluated(at=at)
 
 
 def decide_tick(record: ClusterRecord, *, at: datetime, policy: Policy) -> tuple[Event, ...]:

@@ -11,6 +11,7 @@ from domain.cluster import Cluster, ClusterRecord, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.reactive import announces_at
+from domain.status import changes_at
 
 
 def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:
@@ -63,12 +64,6 @@ def reconciled(schedule: Schedule, event: Reconciled) -> Schedule:
     return replace(schedule, last_reconciled_at=event.at, next_reconcile_at=event.at + event.interval)
 
 
-def waits_for_time(record: ClusterRecord) -> bool:
-    """Whether time alone can change the status: there are counted reports and none is ready."""
-    reports = counted(record)
-    return not record.deleted_at and bool(reports) and not any(report.ready for report in reports)
-
-
 def wake_at(record: ClusterRecord, policy: Policy) -> datetime | None:
     """From when on a tick has something to do for this record; None while nothing ever will."""
     moments = (moves_at(record, policy), reconciles_at(record, policy), announces_at(record, policy))
@@ -79,7 +74,8 @@ def moves_at(record: ClusterRecord, policy: Policy) -> datetime | None:
     """From when on time alone changes the record: it is purged, or its status tells how long it waits."""
     if record.deleted_at:
         return record.deleted_at + policy.delete_retention
-    return record.cluster.status.lastUpdateTime if waits_for_time(record) else None
+    status, since = record.cluster.status, record.first_report_at
+    return changes_at(status, counted(record), first_report_at=since, policy=policy)
 
 
 def reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:

@@ -6,11 +6,15 @@ one branch that reads like its row in the contract.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import floor
+from typing import Final
 
 from domain.cluster import Condition, ConditionStatus, ControllerReport, Phase, Status
 from domain.policy import Policy
+
+_MINUTE: Final = timedelta(minutes=1)
+_JUST_AFTER: Final = timedelta.resolution
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,35 @@ def aggregate(
         message=words.top[1],
         lastUpdateTime=at,
     )
+
+
+def changes_at(
+    status: Status, reports: Sequence[ControllerReport], *, first_report_at: datetime | None, policy: Policy
+) -> datetime | None:
+    """From when on time alone gives a status other words; None if it never does.
+
+    Args:
+        reports: The counted ones, of which the status was made.
+        first_report_at: As in `aggregate`.
+    """
+    at = status.lastUpdateTime
+    since = first_report_at or at
+    words = _scenario(reports, since, at, policy)
+    if (words.phase, *words.top) != (status.phase, status.reason, status.message):
+        return at  # under another policy
+    if not reports or any(report.ready for report in reports):
+        return None
+    errors = [report.last_error for report in reports if report.last_error is not None]
+    grace_ends = since + policy.grace_period
+    if at < grace_ends and all(error.errorType == "Transient" for error in errors):
+        minutes_left = (grace_ends - at) // _MINUTE
+        return grace_ends - minutes_left * _MINUTE + _JUST_AFTER if minutes_left else grace_ends
+    if errors:
+        return None
+    active_until = max(report.last_updated for report in reports) + policy.activity_window
+    if at <= active_until:
+        return active_until + _JUST_AFTER
+    return since + (floor((at - since) / _MINUTE + 0.5) + 0.5) * _MINUTE
 
 
 def _scenario(reports: Sequence[ControllerReport], since: datetime, at: datetime, policy: Policy) -> _Words:

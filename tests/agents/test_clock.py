@@ -1,16 +1,20 @@
 """How much of what is due a turn takes, and when a clock knows what was recovered."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from agents import clock as clocks
+from domain.commands import Report
 from domain.policy import Policy
+from streams.claims import CLAIM_KEY
 from streams.codec import encode
 from streams.producer import Output
-from tests.domain.given import T0, create, story, uuid
+from tests.domain.given import T0, create, says, story, uuid
 from tests.e2e.test_model import TOPICS, Log, Worker
 
 CLUSTERS = 20  # due in each of two partitions
@@ -20,13 +24,14 @@ SLICE, LEAST = 6, 2
 class Due:
     """A worker that has recovered clusters which are all due."""
 
-    def __init__(self, *, cap: int) -> None:
+    def __init__(self, *, cap: int, steps: Sequence[tuple[Report, datetime]] = (), **policy: Any) -> None:
+        """`steps`: what has happened to each of them after it was created."""
         self.log = Log(now=T0 + timedelta(hours=3))
-        cluster = story((create(), T0))
+        cluster = story((create(), T0), *steps)
         for number in range(2 * CLUSTERS):
             state = replace(cluster, cluster=replace(cluster.cluster, id=uuid(number)))
             self.log.append(Output(TOPICS.state, uuid(number).encode(), encode(state), {}, number % 2))
-        self.worker = Worker(self.log, {}, Policy(reconcile_cap=cap))
+        self.worker = Worker(self.log, {}, Policy(reconcile_cap=cap, **policy))
 
     def tick(self, *partitions: int, reconcile: int = 0) -> None:
         for partition in partitions:
@@ -38,6 +43,17 @@ class Due:
         known = len(self.announced())
         self.worker.take_turn("clusters", at_most=100)
         return len(self.announced()) - known
+
+    def moved(self) -> int:
+        """How many states the next turn writes."""
+        known = len(self.log.since({}, TOPICS.state))
+        self.worker.take_turn("clusters", at_most=100)
+        return len(self.log.since({}, TOPICS.state)) - known
+
+    def states(self) -> Sequence[Any]:
+        """The last record of each cluster of partition 0."""
+        records = [r for r in self.log.since({}, TOPICS.state) if r.partition == 0 and r.value]
+        return [*{record.key: record for record in records if record.key != CLAIM_KEY}.values()]
 
     def announced(self) -> list[str]:
         return [json.loads(record.value)["cluster_id"] for record in self.log.since({}, TOPICS.events)]
@@ -77,6 +93,27 @@ def test_slices_end_with_the_last_that_is_due():
         due.tick(0, reconcile=left)
         announced, turns = announced + due.turn(), turns + 1
     assert (CLUSTERS, -(-CLUSTERS // SLICE)) == (announced, turns)
+
+
+def test_what_time_changes_is_sliced_too_and_comes_before_reconciles():
+    # given clusters whose controllers have timed out since, which are due for a reconcile besides
+    due = Due(cap=15, steps=[(says(ready=False), T0)])
+    due.tick(0)
+
+    # when a tick and those it asks for are handled
+    moved = [due.moved()]
+    told = [len(due.announced())]
+    while left := due.worker.clock.between(0).reconcile:
+        due.tick(0, reconcile=left)
+        moved.append(due.moved())
+        told.append(len(due.announced()))
+
+    # then the statuses move a slice a turn, and the last slice of them goes on with reconciles, up to the cap
+    assert [SLICE] * 3 == moved[:3]
+    assert [0] * 3 == told[:3]
+    assert 15 == told[-1]
+    phases = {json.loads(record.value)["cluster"]["status"]["phase"] for record in due.states()}
+    assert {"Failed"} == phases
 
 
 def test_recovered_clusters_are_looked_at_a_few_at_a_time():

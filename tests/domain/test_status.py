@@ -5,9 +5,11 @@ from datetime import timedelta
 from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.cluster import Status
-from domain.status import aggregate
+from domain.status import aggregate, changes_at
 from tests.domain.given import (
     CLUSTER_ID,
     POLICY,
@@ -271,3 +273,43 @@ def test_status_work_moves_neither_generation_nor_version_nor_updated_at():
         worked.updated_at,
     )
     assert CLUSTER_ID == worked.id
+
+
+MOMENTS = st.integers(0, 90 * 60 * 10**6).map(lambda micros: T0 + timedelta(microseconds=micros))
+REPORTS = st.builds(
+    stored,
+    st.sampled_from(["dns", "network", "compute"]),
+    ready=st.integers(0, 9).map(lambda draw: draw == 0),
+    at=MOMENTS,
+    failing=st.sampled_from([None, None, None, "Transient", "Fatal"]),
+)
+
+
+@given(st.lists(REPORTS, max_size=3), MOMENTS, st.lists(MOMENTS, min_size=1, max_size=20))
+def test_time_changes_a_status_just_when_it_says_so(reports, at, later):
+    def words(moment):
+        made = aggregate(1, reports, first_report_at=since, previous=None, at=moment, policy=POLICY)
+        return made.phase, made.reason, made.message
+
+    # given a status made at some moment of reports that had come by then
+    reports = [replace(report, last_updated=min(report.last_updated, at)) for report in reports]
+    since = min((report.last_updated for report in reports), default=None)
+    status = aggregate(1, reports, first_report_at=since, previous=None, at=at, policy=POLICY)
+
+    # when it is asked from when on it will have other words
+    moment = changes_at(status, reports, first_report_at=since, policy=POLICY)
+
+    # then it keeps them until then, and not a moment longer
+    for one in (max(at, one) for one in later):
+        if moment is None or one < moment:
+            assert words(at) == words(one)
+    if moment is not None:
+        assert at < moment
+        assert words(at) == words(moment - timedelta.resolution) != words(moment)
+
+
+def test_a_status_made_under_another_policy_changes_at_once():
+    reports = [stored("dns", ready=False, at=T0)]
+    status = aggregate(1, reports, first_report_at=T0, previous=None, at=T0, policy=POLICY)
+    other = replace(POLICY, grace_period=POLICY.grace_period * 2)
+    assert T0 == changes_at(status, reports, first_report_at=T0, policy=other)
