@@ -24,7 +24,7 @@ from domain.events import Purged, Reevaluated
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
-from streams.codec import decode_record, from_millis
+from streams.codec import from_millis
 from streams.messages import TickMessage
 from streams.turn import Turn
 from tables.due import DueIndex
@@ -317,7 +317,7 @@ class Clock:
             if (data := rows.get(key)) is None:
                 continue
             try:
-                self.index(partition, key, decode_record(data))  # not by the table, which would remember it
+                self.index(partition, key, self._clusters.decode(data))
             except msgspec.MsgspecError as error:
                 log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
         del keys[-INDEXED:]

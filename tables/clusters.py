@@ -4,21 +4,19 @@ from domain.cluster import ClusterRecord
 from domain.names import NameRecord
 from streams.app import BatchApp
 from streams.codec import decode_name, decode_record, encode
-from streams.hot import HotCodec
 from streams.settings import KafkaSettings
 from tables.typed import TypedTable
 
 
 def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterRecord]:
     """Everything known about a cluster; its changelog `cluster-state` feeds views and sinks too."""
-    codec = HotCodec(decode_record, encode)
     return TypedTable(
         app,
         "clusters",
         changelog_topic=kafka.topics.state,
         partitions=kafka.partitions,
-        decode=codec.decode,
-        encode=codec.encode,
+        decode=decode_record,
+        encode=encode,
     )
 
 
