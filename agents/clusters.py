@@ -24,12 +24,13 @@ from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
 from domain.commands import Command, Create, Delete, Report
 from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
 from domain.errors import MalformedRecord, Rejected
-from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.events import Deleted, Ignored, Reconciled, Refused
 from domain.names import name_key
 from domain.policy import Policy
 from domain.reactive import announce
 from streams.app import BatchApp, add_agent
 from streams.codec import encode, from_millis, read_command, read_report
+from streams.events import PublicEvent
 from streams.messages import ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
@@ -139,7 +140,7 @@ class ClusterAgent:
         if after is not None and stored:
             after, announced = announce(before, after, event, at=at, policy=self._policy)
             after = sealed(after, topic=record.topic, offset=record.offset, at=at, outcome=outcome)
-        if isinstance(event, Created | Updated | Deleted | Reconciled):
+        if isinstance(event, PublicEvent):
             assert after is not None
             self._announcer.tell(turn, record, event, before=before, after=after, cause=command)
             self._announcer.changes(turn, record, announced, after=after, cause=command.command_id)

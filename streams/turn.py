@@ -149,8 +149,8 @@ class Turn(Generic[V]):
             for (partition, key), value in part.states.items()
         ]
         topic = self._table.changelog_topic
-        headers = self._headers
-        stored = await self._published([Output(topic, key, data, headers(p), p) for p, key, data in changed])
+        headers = {partition: self._headers(partition) for partition in {place[0] for place in part.states}}
+        stored = await self._published([Output(topic, key, data, headers[p], p) for p, key, data in changed])
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)
 
