@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "memory",
     "scale",
     "startup",
+    "processes",
 )
 WITHIN: Final = 300.0  # seconds for one command; all of them take 15 minutes at most
 
