@@ -2,7 +2,7 @@
 
 A tick costs what is due, not what exists: an index says from which moment on it has something to do for a
 cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
-with the reconciles of the last one: these are done a slice a turn, so that commands come between.
+with what the last one has left: statuses and reconciles go a slice a turn, so that commands come between.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one 
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
 SLICE: Final = 250
-"""Reconciles in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
+"""Clusters in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
 
 LEAST: Final = 5
-"""Reconciles of one tick in a turn that has its hands full, so that no flood of commands keeps them away."""
+"""Of either kind for one tick in a turn that has its hands full: no flood of commands keeps them away."""
 
 SPARE: Final = 16
 """Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
@@ -113,16 +113,15 @@ class Clock:
     def _go_on(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime, *, left: int
     ) -> None:
-        """Do a slice of what is due: first what time changes, then reconciles, up to what is left of the cap.
+        """Do a slice of what is due: what time changes, and reconciles, up to what is left of the cap.
 
-        Where that is not all, another tick is asked for to go on with.
+        Where that is not all, another tick is asked for to go on with. While time has changed more than a
+        slice, reconciles go on at the least pace, and one of the cap is left for that tick to be known by.
         """
-        most = max(LEAST, SLICE - sum(1 for _ in turn.touched()))
-        moved, all_moved = self._move_on(turn, record, tick_id, at, most=most)
-        told = 0
-        if all_moved:
-            most = min(left, most)
-            told = self._reconcile(turn, record, tick_id, at, most=most, moved=moved)
+        room = max(LEAST, SLICE - sum(1 for _ in turn.touched()))
+        moved, all_moved = self._move_on(turn, record, tick_id, at, most=room)
+        most = min(left, room) if all_moved else min(left - 1, LEAST)
+        told = self._reconcile(turn, record, tick_id, at, most=most, moved=moved)
         for key, after in moved.items():
             self._put(turn, record, key, after, at)
         self._count_told(record.partition, told)
@@ -318,8 +317,9 @@ class Clock:
                 continue
             try:
                 self.index(partition, key, self._clusters.decode(data))
-            except msgspec.MsgspecError as error:
-                log.error("state cannot be read, its clock stands still", extra={"error": str(error)})
+            except Exception as error:
+                about = {"cluster_id": key.decode(errors="replace"), "error": type(error).__name__}
+                log.error("state cannot be read, its clock stands still", extra=about)
         del keys[-INDEXED:]
         if not keys:
             del self._unindexed[partition]

@@ -239,14 +239,24 @@ class _Look:
             await repair.without_record(seen)
 
     async def _events(self, rows: Snapshot, to: Offsets, found: Verified, repair: Repair | None) -> None:
-        async for records in self._reader.batches(self._topics.events, to=to):
-            events = [event for record in records if (event := self._event(record)) is not None]
+        suspect: set[str] = set()
+        async for events in self._event_pages(to):
             found.compared["cluster_events"] += len(events)
-            differences = await rows.event_differences(events)
+            suspect.update(difference.id for difference in await rows.event_differences(events))
+        if not suspect:
+            return
+        # Of an id that comes twice the first counts, as in the sink.
+        async for events in self._event_pages(to):
+            firsts = {event.id.lower(): event for event in reversed(events) if event.id.lower() in suspect}
+            suspect -= firsts.keys()
+            differences = await rows.event_differences([*firsts.values()])
             found.note(differences)
             if repair is not None and differences:
-                ids = {difference.id for difference in differences}
-                await repair.events([event for event in events if event.id.lower() in ids])
+                await repair.events([firsts[difference.id] for difference in differences])
+
+    async def _event_pages(self, to: Offsets) -> AsyncIterator[list[EventRow]]:
+        async for records in self._reader.batches(self._topics.events, to=to):
+            yield [event for record in records if (event := self._event(record)) is not None]
 
     def _event(self, record: ConsumerRecord) -> EventRow | None:
         """The row of an event; None for one that no sink can read, and has parked."""

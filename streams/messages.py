@@ -140,7 +140,7 @@ class TickMessage(Struct, kw_only=True):
 
     Attributes:
         announce: One of those between two regular ticks, for changes that wait to be announced.
-        reconcile: One of those, for so many reconciles that the regular one has left to it.
+        reconcile: One of those, to go on with what the regular one has left, so many reconciles at most.
     """
 
     tick_id: str

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Final, TextIO
 
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 from pythonjsonlogger.orjson import OrjsonFormatter
 
 from telemetry.repeats import Repeats
@@ -48,7 +49,7 @@ def configure(*, level: str, json: bool, role: str) -> None:
     handler = _JsonHandler(role) if json else logging.StreamHandler(sys.stderr)
     if not json:
         handler.setFormatter(_Console(_CONSOLE))
-    handler.addFilter(Repeats(*_CHATTY))
+    handler.addFilter(Repeats(*_CHATTY, "aiohttp"))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(threshold)
@@ -93,11 +94,11 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
         line = head + orjson.dumps(variables, option=orjson.OPT_APPEND_NEWLINE)[1:]
         try:  # into the buffer below the stream, which the next record or `logging.shutdown` writes out too
             self.stream.buffer.write(line)
-        except OSError:  # nobody takes the log any more: no fault of who is served
+        except (OSError, ValueError):  # nobody takes the log any more: no fault of who is served
             return
         if not self._pending:
-            self._pending = True
             asyncio.get_running_loop().call_soon(self._written)
+            self._pending = True
 
     def _begun(self, millis: int, name: str, message: str) -> bytes:
         """The line up to its variables."""
@@ -113,7 +114,7 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
 
     def _written(self) -> None:
         self._pending = False
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self.flush()
 
 
@@ -140,9 +141,11 @@ def _json_lines(role: str) -> OrjsonFormatter:
 
 
 class _Discreet(logging.Formatter):
-    """Tracebacks without the rows that PostgreSQL puts into its errors."""
+    """Tracebacks without the rows that PostgreSQL puts into its errors, and without lines of HTTP heads."""
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802
+        if isinstance(ei[1], HttpProcessingError):  # its text quotes the header at fault, credentials too
+            return f"{type(ei[1]).__name__}: not shown"
         return _DETAIL.sub("DETAIL: not shown", super().formatException(ei))
 
 

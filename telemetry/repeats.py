@@ -6,7 +6,7 @@ is lost among it.
 
 import logging
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 SECONDS: Final = 10.0
 
@@ -23,13 +23,17 @@ class Repeats(logging.Filter):
     def __init__(self, *names: str) -> None:
         super().__init__()
         self._names = names
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._said: dict[tuple[Any, ...], tuple[float, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether a record may pass."""
         if record.name.partition(".")[0] not in self._names:
             return True
-        key, now = (record.name, record.getMessage()), monotonic()
+        try:
+            key = (record.name, record.getMessage(), record.exc_info and record.exc_info[0])
+        except Exception:  # a fault of whoever logs: the handler tells of it, and nobody fails
+            return True
+        now = monotonic()
         since, held_back = self._said.get(key, (float("-inf"), 0))
         if now - since < SECONDS:
             self._said[key] = (since, held_back + 1)

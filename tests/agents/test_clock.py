@@ -50,10 +50,11 @@ class Due:
         self.worker.take_turn("clusters", at_most=100)
         return len(self.log.since({}, TOPICS.state)) - known
 
-    def states(self) -> Sequence[Any]:
-        """The last record of each cluster of partition 0."""
-        records = [r for r in self.log.since({}, TOPICS.state) if r.partition == 0 and r.value]
-        return [*{record.key: record for record in records if record.key != CLAIM_KEY}.values()]
+    def failed(self) -> int:
+        """How many clusters of partition 0 have failed by now."""
+        records = [r for r in self.log.since({}, TOPICS.state) if r.partition == 0 and r.key != CLAIM_KEY]
+        last = {record.key: json.loads(record.value) for record in records}
+        return sum(state["cluster"]["status"]["phase"] == "Failed" for state in last.values())
 
     def announced(self) -> list[str]:
         return [json.loads(record.value)["cluster_id"] for record in self.log.since({}, TOPICS.events)]
@@ -95,25 +96,34 @@ def test_slices_end_with_the_last_that_is_due():
     assert (CLUSTERS, -(-CLUSTERS // SLICE)) == (announced, turns)
 
 
-def test_what_time_changes_is_sliced_too_and_comes_before_reconciles():
+def test_what_time_changes_is_sliced_too_and_reconciles_go_on_beside_it():
     # given clusters whose controllers have timed out since, which are due for a reconcile besides
     due = Due(cap=15, steps=[(says(ready=False), T0)])
     due.tick(0)
 
     # when a tick and those it asks for are handled
-    moved = [due.moved()]
-    told = [len(due.announced())]
+    written, told, failed = [due.moved()], [len(due.announced())], [due.failed()]
     while left := due.worker.clock.between(0).reconcile:
         due.tick(0, reconcile=left)
-        moved.append(due.moved())
+        written.append(due.moved())
         told.append(len(due.announced()))
+        failed.append(due.failed())
 
-    # then the statuses move a slice a turn, and the last slice of them goes on with reconciles, up to the cap
-    assert [SLICE] * 3 == moved[:3]
-    assert [0] * 3 == told[:3]
-    assert 15 == told[-1]
-    phases = {json.loads(record.value)["cluster"]["status"]["phase"] for record in due.states()}
-    assert {"Failed"} == phases
+    # then no turn writes more than a slice, statuses move, some reconciles go on meanwhile, up to the cap
+    assert max(written) <= SLICE + LEAST
+    assert [SLICE, 2 * SLICE, 3 * SLICE, CLUSTERS] == failed[:4]
+    assert [LEAST, 2 * LEAST, 3 * LEAST] == told[:3]
+    assert 15 == told[-1] == len(set(due.announced()))
+
+
+def test_the_cap_holds_while_more_moves_than_a_slice():
+    due = Due(cap=3, steps=[(says(ready=False), T0)])
+    due.tick(0)
+    due.moved()
+    while left := due.worker.clock.between(0).reconcile:
+        due.tick(0, reconcile=left)
+        due.moved()
+    assert (3, CLUSTERS) == (len(due.announced()), due.failed())
 
 
 def test_recovered_clusters_are_looked_at_a_few_at_a_time():

@@ -217,3 +217,15 @@ async def test_rebuild_says_what_to_do_next(stored, environment):
     kafka = replace(stored.kafka, topics=replace(stored.topics, prefix=new["KAFKA_TOPIC_PREFIX"]))
     with pytest.raises(NotComparable, match="no sink has stored anything"):
         await verify(replace(settings_of(stored), kafka=kafka))
+
+
+async def test_of_an_event_that_was_told_twice_the_first_counts(stored):
+    await stored.announce(event("told", kind="cluster.deleted"))
+    await stored.drain()
+
+    assert (await verify(settings_of(stored))).equal
+    await stored.fetch("DELETE FROM cluster_events")
+    assert (await verify(settings_of(stored), repair=True)).equal
+
+    [row] = await stored.fetch("SELECT event_type FROM cluster_events")
+    assert "cluster.updated" == row["event_type"]

@@ -8,6 +8,7 @@ import sys
 import asyncpg
 import orjson
 import pytest
+from aiohttp.http_exceptions import InvalidHeader
 
 PROGRAM = """
 import logging, sys
@@ -78,6 +79,21 @@ def test_a_traceback_shows_no_row(form):
     handler.emit(record)
     text = handler.stream.getvalue()
     assert "new row is refused" in text
+    assert "hunter2" not in text
+
+
+def test_a_traceback_shows_no_line_of_a_request():
+    from telemetry.logs import _json_lines
+
+    handler = logging.StreamHandler(io.StringIO())
+    handler.setFormatter(_json_lines("test"))
+    try:
+        raise InvalidHeader("Authorization: Bearer hunter2")
+    except InvalidHeader:
+        record = logging.LogRecord("aiohttp.server", logging.ERROR, __file__, 1, "failed", (), sys.exc_info())
+    handler.emit(record)
+    text = handler.stream.getvalue()
+    assert "InvalidHeader" in text
     assert "hunter2" not in text
 
 

@@ -58,6 +58,10 @@ def test_other_words_other_loggers_and_our_own_are_no_repeats(clock):
     assert not any(hasattr(record, "repeated") for record in records)
 
 
+def test_a_line_that_cannot_be_made_is_the_handlers_to_tell_of(clock):
+    assert Repeats("aiokafka").filter(said("node %d is away", "one"))
+
+
 def test_what_is_remembered_is_bounded(clock):
     repeats = Repeats("aiokafka")
     for number in range(3 * MOST):
