@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from agents.clock import Between, Clock
-from domain.decide import deterministic_id
 from domain.errors import TransientError
+from domain.ids import deterministic_id
 from streams.app import BatchApp
 from streams.codec import encode, rfc3339
 from streams.messages import TickMessage

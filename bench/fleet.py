@@ -11,8 +11,9 @@ from uuid import UUID
 
 from domain.cluster import ClusterRecord, Outcome, ReportedCondition
 from domain.commands import Command, Create, Report
-from domain.decide import decide, decide_report, decide_tick, deterministic_id, evolve, sealed
+from domain.decide import decide, decide_report, decide_tick, evolve, sealed
 from domain.events import Event
+from domain.ids import deterministic_id
 from domain.names import NameRecord, name_key
 from domain.policy import Policy
 from streams.codec import encode

@@ -6,7 +6,7 @@ from typing import Final, Literal
 from bench.fleet import PLATFORMS, cluster_id, owner
 from bench.writes import report, spec
 from domain.commands import Update
-from domain.decide import deterministic_id
+from domain.ids import deterministic_id
 from streams.codec import encode, message_of
 from streams.producer import Output
 from streams.topics import Topics

@@ -10,10 +10,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
-# Deterministic ids are uuid5 of this namespace and the words that make them one; changing it would
-# let a replay publish a second identity for the same fact.
-NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"
-
 # A replayed command must find its first outcome: the contract asks for the last 64 per cluster, and for those
 # that came under an Idempotency-Key for a day; so many of these are kept beyond the 64.
 REMEMBERED_COMMANDS: Final = 64

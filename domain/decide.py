@@ -7,13 +7,9 @@ exception, because a refusal has an addressee.
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from hashlib import sha1
-from typing import Final
-from uuid import UUID
 
 from domain.access import visible
 from domain.cluster import (
-    NAMESPACE,
     REMEMBERED_COMMANDS,
     REMEMBERED_KEYS,
     REMEMBERED_REPORTS,
@@ -38,25 +34,12 @@ from domain.events import (
     Reported,
     Updated,
 )
+from domain.ids import deterministic_id
 from domain.policy import Policy
 from domain.schedule import due, first_schedule, moves_at, reconciled, with_attention
 from domain.secrets import kept_secrets, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
-
-_NAMESPACE: Final = UUID(NAMESPACE).bytes
-_VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
-
-
-def deterministic_id(*words: object) -> str:
-    """An id that a replay repeats: uuid5 of the words that make the fact one (RFC 9562, section 5.5).
-
-    Each word is told apart by its length: some are a client's own and may hold any separator. By hand, since
-    each command needs several and `uuid.uuid5` takes three times as long.
-    """
-    name = "".join([f"{len(text)}:{text}" for text in map(str, words)])
-    h = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
-    return f"{h[:8]}-{h[8:12]}-5{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:32]}"
 
 
 def decide(record: ClusterRecord | None, command: Command, *, at: datetime, policy: Policy) -> Event:

@@ -4,8 +4,8 @@ from typing import Any, Final, Literal, cast
 
 from domain.cluster import Cluster, ClusterRecord
 from domain.commands import Command
-from domain.decide import deterministic_id
 from domain.events import Created, Deleted, Reconciled, Updated
+from domain.ids import deterministic_id
 from streams.codec import encode, go_duration, rfc3339
 from streams.headers import EventHeaders
 from streams.messages import (

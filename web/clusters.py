@@ -12,8 +12,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.access import is_privileged
 from domain.commands import Create, Delete, Update
-from domain.decide import deterministic_id
 from domain.errors import Rejected, invalid
+from domain.ids import deterministic_id
 from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, decode_body, encode
 from streams.messages import CreateBody, ResultMessage, UpdateBody

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from domain.ids import uuid_of
+
 REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
@@ -32,11 +34,9 @@ def _ids() -> Iterator[str]:
     while True:
         drawn = os.urandom(16 * 256).hex()  # a system call for many; no process of ours is forked
         for at in range(0, len(drawn), 32):
-            one = drawn[at : at + 32]
-            yield f"{one[:8]}-{one[8:12]}-4{one[13:16]}-{_VARIANT[one[16]]}{one[17:20]}-{one[20:]}"
+            yield uuid_of(drawn[at : at + 32], version="4")
 
 
-_VARIANT: Final = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 _IDS: Final = _ids()
 
 

@@ -119,9 +119,14 @@ class Reads:
         return Filter(asked.created_by if privileged else email, asked.platform, asked.phase)
 
 
+def is_id(given: str) -> bool:
+    """Whether this is a UUID, in any case."""
+    return _UUID.fullmatch(given) is not None
+
+
 def cluster_id(given: str) -> str:
     """An id in lower case. Raises: Rejected: it is not a UUID."""
-    if not _UUID.fullmatch(given):
+    if not is_id(given):
         raise invalid("invalid cluster ID format", field="id", value=given)
     return given.lower()
 

@@ -1,7 +1,6 @@
 """What is told of each request: it is counted, timed, and a line in the log."""
 
 import logging
-import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -9,9 +8,9 @@ from typing import Any, Final
 from aiohttp import web
 from prometheus_client import Counter, Histogram
 
-from streams.messages import UUID_PATTERN
 from telemetry import logs
 from web.keys import CLUSTER_ID, REQUEST_ID, STREAM
+from web.reads import is_id
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -24,7 +23,6 @@ DURATION = Histogram(
 )
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
-_UUID = re.compile(UUID_PATTERN)
 
 
 def tell(request: web.Request, *, status: int, seconds: float) -> None:
@@ -89,7 +87,7 @@ def _meters(method: str, route: str, status: int) -> tuple[Callable[[], None], C
 def _path_id(request: web.Request) -> str | None:
     """The cluster's id in the path; what is none may be anything."""
     given = request.match_info.get("id", "")
-    return given.lower() if _UUID.fullmatch(given) else None
+    return given.lower() if is_id(given) else None
 
 
 def _text(given: str, most: int) -> str:

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster import NAMESPACE, REMEMBERED_COMMANDS, Outcome
-from domain.decide import decide, decide_report, deterministic_id, evolve, reflects, sealed
+from domain.cluster import REMEMBERED_COMMANDS, Outcome
+from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
+from domain.ids import NAMESPACE, deterministic_id
 from domain.names import NameRecord, admit, name_key, releases
 from domain.policy import Policy
 from tests.domain.given import (

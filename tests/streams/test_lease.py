@@ -10,19 +10,10 @@ from aiokafka.protocol.produce import ProduceRequest
 
 from streams import lease as module
 from streams.lease import SHARE, Lease
+from tests.clock import Clock
 
 SESSION = 10.0
 NO_ERROR, REBALANCE_IN_PROGRESS, UNKNOWN_MEMBER = 0, 27, 25
-
-
-class Clock:
-    """A monotonic clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -6,16 +6,7 @@ import pytest
 
 from telemetry import repeats as module
 from telemetry.repeats import MOST, SECONDS, Repeats
-
-
-class Clock:
-    """A monotonic clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
