@@ -40,6 +40,9 @@ PUBLISH_SECONDS = Histogram(
 # restart, so that a restart is ridden out by aiokafka's own retries, in order.
 DELIVERY_TIMEOUT_MS = 60_000
 
+# Seconds that a producer which is given up has for what others have appended to it.
+STOP_WITHIN = 5.0
+
 
 class Output(NamedTuple):
     """One record to publish; `partition` only where the key does not decide it. A value of None deletes."""
@@ -73,21 +76,17 @@ class Producer:
         }
         self._lease = lease
         self._inner: AIOKafkaProducer | None = None
+        self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
 
     async def start(self) -> None:
         """Connect. Raises: KafkaError: no broker answers."""
-        inner = AIOKafkaProducer(**self._settings)
-        if self._lease is not None:
-            self._lease.bind(inner.client)
-        try:
-            await inner.start()
-        except BaseException:
-            await inner.stop()
-            raise
-        self._inner = inner
+        await self._connected()
 
     async def stop(self) -> None:
         """Send what is buffered, then disconnect."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         if self._inner is not None:
             inner, self._inner = self._inner, None
             await inner.stop()
@@ -103,30 +102,68 @@ class Producer:
         if not outputs:
             return []
         started = time.perf_counter()
+        inner = None
         try:
-            if self._inner is None:
-                await self.start()
-            assert self._inner is not None
-            positions = await _sent(self._inner, outputs)
-        except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
-            raise Unpublishable(repr(error)) from error
+            inner = await self._connected()
+            positions = await _sent(inner, outputs)
         except KafkaError as error:
             # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
-            await self._discard()
+            if inner is not None:
+                await self._discard(inner)
+            if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+                raise Unpublishable(repr(error)) from error
             raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
         for topic, count in CounterOf(output.topic for output in outputs).items():
             PUBLISHED.labels(topic).inc(count)
             PUBLISH_SECONDS.labels(topic).observe(time.perf_counter() - started)
         return positions
 
-    async def _discard(self) -> None:
-        inner, self._inner = self._inner, None
-        if inner is None:
-            return
+    async def _connected(self) -> AIOKafkaProducer:
+        """The one that is connected; all who ask meanwhile wait for one attempt, and share its failure."""
+        if self._inner is not None:
+            return self._inner
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._connect())
+            self._connecting.add_done_callback(self._attempted)
+        connecting = self._connecting
+        await asyncio.wait([connecting])  # which does not cancel it: others wait for the same attempt
+        if connecting.cancelled():
+            raise ProducerClosed
+        return connecting.result()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        inner = AIOKafkaProducer(**self._settings)
+        if self._lease is not None:
+            self._lease.bind(inner.client)
         try:
-            await asyncio.wait_for(inner.stop(), timeout=5)
-        except (KafkaError, TimeoutError) as error:
-            log.warning("discarded a producer that would not stop", extra={"error": repr(error)})
+            await inner.start()
+        except BaseException:
+            await inner.stop()
+            raise
+        self._inner = inner
+        return inner
+
+    def _attempted(self, connecting: "asyncio.Task[AIOKafkaProducer]") -> None:
+        self._connecting = None
+        _noticed(connecting)
+
+    async def _discard(self, inner: AIOKafkaProducer) -> None:
+        """Have the next publisher connect anew; of all whom a failure reaches, the first sees to it."""
+        if self._inner is inner:
+            self._inner = None
+            await _end(inner)
+
+
+async def _end(inner: AIOKafkaProducer) -> None:
+    try:
+        await asyncio.wait_for(inner.stop(), STOP_WITHIN)
+    except (KafkaError, TimeoutError) as error:
+        log.warning("discarded a producer that would not stop", extra={"error": repr(error)})
+    finally:  # what a stop that was cut short leaves, and who still waits for its batches
+        ends = asyncio.gather(inner.client.close(), inner._sender.close(), return_exceptions=True)
+        await asyncio.wait([ends], timeout=STOP_WITHIN)
+        ends.cancel()
+        inner._message_accumulator.fail_all(ProducerClosed())
 
 
 # --- appending to aiokafka's batches ------------------------------------------------------------------
@@ -190,7 +227,7 @@ def _new_batch(accumulator: Any, place: TopicPartition) -> Any:
 
 
 def _noticed(future: "asyncio.Future[Any]") -> None:
-    """Take the exception of a batch whose publisher was cancelled and asks no more."""
+    """Take the exception of what was waited for by somebody who was cancelled and asks no more."""
     if not future.cancelled():
         future.exception()
 
