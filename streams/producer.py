@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter as CounterOf
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from copy import copy
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -176,8 +176,7 @@ async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Posi
     """
     accumulator = inner._message_accumulator
     _require_fitting(inner, outputs)
-    for topic in {output.topic for output in outputs}:
-        await inner.partitions_for(topic)  # once these are known, nothing below has to wait
+    await _known(inner, {output.topic for output in outputs})  # so nothing below has to wait
     if accumulator._closed:
         raise ProducerClosed
     if accumulator._exception is not None:
@@ -188,6 +187,15 @@ async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Posi
     for future in futures:
         future.result()
     return [Position(batch.tp.partition, batch.future.result().offset + number) for batch, number in places]
+
+
+async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> None:
+    """Return once the partitions of all are known; what brings those of one may lose those of another.
+
+    Raises: KafkaError: the brokers do not know one of them.
+    """
+    while unknown := [topic for topic in topics if inner._metadata.partitions_for_topic(topic) is None]:
+        await inner.partitions_for(unknown[0])
 
 
 def _require_fitting(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> None:

@@ -5,11 +5,17 @@ import logging
 from typing import ClassVar
 
 import pytest
-from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    UnknownTopicOrPartitionError,
+)
 
 from domain.errors import Unavailable, Unpublishable
 from streams import producer as module
-from streams.producer import Output, Producer
+from streams.producer import Output, Producer, _known
 from streams.settings import KafkaSettings
 
 ONE = [Output("a", b"k", b"v")]
@@ -162,3 +168,35 @@ async def test_what_the_broker_finds_too_large_ends_the_connection_too(producer,
     with pytest.raises(Unpublishable):
         await producer.publish(ONE)
     assert [True] == [client.stopped for client in clients.made]
+
+
+# --- metadata -----------------------------------------------------------------------------------------
+
+
+class Metadata:
+    """What is known of topics; each answer tells of some of them."""
+
+    def __init__(self, *answers):
+        self.known, *self.answers = answers
+        self._metadata = self
+
+    def partitions_for_topic(self, topic):
+        return {0} if topic in self.known else None
+
+    async def partitions_for(self, topic):
+        while topic not in self.known:
+            if not self.answers:
+                raise UnknownTopicOrPartitionError
+            self.known = self.answers.pop(0)
+        return {0}
+
+
+async def test_a_topic_that_is_lost_while_another_is_asked_for_is_asked_for_again():
+    inner = Metadata({"a"}, {"b"}, {"c"}, {"a", "b", "c"})
+    await _known(inner, {"a", "b", "c"})
+    assert {"a", "b", "c"} == inner.known
+
+
+async def test_a_topic_that_stays_lost_is_an_error_of_kafka():
+    with pytest.raises(KafkaError):
+        await _known(Metadata({"a"}, {"b"}, {"b"}), {"a", "b"})
