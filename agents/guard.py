@@ -8,6 +8,7 @@ from typing import TypeVar
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from streams.producer import Headers, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn
 
@@ -24,8 +25,7 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
     try:
         if record.value is None:
             raise MalformedRecord("null_value", "a record without a value")
-        if len(record.value) + len(record.key or b"") > MAX_INPUT_BYTES:  # once unpacked
-            raise MalformedRecord("too_large", f"a record of more than {MAX_INPUT_BYTES // 1024} KiB")
+        require_passable(record.key, record.value, list(record.headers))
         handle(turn, record)
     except MalformedRecord as error:
         turn.park(record, error)
@@ -43,3 +43,15 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
             },
         )
         turn.park(record, MalformedRecord("internal_error", repr(error)))
+
+
+def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:
+    """Refuse what a topic for input would not take as we publish: uncompressed, with its headers.
+
+    A client's compressed record may unpack to that, and agents pass records on: a misplaced one to its place,
+    an admitted create to the commands.
+
+    Raises: MalformedRecord: `too_large`.
+    """
+    if batch_bytes(key, value, headers) > MAX_INPUT_BYTES:
+        raise MalformedRecord("too_large", f"a record of more than {MAX_INPUT_BYTES // 1024} KiB")

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
-from agents.guard import guarded
+from agents.guard import guarded, require_passable
 from agents.placement import Placement
 from agents.results import NAME_ADMITTED, decided, result_output
 from domain.commands import Create
@@ -109,6 +109,8 @@ class NameAgent:
                 self._remember(turn, record, command, holder)
             return
         headers = {**headers_of(record), NAME_ADMITTED: "true"}
+        # Else a name would be given to what the commands' topic, or their agent, does not take.
+        require_passable(key, record.value, [(name, text.encode()) for name, text in headers.items()])
         turn.publish(Output(self._topics.commands, key, record.value, headers))
         held = NameRecord(
             cluster_id=command.cluster_id,

@@ -44,6 +44,9 @@ DELIVERY_TIMEOUT_MS = 60_000
 STOP_WITHIN = 5.0
 
 
+Headers = list[tuple[str, bytes | None]]
+
+
 class Output(NamedTuple):
     """One record to publish; `partition` only where the key does not decide it. A value of None deletes."""
 
@@ -52,6 +55,11 @@ class Output(NamedTuple):
     value: bytes | None
     headers: Mapping[str, str] = MappingProxyType({})
     partition: int | None = None
+
+
+def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
+    """What a batch of this record alone takes uncompressed, at most: what a topic's bound is held against."""
+    return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers))
 
 
 class Position(NamedTuple):
@@ -172,16 +180,24 @@ async def _end(inner: AIOKafkaProducer) -> None:
 async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Position]:
     """Append records in their order; returns where they are once every one is acknowledged.
 
-    Raises: KafkaError: one is too large, then none was appended; or some may not have been stored.
+    Raises:
+        KafkaError: some may not have been stored.
+        Unpublishable: one is too large, and none was appended.
     """
     accumulator = inner._message_accumulator
-    _require_fitting(inner, outputs)
+    headers = [_headers(output) for output in outputs]
+    for output, said in zip(outputs, headers, strict=True):
+        if (size := batch_bytes(output.key, output.value, said)) > inner._max_request_size:
+            raise Unpublishable(f"a record of {size} bytes for {output.topic}")
     await _known(inner, {output.topic for output in outputs})  # so nothing below has to wait
     if accumulator._closed:
         raise ProducerClosed
     if accumulator._exception is not None:
         raise copy(accumulator._exception)
-    places = [_append(accumulator, _place(inner, output), output) for output in outputs]
+    places = [
+        _append(accumulator, _place(inner, output), output, said)
+        for output, said in zip(outputs, headers, strict=True)
+    ]
     futures = {batch.future for batch, _ in places}
     await asyncio.wait(futures)  # which cancels none of them when it is: others wait for the same batches
     for future in futures:
@@ -198,16 +214,6 @@ async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> None:
         await inner.partitions_for(unknown[0])
 
 
-def _require_fitting(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> None:
-    batch_size = inner._message_accumulator._batch_size
-    for output in outputs:
-        key, value = output.key or b"", output.value or b""
-        if len(key) + len(value) > batch_size:  # what fits into a batch needs no closer look
-            size = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, _headers(output))
-            if size > inner._max_request_size:
-                raise MessageSizeTooLargeError(f"a record of {size} bytes")
-
-
 def _place(inner: AIOKafkaProducer, output: Output) -> TopicPartition:
     key, value = output.key, output.value
     partition = output.partition
@@ -216,11 +222,10 @@ def _place(inner: AIOKafkaProducer, output: Output) -> TopicPartition:
     return TopicPartition(output.topic, partition)
 
 
-def _append(accumulator: Any, place: TopicPartition, output: Output) -> tuple[Any, int]:
+def _append(accumulator: Any, place: TopicPartition, output: Output, headers: Headers) -> tuple[Any, int]:
     """Append to the last batch of a partition, or to a new one; returns it and the record's number in it."""
     pending = accumulator._batches.get(place)
     batch = pending[-1] if pending else _new_batch(accumulator, place)
-    headers = _headers(output)
     while True:
         added = batch._builder.append(timestamp=None, key=output.key, value=output.value, headers=headers)
         if added is not None:
@@ -240,5 +245,5 @@ def _noticed(future: "asyncio.Future[Any]") -> None:
         future.exception()
 
 
-def _headers(output: Output) -> list[tuple[str, bytes]]:
+def _headers(output: Output) -> Headers:
     return [(name, text.encode()) for name, text in output.headers.items()]

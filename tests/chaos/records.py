@@ -87,6 +87,7 @@ class BadRecord:
     topic: str
     key: str
     value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def bad_records(draws: random.Random, topics: Topics) -> Iterator[BadRecord]:
@@ -111,7 +112,16 @@ def bad_records(draws: random.Random, topics: Topics) -> Iterator[BadRecord]:
         if spec.from_outside:  # the others may be as large as ours
             values["large"] = b'{"a": "' + b"x" * (MAX_INPUT_BYTES + 1) + b'"}'
         for what, value in values.items():
-            yield BadRecord(spec.name, f"{POISON}{what}-{draws.getrandbits(64):016x}", value)
+            yield BadRecord(spec.name, _key(what, draws), value)
+        if spec.from_outside:
+            key = _key("bound", draws)
+            yield BadRecord(spec.name, key, b" " * (MAX_INPUT_BYTES - len(key)))
+            headers = (("request_id", b"x" * (MAX_INPUT_BYTES + 1)),)
+            yield BadRecord(spec.name, _key("headers", draws), values["key"], headers)
+
+
+def _key(what: str, draws: random.Random) -> str:
+    return f"{POISON}{what}-{draws.getrandbits(64):016x}"
 
 
 def _someone_elses(topic: str, topics: Topics, draws: random.Random) -> bytes:
@@ -139,7 +149,9 @@ async def poison(bootstrap_servers: str, draws: random.Random, topics: Topics | 
     records = list(bad_records(draws, topics or Topics()))
     try:
         for record in records:
-            await producer.send_and_wait(record.topic, record.value, key=record.key.encode())
+            await producer.send_and_wait(
+                record.topic, record.value, key=record.key.encode(), headers=list(record.headers)
+            )
     finally:
         with suppress(TimeoutError):
             await asyncio.wait_for(producer.stop(), STOP_WITHIN)

@@ -31,6 +31,15 @@ def test_the_same_draws_give_the_same_records() -> None:
     assert records(1) != records(2)
 
 
+def test_what_is_as_large_as_the_bound_is_so_with_its_key_or_by_its_headers() -> None:
+    bound = [record for record in records() if record.key.startswith(f"{POISON}bound")]
+    headers = [record for record in records() if record.headers]
+
+    assert len(bound) == len(headers) == sum(spec.from_outside for spec in TOPICS.all())
+    assert {len(record.key) + len(record.value or b"") for record in bound} == {MAX_INPUT_BYTES}
+    assert all(len(record.headers[0][1]) > MAX_INPUT_BYTES for record in headers)
+
+
 def test_a_large_one_is_beyond_what_is_taken_from_outside() -> None:
     large = [record for record in records() if record.key.startswith(f"{POISON}large")]
 

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from streams.producer import batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from tests.conftest import until
 from tests.e2e.product import (
@@ -488,7 +489,7 @@ async def test_upper_case_ids_in_a_body_are_the_same_ids(native, product):
 @pytest.fixture
 async def alone(servers):
     """A deployment of its own, for what might stop a partition for good."""
-    async with Deployment(await servers.new_topics(partitions=1)) as deployment:
+    async with Deployment(await servers.new_topics(partitions=2)) as deployment:
         await deployment.worker()
         yield Native(await deployment.web(an_owner()), deployment)
 
@@ -521,6 +522,32 @@ async def test_a_record_that_unpacks_to_more_than_any_topic_takes_is_parked_cut(
     assert "too_large" == headers["dlq_reason"]
     assert "20000001 bytes" in headers["dlq_cut_from"]
     assert MAX_INPUT_BYTES == len(letter.value)
+
+
+async def test_a_misplaced_record_of_the_bound_once_unpacked_is_parked_where_it_is(alone):
+    """It came compressed; published again as it is, its topic would not take it."""
+    cluster_id = await alone.created()
+    commands = alone.product.log(COMMANDS)
+    place = {"partition": 1 - commands.place_of(cluster_id), "compression_type": "gzip"}
+    await commands.publish_all([(cluster_id, b" " * (MAX_INPUT_BYTES - len(cluster_id)))], **place)
+    update = command("update", cluster_id, alone.email, spec=SPEC)
+    await commands.publish_all([(cluster_id, update)], **place)
+    assert "applied" == (await alone.result(cluster_id, update["command_id"]))["outcome"]
+    _, headers = await alone.dead(COMMANDS, cluster_id)
+    assert "too_large" == headers["dlq_reason"]
+
+
+@pytest.mark.parametrize("beyond", [18_000_000, 0], ids=["more than any topic takes", "just what comes in"])
+async def test_a_create_whose_headers_leave_no_room_is_parked_and_its_name_stays_free(alone, beyond):
+    body = json.dumps(command("create", str(uuid4()), alone.email, name="laden", spec=SPEC)).encode()
+    key, room = f"{alone.email}/laden", MAX_INPUT_BYTES + beyond
+    size = room - batch_bytes(key.encode(), body, [("x", b"x" * 1_000_000)]) + 1_000_000
+    await alone.product.log(CREATES).publish_all(
+        [(key, body)], headers={"x": b"x" * size}, compression_type="gzip"
+    )
+    _, headers = await alone.dead(CREATES, key)
+    assert "too_large" == headers["dlq_reason"]
+    await alone.created("laden")
 
 
 async def test_a_thousand_records_with_every_tenth_bad(native, product):

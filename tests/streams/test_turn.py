@@ -7,6 +7,7 @@ import pytest
 from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
 from streams.producer import Output
+from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
 
 
@@ -175,6 +176,24 @@ async def test_a_record_that_cannot_be_handled_is_parked_and_the_next_one_handle
         ("published", "event", b"good"),
         ("acknowledged",),
     ] == recorder.steps
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"k", b"x" * (MAX_INPUT_BYTES - 1), []),
+        (b"k" * (MAX_INPUT_BYTES - 1), b"x", []),
+        (b"k", b"x", [("a", b"x" * MAX_INPUT_BYTES)]),
+        (b"k", b"x", [("ü" * (MAX_INPUT_BYTES // 2), None)]),
+        (b"k", b"x", [("", b"")] * (MAX_INPUT_BYTES // 2)),
+    ],
+    ids=["value", "key", "header", "header's name", "headers"],
+)
+def test_what_could_not_be_published_as_it_came_is_parked(key, value, headers):
+    parked = []
+    turn = SimpleNamespace(park=lambda _, error: parked.append(error.reason))
+    guarded(turn, record(value, key=key, headers=headers), lambda *_: parked.append("handled"))
+    assert ["too_large"] == parked
 
 
 def test_a_dead_letter_says_why_and_where_from():
