@@ -34,6 +34,7 @@ from streams.messages import (
 MAX_SPEC_BYTES: Final = 512 * 1024
 MAX_METADATA_BYTES: Final = 64 * 1024
 MAX_REPORT_BYTES: Final = 96 * 1024  # of conditions, metadata and error together
+MAX_HINT_CHARACTERS: Final = 128  # of a header taken over into events: as of a request's id by REST
 
 # Header of a command whose id its sender derived from an Idempotency-Key.
 KEYED: Final = "idempotency_keyed"
@@ -334,10 +335,15 @@ def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Repor
 def _to_command(message: CommandMessage, headers: Mapping[str, str]) -> Command:
     return command_of(
         message,
-        triggered_by=headers.get("triggered_by", "kafka_command"),
-        request_id=headers.get("request_id"),
+        triggered_by=_hint(headers, "triggered_by", "kafka_command"),
+        request_id=_hint(headers, "request_id", None),
         keyed=headers.get(KEYED) == "true",
     )
+
+
+def _hint(headers: Mapping[str, str], name: str, absent: T) -> str | T:
+    text = headers.get(name)
+    return text if text is not None and len(text) <= MAX_HINT_CHARACTERS else absent
 
 
 def _read(read: Callable[[], T]) -> T:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from domain.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
 from streams.codec import (
+    MAX_HINT_CHARACTERS,
     decode_body,
     decode_record,
     encode,
@@ -182,6 +183,14 @@ def test_a_command_comes_back_as_it_went(command):
 def test_without_headers_a_command_is_kafka_s_own():
     back = read_command(encode(message_of(reconcile(), issued_at=NOW)), {})
     assert ("kafka_command", None) == (back.triggered_by, back.request_id)
+
+
+def test_headers_too_long_for_what_they_should_be_are_not_taken_over():
+    headers = {"triggered_by": "x" * (MAX_HINT_CHARACTERS + 1), "request_id": "x" * MAX_HINT_CHARACTERS}
+    back = read_command(encode(message_of(reconcile(), issued_at=NOW)), headers)
+    assert ("kafka_command", headers["request_id"]) == (back.triggered_by, back.request_id)
+    headers["request_id"] += "x"
+    assert read_command(encode(message_of(reconcile(), issued_at=NOW)), headers).request_id is None
 
 
 def test_ids_are_read_in_any_case_and_kept_in_lower():
