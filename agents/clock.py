@@ -35,7 +35,7 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one tick of one partition")
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
-SLICE: Final = 250
+SLICE: Final = 100
 """Clusters in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
 
 LEAST: Final = 5
