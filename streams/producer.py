@@ -4,7 +4,8 @@ Faust's own producer is not idempotent outside its transactions and costs a futu
 (docs/measured.md); this one hands a whole turn's outputs to aiokafka at once and waits for all of them.
 Nor is `AIOKafkaProducer.send` used, which takes a coroutine, a look at the metadata and a future for each
 record, more than the record itself: records are appended to aiokafka's batches, and these are waited for.
-Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Pinned to aiokafka 0.14.0.
+Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Written against aiokafka 0.14.0,
+which requirements.lock pins.
 """
 
 import asyncio

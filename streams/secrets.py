@@ -9,6 +9,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from domain.errors import ControlPlaneError, Unavailable, invalid
@@ -84,7 +85,7 @@ class Keyring:
         from joserfc import jwe
 
         header = {"alg": "dir", "enc": "A256GCM", "kid": self._current}
-        return jwe.encrypt_compact(header, value.encode(), self._key(str(self._current)))
+        return jwe.encrypt_compact(header, value.encode(), self._imported[str(self._current)])
 
     def _decrypt(self, name: str, token: str) -> str:
         from joserfc import jwe
@@ -92,13 +93,13 @@ class Keyring:
         from joserfc.jwk import KeySet
 
         try:
-            keys = KeySet([*map(self._key, self._keys)])
-            plaintext = jwe.decrypt_compact(token, keys).plaintext
+            plaintext = jwe.decrypt_compact(token, KeySet([*self._imported.values()])).plaintext
             return (plaintext or b"").decode()
         except (JoseError, ValueError) as error:
             raise Unavailable(f"{name} cannot be decrypted here: {type(error).__name__}") from None
 
-    def _key(self, key_id: str) -> "OctKey":
+    @cached_property
+    def _imported(self) -> Mapping[str, "OctKey"]:
         from joserfc.jwk import OctKey
 
-        return OctKey.import_key(self._keys[key_id], {"kid": key_id, "use": "enc"})
+        return {id: OctKey.import_key(key, {"kid": id, "use": "enc"}) for id, key in self._keys.items()}
