@@ -18,11 +18,10 @@ from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
 from domain.cluster import ClusterRecord
-from domain.decide import decide_time, evolve, reflects, sealed
+from domain.decide import evolve, moved_on, reflects, sealed
 from domain.errors import MalformedRecord
-from domain.events import Purged, Reevaluated
 from domain.policy import Policy
-from domain.reactive import announce, announce_waiting, announces_at
+from domain.reactive import announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
 from streams.codec import from_millis
 from streams.messages import TickMessage
@@ -141,11 +140,11 @@ class Clock:
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
                     continue
-                event = decide_time(before, at=at, policy=self._policy)
-                if isinstance(event, Purged):
+                after, announced = moved_on(before, at=at, policy=self._policy)
+                if after is None:
                     turn.put(record.partition, key, None)
                     continue
-                after = self._moved_on(turn, record, before, event, tick_id, at)
+                self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
                 if after is not before:
                     moved[key] = after
         return moved, len(awake) < most
@@ -218,25 +217,6 @@ class Clock:
             )
             RECONCILES.labels("unknown", "failed").inc()
             self.index(partition, key, None)
-
-    def _moved_on(
-        self,
-        turn: Turn[ClusterRecord],
-        record: ConsumerRecord,
-        before: ClusterRecord,
-        event: Reevaluated | None,
-        tick_id: str,
-        at: datetime,
-    ) -> ClusterRecord:
-        """The record as time has changed it; that, and what has waited, is announced."""
-        after = before
-        if event is not None:
-            changed = evolve(before, event, self._policy)
-            after, announced = announce(before, changed, event, at=at, policy=self._policy)
-            self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
-        after, announced = announce_waiting(after, at=at, policy=self._policy)
-        self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
-        return after
 
     def _announce_waiting(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime

@@ -11,11 +11,12 @@ from uuid import UUID
 
 from domain.cluster import ClusterRecord, Outcome, ReportedCondition
 from domain.commands import Command, Create, Report
-from domain.decide import decide, decide_report, decide_tick, evolve, sealed
+from domain.decide import decide, decide_report, evolve, sealed
 from domain.events import Event
 from domain.ids import deterministic_id
 from domain.names import NameRecord, name_key
 from domain.policy import Policy
+from domain.schedule import due
 from streams.codec import encode
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
@@ -68,20 +69,18 @@ def record(number: int, *, at: datetime) -> ClusterRecord:
 
 
 def _after(state: ClusterRecord | None, step: Command | Report | None, at: datetime) -> ClusterRecord:
-    events: tuple[Event, ...]
+    event: Event | None
     match step:
         case Command():
-            events = (decide(state, step, at=at, policy=_POLICY),)
+            event = decide(state, step, at=at, policy=_POLICY)
         case Report():
             assert state is not None
-            events = (decide_report(state, step, at=at),)
+            event = decide_report(state, step, at=at)
         case None:
             assert state is not None
-            events = decide_tick(state, at=at, policy=_POLICY)
-    for event in events:
-        state = evolve(state, event, _POLICY)
-    assert state is not None
-    return state
+            event = due(state, at, _POLICY)
+    assert event is not None
+    return evolve(state, event, _POLICY)
 
 
 def outputs(kafka: KafkaSettings, count: int, *, at: datetime) -> Iterator[Output]:

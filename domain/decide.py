@@ -27,7 +27,6 @@ from domain.events import (
     Deleted,
     Event,
     Ignored,
-    Purged,
     Reconciled,
     Reevaluated,
     Refused,
@@ -36,7 +35,8 @@ from domain.events import (
 )
 from domain.ids import deterministic_id
 from domain.policy import Policy
-from domain.schedule import due, first_schedule, moves_at, reconciled, with_attention
+from domain.reactive import announce, announce_waiting
+from domain.schedule import first_schedule, moves_at, reconciled, with_attention
 from domain.secrets import kept_secrets, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
@@ -162,24 +162,27 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
     return replace(condition, lastTransitionTime=before.lastTransitionTime if before and unchanged else at)
 
 
-def decide_time(record: ClusterRecord, *, at: datetime, policy: Policy) -> Purged | Reevaluated | None:
-    """What time alone does to one record: a purge, or a status that tells how long it waits."""
+def moved_on(
+    record: ClusterRecord, *, at: datetime, policy: Policy
+) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
+    """The record as time alone changes it, None once its retention is over; and what of that is announced.
+
+    Time brings a status that tells how long it waits, and changes whose turn to be announced has come.
+    """
     moment = moves_at(record, policy)
-    if moment is None or moment > at:
-        return None
-    return Purged() if record.deleted_at else Reevaluated(at=at)
-
-
-def decide_tick(record: ClusterRecord, *, at: datetime, policy: Policy) -> tuple[Event, ...]:
-    """What a clock tick means for one record: what time does to it, and a reconcile."""
-    moved = decide_time(record, at=at, policy=policy)
-    if isinstance(moved, Reevaluated):
-        record = evolve(record, moved, policy)
-    return tuple(event for event in (moved, due(record, at, policy)) if event is not None)
+    after = record
+    announced: tuple[Reconciled, ...] = ()
+    if moment is not None and moment <= at:
+        if record.deleted_at:
+            return None, ()
+        event = Reevaluated(at=at)
+        after, announced = announce(record, evolve(record, event, policy), event, at=at, policy=policy)
+    after, waited = announce_waiting(after, at=at, policy=policy)
+    return after, (*announced, *waited)
 
 
 def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> ClusterRecord:
-    """The record after an event; `Refused`, `Ignored` and `Purged` leave it as it is."""
+    """The record after an event; `Refused` and `Ignored` leave it as it is."""
     match event:
         case Created():
             return _born(event, policy)

@@ -79,11 +79,6 @@ class Reevaluated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Purged:
-    """The delete retention is over: the record goes."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ignored:
     """A report changed nothing: it was `stale` or a `duplicate`."""
 
@@ -99,4 +94,4 @@ class Refused:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Purged | Ignored | Refused
+Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Ignored | Refused

@@ -1,7 +1,7 @@
 """When a cluster is reconciled, and when it has to be looked at at all (contract, section 6).
 
-A cluster needs attention while it is young or has failed. `wake_at` is the moment from which a tick has
-something to do for a record, so that a tick costs what is due and not what exists.
+A cluster needs attention while it is young or has failed. `moves_at` and `reconciles_at` are the moments from
+which a tick has something to do for a record, so that a tick costs what is due and not what exists.
 """
 
 from dataclasses import replace
@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from domain.cluster import Cluster, ClusterRecord, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
-from domain.reactive import announces_at
 from domain.status import changes_at
 
 
@@ -62,12 +61,6 @@ def due(record: ClusterRecord, at: datetime, policy: Policy) -> Reconciled | Non
 def reconciled(schedule: Schedule, event: Reconciled) -> Schedule:
     """The schedule after a scheduled reconcile."""
     return replace(schedule, last_reconciled_at=event.at, next_reconcile_at=event.at + event.interval)
-
-
-def wake_at(record: ClusterRecord, policy: Policy) -> datetime | None:
-    """From when on a tick has something to do for this record; None while nothing ever will."""
-    moments = (moves_at(record, policy), reconciles_at(record, policy), announces_at(record, policy))
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def moves_at(record: ClusterRecord, policy: Policy) -> datetime | None:

@@ -6,9 +6,10 @@ from uuid import UUID
 
 from domain.cluster import ClusterRecord, ControllerReport, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
-from domain.decide import decide, decide_report, decide_tick, evolve
-from domain.events import Event
+from domain.decide import decide, decide_report, evolve, moved_on
+from domain.events import Event, Reconciled
 from domain.policy import Policy
+from domain.schedule import due, reconciles_at
 
 T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy()
@@ -103,16 +104,28 @@ def step(
     match what:
         case None:
             assert record is not None
-            events: Sequence[Event] = decide_tick(record, at=at, policy=policy)
+            return ticked(record, at, policy)
         case Report():
             assert record is not None
-            events = (decide_report(record, what, at=at),)
+            event: Event = decide_report(record, what, at=at)
         case _:
-            events = (decide(record, what, at=at, policy=policy),)
-    for event in events:
-        if record is not None or type(event).__name__ == "Created":
-            record = evolve(record, event, policy)
-    return record, events
+            event = decide(record, what, at=at, policy=policy)
+    if record is not None or type(event).__name__ == "Created":
+        record = evolve(record, event, policy)
+    return record, (event,)
+
+
+def ticked(
+    record: ClusterRecord, at: datetime, policy: Policy = POLICY
+) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
+    """The record after a tick that takes all that is due, None when it is purged, and what is announced."""
+    after, announced = moved_on(record, at=at, policy=policy)
+    moment = None if after is None else reconciles_at(after, policy)
+    if after is None or moment is None or moment > at:
+        return after, announced
+    event = due(after, at, policy)
+    assert event is not None, "the clock would look at it in vain"
+    return evolve(after, event, policy), (*announced, event)
 
 
 def story(*steps: tuple[Command | Report | None, datetime], policy: Policy = POLICY) -> ClusterRecord:

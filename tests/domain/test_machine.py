@@ -20,9 +20,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from domain.cluster import ClusterRecord, Outcome, counted
 from domain.commands import Command, Report
-from domain.decide import decide, decide_report, decide_tick, evolve, reflects, sealed
-from domain.events import Created, Deleted, Ignored, Purged, Reconciled, Refused, Updated
-from domain.schedule import wake_at
+from domain.decide import decide, decide_report, evolve, reflects, sealed
+from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.schedule import reconciles_at
 from streams.events import event_output
 from tests.domain.given import (
     CONTROLLER,
@@ -35,6 +35,7 @@ from tests.domain.given import (
     delete,
     reconcile,
     says,
+    ticked,
     update,
     uuid,
 )
@@ -110,17 +111,13 @@ def _reported(record: ClusterRecord | None, given: Input, report: Report) -> Any
 
 
 def _ticked(record: ClusterRecord | None, given: Input) -> Any:
-    moment = None if record is None else wake_at(record, POLICY)
-    if record is None or moment is None or moment > given.at:
-        return record, Told()
-    after, events = record, []
-    for event in decide_tick(record, at=given.at, policy=POLICY):
-        if isinstance(event, Purged):
-            return None, Told()
-        before, after = after, evolve(after, event, POLICY)
-        if isinstance(event, Reconciled):
-            events.append(_event(event, before, after, uuid(10**6 + given.offset)))
-    return (record if after is record else _sealed(after, given)), Told(events=tuple(events))
+    if record is None:
+        return None, Told()
+    after, announced = ticked(record, given.at)
+    if after is None or after is record:
+        return after, Told()
+    events = [_event(event, record, after, uuid(10**6 + given.offset)) for event in announced]
+    return _sealed(after, given), Told(events=tuple(events))
 
 
 def _sealed(record: ClusterRecord, given: Input, outcome: Outcome | None = None) -> ClusterRecord:
@@ -354,7 +351,7 @@ class Life(RuleBasedStateMachine):
     def the_clock_does_not_lose_it(self) -> None:
         if self.record is None or self.model is None or self.model.deleted_at is not None:
             return
-        moment = wake_at(self.record, POLICY)
+        moment = reconciles_at(self.record, POLICY)
         assert moment is not None
         assert moment <= max(self.now, self.model.announced_by()), "the next tick would pass it by"
         interval = timedelta(seconds=30) if self.model.needs_attention(self.now) else timedelta(minutes=5)

@@ -7,7 +7,7 @@ import pytest
 
 from domain.events import Reconciled
 from domain.policy import Policy
-from domain.schedule import wake_at
+from domain.schedule import moves_at, reconciles_at
 from tests.domain.given import (
     POLICY,
     T0,
@@ -249,7 +249,7 @@ def test_a_disabled_schedule_emits_nothing():
     assert reconciled(record, after(hours=5)) is None
 
 
-# --- the moment from which a tick has something to do -----------------------------------------------
+# --- the moments from which a tick has something to do ----------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -259,14 +259,31 @@ def test_a_disabled_schedule_emits_nothing():
         pytest.param(young(0), after(seconds=30), id="young: the attention interval"),
         pytest.param(old(), after(hours=3, minutes=5), id="stable: the stable interval"),
         pytest.param(UNANSWERED, after(hours=3, seconds=30), id="unanswered: the attention interval"),
+        pytest.param(story((create(), T0), (delete(), T0)), None, id="deleted: never"),
+    ],
+)
+def test_a_record_is_reconciled_when_it_is_due(record, moment):
+    assert moment == reconciles_at(record, POLICY)
+
+
+@pytest.mark.parametrize(
+    ("record", "moment"),
+    [
+        pytest.param(story((create(), T0)), None, id="new: no report to wait for"),
+        pytest.param(young(0), None, id="ready: nothing to wait for"),
+        pytest.param(
+            story((create(), T0), (says(ready=False), T0)),
+            T0 + timedelta.resolution,
+            id="not ready: a whole minute less is left",
+        ),
         pytest.param(
             story((create(), T0), (delete(), T0)), T0 + POLICY.delete_retention, id="deleted: its retention"
         ),
     ],
 )
-def test_a_record_wakes_when_it_is_due(record, moment):
-    assert moment == wake_at(record, POLICY)
+def test_a_record_moves_when_time_changes_it(record, moment):
+    assert moment == moves_at(record, POLICY)
 
 
-def test_a_record_without_schedule_and_without_pending_timeout_never_wakes():
-    assert wake_at(young(0), Policy(reconcile_enabled=False)) is None
+def test_without_schedule_nothing_is_ever_reconciled():
+    assert reconciles_at(young(0), Policy(reconcile_enabled=False)) is None

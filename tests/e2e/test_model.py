@@ -32,9 +32,8 @@ from agents.clusters import ClusterAgent
 from agents.names import NameAgent
 from agents.placement import partition_of
 from domain.cluster import ClusterRecord, counted
-from domain.decide import decide_tick
 from domain.policy import Policy
-from domain.schedule import wake_at
+from domain.schedule import due, reconciles_at
 from domain.status import aggregate
 from streams.batches import Batch
 from streams.codec import decode_name, decode_record, encode
@@ -293,10 +292,9 @@ class Watcher:
             _check_status(record)
         for ahead in AHEAD:
             at = self.log.now + ahead
-            if decide_tick(record, at=at, policy=POLICY):
-                moment = wake_at(record, POLICY)
-                assert moment is not None
-                assert moment <= at, "due, but the clock would not look"
+            moment = reconciles_at(record, POLICY)
+            looked_at = moment is not None and moment <= at
+            assert looked_at == (due(record, at, POLICY) is not None), "the clock looks at what is due alone"
 
 
 def _check_status(record: ClusterRecord) -> None:
