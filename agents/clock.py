@@ -2,7 +2,7 @@
 
 A tick costs what is due, not what exists: an index says from which moment on it has something to do for a
 cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
-with what the last one has left: statuses and reconciles go a slice a turn, so that commands come between.
+with what the last one has left: all of it goes a slice a turn, so that commands come between.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ SLICE: Final = 100
 """Clusters in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
 
 LEAST: Final = 5
-"""Of either kind for one tick in a turn that has its hands full: no flood of commands keeps them away."""
+"""Of each kind for one tick in a turn that has its hands full: no flood of commands keeps them away."""
 
 SPARE: Final = 16
 """Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
@@ -54,7 +54,7 @@ class Between(NamedTuple):
 
     Attributes:
         announce_at: From when on a change may be announced; None while none waits.
-        tick_id, reconcile: How many reconciles which tick has left.
+        tick_id, reconcile: Which tick has left something, and how many reconciles; empty if none has.
     """
 
     announce_at: datetime | None
@@ -99,13 +99,15 @@ class Clock:
             raise MalformedRecord("invalid_schema", str(error)) from None
         at = from_millis(record.timestamp)
         with SECONDS.time():
-            if tick.announce:
-                self._announce_waiting(turn, record, tick.tick_id, at)
+            all_announced = not tick.announce or self._announce_waiting(turn, record, tick.tick_id, at)
             if tick.reconcile > 0:
                 self._go_on(turn, record, tick.tick_id, at, left=tick.reconcile)
             elif not tick.announce:
                 self._count(record.partition, at)
                 self._go_on(turn, record, tick.tick_id, at, left=self._policy.reconcile_cap)
+            if not all_announced:
+                self._left.setdefault(record.partition, (tick.tick_id, 0))
+                self.more.set()
 
     # --- ticks ------------------------------------------------------------------------------------
 
@@ -117,7 +119,7 @@ class Clock:
         Where that is not all, another tick is asked for to go on with. While time has changed more than a
         slice, reconciles go on at the least pace, and one of the cap is left for that tick to be known by.
         """
-        room = max(LEAST, SLICE - sum(1 for _ in turn.touched()))
+        room = self._room(turn)
         moved, all_moved = self._move_on(turn, record, tick_id, at, most=room)
         most = min(left, room) if all_moved else min(left - 1, LEAST)
         told = self._reconcile(turn, record, tick_id, at, most=most, moved=moved)
@@ -220,8 +222,10 @@ class Clock:
 
     def _announce_waiting(
         self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
-    ) -> None:
-        awake = [key for _, key in self._waiting.due(record.partition, at)]
+    ) -> bool:
+        """Announce a slice of the changes that have waited their time; whether that is all."""
+        most = self._room(turn)
+        awake = [key for _, key in self._waiting.due(record.partition, at, most)]
         for key in self._touched(turn, record.partition).union(awake):
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
@@ -230,6 +234,12 @@ class Clock:
                 self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
                 if announced:
                     self._put(turn, record, key, after, at)
+        return len(awake) < most
+
+    @staticmethod
+    def _room(turn: Turn[ClusterRecord]) -> int:
+        """How many clusters a tick may still take in this turn, of each kind."""
+        return max(LEAST, SLICE - sum(1 for _ in turn.touched()))
 
     @staticmethod
     def _touched(turn: Turn[ClusterRecord], partition: int) -> set[bytes]:

@@ -77,18 +77,21 @@ class Ticker:
     def _wanted(self, now: datetime) -> Iterator[Output]:
         for partition in self._owned():
             wanted = self._clock.between(partition)
-            announce = wanted.announce_at is not None and self._asks(partition, wanted.announce_at, now)
+            announce = self._asks(partition, wanted, now)
             if announce or wanted.reconcile:
                 yield _between(self._topic, partition, wanted, announce=announce, now=now)
 
-    def _asks(self, partition: int, announce_at: datetime, now: datetime) -> bool:
-        """Whether to ask for an announcement: its time has come, and it was not asked for just now."""
-        if announce_at > now:
+    def _asks(self, partition: int, wanted: Between, now: datetime) -> bool:
+        """Whether to ask for an announcement: its time has come, and it was not asked for just now.
+
+        Where a tick has left something, what was asked for has been answered, and others go on.
+        """
+        if wanted.announce_at is None or wanted.announce_at > now:
             return False
         known, at = self._asked.get(partition, (None, 0.0))
-        if known == announce_at and time.monotonic() - at <= _ASK_AGAIN:
+        if known == wanted.announce_at and not wanted.tick_id and time.monotonic() - at <= _ASK_AGAIN:
             return False
-        self._asked[partition] = (announce_at, time.monotonic())
+        self._asked[partition] = (wanted.announce_at, time.monotonic())
         return True
 
     async def _publish(self, ticks: Sequence[Output]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agents import clock as clocks
+from domain.cluster import Change, Reactive
 from domain.commands import Report
 from domain.policy import Policy
 from streams.claims import CLAIM_KEY
@@ -24,18 +25,25 @@ SLICE, LEAST = 6, 2
 class Due:
     """A worker that has recovered clusters which are all due."""
 
-    def __init__(self, *, cap: int, steps: Sequence[tuple[Report, datetime]] = (), **policy: Any) -> None:
-        """`steps`: what has happened to each of them after it was created."""
+    def __init__(
+        self,
+        *,
+        cap: int = 0,
+        steps: Sequence[tuple[Report, datetime]] = (),
+        waiting: Reactive | None = None,
+        **policy: Any,
+    ) -> None:
+        """`steps`: what has happened to each since its creation; `waiting`: what of it is to be announced."""
         self.log = Log(now=T0 + timedelta(hours=3))
-        cluster = story((create(), T0), *steps)
+        cluster = replace(story((create(), T0), *steps), reactive=waiting)
         for number in range(2 * CLUSTERS):
             state = replace(cluster, cluster=replace(cluster.cluster, id=uuid(number)))
             self.log.append(Output(TOPICS.state, uuid(number).encode(), encode(state), {}, number % 2))
         self.worker = Worker(self.log, {}, Policy(reconcile_cap=cap, **policy))
 
-    def tick(self, *partitions: int, reconcile: int = 0) -> None:
+    def tick(self, *partitions: int, **asked: Any) -> None:
         for partition in partitions:
-            body = {"tick_id": uuid(partition), "at": self.log.now.isoformat(), "reconcile": reconcile}
+            body = {"tick_id": uuid(partition), "at": self.log.now.isoformat(), **asked}
             self.log.append(Output(TOPICS.ticks, b"t", json.dumps(body).encode(), {}, partition))
 
     def turn(self) -> int:
@@ -124,6 +132,34 @@ def test_the_cap_holds_while_more_moves_than_a_slice():
         due.tick(0, reconcile=left)
         due.moved()
     assert (3, CLUSTERS) == (len(due.announced()), due.failed())
+
+
+WAITING = Reactive(last={"spec": T0}, waiting={"spec": Change(reason="generation_increment", at=T0)})
+
+
+def test_what_waits_to_be_announced_is_sliced_too_and_asks_to_go_on():
+    due = Due(waiting=WAITING, reactive=True)
+    due.tick(0, announce=True)
+    announced = [due.turn()]
+    assert due.worker.clock.more.is_set()
+    while (between := due.worker.clock.between(0)).tick_id:
+        assert between.announce_at <= due.log.now
+        due.tick(0, announce=True)
+        announced.append(due.turn())
+    assert [SLICE, SLICE, SLICE, CLUSTERS - 3 * SLICE] == announced
+    assert CLUSTERS == len(set(due.announced()))
+    assert (None, "", 0) == due.worker.clock.between(0)
+
+
+def test_a_tick_may_announce_a_slice_and_go_on_with_reconciles_beside_it():
+    due = Due(waiting=WAITING, reactive=True)
+    due.tick(0, announce=True, reconcile=15)
+    announced = [due.turn()]
+    while (between := due.worker.clock.between(0)).tick_id:
+        due.tick(0, announce=between.announce_at is not None, reconcile=between.reconcile)
+        announced.append(due.turn())
+    assert max(announced) <= SLICE + LEAST
+    assert CLUSTERS + 15 == sum(announced)
 
 
 def test_recovered_clusters_are_looked_at_a_few_at_a_time():
