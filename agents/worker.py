@@ -87,7 +87,7 @@ async def run(
             if task.done():
                 task.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
-            raise WorkerCrashed(repr(app._crash_reason))
+            raise WorkerCrashed(repr(app.crash_reason))
     finally:
         for task in tasks:
             task.cancel()
