@@ -4,8 +4,8 @@ Faust's own producer is not idempotent outside its transactions and costs a futu
 (docs/measured.md); this one hands a whole turn's outputs to aiokafka at once and waits for all of them.
 Nor is `AIOKafkaProducer.send` used, which takes a coroutine, a look at the metadata and a future for each
 record, more than the record itself: records are appended to aiokafka's batches, and these are waited for.
-Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Written against aiokafka 0.14.0,
-which requirements.lock pins.
+Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Written against aiokafka 0.14,
+to which pyproject.toml holds it (docs/decisions/0006).
 """
 
 import asyncio
@@ -18,7 +18,13 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerClosed, RecordListTooLargeError
+from aiokafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    ProducerClosed,
+    RecordListTooLargeError,
+)
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from prometheus_client import Counter, Histogram
 
@@ -209,10 +215,22 @@ async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Posi
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> None:
     """Return once the partitions of all are known; what brings those of one may lose those of another.
 
-    Raises: KafkaError: the brokers do not know one of them.
+    Raises: KafkaError: the brokers do not know one of them, or not all of them at once within the time that
+        a batch has, too; whoever publishes need not have a deadline.
     """
-    while unknown := [topic for topic in topics if inner._metadata.partitions_for_topic(topic) is None]:
-        await inner.partitions_for(unknown[0])
+    if not (unknown := _unknown(inner, topics)):
+        return
+    try:
+        async with asyncio.timeout(DELIVERY_TIMEOUT_MS / 1000):
+            while unknown:
+                await inner.partitions_for(unknown[0])
+                unknown = _unknown(inner, topics)
+    except TimeoutError:
+        raise KafkaTimeoutError(f"partitions not known: {', '.join(sorted(unknown))}") from None
+
+
+def _unknown(inner: AIOKafkaProducer, topics: Set[str]) -> list[str]:
+    return [topic for topic in topics if inner._metadata.partitions_for_topic(topic) is None]
 
 
 def _place(inner: AIOKafkaProducer, output: Output) -> TopicPartition:

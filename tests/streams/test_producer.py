@@ -200,3 +200,15 @@ async def test_a_topic_that_is_lost_while_another_is_asked_for_is_asked_for_agai
 async def test_a_topic_that_stays_lost_is_an_error_of_kafka():
     with pytest.raises(KafkaError):
         await _known(Metadata({"a"}, {"b"}, {"b"}), {"a", "b"})
+
+
+async def test_topics_that_are_never_known_together_are_given_up_in_time(monkeypatch):
+    class Alternating(Metadata):
+        async def partitions_for(self, topic):
+            await asyncio.sleep(0)
+            self.known = {topic}
+            return {0}
+
+    monkeypatch.setattr(module, "DELIVERY_TIMEOUT_MS", 10)
+    with pytest.raises(KafkaTimeoutError, match=r"partitions not known: [ab]"):
+        await _known(Alternating({"a"}), {"a", "b"})
