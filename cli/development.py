@@ -20,6 +20,7 @@ from typing import Any, Final
 import aiohttp
 
 from cli.config import masked
+from cli.running import told
 from deploy.embedded import EmbeddedError, Stack
 from domain.errors import ControlPlaneError
 from settings import Settings
@@ -109,13 +110,14 @@ async def run_all(settings: Settings) -> None:
     async with _servers(settings) as servers:
         environment = {**_secret_keys(settings), **os.environ, **_defaults(servers), **servers}
         await _prepare(environment)
-        async with _roles(settings, environment) as roles:
-            started = time.monotonic()
-            if await _unless(stop, _all_ready(roles)):
-                say(f"{', '.join(ROLES)} ready after {time.monotonic() - started:.1f} s")
-                _welcome(settings, environment)
-                await stop.wait()
-            say("stopping")
+        with told(settings.run_dir, environment):  # commands in other terminals find the servers
+            async with _roles(settings, environment) as roles:
+                started = time.monotonic()
+                if await _unless(stop, _all_ready(roles)):
+                    say(f"{', '.join(ROLES)} ready after {time.monotonic() - started:.1f} s")
+                    _welcome(settings, environment)
+                    await stop.wait()
+                say("stopping")
 
 
 async def _all_ready(roles: Sequence[Role]) -> None:

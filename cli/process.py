@@ -14,6 +14,7 @@ import asyncpg
 import uvloop
 from aiokafka.errors import KafkaError
 
+from cli.running import joined
 from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
 from telemetry import logs
@@ -72,8 +73,11 @@ def run_role(name: str, role: Role) -> None:
 def run_command(
     name: str, command: Callable[[Settings], Coroutine[Any, Any, T]], *, failed: int = EXIT_FAILED
 ) -> T:
-    """Run a one-shot command; what stops it is a line on stderr and status `failed`, or 2 for settings."""
-    settings = read_settings()
+    """Run a one-shot command, over the servers that run here if none are set (`cli.running`).
+
+    What stops it is a line on stderr and status `failed`, or 2 for settings.
+    """
+    settings = joined(read_settings())
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
     try:
         return asyncio.run(command(settings))
