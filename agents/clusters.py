@@ -6,7 +6,6 @@
 
 import logging
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -28,6 +27,7 @@ from domain.events import Deleted, Ignored, Reconciled, Refused
 from domain.names import name_key
 from domain.policy import Policy
 from domain.reactive import announce
+from domain.values import replace
 from streams.app import BatchApp, add_agent
 from streams.codec import encode, from_millis, read_command, read_report
 from streams.events import PublicEvent

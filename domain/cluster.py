@@ -6,9 +6,10 @@ its JSON are one thing and no mapping stands between them: `ClusterRecord` is th
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
+
+from domain.values import Struct, field
 
 # A replayed command must find its first outcome: the contract asks for the last 64 per cluster, and for those
 # that came under an Idempotency-Key for a day; so many of these are kept beyond the 64.
@@ -24,8 +25,7 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 Phase = Literal["Pending", "Progressing", "Ready", "Failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class Condition(Struct, frozen=True, kw_only=True):
     """One observed aspect of a cluster.
 
     `lastTransitionTime` is None only in a report that gave none; what is stored has one.
@@ -38,15 +38,13 @@ class Condition:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportedCondition(Condition):
+class ReportedCondition(Condition, frozen=True, kw_only=True):
     """A condition in a controller's own words."""
 
     severity: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Status:
+class Status(Struct, frozen=True, kw_only=True):
     """What the reports of the current generation add up to; see `domain.status`."""
 
     observedGeneration: int
@@ -57,8 +55,7 @@ class Status:
     lastUpdateTime: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cluster:
+class Cluster(Struct, frozen=True, kw_only=True):
     """A cluster as its users see it."""
 
     id: str
@@ -73,8 +70,7 @@ class Cluster:
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LastError:
+class LastError(Struct, frozen=True, kw_only=True):
     """Why a controller could not finish; `retryAfter` in nanoseconds."""
 
     controllerName: str
@@ -88,8 +84,7 @@ class LastError:
     timestamp: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControllerReport:
+class ControllerReport(Struct, frozen=True, kw_only=True):
     """The last word of one controller about one cluster.
 
     Attributes:
@@ -111,8 +106,7 @@ class ControllerReport:
         return any(c.type == "Available" and c.status == "True" for c in self.conditions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Schedule:
+class Schedule(Struct, frozen=True, kw_only=True):
     """When a cluster is reconciled next."""
 
     last_reconciled_at: datetime | None
@@ -121,16 +115,14 @@ class Schedule:
     needs_attention: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Struct, frozen=True, kw_only=True):
     """A change that waits to be announced: why, and when it happened."""
 
     reason: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reactive:
+class Reactive(Struct, frozen=True, kw_only=True):
     """Announcements of changes to one cluster.
 
     Attributes:
@@ -144,8 +136,7 @@ class Reactive:
     waiting: Mapping[str, Change] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one command; kept so that a replay of it gets the same answer.
 
     Attributes:
@@ -165,8 +156,7 @@ class Outcome:
         return self.code is None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRecord:
+class ClusterRecord(Struct, frozen=True, kw_only=True):
     """All that one key of the table holds.
 
     Attributes:

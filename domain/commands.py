@@ -1,14 +1,13 @@
 """What may be asked of a cluster: commands, which may be refused, and reports, a controller's word."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from domain.cluster import LastError, ReportedCondition
+from domain.values import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(Struct, frozen=True, kw_only=True):
     """What every command carries.
 
     Attributes:
@@ -27,8 +26,7 @@ class Command:
     keyed: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Create(Command):
+class Create(Command, frozen=True, kw_only=True):
     """Bring a cluster into being under a name that its owner does not use yet; its secrets are encrypted."""
 
     name: str
@@ -36,35 +34,30 @@ class Create(Command):
     target_project_id: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guarded(Command):
+class Guarded(Command, frozen=True, kw_only=True):
     """A command that, with an expectation, is only applied if the cluster is still as expected."""
 
     expected_generation: int | None = None
     expected_resource_version: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Update(Guarded):
+class Update(Guarded, frozen=True, kw_only=True):
     """Replace the whole spec."""
 
     spec: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delete(Guarded):
+class Delete(Guarded, frozen=True, kw_only=True):
     """Delete; `force` also where the phase would forbid it."""
 
     force: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconcile(Command):
+class Reconcile(Command, frozen=True, kw_only=True):
     """Announce the cluster to its controllers now, without moving its schedule."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class Report(Struct, frozen=True, kw_only=True):
     """A controller's report on one cluster; a condition reported without a time has None there.
 
     Attributes:

@@ -5,7 +5,6 @@ exception, because a refusal has an addressee.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from domain.access import visible
@@ -40,6 +39,7 @@ from domain.schedule import first_schedule, moves_at, reconciled, with_attention
 from domain.secrets import kept_secrets, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
+from domain.values import replace
 
 
 def decide(record: ClusterRecord | None, command: Command, *, at: datetime, policy: Policy) -> Event:

@@ -5,15 +5,14 @@ change the record only, or (`Refused`, `Ignored`) nothing at all but the answer.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from domain.cluster import ControllerReport
+from domain.values import Struct, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Created:
+class Created(Struct, frozen=True, kw_only=True):
     """A cluster was accepted at generation 1."""
 
     id: str
@@ -26,8 +25,7 @@ class Created:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Updated:
+class Updated(Struct, frozen=True, kw_only=True):
     """The whole spec was replaced; `changes` maps dotted paths to `{"from": …, "to": …}`."""
 
     spec: Mapping[str, Any]
@@ -37,16 +35,14 @@ class Updated:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deleted:
+class Deleted(Struct, frozen=True, kw_only=True):
     """The cluster is gone for its users; its record stays for the delete retention."""
 
     force: bool
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reconciled:
+class Reconciled(Struct, frozen=True, kw_only=True):
     """Controllers are asked to compare desired and observed state.
 
     Attributes:
@@ -63,30 +59,26 @@ class Reconciled:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reported:
+class Reported(Struct, frozen=True, kw_only=True):
     """A controller's report was taken over."""
 
     report: ControllerReport
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reevaluated:
+class Reevaluated(Struct, frozen=True, kw_only=True):
     """Time alone may have changed the status."""
 
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ignored:
+class Ignored(Struct, frozen=True, kw_only=True):
     """A report changed nothing: it was `stale` or a `duplicate`."""
 
     result: Literal["stale", "duplicate"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(Struct, frozen=True, kw_only=True):
     """A command was understood and refused; its sender is told why."""
 
     code: str

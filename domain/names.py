@@ -5,7 +5,6 @@ the name's own key decides it before the command reaches the cluster.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from domain.cluster import KEPT_FOR, REMEMBERED_KEYS
@@ -14,10 +13,10 @@ from domain.errors import Rejected
 from domain.policy import Policy
 from domain.secrets import without_secrets
 from domain.spec import accept_spec, check_name, check_project_id
+from domain.values import Struct, field, replace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NameRecord:
+class NameRecord(Struct, frozen=True, kw_only=True):
     """Who holds a name: the cluster, and the command that brought it; both empty once it is free again.
 
     A freed name is remembered for a while, with the offset that freed it: a create that was rejected before

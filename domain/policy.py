@@ -1,11 +1,11 @@
 """The settings that rules depend on, as one frozen value, so that `decide` stays a pure function."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
+from domain.values import Struct
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+
+class Policy(Struct, frozen=True, kw_only=True):
     """What an operator may choose about the rules.
 
     Attributes:

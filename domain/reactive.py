@@ -7,13 +7,13 @@ changes, or a controller's report would call for its next one.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from domain.cluster import Change, ClusterRecord, ControllerReport, Reactive
 from domain.events import Event, Reconciled, Reported
 from domain.policy import Policy
+from domain.values import replace
 
 SCHEDULED_BY: Final = "reactive_reconciliation"
 _MINUTE: Final = timedelta(minutes=1)

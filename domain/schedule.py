@@ -4,13 +4,13 @@ A cluster needs attention while it is young or has failed. `moves_at` and `recon
 which a tick has something to do for a record, so that a tick costs what is due and not what exists.
 """
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from domain.cluster import Cluster, ClusterRecord, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.status import changes_at
+from domain.values import replace
 
 
 def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:

@@ -5,20 +5,19 @@ one branch that reads like its row in the contract.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import floor
 from typing import Final
 
 from domain.cluster import Condition, ConditionStatus, ControllerReport, Phase, Status
 from domain.policy import Policy
+from domain.values import Struct
 
 _MINUTE: Final = timedelta(minutes=1)
 _JUST_AFTER: Final = timedelta.resolution
 
 
-@dataclass(frozen=True, slots=True)
-class _Words:
+class _Words(Struct, frozen=True):
     """Phase, then reason and message of the cluster, of `Ready` and of `Available`."""
 
     phase: Phase

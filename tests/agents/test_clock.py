@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +11,7 @@ from agents import clock as clocks
 from domain.cluster import Change, Reactive
 from domain.commands import Report
 from domain.policy import Policy
+from domain.values import replace
 from streams.claims import CLAIM_KEY
 from streams.codec import encode
 from streams.producer import Output

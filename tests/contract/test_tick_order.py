@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from agents.placement import partition_of
+from domain.values import replace
 from streams.codec import decode_record, encode
 from streams.producer import Output
 from tests.domain.given import OWNER, uuid

@@ -1,6 +1,5 @@
 """Contract sections 2.4 and 4: creates, updates, deletes, manual reconciles, and controllers' reports."""
 
-from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID, uuid5
 
@@ -14,6 +13,7 @@ from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Report
 from domain.ids import NAMESPACE, deterministic_id
 from domain.names import NameRecord, admit, name_key, releases
 from domain.policy import Policy
+from domain.values import replace
 from tests.domain.given import (
     CLUSTER_ID,
     CONTROLLER,

@@ -10,7 +10,7 @@ decide and seal the rest. After each step the record says what the model says; a
 """
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +23,7 @@ from domain.commands import Command, Report
 from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
 from domain.schedule import reconciles_at
+from domain.values import replace
 from streams.events import event_output
 from tests.domain.given import (
     CONTROLLER,

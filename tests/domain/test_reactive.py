@@ -1,6 +1,5 @@
 """Reactive reconciliation (contract, section 6): triggers, both edges of the debounce, the limit a minute."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,6 +11,7 @@ from domain.cluster import ClusterRecord
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
+from domain.values import replace
 from tests.domain.given import T0, after, create, delete, says, step, story, update
 
 POLICY = Policy(reactive=True)

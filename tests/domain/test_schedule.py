@@ -1,6 +1,5 @@
 """Contract section 6: when a cluster is reconciled, why, and what moves its schedule."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.schedule import moves_at, reconciles_at
+from domain.values import replace
 from tests.domain.given import (
     POLICY,
     T0,

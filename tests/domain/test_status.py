@@ -1,6 +1,5 @@
 """Contract section 3: the table S1 to S8, and what counts for it."""
 
-from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from domain.cluster import Status
 from domain.status import aggregate, changes_at
+from domain.values import replace
 from tests.domain.given import (
     CLUSTER_ID,
     POLICY,

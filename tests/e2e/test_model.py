@@ -16,7 +16,7 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +35,7 @@ from domain.cluster import ClusterRecord, counted
 from domain.policy import Policy
 from domain.schedule import due, reconciles_at
 from domain.status import aggregate
+from domain.values import replace
 from streams.batches import Batch
 from streams.codec import decode_name, decode_record, encode
 from streams.producer import Output

@@ -2,11 +2,11 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import pickle
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
+from domain.values import replace
 from recovery import Rebuilt, RecoverySettings, rebuild
 from recovery.errors import NotComparable, RebuildRefused
 from sinks.errors import ForeignPositions
@@ -106,7 +107,7 @@ async def test_a_new_kafka_takes_over(servers, another, tmp_path):
         await stopped(*roles)
         database_url = before.database_url
 
-    new = replace(kafka, bootstrap_servers=another, partitions=2)
+    new = dataclasses.replace(kafka, bootstrap_servers=another, partitions=2)
     await declare_topics(new)
     async with a_site(new, database_url) as after:
         refusal = await ended(after)
@@ -301,7 +302,7 @@ async def test_topics_filled_from_another_database_are_refused(servers):
                 RecoverySettings(kafka=world.kafka, database=DatabaseSettings(url=world.database_url))
             )
     kafka = await servers.new_topics()
-    one, other = (replace(each, kafka=kafka) for each in settings)
+    one, other = (dataclasses.replace(each, kafka=kafka) for each in settings)
     await rebuild(one)
     with pytest.raises(RebuildRefused, match="filled from another database"):
         await rebuild(other)

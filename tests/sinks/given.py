@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
@@ -17,6 +16,7 @@ from domain.cluster import (
     Schedule,
     Status,
 )
+from domain.values import replace
 from streams.codec import encode, rfc3339
 
 T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)

@@ -1,7 +1,6 @@
 """A worker that was replaced may still write: no row of its stands, wherever a sink begins to read."""
 
-from dataclasses import replace
-
+from domain.values import replace
 from streams.claims import CLAIM_KEY, claim_output, under
 from streams.codec import encode
 from tests.sinks.conftest import World

@@ -1,7 +1,6 @@
 """What comes in is a value or one of two refusals, never another exception; what goes out comes back."""
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from domain.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
+from domain.values import replace
 from streams.codec import (
     MAX_HINT_CHARACTERS,
     decode_body,

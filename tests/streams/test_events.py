@@ -1,12 +1,12 @@
 """The envelope of events: identities that a replay repeats."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from domain.events import Created, Reconciled, Updated
+from domain.values import replace
 from streams.events import event_output
 from tests.domain.given import T0, after, create, says, step, story, update
 

@@ -1,7 +1,6 @@
 """The view of all clusters, against a plain dict that is filtered and sorted at each question."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from domain.commands import Create
 from domain.decide import decide, evolve
 from domain.policy import Policy
+from domain.values import replace
 from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.codec import encode
 from tables.views import ClusterView, Filter
