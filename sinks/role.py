@@ -15,6 +15,7 @@ from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
 from streams.admin import kafka_cluster_id
+from streams.fetches import fetch_in_sessions
 from streams.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
@@ -94,6 +95,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
     )
     try:
         await consumer.start()
+        fetch_in_sessions(consumer)
         yield consumer
     finally:
         await consumer.stop()

@@ -28,6 +28,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from domain.errors import ControlPlaneError
+from streams.fetches import fetch_in_sessions
 
 log = logging.getLogger("clusterflow.batches")
 
@@ -82,6 +83,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         """Connect; heartbeats prolong the worker's lease."""
         await super().on_start()
+        fetch_in_sessions(self._consumer)
         self.app.lease.renew_by(self._consumer._coordinator)
 
 

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from streams.fetches import fetch_in_sessions
 from streams.settings import KafkaSettings
 
 log = logging.getLogger("clusterflow.tail")
@@ -57,6 +58,7 @@ class Tail:
         Raises: KafkaError: no broker answers, or a topic is missing.
         """
         await self._consumer.start()
+        fetch_in_sessions(self._consumer)
         olds = [tp for topic in self._from_beginning for tp in await self._partitions(topic)]
         news = [tp for topic in self._from_end for tp in await self._partitions(topic)]
         self._consumer.assign([*olds, *news])

@@ -15,10 +15,12 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from faust.stores.memory import Store
 from faust.tables.manager import TableManager
@@ -35,7 +37,9 @@ USED = {
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",
-    AIOKafkaConsumer: "_client _coordinator _fetch_max_wait_ms _subscription",
+    AIOKafkaConsumer: "_client _coordinator _fetch_max_wait_ms _fetcher _subscription",
+    Fetcher: "_client",
+    FetchRequest: "_topics build",
     AIOKafkaClient: "_wait_on_metadata force_metadata_update send",
     ClusterMetadata: "partitions_for_topic",
     GroupCoordinator: "_send_req fetch_committed_offsets",
