@@ -32,6 +32,10 @@ class LoadFailed(RuntimeError):
     """The load could not be made, or a request was refused; the text says which."""
 
 
+class Unanswered(LoadFailed):
+    """No request was answered in the time that counts: the server, or the whole machine, stood still."""
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What to send.
@@ -82,14 +86,17 @@ class Running:
         )
 
     def result(self) -> Loaded:
-        """Wait for its end. Raises: LoadFailed: the first answer that was no success, or what went wrong."""
+        """Wait for its end.
+
+        Raises: LoadFailed: the first answer that was no success, or what went wrong. Unanswered: no answer.
+        """
         with self._directory:
             _, said = self._process.communicate(timeout=self._load.seconds + 120)
             if self._process.returncode != 0:
                 raise LoadFailed(said)
             micros = array.array("I", self._samples.read_bytes())
         if not micros:
-            raise LoadFailed("not one request was answered in time")
+            raise Unanswered("not one request was answered in time")
         return Loaded(len(micros) / self._load.seconds, [value / 1e6 for value in micros])
 
 

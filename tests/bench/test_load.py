@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from bench.load import MOMENT, NUMBER, Load, LoadFailed, run
+from bench.load import MOMENT, NUMBER, Load, LoadFailed, Unanswered, run
 from bench.stage import HOST
 from bench.wire import request_bytes
 
@@ -124,5 +124,5 @@ async def test_without_an_answer_in_time_there_is_no_figure():
         await asyncio.sleep(1.0)
         return OK
 
-    with pytest.raises(LoadFailed, match="not one"):
+    with pytest.raises(Unanswered, match="not one"):
         await loaded(answer)
