@@ -67,10 +67,9 @@ def tell(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> Non
     the event loop tells is written together; call it on the loop.
 
     Args:
+        log: Enabled for it, as whoever has not built the variables in vain has asked.
         variables: One at least: numbers, None, and text that can be encoded; no names of a record's own.
     """
-    if not log.isEnabledFor(logging.INFO):
-        return
     match logging.root.handlers:
         case [_JsonHandler() as only]:
             only.tell(log.name, message, variables)
@@ -85,37 +84,54 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
         super().__init__(sys.stderr)
         self.setFormatter(_json_lines(role))
         self._static = _static(role)
-        self._head = lru_cache(maxsize=1)(self._begun)  # under load many lines begin alike
-        self._pending = False
+        self._begun = lru_cache(maxsize=8)(self._beginning)
+        self._pending: list[bytes] = []  # not the stream's own buffer: PYTHONUNBUFFERED takes that away
 
     def tell(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
         """A line at level info, on its way out."""
-        head = self._head(int(time.time() * 1000), name, message)
-        line = head + orjson.dumps(variables, option=orjson.OPT_APPEND_NEWLINE)[1:]
-        try:  # into the buffer below the stream, which the next record or `logging.shutdown` writes out too
-            self.stream.buffer.write(line)
-        except (OSError, ValueError):  # nobody takes the log any more: no fault of who is served
-            return
+        now = time.time()
+        second = int(now)
+        before, after = self._begun(second, name, message)
+        told = orjson.dumps(variables, option=orjson.OPT_APPEND_NEWLINE)
         if not self._pending:
             asyncio.get_running_loop().call_soon(self._written)
-            self._pending = True
+        self._pending.append(b"%b%03d%b%b" % (before, int((now - second) * 1000), after, told[1:]))
 
-    def _begun(self, millis: int, name: str, message: str) -> bytes:
-        """The line up to its variables."""
-        second, rest = divmod(millis, 1000)
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, behind what was told before it."""
+        self._write_pending()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write out what was told; `logging.shutdown` does so too."""
+        self._write_pending()
+        super().flush()
+
+    def _written(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody takes the log: no fault of who is served
+            self.flush()
+
+    def _write_pending(self) -> None:
+        self.acquire()
+        try:
+            if not self._pending:
+                return
+            taken = self._pending[:]
+            del self._pending[: len(taken)]  # records come from any thread, and the loop tells more meanwhile
+            self.stream.buffer.write(b"".join(taken))
+        finally:
+            self.release()
+
+    def _beginning(self, second: int, name: str, message: str) -> tuple[bytes, bytes]:
+        """A line before its milliseconds, and behind them up to its variables."""
         begun = {
-            "ts": f"{time.strftime(_TIME, time.gmtime(second))}.{rest:03d}Z",
             "level": "info",
             "component": name.removeprefix(OURS),
             "msg": message,
             **self._static,
         }
-        return orjson.dumps(begun)[:-1] + b","
-
-    def _written(self) -> None:
-        self._pending = False
-        with contextlib.suppress(OSError, ValueError):
-            self.flush()
+        ts = time.strftime(_TIME, time.gmtime(second))
+        return f'{{"ts":"{ts}.'.encode(), b'Z",' + orjson.dumps(begun)[1:-1] + b","
 
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%S"

@@ -1,9 +1,13 @@
 """Log lines: their form, their level, and what is kept out of them."""
 
+import contextlib
 import io
 import logging
+import os
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import asyncpg
 import orjson
@@ -123,6 +127,43 @@ def test_a_frequent_line_is_as_any_other_and_in_its_place():
     assert record == frequent
     assert list(record) == list(frequent)
     assert ("after", "last") == (after["msg"], last["msg"])
+
+
+TURNS = """
+import asyncio, logging
+from telemetry import logs
+logs.configure(level="info", json=True, role="test")
+log = logging.getLogger("clusterflow.api_server")
+
+async def main():
+    for number in range(3):
+        logs.tell(log, "first turn", {"number": number})
+    await asyncio.sleep(0)
+    logs.tell(log, "second turn", {"number": 3})
+    log.info("record")
+    logs.tell(log, "last", {"number": 4})
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_one_turn_tells_is_one_write_and_a_record_comes_behind_it(unbuffered):
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)  # each write is a datagram
+    with ours, theirs:
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        subprocess.run([sys.executable, "-c", TURNS], check=True, stderr=theirs, env=environment)
+        ours.setblocking(False)
+        writes = [[orjson.loads(line)["msg"] for line in write.splitlines()] for write in received(ours)]
+    first, *rest = writes
+    assert ["first turn"] * 3 == first
+    assert ["second turn", "record", "last"] == [msg for write in rest for msg in write]
+
+
+def received(end: socket.socket) -> Iterator[bytes]:
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            yield end.recv(65536)
 
 
 def test_a_frequent_line_for_people_is_a_record():
