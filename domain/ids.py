@@ -20,10 +20,6 @@ def deterministic_id(*words: object) -> str:
     Each word is told apart by its length: some are a client's own and may hold any separator.
     """
     name = "".join([f"{len(text)}:{text}" for text in map(str, words)])
-    return uuid_of(sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest(), version="5")
-
-
-def uuid_of(digits: str, *, version: str) -> str:
-    """32 hexadecimal digits or more as a UUID; those that tell version and variant are set."""
+    digits = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANT[digits[16]]
-    return f"{digits[:8]}-{digits[8:12]}-{version}{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from domain.ids import uuid_of
-
 REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
 
 _REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
@@ -26,15 +24,29 @@ def request_id(given: str) -> str:
 
 
 def new_id() -> str:
-    """A UUID of version 4 (RFC 9562, section 5.4); `uuid4()` takes four times as long."""
+    """A UUID of version 4 (RFC 9562, section 5.4); `uuid4()` takes eight times as long."""
     return next(_IDS)
 
 
 def _ids() -> Iterator[str]:
+    """Many are drawn and written at a time, digit by digit of all of them; no process of ours is forked."""
+    text = bytearray(b"-" * (36 * _DRAWN))
     while True:
-        drawn = os.urandom(16 * 256).hex()  # a system call for many; no process of ours is forked
-        for at in range(0, len(drawn), 32):
-            yield uuid_of(drawn[at : at + 32], version="4")
+        drawn = int.from_bytes(os.urandom(16 * _DRAWN)) & _FREE | _GIVEN
+        digits = drawn.to_bytes(16 * _DRAWN).hex().encode()
+        for at, place in enumerate(_PLACES):
+            text[place::36] = digits[at::32]
+        written = text.decode()
+        for at in range(0, len(written), 36):
+            yield written[at : at + 36]
+
+
+_DRAWN: Final = 256
+_PLACES: Final = [place for place in range(36) if place not in (8, 13, 18, 23)]
+
+# The bits that are drawn, and those that tell version and variant.
+_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _DRAWN, 16)
+_GIVEN: Final = int("00000000000040008000000000000000" * _DRAWN, 16)
 
 
 _IDS: Final = _ids()
