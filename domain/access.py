@@ -1,6 +1,7 @@
 """Who may do what (contract, section 2.1)."""
 
 import re
+from functools import lru_cache
 
 from domain.cluster import ClusterRecord
 from domain.errors import Rejected, not_found
@@ -11,6 +12,7 @@ _PART = r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _EMAIL = re.compile(rf"{_PART}+@(?!\.){_PART}+\.{_PART}*(?<!\.)")
 
 
+@lru_cache(maxsize=1024)  # who asks, asks again
 def valid_email(address: str) -> bool:
     """Whether an identity is well-formed: one `@`, a dot within the domain, ≤ 254 characters, no blanks."""
     return len(address) <= 254 and _EMAIL.fullmatch(address) is not None

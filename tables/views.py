@@ -8,6 +8,8 @@ import asyncio
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from operator import attrgetter
+from sys import intern
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -144,6 +146,22 @@ class ClusterEntry(Struct, frozen=True, gc=False):
         return _status_decoder.decode(self.document)["status"]
 
 
+class _Row(Struct, gc=False):
+    """Where a cluster stands, from its first record to its last.
+
+    Lists hold rows: a new document changes the row and no list. A page of many clusters waits for memory most
+    of all, so from a row its document is one step.
+    """
+
+    document: bytes
+    entry: ClusterEntry
+    place: Place
+
+
+_place: Final = attrgetter("place")
+_columns: Final = attrgetter("owner", "platform", "phase")
+
+
 class Change(NamedTuple):
     """What a record changed in what GET answers: None before it is there, and after it is gone."""
 
@@ -156,34 +174,39 @@ class ClusterView:
 
     def __init__(self) -> None:
         self._claims = Claims()
-        self._entries: dict[str, ClusterEntry] = {}
+        self._rows: dict[str, _Row] = {}
         self._revisions: dict[str, int] = {}
         self._phases: dict[str, int] = {}
-        self._orders: dict[Filter, list[Place]] = {}
+        self._orders: dict[Filter, list[_Row]] = {}
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._rows)
 
     def get(self, cluster_id: str) -> ClusterEntry | None:
         """A live cluster."""
-        return self._entries.get(cluster_id)
+        row = self._rows.get(cluster_id)
+        return None if row is None else row.entry
 
-    def page(self, wanted: Filter, *, limit: int, offset: int) -> tuple[list[ClusterEntry], int]:
-        """One page of a list and the number of all matches; O(page) once a filter was used before."""
+    def page(self, wanted: Filter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
+        """The documents of one page of a list and the number of all matches.
+
+        O(page) once a filter was used before.
+        """
         order = self._order(wanted)
-        return [self._entries[id] for _, id in order[offset : offset + limit]], len(order)
+        return [row.document for row in order[offset : offset + limit]], len(order)
 
     def after(self, wanted: Filter, place: Place, *, limit: int) -> list[ClusterEntry]:
         """The next entries of a list behind a place; O(limit) once a filter was used before."""
         order = self._order(wanted)
-        start = bisect_right(order, place)
-        return [self._entries[id] for _, id in order[start : start + limit]]
+        start = bisect_right(order, place, key=_place)
+        return [row.entry for row in order[start : start + limit]]
 
-    def _order(self, wanted: Filter) -> list[Place]:
+    def _order(self, wanted: Filter) -> list[_Row]:
         order = self._orders.pop(wanted, None)
         if order is None:
-            order = sorted(entry.place for entry in self._entries.values() if wanted.shows(entry.columns))
+            rows = (row for row in self._rows.values() if wanted.shows(row.entry.columns))
+            order = sorted(rows, key=_place)
             if len(self._orders) >= MAX_ORDERS:
                 del self._orders[next(iter(self._orders))]
         self._orders[wanted] = order  # last in the dict: used most recently
@@ -204,7 +227,7 @@ class ClusterView:
             self._revisions.pop(cluster_id, None)
             return self._replace(cluster_id, None)
         decoded = _record_decoder.decode(record.value)
-        entry = None if decoded.deleted_at else _entry(decoded, self._entries.get(cluster_id))
+        entry = None if decoded.deleted_at else _entry(decoded, self.get(cluster_id))
         change = self._replace(cluster_id, entry)
         self._revisions[cluster_id] = decoded.revision
         for wanted, future in self._waiting.get(cluster_id, ()):
@@ -226,16 +249,21 @@ class ClusterView:
                 del self._waiting[cluster_id]
 
     def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> Change | None:
-        before = self._entries.pop(cluster_id, None)
-        if entry is not None:
-            self._entries[cluster_id] = entry
-        if before is None and entry is None:
-            return None
-        if before is None or entry is None or before.columns != entry.columns:
+        row = self._rows.get(cluster_id)
+        before = None if row is None else row.entry
+        if entry is None:
+            if row is None:
+                return None
+            del self._rows[cluster_id]
+        elif row is None:
+            row = self._rows[cluster_id] = _Row(entry.document, entry, entry.place)
+        else:
+            row.document, row.entry = entry.document, entry
+        if before is None or entry is None or _columns(before) != _columns(entry):
             self._recount(before, -1)
             self._recount(entry, +1)
             if self._orders:
-                self._reorder(before, entry)
+                self._reorder(row, before, entry)
         elif before.document == entry.document:
             return None
         return Change(before, entry)
@@ -244,16 +272,16 @@ class ClusterView:
         if entry is not None:
             self._phases[entry.phase] = self._phases.get(entry.phase, 0) + change
 
-    def _reorder(self, before: ClusterEntry | None, entry: ClusterEntry | None) -> None:
+    def _reorder(self, row: _Row, before: ClusterEntry | None, entry: ClusterEntry | None) -> None:
         gone = set(before.filters()) if before else set()
         come = set(entry.filters()) if entry else set()
         for wanted in gone ^ come:
             if (order := self._orders.get(wanted)) is None:
                 continue
-            if before is not None and wanted in gone:
-                del order[bisect_left(order, before.place)]
-            elif entry is not None:
-                insort(order, entry.place)
+            if wanted in gone:
+                del order[bisect_left(order, row.place, key=_place)]
+            else:
+                insort(order, row, key=_place)
 
 
 def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:
@@ -265,11 +293,11 @@ def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:
     columns = _columns_decoder.decode(document)
     return ClusterEntry(
         id=columns.id,
-        owner=columns.created_by,
+        owner=intern(columns.created_by),  # one text for all clusters that have it: less memory, and at hand
         generation=columns.generation,
-        resource_version=columns.resource_version,
-        platform=columns.spec.platform.type.lower(),
-        phase=columns.status.phase.lower(),
+        resource_version=intern(columns.resource_version),
+        platform=intern(columns.spec.platform.type.lower()),
+        phase=intern(columns.status.phase.lower()),
         created_at=columns.created_at,
         document=document,
         reports=reports,

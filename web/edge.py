@@ -17,7 +17,9 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
+from aiohttp.hdrs import ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
+from multidict import istr
 
 from domain.errors import Rejected, TransientError
 from web.errors import (
@@ -68,7 +70,7 @@ class Edge:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer it."""
         started = time.perf_counter()
-        given = request_id(request.headers.get("X-Request-ID", ""))
+        given = request_id(request.headers.get(_REQUEST_ID, ""))
         plain, transport = self._plain.find(request), request.transport
         if plain is not None and transport is not None and not transport.is_closing():
             transport.write(self._told(request, plain, given, started))
@@ -86,16 +88,24 @@ class Edge:
 
     def _told(self, request: web.Request, plain: Plain, given: str, started: float) -> bytes:
         """Tell of a plain read; returns its answer as it goes over the wire."""
-        route, cluster_id, (body, version) = plain
+        pieces, version = plain.answer.pieces, plain.answer.resource_version
         seconds = time.perf_counter() - started
-        tell_of(request, route=route, status=200, seconds=seconds, request_id=given, cluster_id=cluster_id)
+        tell_of(
+            request,
+            route=plain.route,
+            status=200,
+            seconds=seconds,
+            request_id=given,
+            cluster_id=plain.cluster_id,
+            body_size=0,
+        )
         etag = "" if version is None else f'ETag: "{version}"\r\n'
         head = (
-            f"{_BEGUN}{etag}Content-Length: {len(body)}\r\n{_dated(int(time.time()))}"
+            f"{_BEGUN}{etag}Content-Length: {sum(map(len, pieces))}\r\n{_dated(int(time.time()))}"
             f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
-            f"{self._cors.for_(request.headers.get('Origin', '')).lines}\r\n"
+            f"{self._cors.for_(request.headers.get(ORIGIN, '')).lines}\r\n"
         )
-        return head.encode() + body
+        return b"".join((head.encode(), *pieces))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
@@ -146,6 +156,7 @@ def _cut(request: web.Request) -> None:
         request.transport.abort()
 
 
+_REQUEST_ID: Final = istr("X-Request-ID")
 _BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"
 
 

@@ -1,13 +1,17 @@
 """Who is asking: the address a trusted gateway puts into `X-User-Email`."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
+from multidict import istr
 
 from domain.access import valid_email
 from domain.errors import Rejected
 from web.keys import SETTINGS
 from web.settings import WebSettings
+
+_EMAIL: Final = istr("X-User-Email")
 
 
 def caller(request: web.Request) -> str:
@@ -20,7 +24,7 @@ def address(headers: Mapping[str, str], settings: WebSettings) -> str:
 
     Raises: Rejected: `AUTH_REQUIRED` without one, `INVALID_EMAIL` for a malformed one.
     """
-    email = headers.get("X-User-Email", "").strip()
+    email = headers.get(_EMAIL, "").strip()
     if valid_email(email):
         return email
     if settings.disable_auth:

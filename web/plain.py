@@ -8,9 +8,11 @@ all that is told apart here, and the only one to the rest.
 
 import re
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import HttpVersion11, web
+from aiohttp.hdrs import EXPECT
+from msgspec import Struct
 from yarl import URL
 
 from web.identity import address
@@ -25,7 +27,7 @@ _ONE = re.compile(LIST + r"/([0-9A-Za-z-]{36})(/status)?")
 _LIST = re.compile(LIST + r"(?:\?([\w.@%+=&-]{0,200}))?", re.ASCII)
 
 
-class Plain(NamedTuple):
+class Plain(Struct, frozen=True, gc=False):
     """A read that succeeds: its route's pattern, the cluster it is of if it is of one, and the answer."""
 
     route: str
@@ -42,13 +44,12 @@ class PlainReads:
 
     def find(self, request: web.Request) -> Plain | None:
         """The answer to a plain read; None for all that takes the ordinary way."""
-        headers = request.headers
         if (
             request.method != "GET"
             or request.version != HttpVersion11
             or not request.keep_alive
             or request.body_exists
-            or "Expect" in headers
+            or EXPECT in request.headers
         ):
             return None
         path = request.raw_path
@@ -57,7 +58,7 @@ class PlainReads:
         if one is None and listed is None:
             return None
         try:
-            email = address(headers, self._settings)
+            email = address(request.headers, self._settings)
             if one is not None:
                 return self._one(email, *one.groups())
             assert listed is not None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, Self
 
 import msgspec
-from msgspec import convert
+from msgspec import Struct, convert
 
 from domain.access import is_privileged, may_see
 from domain.cluster import ControllerReport
@@ -29,11 +29,19 @@ _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Answer(NamedTuple):
-    """JSON, and the resource version it shows if it is of one cluster."""
+class Answer(Struct, frozen=True, gc=False):
+    """JSON in pieces, and the resource version it shows if it is of one cluster.
 
-    body: bytes
+    The pieces are joined where it is written, behind its head: a page is long enough for each copy to cost.
+    """
+
+    pieces: tuple[bytes, ...]
     resource_version: str | None = None
+
+    @property
+    def body(self) -> bytes:
+        """The JSON."""
+        return b"".join(self.pieces)
 
 
 class PageQuery(NamedTuple):
@@ -76,7 +84,7 @@ class Reads:
         Raises: Rejected: that is no id; or it is absent, deleted or somebody else's, all alike.
         """
         self._health.require_view()
-        entry = self._view.get(cluster_id(given))
+        entry = self._view.get(given) or self._view.get(cluster_id(given))  # what is there is an id
         if entry is None or not may_see(email, entry.owner, self._policy):
             raise not_found()
         return entry
@@ -87,7 +95,7 @@ class Reads:
         document = entry.document
         if entry.secrets and is_privileged(email, self._policy):
             document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
-        return Answer(document, entry.resource_version)
+        return Answer((document,), entry.resource_version)
 
     def status(self, email: str, given: str) -> Answer:
         """The aggregated status and every controller's last report, of whatever generation."""
@@ -101,17 +109,15 @@ class Reads:
             controllers=controllers,
             controller_status=controllers,
         )
-        return Answer(encode(body), entry.resource_version)
+        return Answer((encode(body),), entry.resource_version)
 
     def page(self, email: str, asked: PageQuery) -> Answer:
         """One page of the clusters the caller may see, newest first."""
         self._health.require_view()
         limit, offset = asked.limit, asked.offset
-        entries, total = self._view.page(self.filter(email, asked), limit=limit, offset=offset)
-        documents = b",".join([entry.document for entry in entries])
-        return Answer(
-            b'{"clusters":[%b],"total":%d,"limit":%d,"offset":%d}' % (documents, total, limit, offset)
-        )
+        documents, total = self._view.page(self.filter(email, asked), limit=limit, offset=offset)
+        end = b'],"total":%d,"limit":%d,"offset":%d}' % (total, limit, offset)
+        return Answer((b'{"clusters":[', b",".join(documents), end))
 
     def filter(self, email: str, asked: PageQuery) -> Filter:
         """What of it all is shown: owners their own clusters, whatever they ask for."""
