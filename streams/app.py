@@ -20,7 +20,7 @@ from streams.batches import BatchSchema, BatchTransport
 from streams.claims import claim_output
 from streams.lease import Lease
 from streams.producer import Producer
-from streams.settings import GROUP, KafkaSecurity, KafkaSettings
+from streams.settings import GROUP, MAX_FETCH_BYTES, KafkaSecurity, KafkaSettings
 
 log = logging.getLogger("clusterflow.worker")
 
@@ -124,7 +124,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         stream_wait_empty=True,
         stream_buffer_maxsize=8192,
         stream_publish_on_commit=False,
-        consumer_max_fetch_size=4 * 1024 * 1024,
+        consumer_max_fetch_size=MAX_FETCH_BYTES,
     )
     app.lease = Lease(kafka.session_timeout)
     app.worker_id = f"{socket.gethostname()}/{os.getpid()}"

@@ -29,6 +29,7 @@ from faust.types import TP
 
 from domain.errors import ControlPlaneError
 from streams.fetches import fetch_in_sessions
+from streams.settings import MAX_FETCH_BYTES
 
 log = logging.getLogger("clusterflow.batches")
 
@@ -73,11 +74,12 @@ class BatchSchema(faust.Schema):
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with fetches that wait for less."""
+    """Faust's consumer thread, with fetches that wait for less, and bring less at a time."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        consumer._fetch_max_bytes = MAX_FETCH_BYTES
         return consumer
 
     async def on_start(self) -> None:

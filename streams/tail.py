@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
 from streams.fetches import fetch_in_sessions
-from streams.settings import KafkaSettings
+from streams.settings import MAX_FETCH_BYTES, KafkaSettings
 
 log = logging.getLogger("clusterflow.tail")
 
@@ -47,7 +47,8 @@ class Tail:
             group_id=None,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
-            max_partition_fetch_bytes=4 * 1024 * 1024,
+            max_partition_fetch_bytes=MAX_FETCH_BYTES,
+            fetch_max_bytes=MAX_FETCH_BYTES,
             request_timeout_ms=10_000,
         )
         self.caught_up = asyncio.Event()

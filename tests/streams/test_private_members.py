@@ -37,7 +37,7 @@ USED = {
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",
-    AIOKafkaConsumer: "_client _coordinator _fetch_max_wait_ms _fetcher _subscription",
+    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _subscription",
     Fetcher: "_client",
     FetchRequest: "_topics build",
     AIOKafkaClient: "_wait_on_metadata force_metadata_update send",
