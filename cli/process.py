@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -26,12 +25,6 @@ T = TypeVar("T")
 
 EXIT_SETTINGS: Final = 2
 EXIT_FAILED: Final = 1
-
-# New containers between two searches for cycles, and searches between those among older ones. At Python's own
-# (700, 10, 10) what a turn makes is looked at again and again, a tenth of a worker's time; and at 100,000
-# clusters a search among all of them stops a process for 0.1 s, every few seconds under load
-# (docs/measured.md). Reference counts free what a record leaves behind; cycles are few, and may wait.
-CYCLES_SOUGHT: Final = (50_000, 20, 50)
 
 
 class Readiness:
@@ -65,7 +58,6 @@ def run_role(name: str, role: Role) -> None:
     """Run a role until SIGTERM or SIGINT; exits 0 after a graceful stop, 1 when it could not go on."""
     settings = read_settings()
     logs.configure(level=settings.log_level, json=settings.log_format == "json", role=name)
-    gc.set_threshold(*CYCLES_SOUGHT)
     uvloop.install()
     asyncio.run(_supervised(settings, role, name))
 
