@@ -18,7 +18,7 @@ from domain.names import NameRecord, admit, freed, name_key, releases, turned_aw
 from domain.policy import Policy
 from streams.app import BatchApp, add_agent
 from streams.batches import MAX_BACKLOG
-from streams.codec import from_millis, read_create_request
+from streams.codec import from_millis, is_held, read_create_request
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
@@ -66,8 +66,9 @@ class NameAgent:
 
     def _collect_freed(self) -> None:
         for partition in self._names.take_recovered():
-            names = ((key, self._names.decode(data)) for key, data in self._names.rows(partition).items())
-            offsets = ((max(name.offsets.values()), key) for key, name in names if not name.held)
+            rows = self._names.rows(partition).items()
+            names = ((key, self._names.decode(data)) for key, data in rows if not is_held(data))
+            offsets = ((max(name.offsets.values()), key) for key, name in names)
             self._freed[partition] = deque(sorted(offsets))
 
     def _handle(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:

