@@ -21,14 +21,12 @@ from typing import Final, Literal, NamedTuple
 
 from aiokafka import ConsumerRecord
 from msgspec import Struct
-from prometheus_client import Counter
 
 from domain.errors import PermanentError, invalid
 from streams.topics import STATE_HISTORY
+from tables.metrics import CHANGES
 from tables.positions import Position, at, expired, later, reaches
 from tables.views import Change, ClusterEntry, ClusterView, Columns, Filter, Place, place_of
-
-CHANGES = Counter("clusterflow_watch_changes_total", "Changes of clusters that watchers can see")
 
 CHUNK: Final = 64 * 1024
 """Bytes of documents a watcher takes at a time, about: what waits in its connection's buffers."""
@@ -188,24 +186,25 @@ class Feed:
         change = self.view.apply(record)
         if change is None:
             return
-        CHANGES.inc()
+        CHANGES.count += 1
         self._keep(change, record)
         if self._awaited:
             self._wake()
 
     def _read(self, record: ConsumerRecord) -> None:
-        while len(self._partitions) <= record.partition:
+        partition, offset = record.partition, record.offset
+        while len(self._next) <= partition:
             self._partitions.append(_Partition())
             self._next.append(0)
-        here, expected = self._partitions[record.partition], self._next[record.partition]
-        if record.offset < expected:
+        here, expected = self._partitions[partition], self._next[partition]
+        if offset < expected:
             self._rewound()
-        if record.offset != expected:  # what lies between was compacted away before we read it
-            here.unthinned, here.whole_from = False, record.offset
+        if offset != expected:  # what lies between was compacted away before we read it
+            here.unthinned, here.whole_from = False, offset
         if not here.unthinned and record.timestamp / 1000 < self._clock() - _TRUSTED_SECONDS:
             # Records after it may be missing as well, and so what it replaced is not certain.
-            here.whole_from = record.offset + 1
-        self._next[record.partition] = record.offset + 1
+            here.whole_from = offset + 1
+        self._next[partition] = offset + 1
 
     def _rewound(self) -> None:
         """The log has lost its end and grown another: no position told so far means anything now."""
@@ -217,31 +216,35 @@ class Feed:
             each.whole_from = end
 
     def _keep(self, change: Change, record: ConsumerRecord) -> None:
-        shown = change.after or change.before
+        was, now = change.before, change.after
+        shown = was if now is None else now
         assert shown is not None
-        before = None if change.before is None else change.before.columns
-        after = None if change.after is None else change.after.columns
+        before = None if was is None else was.columns
+        after = None if now is None else now.columns
         self._ring[self._end] = _Kept(
-            id=shown.id,
-            created_at=shown.created_at,
-            before=before,
-            after=before if after == before else after,
-            document=shown.document,
-            partition=record.partition,
-            offset=record.offset,
-            position=self.position,
+            shown.id,
+            shown.created_at,
+            before,
+            before if after == before else after,
+            shown.document,
+            record.partition,
+            record.offset,
+            tuple(self._next),
         )
         self._end += 1
         self._bytes += len(shown.document)
-        while len(self._ring) > self._max_changes or (self._bytes > self._max_bytes and len(self._ring) > 1):
+        kept = self._end - self._first
+        while kept > self._max_changes or (self._bytes > self._max_bytes and kept > 1):
             self._drop_first()
+            kept -= 1
 
     def _drop_first(self) -> None:
         dropped = self._ring.pop(self._first)
         self._first += 1
         self._bytes -= len(dropped.document)
         here = self._partitions[dropped.partition]
-        here.whole_from = max(here.whole_from, dropped.offset + 1)
+        if here.whole_from <= dropped.offset:
+            here.whole_from = dropped.offset + 1
 
     # --- for watchers -----------------------------------------------------------------------------
 

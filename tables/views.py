@@ -42,8 +42,7 @@ class _Status(Struct, gc=False):
     phase: str
 
 
-class _Columns(Struct, gc=False):
-    id: str
+class _Document(Struct, gc=False):
     created_by: str
     generation: int
     resource_version: str
@@ -52,7 +51,7 @@ class _Columns(Struct, gc=False):
     status: _Status
 
 
-class _Record(Struct):
+class _Record(Struct, gc=False):
     revision: int
     cluster: Raw
     reports: Raw
@@ -61,12 +60,12 @@ class _Record(Struct):
 
 
 _record_decoder = msgspec.json.Decoder(_Record)
-_columns_decoder = msgspec.json.Decoder(_Columns)
+_document_decoder = msgspec.json.Decoder(_Document)
 _reports_decoder = msgspec.json.Decoder(dict[str, ControllerReport])
 _status_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
-class Columns(NamedTuple):
+class Columns(Struct, frozen=True, gc=False):
     """What a list filters by; `platform` and `phase` in lower case."""
 
     owner: str
@@ -104,17 +103,16 @@ class ClusterEntry(Struct, frozen=True, gc=False):
     """One live cluster.
 
     Attributes:
+        columns: What lists filter it by.
         document: The JSON that GET answers.
         reports: The JSON object of its controllers' reports.
         secrets: Members of its spec that the document leaves out, encrypted.
     """
 
     id: str
-    owner: str
+    columns: Columns
     generation: int
     resource_version: str
-    platform: str
-    phase: str
     created_at: datetime
     document: bytes
     reports: bytes
@@ -126,15 +124,15 @@ class ClusterEntry(Struct, frozen=True, gc=False):
         return place_of(self.created_at, self.id)
 
     @property
-    def columns(self) -> Columns:
-        """What lists filter it by."""
-        return Columns(self.owner, self.platform, self.phase)
+    def owner(self) -> str:
+        """Whose it is."""
+        return self.columns.owner
 
     def filters(self) -> Iterator[Filter]:
         """Every filter that shows it."""
-        for owner in (None, self.owner):
-            for platform in (None, self.platform):
-                for phase in (None, self.phase):
+        for owner in (None, self.columns.owner):
+            for platform in (None, self.columns.platform):
+                for phase in (None, self.columns.phase):
                     yield Filter(owner, platform, phase)
 
     def controller_statuses(self) -> Mapping[str, ControllerReport]:
@@ -159,10 +157,9 @@ class _Row(Struct, gc=False):
 
 
 _place: Final = attrgetter("place")
-_columns: Final = attrgetter("owner", "platform", "phase")
 
 
-class Change(NamedTuple):
+class Change(Struct, frozen=True, gc=False):
     """What a record changed in what GET answers: None before it is there, and after it is gone."""
 
     before: ClusterEntry | None
@@ -227,13 +224,17 @@ class ClusterView:
             self._revisions.pop(cluster_id, None)
             return self._replace(cluster_id, None)
         decoded = _record_decoder.decode(record.value)
-        entry = None if decoded.deleted_at else _entry(decoded, self.get(cluster_id))
+        entry = None if decoded.deleted_at else _entry(cluster_id, decoded, self.get(cluster_id))
         change = self._replace(cluster_id, entry)
         self._revisions[cluster_id] = decoded.revision
-        for wanted, future in self._waiting.get(cluster_id, ()):
-            if wanted <= decoded.revision and not future.done():
-                future.set_result(None)
+        if self._waiting:
+            self._tell_waiting(cluster_id, decoded.revision)
         return change
+
+    def _tell_waiting(self, cluster_id: str, revision: int) -> None:
+        for wanted, future in self._waiting.get(cluster_id, ()):
+            if wanted <= revision and not future.done():
+                future.set_result(None)
 
     async def reached(self, cluster_id: str, revision: int) -> None:
         """Wait until this view shows a revision of a cluster (or a later one)."""
@@ -259,7 +260,7 @@ class ClusterView:
             row = self._rows[cluster_id] = _Row(entry.document, entry, entry.place)
         else:
             row.document, row.entry = entry.document, entry
-        if before is None or entry is None or _columns(before) != _columns(entry):
+        if before is None or entry is None or before.columns != entry.columns:
             self._recount(before, -1)
             self._recount(entry, +1)
             if self._orders:
@@ -270,7 +271,8 @@ class ClusterView:
 
     def _recount(self, entry: ClusterEntry | None, change: int) -> None:
         if entry is not None:
-            self._phases[entry.phase] = self._phases.get(entry.phase, 0) + change
+            phase = entry.columns.phase
+            self._phases[phase] = self._phases.get(phase, 0) + change
 
     def _reorder(self, row: _Row, before: ClusterEntry | None, entry: ClusterEntry | None) -> None:
         gone = set(before.filters()) if before else set()
@@ -284,22 +286,24 @@ class ClusterView:
                 insort(order, row, key=_place)
 
 
-def _entry(record: _Record, before: ClusterEntry | None) -> ClusterEntry:
+def _entry(cluster_id: str, record: _Record, before: ClusterEntry | None) -> ClusterEntry:
     document, reports = bytes(record.cluster), bytes(record.reports)
     secrets = record.secrets or _NO_SECRETS
     if before is not None and before.document == document:
         # One document in memory, however many records carry it.
         return structs.replace(before, reports=reports, secrets=secrets)
-    columns = _columns_decoder.decode(document)
+    shown = _document_decoder.decode(document)
     return ClusterEntry(
-        id=columns.id,
-        owner=intern(columns.created_by),  # one text for all clusters that have it: less memory, and at hand
-        generation=columns.generation,
-        resource_version=intern(columns.resource_version),
-        platform=intern(columns.spec.platform.type.lower()),
-        phase=intern(columns.status.phase.lower()),
-        created_at=columns.created_at,
-        document=document,
-        reports=reports,
-        secrets=secrets,
+        cluster_id,
+        Columns(
+            intern(shown.created_by),  # one text for all clusters that have it: less memory, and at hand
+            intern(shown.spec.platform.type.lower()),
+            intern(shown.status.phase.lower()),
+        ),
+        shown.generation,
+        shown.resource_version,
+        shown.created_at,
+        document,
+        reports,
+        secrets,
     )

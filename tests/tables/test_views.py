@@ -97,9 +97,9 @@ def test_the_record_of_a_worker_that_was_replaced_changes_nothing():
     put(view, cluster(IDS[0], phase="Ready"), claim=3)
     view.apply(Record(CLAIM_KEY, b"{}", offset=7))
     put(view, cluster(IDS[0], revision=9, phase="Pending"), claim=3)
-    assert "ready" == view.get(IDS[0]).phase
+    assert "ready" == view.get(IDS[0]).columns.phase
     put(view, cluster(IDS[0], revision=2, phase="Failed"), claim=7)
-    assert "failed" == view.get(IDS[0]).phase
+    assert "failed" == view.get(IDS[0]).columns.phase
 
 
 def test_a_tombstone_takes_a_cluster_away():
