@@ -4,7 +4,8 @@ The REST page is Swagger UI, served from the package that brings it; nothing is 
 the content security policy of every page makes sure of.
 """
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,8 @@ _POLICY: Final = (
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
+Document = dict[str, Any]
+
 _OURS: Final = Path(__file__).parent / "static"
 
 
@@ -42,12 +45,29 @@ _FILES: Final = {
 
 
 class Descriptions:
-    """The documents and pages of one application, encoded once."""
+    """The documents and pages of one application, each made and encoded when it is asked for first.
 
-    def __init__(self, *, openapi: dict[str, Any], asyncapi: dict[str, Any]) -> None:
-        self.openapi = encode(openapi)
-        self.asyncapi = encode(asyncapi)
-        self.topics = rendered(asyncapi)
+    They take 50 ms to make: most processes never show them, and none should start later for them.
+    """
+
+    def __init__(self, *, openapi: Callable[[], Document], asyncapi: Callable[[], Document]) -> None:
+        self._openapi = openapi
+        self._asyncapi = asyncapi
+
+    @cached_property
+    def openapi(self) -> bytes:
+        """REST for machines."""
+        return encode(self._openapi())
+
+    @cached_property
+    def asyncapi(self) -> bytes:
+        """The topics for machines."""
+        return encode(self._asyncapi())
+
+    @cached_property
+    def topics(self) -> str:
+        """The topics for people."""
+        return rendered(self._asyncapi())
 
 
 DESCRIPTIONS: Final = web.AppKey("descriptions", Descriptions)

@@ -212,8 +212,8 @@ def add_routes(app: web.Application) -> None:
                 resource.add_route(verb, handler, expect_handler=_expected)
     settings = app[SETTINGS]
     app[pages.DESCRIPTIONS] = pages.Descriptions(
-        openapi=openapi.document(ROUTES, policy=settings.policy, version=settings.version),
-        asyncapi=asyncapi.document(settings.kafka, version=settings.version),
+        openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
+        asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
     )
 
 
