@@ -25,6 +25,10 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 # Seconds between looks for what can't wait: little beside the debounce time.
 _LOOK_EVERY: Final = 0.05
 
+# Seconds between two slices of recovered clusters. With no time at all the thread that fetches got none either:
+# who waits for Python's lock asks for it after 5 ms of waiting, and each look for events began these anew.
+_PAUSE: Final = 0.001
+
 # Seconds after which a change that still waits is asked for again: the broker's clock may be behind ours.
 _ASK_AGAIN: Final = 0.25
 
@@ -63,7 +67,7 @@ class Ticker:
                 await asyncio.sleep(_LOOK_EVERY)
             elif not self._clock.indexed:
                 self._clock.index_recovered()
-                await asyncio.sleep(0)
+                await asyncio.sleep(_PAUSE)
             else:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_LOOK_EVERY):
