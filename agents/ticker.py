@@ -25,8 +25,8 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 # Seconds between looks for what can't wait: little beside the debounce time.
 _LOOK_EVERY: Final = 0.05
 
-# Seconds between two slices of recovered clusters. With no time at all the thread that fetches got none either:
-# who waits for Python's lock asks for it after 5 ms of waiting, and each look for events began these anew.
+# Seconds between two slices of recovered clusters. Without them the thread that fetches got no time either:
+# who waits for Python's lock asks for it after 5 ms, and each look of the loop for events began that anew.
 _PAUSE: Final = 0.001
 
 # Seconds after which a change that still waits is asked for again: the broker's clock may be behind ours.
