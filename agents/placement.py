@@ -7,9 +7,9 @@ partitioner) would split a key's state over two writers. Such a record is publis
 from typing import Any
 
 from aiokafka import ConsumerRecord
-from aiokafka.partitioner import murmur2
 
 from domain.errors import MalformedRecord
+from streams.partitions import partition_of
 from streams.producer import Output
 from streams.turn import headers_of
 from tables.typed import TypedTable
@@ -35,8 +35,3 @@ class Placement:
         if place == record.partition:
             return None
         return Output(record.topic, record.key, record.value, headers_of(record), partition=place)
-
-
-def partition_of(key: bytes, partitions: int) -> int:
-    """The partition of a key: murmur2 as in Kafka's Java client."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

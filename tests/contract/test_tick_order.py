@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from agents.placement import partition_of
 from domain.values import replace
 from streams.codec import decode_record, encode
+from streams.partitions import partition_of
 from streams.producer import Output
 from tests.domain.given import OWNER, uuid
 from tests.e2e.test_model import KAFKA, POLICY, TOPICS, Log, Worker

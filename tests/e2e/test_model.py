@@ -30,7 +30,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agents.clusters import ClusterAgent
 from agents.names import NameAgent
-from agents.placement import partition_of
 from domain.cluster import ClusterRecord, counted
 from domain.policy import Policy
 from domain.schedule import due, reconciles_at
@@ -38,6 +37,7 @@ from domain.status import aggregate
 from domain.values import replace
 from streams.batches import Batch
 from streams.codec import decode_name, decode_record, encode
+from streams.partitions import partition_of
 from streams.producer import Output
 from streams.settings import KafkaSettings
 from streams.topics import Topics

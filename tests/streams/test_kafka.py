@@ -194,6 +194,12 @@ async def test_a_partition_given_is_kept_and_a_missing_value_deletes(kafka, prod
     )
 
 
+async def test_a_record_without_a_key_is_published_too(kafka, producer):
+    (position,) = await producer.publish([Output(kafka.topics.events, None, b"v")])
+    (record,) = await everything(kafka, kafka.topics.events)
+    assert (position, None, b"v") == ((record.partition, record.offset), record.key, record.value)
+
+
 async def test_a_stopped_producer_starts_again_when_it_is_needed(kafka, producer):
     await producer.stop()
     await producer.publish([Output(kafka.topics.events, b"k", b"v")])

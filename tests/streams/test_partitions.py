@@ -1,0 +1,22 @@
+"""Keys and partitions: as Kafka's own clients have them."""
+
+import pytest
+
+from streams.partitions import partition_of
+
+
+@pytest.mark.parametrize(
+    ("key", "hashed"),
+    [
+        pytest.param(b"21", -973932308, id="two bytes"),
+        pytest.param(b"abc", 479470107, id="three bytes"),
+        pytest.param(b"foobar", -790332482, id="a word and a rest"),
+        pytest.param(b"a-little-bit-long-string", -985981536, id="words alone"),
+        pytest.param(b"a-little-bit-longer-string", -1486304829, id="words and a rest"),
+        pytest.param(b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58897971, id="many words"),
+    ],
+)
+def test_a_key_goes_where_the_java_client_puts_it(key, hashed):
+    """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
+    for partitions in (1, 12, 48):
+        assert (hashed & 0x7FFFFFFF) % partitions == partition_of(key, partitions)
