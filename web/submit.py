@@ -1,7 +1,8 @@
 """Commands from the web edge: publish one, wait for its result, and for this process's view to show it.
 
-Results come over a group-less tail of the result topic and are matched by command id; whoever waits then
-waits until the view holds the revision that the result names, so that a client reads its own write here.
+What comes within one round of the event loop is published together; nobody waits for company longer than
+that. Results come over a group-less tail of the result topic and are matched by command id. Whoever waits
+then waits until the view holds the revision that the result names: a client reads its own write here.
 """
 
 import asyncio
@@ -24,11 +25,30 @@ from web.health import Health
 
 log = logging.getLogger("clusterflow.api_server")
 
+UNKNOWN: Final = "The write was not confirmed in time; its outcome is unknown"
+
 MAX_WAITING: Final = 10_000
 """Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
 
 ACKNOWLEDGED_WITHIN: Final = 3.0
 """Seconds for Kafka to take a record, which needs milliseconds; longer means that it is away."""
+
+
+class _Write:
+    """A write on its way."""
+
+    __slots__ = ("outcome", "output", "stored")
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.stored = False  # whether Kafka has acknowledged it
+        self.outcome: asyncio.Future[ResultMessage] = asyncio.get_running_loop().create_future()
+
+    def fail(self, error: Exception) -> None:
+        """End it, unless its result has come."""
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
 
 _result_decoder = msgspec.json.Decoder(ResultMessage)
 
@@ -45,7 +65,9 @@ class Submitter:
         self._topics = topics
         self._timeout = timeout.total_seconds()
         # Several may wait for one id: a controller that repeats its report while the first is under way.
-        self._waiting: dict[str, list[asyncio.Future[ResultMessage]]] = {}
+        self._waiting: dict[str, list[_Write]] = {}
+        self._round: list[_Write] = []
+        self._publishing: set[asyncio.Task[None]] = set()
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of the result topic; those of others are not even decoded."""
@@ -54,9 +76,9 @@ class Submitter:
         if waiting is None or record.value is None:
             return
         result = _result_decoder.decode(record.value)
-        for future in waiting:
-            if not future.done():
-                future.set_result(result)
+        for write in waiting:
+            if not write.outcome.done():
+                write.outcome.set_result(result)
 
     async def submit(self, command: Command) -> ResultMessage:
         """Have a command decided.
@@ -91,24 +113,40 @@ class Submitter:
         self._health.require_kafka()
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
-        future: asyncio.Future[ResultMessage] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(command_id, []).append(future)
-        published = False
+        write = _Write(output)
+        self._waiting.setdefault(command_id, []).append(write)
+        self._publish_soon(write)
         try:
             async with asyncio.timeout(self._timeout):
-                async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
-                    await self._producer.publish([output])
-                published = True
-                result = await future
+                result = await write.outcome
                 if result.code is None:
                     await self._view.reached(cluster_id, result.revision)
         except TimeoutError:
-            text = "The write was not confirmed in time; its outcome is unknown"
-            raise (Unconfirmed(text) if published else Unavailable(text)) from None
+            raise (Unconfirmed if write.stored else Unavailable)(UNKNOWN) from None
         finally:
-            self._waiting[command_id].remove(future)
+            self._waiting[command_id].remove(write)
             if not self._waiting[command_id]:
                 del self._waiting[command_id]
         if result.code is not None:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
+
+    def _publish_soon(self, write: _Write) -> None:
+        """Publish it with all others of this round."""
+        if not self._round:
+            publishing = asyncio.create_task(self._publish_round())
+            self._publishing.add(publishing)
+            publishing.add_done_callback(self._publishing.discard)
+        self._round.append(write)
+
+    async def _publish_round(self) -> None:
+        writes, self._round = self._round, []
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
+                await self._producer.publish([write.output for write in writes])
+        except Exception as error:
+            for write in writes:
+                write.fail(Unavailable(UNKNOWN) if isinstance(error, TimeoutError) else error)
+        else:
+            for write in writes:
+                write.stored = True

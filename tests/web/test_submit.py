@@ -1,0 +1,184 @@
+"""Writes on their way: published together, ended by their results, by Kafka or by their own deadline."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.commands import Delete
+from domain.errors import Rejected, Unavailable, Unconfirmed
+from streams.codec import encode
+from streams.messages import ResultMessage
+from streams.producer import Output
+from tables.views import ClusterView
+from tests.tables.given import Record, document, value
+from tests.web.serving import KAFKA, OWNER
+from web import submit
+from web.submit import Submitter
+
+IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
+
+
+class Ready:
+    """The health of a process whose Kafka is there."""
+
+    def require_kafka(self) -> None:
+        """It is."""
+
+
+class Kafka:
+    """A producer each of whose publishings takes until the test ends it."""
+
+    def __init__(self) -> None:
+        self.published: list[list[str]] = []  # clusters of what was published together
+        self.ends: list[asyncio.Future[None]] = []
+
+    async def publish(self, outputs: Sequence[Output]) -> None:
+        self.published.append([(output.key or b"").decode() for output in outputs])
+        self.ends.append(asyncio.get_running_loop().create_future())
+        await self.ends[-1]
+
+
+class World:
+    """A submitter, the Kafka it publishes to, and what comes back from there."""
+
+    def __init__(self, **given: Any) -> None:
+        self.kafka, self.view = Kafka(), ClusterView()
+        parts: dict[str, Any] = {"producer": self.kafka, "view": self.view, "health": Ready()}
+        timeout = timedelta(seconds=given.get("timeout", 30))
+        self.submitter = Submitter(**parts, topics=KAFKA.topics, timeout=timeout)
+
+    async def submitted(self, *ids: str) -> list[asyncio.Task[ResultMessage]]:
+        """Commands submitted at once, and published; each has the id of its cluster."""
+        before = len(self.kafka.published)
+        tasks = [asyncio.create_task(self.submitter.submit(delete(id))) for id in ids]
+        while len(self.kafka.published) == before:
+            await asyncio.sleep(0)
+        return tasks
+
+    def decide(self, id: str, code: str | None = None) -> None:
+        """Let the topic of results tell of a command."""
+        outcome = "applied" if code is None else "rejected"
+        result = ResultMessage(command_id=id, outcome=outcome, revision=1, code=code)
+        self.submitter.on_result(Record(b"", encode(result), headers=(("command_id", id.encode()),)))
+
+    def show(self, id: str) -> None:
+        """Let the topic of states tell of a cluster."""
+        self.view.apply(Record(id.encode(), value(document(id, owner=OWNER))))
+
+
+def delete(id: str) -> Delete:
+    return Delete(command_id=id, cluster_id=id, user_email=OWNER, triggered_by="api_request", request_id=None)
+
+
+async def test_what_comes_in_one_round_is_published_together_and_in_its_order():
+    world = World()
+    await world.submitted(*IDS)
+    assert [IDS] == world.kafka.published
+
+
+async def test_what_comes_later_waits_for_nobody():
+    world = World()
+    await world.submitted(*IDS[:2])
+    await world.submitted(*IDS[2:])
+    assert [IDS[:2], IDS[2:]] == world.kafka.published
+
+
+async def test_a_write_ends_once_it_is_decided_and_shown():
+    world = World()
+    writes = await world.submitted(*IDS[:2])
+    world.decide(IDS[0])
+    world.show(IDS[1])
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert [False, False] == [write.done() for write in writes]
+    world.show(IDS[0])
+    world.decide(IDS[1])
+    assert IDS[:2] == [(await write).command_id for write in writes]
+
+
+async def test_a_refusal_waits_for_no_state():
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.decide(IDS[0], code="GENERATION_CONFLICT")
+    with pytest.raises(Rejected):
+        await write
+
+
+async def test_a_failure_ends_those_that_were_published_together_and_nobody_else():
+    world = World()
+    together = await world.submitted(*IDS[:2])
+    (later,) = await world.submitted(IDS[2])
+    world.kafka.ends[0].set_exception(Unavailable("Kafka did not acknowledge"))
+    ends = await asyncio.gather(*together, return_exceptions=True)
+    assert [Unavailable, Unavailable] == [type(end) for end in ends]
+    world.show(IDS[2])
+    world.decide(IDS[2])
+    assert "applied" == (await later).outcome
+
+
+async def test_a_result_is_proof_enough_that_kafka_has_the_write():
+    world = World()
+    decided, lost = await world.submitted(*IDS[:2])
+    world.decide(IDS[0])
+    await asyncio.sleep(0)
+    world.kafka.ends[0].set_exception(Unavailable("Kafka did not acknowledge"))
+    with pytest.raises(Unavailable):
+        await lost
+    world.show(IDS[0])
+    assert "applied" == (await decided).outcome
+
+
+async def test_who_gives_up_takes_nobody_along():
+    world = World()
+    impatient, patient = await world.submitted(*IDS[:2])
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    world.kafka.ends[0].set_result(None)
+    world.decide(IDS[0])
+    world.show(IDS[1])
+    world.decide(IDS[1])
+    assert "applied" == (await patient).outcome
+    assert impatient.cancelled()
+
+
+async def test_what_kafka_does_not_take_in_time_is_unavailable_and_given_up(monkeypatch):
+    monkeypatch.setattr(submit, "ACKNOWLEDGED_WITHIN", 0.01)
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    with pytest.raises(Unavailable) as raised:
+        await write
+    assert Unavailable is raised.type
+    assert world.kafka.ends[0].cancelled()
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "error"),
+    [
+        pytest.param(True, Unconfirmed, id="is unconfirmed if Kafka has it"),
+        pytest.param(False, Unavailable, id="is not called stored if nobody knows"),
+    ],
+)
+async def test_what_is_not_decided_in_time(acknowledged, error):
+    world = World(timeout=0.05)
+    (write,) = await world.submitted(IDS[0])
+    if acknowledged:
+        world.kafka.ends[0].set_result(None)
+    with pytest.raises(Unavailable) as raised:
+        await write
+    assert error is raised.type
+
+
+async def test_more_than_may_wait_are_turned_away_until_one_has_ended(monkeypatch):
+    monkeypatch.setattr(submit, "MAX_WAITING", 2)
+    world = World()
+    first, _ = await world.submitted(*IDS[:2])
+    with pytest.raises(Unavailable, match="Too many"):
+        await world.submitter.submit(delete(IDS[2]))
+    world.decide(IDS[0])
+    world.show(IDS[0])
+    await first
+    await world.submitted(IDS[2])
+    assert [IDS[:2], IDS[2:3]] == world.kafka.published
