@@ -1,10 +1,12 @@
 """What every request goes through: id, answer or error in the one shape, bounds, and what is told of it.
 
-    Edge ──▶ plain read? ──▶ written in one piece
-      └────▶ aiohttp's application: route, handler ──▶ errors, headers, written within the bound
+    Edge ──▶ plain read? ──────────────────────────────────────▶ written in one piece
+      └────▶ aiohttp's application: route, handler ──▶ errors ──┘
+                                                           └────▶ HEAD, streams, …: written by aiohttp
 
 It stands around the application and not in it as middlewares: those come after the router and cost more than
-most reads do.
+most reads do. What aiohttp does to write a small answer costs as much again, so what is nothing special is
+written here, headers in the same order.
 """
 
 import asyncio
@@ -16,7 +18,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.hdrs import ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
 from multidict import istr
@@ -71,19 +73,18 @@ class Edge:
         """Answer it."""
         started = time.perf_counter()
         given = request_id(request.headers.get(_REQUEST_ID, ""))
-        plain, transport = self._plain.find(request), request.transport
-        if plain is not None and transport is not None and not transport.is_closing():
-            transport.write(self._told(request, plain, given, started))
-            if request.protocol.writing_paused:
-                request[REQUEST_ID] = given
-                await self._bounded(request, request.writer.drain())
-            return WRITTEN
+        plain = self._plain.find(request)
+        if plain is not None and _is_open(request):
+            return await self._written(request, given, self._told(request, plain, given, started))
         request[STARTED], request[REQUEST_ID] = started, given
         response = await self._answer(request)
         seconds = (request.get(ANSWERED) or time.perf_counter()) - started  # of a watch, to its beginning
         tell(request, status=response.status, seconds=seconds)
-        if not response.prepared:  # else it is a stream, which has bounds of its own
-            await self._bounded(request, _sent(response, request))
+        if response.prepared:  # it is a stream, which has bounds of its own
+            return response
+        if (body := usual_body(request, response)) is not None:
+            return await self._written(request, given, self._usual(request, given, response, body, seconds))
+        await self._bounded(request, given, _sent(response, request))
         return response
 
     def _told(self, request: web.Request, plain: Plain, given: str, started: float) -> bytes:
@@ -100,12 +101,32 @@ class Edge:
             body_size=0,
         )
         etag = "" if version is None else f'ETag: "{version}"\r\n'
-        head = (
-            f"{_BEGUN}{etag}Content-Length: {sum(map(len, pieces))}\r\n{_dated(int(time.time()))}"
+        head = self._head(request, given, f"{_BEGUN}{etag}", sum(map(len, pieces)), seconds)
+        return b"".join((head, *pieces))
+
+    def _usual(
+        self, request: web.Request, given: str, response: web.StreamResponse, body: bytes, seconds: float
+    ) -> bytes:
+        """A usual answer as it goes over the wire."""
+        own = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+        begun = f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
+        return self._head(request, given, begun, len(body), seconds) + body
+
+    def _head(self, request: web.Request, given: str, begun: str, length: int, seconds: float) -> bytes:
+        """The head of an answer, begun with its status and its own headers."""
+        return (
+            f"{begun}Content-Length: {length}\r\n{_dated(int(time.time()))}"
             f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
             f"{self._cors.for_(request.headers.get(ORIGIN, '')).lines}\r\n"
-        )
-        return b"".join((head.encode(), *pieces))
+        ).encode()
+
+    async def _written(self, request: web.Request, given: str, whole: bytes) -> web.StreamResponse:
+        """Write an answer in one piece."""
+        assert request.transport is not None
+        request.transport.write(whole)
+        if request.protocol.writing_paused:
+            await self._bounded(request, given, request.writer.drain())
+        return WRITTEN
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
@@ -124,25 +145,43 @@ class Edge:
             log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
             return error_response(500, "INTERNAL_ERROR", "Internal error", request_id=given)
 
-    async def _bounded(self, request: web.Request, sending: Awaitable[None]) -> None:
+    async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None]) -> None:
         """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
         loop = asyncio.get_running_loop()
-        overdue = loop.call_later(self._write_timeout, _cut, request)  # a third of `asyncio.timeout`
+        overdue = loop.call_later(self._write_timeout, _cut, request, given)  # a third of `asyncio.timeout`
         try:
             await sending
         except ConnectionError:
-            log.debug("client went away", extra={"request_id": request[REQUEST_ID]})
+            log.debug("client went away", extra={"request_id": given})
         finally:
             overdue.cancel()
 
 
+def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | None:
+    """The body of an answer that has nothing special; None when it takes aiohttp to write it."""
+    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+        return None
+    usual = (
+        request.method != "HEAD"
+        and request.version == HttpVersion11
+        and request.keep_alive
+        and _is_open(request)
+        and all(map(str.isprintable, response.headers.values()))
+    )
+    return response.body if usual else None
+
+
+def _is_open(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
+
+
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on what every answer carries, just before its headers are sent."""
+    """Put on what every answer carries, just before aiohttp sends its headers."""
     request[ANSWERED] = answered = time.perf_counter()
     headers = response.headers
     headers["X-Request-ID"] = request[REQUEST_ID]
     headers["X-Response-Time"] = response_time(answered - request[STARTED])
-    headers.update(request.app[CORS].for_(request.headers.get("Origin", "")).headers)
+    headers.update(request.app[CORS].for_(request.headers.get(ORIGIN, "")).headers)
 
 
 async def _sent(response: web.StreamResponse, request: web.Request) -> None:
@@ -150,8 +189,8 @@ async def _sent(response: web.StreamResponse, request: web.Request) -> None:
     await response.write_eof()
 
 
-def _cut(request: web.Request) -> None:
-    log.warning("answer not read in time", extra={"request_id": request[REQUEST_ID]})
+def _cut(request: web.Request, given: str) -> None:
+    log.warning("answer not read in time", extra={"request_id": given})
     if request.transport is not None:
         request.transport.abort()
 

@@ -1,15 +1,15 @@
-"""Plain reads: told apart from the rest, and answered, counted and logged as the rest would be."""
+"""Plain reads, told apart from the rest and answered, counted and logged alike; how answers are written."""
 
 import asyncio
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
-from aiohttp import HttpVersion, HttpVersion10, HttpVersion11
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, web
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
@@ -22,6 +22,7 @@ from tests.e2e.product import CONTROLLER
 from tests.tables.given import Record, document, value
 from tests.web.answers import UUID4
 from tests.web.serving import KAFKA, OWNER, serving
+from web.edge import usual_body
 from web.plain import LIST, ONE, STATUS, PlainReads
 from web.reads import Reads
 from web.settings import WebSettings
@@ -254,6 +255,56 @@ async def test_both_ways_answer_count_and_log_alike(served, lines, method, path,
     one = await seen(served.client.url, request + b"\r\n", lines)
     other = await seen(served.client.url, request + b"Expect: nothing\r\n\r\n", lines)
     assert one == other
+
+
+# --- written alike ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param("GET", f"{PATH}/{MINE}", id="a plain read"),
+        pytest.param("GET", f"{PATH}/{MINE}/", id="a read"),
+        pytest.param("GET", f"{PATH}?limit=%32", id="a page"),
+        pytest.param("GET", "/api/v1/info", id="another read"),
+        pytest.param("GET", "/docs", id="a page for people"),
+        pytest.param("GET", "/openapi.json", id="a large answer"),
+        pytest.param("GET", "/nowhere", id="no route"),
+        pytest.param("GET", f"{PATH}/{ABSENT}", id="absent"),
+        pytest.param("PUT", f"{PATH}/{MINE}", id="a write that is refused"),
+        pytest.param("PATCH", f"{PATH}/{MINE}", id="a wrong method"),
+        pytest.param("HEAD", f"{PATH}/{MINE}", id="HEAD"),
+        pytest.param("OPTIONS", f"{PATH}/{MINE}", id="OPTIONS"),
+    ],
+)
+async def test_answers_are_alike_whoever_writes_them(served, lines, method, path):
+    """The last answer on a connection is aiohttp's to write."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nX-User-Email: {OWNER}\r\nOrigin: {LISTED}\r\n".encode()
+    ours = await seen(served.client.url, head + b"\r\n", lines)
+    theirs = await seen(served.client.url, head + b"Connection: close\r\n\r\n", lines)
+    closed = [line for line in theirs.answer if line != b"Connection: close"]
+    assert len(theirs.answer) == len(closed) + 1
+    assert ours == replace(theirs, answer=tuple(closed))
+
+
+@pytest.mark.parametrize(
+    ("response", "request_"),
+    [
+        pytest.param(web.Response(body=b"x"), asked(PATH, "HEAD"), id="HEAD"),
+        pytest.param(web.Response(body=b"x"), asked(PATH, version=HttpVersion10), id="HTTP/1.0"),
+        pytest.param(web.Response(body=b"x"), asked(PATH, closing=True), id="the connection's last"),
+        pytest.param(web.Response(status=204), asked(PATH), id="no body"),
+        pytest.param(web.StreamResponse(), asked(PATH), id="a stream"),
+        pytest.param(
+            web.Response(body=b"x", headers={"X": "a\r\nb: c"}), asked(PATH), id="what would break a header"
+        ),
+    ],
+)
+def test_what_is_not_usual_is_aiohttps_to_write(response, request_):
+    usual = asked(PATH)
+    usual.transport.is_closing.return_value = request_.transport.is_closing.return_value = False
+    assert b"x" == usual_body(usual, web.Response(body=b"x"))
+    assert usual_body(request_, response) is None
 
 
 async def test_requests_on_the_way_together_are_answered_in_their_order(served):
