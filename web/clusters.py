@@ -23,7 +23,7 @@ from web.documents import DeleteAccepted
 from web.errors import json_response
 from web.headers import new_id
 from web.identity import caller
-from web.keys import CLUSTER_ID, READS, REQUEST_ID, SETTINGS, SUBMITTER
+from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 from web.reads import Answer, PageQuery, cluster_id
 from web.watch import WATCHES, is_watch
 
@@ -58,13 +58,13 @@ async def create_cluster(request: web.Request) -> web.Response:
         cluster_id=str(UUID(deterministic_id(command_id, "cluster"), version=4)),
         user_email=email,
         triggered_by="api_request",
-        request_id=request[REQUEST_ID],
+        request_id=request[SEEN].request_id,
         keyed=keyed,
         name=body.name,
         spec=spec,
         target_project_id=body.target_project_id,
     )
-    request[CLUSTER_ID] = command.cluster_id
+    request[SEEN].cluster_id = command.cluster_id
     result = await request.app[SUBMITTER].submit(command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})
@@ -101,7 +101,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
-        request_id=request[REQUEST_ID],
+        request_id=request[SEEN].request_id,
         keyed=keyed,
         spec=spec,
         expected_resource_version=_expected_version(request, body.resource_version),
@@ -121,7 +121,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
-        request_id=request[REQUEST_ID],
+        request_id=request[SEEN].request_id,
         keyed=keyed,
         force=request.query.get("force", "").lower() == "true",
         expected_resource_version=_expected_version(request, None),
@@ -173,7 +173,8 @@ async def body_of(request: web.Request) -> bytes:
     """The request's body. Raises: Rejected: its sender takes too long."""
     try:
         if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
-            return await request.read()
+            small = request.content.total_bytes <= request.client_max_size
+            return request.content.read_nowait() if small else await request.read()
         async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):
             return await request.read()
     except TimeoutError:

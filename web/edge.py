@@ -32,7 +32,7 @@ from web.errors import (
     unavailable_response,
 )
 from web.headers import Cors, request_id, response_time
-from web.keys import ANSWERED, CORS, REQUEST_ID, STARTED
+from web.keys import CORS, SEEN, Seen
 from web.plain import Plain, PlainReads
 from web.telling import route_of, tell, tell_of
 
@@ -76,9 +76,9 @@ class Edge:
         plain = self._plain.find(request)
         if plain is not None and _is_open(request):
             return await self._written(request, given, self._told(request, plain, given, started))
-        request[STARTED], request[REQUEST_ID] = started, given
-        response = await self._answer(request)
-        seconds = (request.get(ANSWERED) or time.perf_counter()) - started  # of a watch, to its beginning
+        request[SEEN] = seen = Seen(given, started)
+        response = await self._answer(request, given)
+        seconds = (seen.answered or time.perf_counter()) - started  # of a watch, to its beginning
         tell(request, status=response.status, seconds=seconds)
         if response.prepared:  # it is a stream, which has bounds of its own
             return response
@@ -128,9 +128,8 @@ class Edge:
             await self._bounded(request, given, request.writer.drain())
         return WRITTEN
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
         """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
-        given = request[REQUEST_ID]
         try:
             return await self._ordinary(request)
         except Rejected as refusal:
@@ -177,10 +176,10 @@ def _is_open(request: web.Request) -> bool:
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """Put on what every answer carries, just before aiohttp sends its headers."""
-    request[ANSWERED] = answered = time.perf_counter()
-    headers = response.headers
-    headers["X-Request-ID"] = request[REQUEST_ID]
-    headers["X-Response-Time"] = response_time(answered - request[STARTED])
+    seen, headers = request[SEEN], response.headers
+    seen.answered = time.perf_counter()
+    headers["X-Request-ID"] = seen.request_id
+    headers["X-Response-Time"] = response_time(seen.answered - seen.started)
     headers.update(request.app[CORS].for_(request.headers.get(ORIGIN, "")).headers)
 
 

@@ -1,5 +1,7 @@
 """What handlers find in their application and request, by typed key."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from aiohttp import web
@@ -18,8 +20,23 @@ HEALTH: Final = web.AppKey("health", Health)
 READS: Final = web.AppKey("reads", Reads)
 CORS: Final = web.AppKey("cors", Cors)
 
-REQUEST_ID: Final = web.RequestKey("request_id", str)
-CLUSTER_ID: Final = web.RequestKey("cluster_id", str)  # of a create, whose path has none
-STARTED: Final = web.RequestKey("started", float)  # on the clock of `perf_counter`
-ANSWERED: Final = web.RequestKey("answered", float)  # when its headers were ready
-STREAM: Final = web.RequestKey("stream", dict[str, Any])  # how a watch went, for the log
+
+@dataclass(slots=True)
+class Seen:
+    """What is known of a request while it is under way, for its answer and the log.
+
+    Attributes:
+        started: On the clock of `perf_counter`.
+        answered: When aiohttp began to write its answer, on the same clock.
+        cluster_id: Of a create, whose path has none.
+        stream: How a watch went.
+    """
+
+    request_id: str
+    started: float
+    answered: float | None = None
+    cluster_id: str | None = None
+    stream: Mapping[str, Any] | None = None
+
+
+SEEN: Final = web.RequestKey("seen", Seen)

@@ -205,9 +205,9 @@ ROUTES: Final = (
 
 def add_routes(app: web.Application) -> None:
     """Route every path, with and without a trailing slash, and describe them."""
-    for method, path, handler, _ in ROUTES:
-        for each in (path, path + "/"):
-            resource = app.router.add_resource(each)
+    for ending in ("", "/"):
+        for method, path, handler, _ in ROUTES:
+            resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
             for verb in (method, "HEAD") if method == "GET" else (method,):
                 resource.add_route(verb, handler, expect_handler=_expected)
     settings = app[SETTINGS]

@@ -13,7 +13,7 @@ from web.clusters import body_of, command_identity, path_id, shown, visible_entr
 from web.documents import ReportTaken
 from web.errors import json_response
 from web.identity import caller
-from web.keys import READS, REQUEST_ID, SETTINGS, SUBMITTER
+from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 
 _report_decoder = msgspec.json.Decoder(ReportBody)
 
@@ -50,7 +50,7 @@ async def put_status(request: web.Request) -> web.Response:
         observed_generation=report.observed_generation,
     )
     try:
-        result = await request.app[SUBMITTER].report(report, request_id=request[REQUEST_ID])
+        result = await request.app[SUBMITTER].report(report, request_id=request[SEEN].request_id)
     except Unconfirmed:
         answer.message = "Status update accepted"
         return json_response(encode(answer), status=202)

@@ -8,7 +8,7 @@ from aiohttp import web
 from aiohttp.hdrs import USER_AGENT
 
 from telemetry import logs
-from web.keys import CLUSTER_ID, REQUEST_ID, STREAM
+from web.keys import SEEN
 from web.meters import METERS
 from web.reads import is_id
 
@@ -19,15 +19,16 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
 def tell(request: web.Request, *, status: int, seconds: float) -> None:
     """Tell of a request that went through the router, and took so long to its answer's headers."""
+    seen = request[SEEN]
     tell_of(
         request,
         route=route_of(request),
         status=status,
         seconds=seconds,
-        request_id=request[REQUEST_ID],
-        cluster_id=request.get(CLUSTER_ID) or _path_id(request),
+        request_id=seen.request_id,
+        cluster_id=seen.cluster_id or _path_id(request),
         body_size=request.content_length or 0,
-        more=request.get(STREAM),
+        more=seen.stream,
     )
 
 

@@ -21,7 +21,7 @@ from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
 from tables.positions import Position, expired
 from web.errors import error_body
 from web.health import Health
-from web.keys import REQUEST_ID, STREAM
+from web.keys import SEEN
 from web.settings import WebSettings
 
 log = logging.getLogger("clusterflow.watch")
@@ -143,11 +143,15 @@ class _Stream:
             reason = "shutdown" if self._feed.closed else "blocked"
             self._cut()
         except Exception:
-            log.exception("watch failed", extra={"request_id": self._request[REQUEST_ID]})
+            log.exception("watch failed", extra={"request_id": self._request[SEEN].request_id})
             self._cut()
         ENDED.labels(reason).inc()
         seconds = round(asyncio.get_running_loop().time() - started, 3)
-        self._request[STREAM] = {"stream_s": seconds, "stream_events": self._written, "stream_end": reason}
+        self._request[SEEN].stream = {
+            "stream_s": seconds,
+            "stream_events": self._written,
+            "stream_end": reason,
+        }
         return self._response
 
     async def _follow(self, beginning: list[Event]) -> Reason:
@@ -198,7 +202,7 @@ class _Stream:
         if reason != "too_slow":
             return b""
         text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
-        body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[REQUEST_ID])
+        body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[SEEN].request_id)
         return b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)
 
     async def _write(self, data: bytes, *, end: bool = False) -> None:
