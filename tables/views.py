@@ -231,23 +231,36 @@ class ClusterView:
             self._tell_waiting(cluster_id, decoded.revision)
         return change
 
-    def _tell_waiting(self, cluster_id: str, revision: int) -> None:
-        for wanted, future in self._waiting.get(cluster_id, ()):
-            if wanted <= revision and not future.done():
-                future.set_result(None)
+    def when_shown(self, cluster_id: str, revision: int, shown: asyncio.Future[None]) -> None:
+        """Have a future done as soon as this view shows a revision of a cluster (or a later one).
 
-    async def reached(self, cluster_id: str, revision: int) -> None:
-        """Wait until this view shows a revision of a cluster (or a later one)."""
+        Whoever waits for it no longer says so by `forget`.
+        """
         if self._revisions.get(cluster_id, 0) >= revision:
-            return
-        waiting = (revision, asyncio.get_running_loop().create_future())
-        self._waiting.setdefault(cluster_id, []).append(waiting)
-        try:
-            await waiting[1]
-        finally:
-            self._waiting[cluster_id].remove(waiting)
-            if not self._waiting[cluster_id]:
-                del self._waiting[cluster_id]
+            shown.set_result(None)
+        else:
+            self._waiting.setdefault(cluster_id, []).append((revision, shown))
+
+    def forget(self, cluster_id: str, shown: asyncio.Future[None]) -> None:
+        """Leave a future alone."""
+        self._wait_on(
+            cluster_id, [each for each in self._waiting.get(cluster_id, ()) if each[1] is not shown]
+        )
+
+    def _tell_waiting(self, cluster_id: str, revision: int) -> None:
+        left = []
+        for wanted, shown in self._waiting.get(cluster_id, ()):
+            if wanted > revision:
+                left.append((wanted, shown))
+            elif not shown.done():
+                shown.set_result(None)
+        self._wait_on(cluster_id, left)
+
+    def _wait_on(self, cluster_id: str, left: list[tuple[int, asyncio.Future[None]]]) -> None:
+        if left:
+            self._waiting[cluster_id] = left
+        else:
+            self._waiting.pop(cluster_id, None)
 
     def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> Change | None:
         row = self._rows.get(cluster_id)

@@ -35,19 +35,25 @@ ACKNOWLEDGED_WITHIN: Final = 3.0
 
 
 class _Write:
-    """A write on its way."""
+    """A write on its way: `ended` is done once it is decided and shown, or when it has failed."""
 
-    __slots__ = ("outcome", "output", "stored")
+    __slots__ = ("cluster_id", "ended", "output", "result", "stored")
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, output: Output, cluster_id: str) -> None:
         self.output = output
-        self.stored = False  # whether Kafka has acknowledged it
-        self.outcome: asyncio.Future[ResultMessage] = asyncio.get_running_loop().create_future()
+        self.cluster_id = cluster_id
+        self.stored = False  # acknowledged by Kafka, or decided, which is as good
+        self.result: ResultMessage | None = None
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
-        """End it, unless its result has come."""
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
+        """End it, unless it has ended."""
+        if not self.ended.done():
+            self.ended.set_exception(error)
+
+    def overdue(self) -> None:
+        """End it for want of an outcome."""
+        self.fail(Unconfirmed(UNKNOWN) if self.stored else Unavailable(UNKNOWN))
 
 
 _result_decoder = msgspec.json.Decoder(ResultMessage)
@@ -77,8 +83,12 @@ class Submitter:
             return
         result = _result_decoder.decode(record.value)
         for write in waiting:
-            if not write.outcome.done():
-                write.outcome.set_result(result)
+            if write.result is None and not write.ended.done():
+                write.result, write.stored = result, True
+                if result.code is None:
+                    self._view.when_shown(write.cluster_id, result.revision, write.ended)
+                else:
+                    write.ended.set_result(None)
 
     async def submit(self, command: Command) -> ResultMessage:
         """Have a command decided.
@@ -113,20 +123,20 @@ class Submitter:
         self._health.require_kafka()
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
-        write = _Write(output)
+        write = _Write(output, cluster_id)
         self._waiting.setdefault(command_id, []).append(write)
         self._publish_soon(write)
+        overdue = asyncio.get_running_loop().call_later(self._timeout, write.overdue)
         try:
-            async with asyncio.timeout(self._timeout):
-                result = await write.outcome
-                if result.code is None:
-                    await self._view.reached(cluster_id, result.revision)
-        except TimeoutError:
-            raise (Unconfirmed if write.stored else Unavailable)(UNKNOWN) from None
+            await write.ended
         finally:
+            overdue.cancel()
+            self._view.forget(cluster_id, write.ended)
             self._waiting[command_id].remove(write)
             if not self._waiting[command_id]:
                 del self._waiting[command_id]
+        result = write.result
+        assert result is not None
         if result.code is not None:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
@@ -146,7 +156,8 @@ class Submitter:
                 await self._producer.publish([write.output for write in writes])
         except Exception as error:
             for write in writes:
-                write.fail(Unavailable(UNKNOWN) if isinstance(error, TimeoutError) else error)
+                if not write.stored:
+                    write.fail(Unavailable(UNKNOWN) if isinstance(error, TimeoutError) else error)
         else:
             for write in writes:
                 write.stored = True

@@ -110,31 +110,43 @@ def test_a_tombstone_takes_a_cluster_away():
     assert ([], 0) == view.page(Filter(), limit=10, offset=0)
 
 
+def waiting_for(view, revision):
+    """A future that is done when the view shows a revision."""
+    shown = asyncio.get_running_loop().create_future()
+    view.when_shown(IDS[0], revision, shown)
+    return shown
+
+
 async def test_whoever_waits_for_a_revision_is_told_when_it_is_shown():
     view = ClusterView()
     put(view, cluster(IDS[0], revision=1))
-    waiting = asyncio.create_task(view.reached(IDS[0], 3))
-    await asyncio.sleep(0)
+    third, fifth = waiting_for(view, 3), waiting_for(view, 5)
     put(view, cluster(IDS[0], revision=2))
-    await asyncio.sleep(0)
-    assert not waiting.done()
+    assert not third.done()
     put(view, cluster(IDS[0], revision=4))
-    await asyncio.wait_for(waiting, 5)
-    await asyncio.wait_for(view.reached(IDS[0], 4), 5)
+    assert third.done()
+    assert not fifth.done()
+    assert waiting_for(view, 4).done()
+    put(view, cluster(IDS[0], revision=5))
+    assert fifth.done()
+    assert not view._waiting
 
 
 async def test_the_revision_of_a_delete_is_shown_too():
     view = ClusterView()
     put(view, cluster(IDS[0], revision=2, deleted=True))
-    await asyncio.wait_for(view.reached(IDS[0], 2), 5)
+    assert waiting_for(view, 2).done()
 
 
 async def test_a_wait_that_is_given_up_leaves_nothing_behind():
     view = ClusterView()
-    waiting = asyncio.create_task(view.reached(IDS[0], 1))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
+    one, other = waiting_for(view, 1), waiting_for(view, 1)
+    one.cancel()
+    view.forget(IDS[0], one)
+    put(view, cluster(IDS[0], revision=1))
+    assert other.done()
+    forgotten = waiting_for(view, 2)
+    view.forget(IDS[0], forgotten)
     assert not view._waiting
 
 
