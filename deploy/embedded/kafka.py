@@ -19,8 +19,8 @@ PROPERTIES = "server.properties"  # in the server's directory, which is its work
 JVM = [
     "-Xms256m",
     "-Xmx512m",
-    # Each collection of what is young stops all for 10 ms. In the 40 MB that the JVM would take of itself, one
-    # client's writes make one every 0.6 s, which is one write in a hundred.
+    # Each collection of what is young stops all for 10 ms. In the 40 MB that the JVM would take by itself,
+    # one client makes one every 0.6 s: one write in a hundred waits for it.
     "-Xmn128m",
     "-XX:+UseSerialGC",
     # The quick compiler only. On two cores: ready in 2.0 s instead of 2.5, 40 to 50 k instead of 30 to 40 k
