@@ -207,12 +207,11 @@ async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Posi
         if (size := batch_bytes(output.key, output.value, headers)) > inner._max_request_size:
             raise Unpublishable(f"a record of {size} bytes for {output.topic}")
     topics = {output.topic for output in outputs}
-    await _known(inner, topics)  # so nothing below has to wait
+    counts = await _known(inner, topics)  # so nothing below has to wait
     if accumulator._closed:
         raise ProducerClosed
     if accumulator._exception is not None:
         raise copy(accumulator._exception)
-    counts = {topic: len(inner._metadata.partitions_for_topic(topic)) for topic in topics}
     places = [
         _append(accumulator, _place(inner, output, counts[output.topic]), output, headers)
         for output, headers in records
@@ -240,25 +239,28 @@ async def _all_done(futures: Set["asyncio.Future[Any]"]) -> None:
     await ended
 
 
-async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> None:
-    """Return once the partitions of all are known; what brings those of one may lose those of another.
+async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:
+    """How many partitions each has, once those of all are known; what brings one's may lose another's.
 
     Raises: KafkaError: the brokers do not know one of them, or not all of them at once within the time that
         a batch has, too; whoever publishes need not have a deadline.
     """
-    if not (unknown := _unknown(inner, topics)):
-        return
+    if len(known := _counts(inner, topics)) == len(topics):
+        return known
     try:
         async with asyncio.timeout(DELIVERY_TIMEOUT_MS / 1000):
-            while unknown:
-                await inner.partitions_for(unknown[0])
-                unknown = _unknown(inner, topics)
+            while unknown := topics - known.keys():
+                await inner.partitions_for(next(iter(unknown)))
+                known = _counts(inner, topics)
     except TimeoutError:
+        unknown = topics - known.keys()
         raise KafkaTimeoutError(f"partitions not known: {', '.join(sorted(unknown))}") from None
+    return known
 
 
-def _unknown(inner: AIOKafkaProducer, topics: Set[str]) -> list[str]:
-    return [topic for topic in topics if inner._metadata.partitions_for_topic(topic) is None]
+def _counts(inner: AIOKafkaProducer, topics: Set[str]) -> dict[str, int]:
+    found = {topic: inner._metadata.partitions_for_topic(topic) for topic in topics}
+    return {topic: len(partitions) for topic, partitions in found.items() if partitions is not None}
 
 
 def _place(inner: AIOKafkaProducer, output: Output, partitions: int) -> TopicPartition:
