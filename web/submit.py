@@ -6,7 +6,6 @@ then waits until the view holds the revision that the result names: a client rea
 """
 
 import asyncio
-import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -22,8 +21,6 @@ from streams.producer import Output, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
-
-log = logging.getLogger("clusterflow.api_server")
 
 UNKNOWN: Final = "The write was not confirmed in time; its outcome is unknown"
 
