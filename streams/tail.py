@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
+from domain.errors import Unavailable
 from streams.fetches import fetch_in_sessions
 from streams.settings import MAX_FETCH_BYTES, KafkaSettings
 
@@ -21,6 +22,8 @@ UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail pas
 
 # Records handled before other tasks of the loop get their turn.
 _SLICE = 500
+
+_PROBE_WITHIN = 1.0
 
 
 class Tail:
@@ -97,17 +100,19 @@ class Tail:
             if not self.caught_up.is_set():
                 await self._check_caught_up()
 
-    async def probe(self) -> bool:
-        """Whether a broker answers now: asks it for one offset."""
+    async def probe(self) -> None:
+        """Ask a broker for one offset.
+
+        Raises: Unavailable: none answered within a second.
+        """
         tp = next(iter(self._consumer.assignment()), None)
         if tp is None:
-            return False
+            raise Unavailable("No partition is followed yet")
         try:
-            async with asyncio.timeout(2):  # `wait_for` of Python 3.11 may swallow a cancellation
+            async with asyncio.timeout(_PROBE_WITHIN):  # `wait_for` of Python 3.11 may swallow a cancellation
                 await self._consumer.end_offsets([tp])
-        except (KafkaError, TimeoutError):
-            return False
-        return True
+        except (KafkaError, TimeoutError) as error:
+            raise Unavailable(f"Kafka did not answer: {error!r}") from error
 
     async def _check_caught_up(self) -> None:
         # By position: the last offset before the end need not be a record (a transaction's marker, a

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from domain.errors import ControlPlaneError, Unpublishable
+from domain.errors import ControlPlaneError, Unavailable, Unpublishable
 from streams.admin import TopicMismatch, check_topics, declare_topics
 from streams.producer import Output, Producer
 from streams.tail import Tail
@@ -308,5 +308,7 @@ async def test_a_topic_that_ends_without_a_record_is_read_to_its_end(kafka):
 
 async def test_a_probe_tells_whether_a_broker_answers(kafka):
     tail = tail_of(kafka, from_beginning={kafka.topics.state: print})
+    with pytest.raises(Unavailable):
+        await tail.probe()  # it has not been connected
     async with following(tail):
-        assert await tail.probe()
+        await tail.probe()
