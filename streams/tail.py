@@ -23,7 +23,9 @@ UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail pas
 # Records handled before other tasks of the loop get their turn.
 _SLICE = 500
 
-_PROBE_WITHIN = 1.0
+# A probe waits so many times so many seconds. After a pause only one of them is over, however long it was.
+_PROBE_STEPS = 20
+_PROBE_STEP = 0.1
 
 
 class Tail:
@@ -103,16 +105,23 @@ class Tail:
     async def probe(self) -> None:
         """Ask a broker for one offset.
 
-        Raises: Unavailable: none answered within a second.
+        Raises: Unavailable: none answered within two seconds. Those in which this process stood still do not
+            count, for it has not read an answer that came meanwhile.
         """
         tp = next(iter(self._consumer.assignment()), None)
         if tp is None:
             raise Unavailable("No partition is followed yet")
+        asked = asyncio.create_task(self._consumer.end_offsets([tp]))
         try:
-            async with asyncio.timeout(_PROBE_WITHIN):  # `wait_for` of Python 3.11 may swallow a cancellation
-                await self._consumer.end_offsets([tp])
-        except (KafkaError, TimeoutError) as error:
+            for _ in range(_PROBE_STEPS):
+                if (await asyncio.wait({asked}, timeout=_PROBE_STEP))[0]:
+                    asked.result()
+                    return
+        except KafkaError as error:
             raise Unavailable(f"Kafka did not answer: {error!r}") from error
+        finally:
+            asked.cancel()
+        raise Unavailable("Kafka did not answer in time")
 
     async def _check_caught_up(self) -> None:
         # By position: the last offset before the end need not be a record (a transaction's marker, a

@@ -139,12 +139,13 @@ class Feed:
         self._log = blake2b(f"{kafka_cluster_id}/{topic}".encode(), digest_size=6).hexdigest()
 
     def watch(self, wanted: Watched, since: Position | None = None) -> "Watcher":
-        """A watcher: of the current state and all changes, or of the changes since a position.
+        """A watcher: of the current state and all changes, or of those since a position which was read here.
 
         Raises: Rejected: `WATCH_EXPIRED`, not all changes since then are known here.
         """
         if since is None:
             return Watcher(self, wanted, self._end, None)
+        assert self.has_read(since), "whoever asks has waited for it"
         if any(at(since, n) < each.whole_from for n, each in enumerate(self._partitions)):
             raise expired()
         numbers = range(self._first, self._end)
@@ -328,8 +329,7 @@ class Watcher:
         return event
 
     def _bookmark(self) -> Event:
-        position = self._feed.position
-        token = self._feed.token(position if self._since is None else later(position, self._since))
+        token = self._feed.token(self._feed.position)
         return Event("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
 
     def _take_changes(self, events: list[Event], room: int) -> int:

@@ -15,8 +15,6 @@ from streams.tail import Tail
 log = logging.getLogger("clusterflow.health")
 
 _PROBE_INTERVAL: Final = 1.0
-# One alone may be this process's own doing: paused while the answer came, it wakes past the deadline.
-_SILENT_PROBES: Final = 2
 _CACHE_SECONDS: Final = 5.0
 _PING_WITHIN: Final = 5.0
 
@@ -54,20 +52,17 @@ class Health:
 
     async def watch_kafka(self) -> None:
         """Probe Kafka until cancelled."""
-        silent = 0
         while True:
             try:
                 await self.tail.probe()
             except Unavailable as error:
-                silent += 1
-                if self.kafka_healthy and silent >= _SILENT_PROBES:
-                    self.kafka_healthy = False
+                if self.kafka_healthy:
                     log.warning("kafka is away", extra={"error": str(error)})
+                self.kafka_healthy = False
             else:
-                silent = 0
                 if not self.kafka_healthy:
-                    self.kafka_healthy = True
                     log.info("kafka answers")
+                self.kafka_healthy = True
             await asyncio.sleep(_PROBE_INTERVAL)
 
     async def components(self) -> dict[str, str]:

@@ -76,7 +76,7 @@ async def test_kafka_is_away_and_comes_back(deployment, own):
         answer = await api.get("/health")
         return answer.json if answer.status == 503 else None
 
-    health = await until(noticed, within=10, what="/health that says Kafka is away")
+    health = await until(noticed, within=5, what="/health that says Kafka is away")
     assert ("unhealthy", "unhealthy") == (health["status"], health["components"]["kafka"])
     for answer, seconds in await every_write(api, cluster):
         check_error(answer, 503, "UNAVAILABLE")

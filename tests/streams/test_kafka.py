@@ -1,6 +1,7 @@
 """Producer, tails and topics on real Kafka."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -311,4 +312,12 @@ async def test_a_probe_tells_whether_a_broker_answers(kafka):
     with pytest.raises(Unavailable):
         await tail.probe()  # it has not been connected
     async with following(tail):
+        await tail.probe()
+
+
+async def test_a_pause_of_this_process_is_not_taken_for_kafkas(kafka):
+    """The deadline passed while nobody could read the answer."""
+    tail = tail_of(kafka, from_beginning={kafka.topics.state: print})
+    async with following(tail):
+        asyncio.get_running_loop().call_soon(time.sleep, 2.5)  # as soon as the probe waits
         await tail.probe()

@@ -12,6 +12,7 @@ from domain.errors import Rejected
 from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.topics import STATE_HISTORY
 from tables.feed import Feed, FellBehind, Watched
+from tables.positions import Position
 from tables.views import ClusterView, Filter
 from tests.tables.given import NOW, Record, document, value
 
@@ -186,6 +187,13 @@ class Worlds(RuleBasedStateMachine):
             except Exception:  # as the tail does with what nobody can read
                 assert record.value == b"{"
 
+    def read_up_to(self, process: int, position: Position) -> None:
+        """The web edge waits for it before it lets a reader go on from there."""
+        for partition, offset in enumerate(position):
+            while self.read[process][partition] < offset:
+                self.read_on(process, partition, 1)
+        assert self.feeds[process].has_read(position)
+
     @rule(
         process=st.integers(0, PROCESSES - 1), partition=st.integers(0, PARTITIONS - 1), n=st.integers(1, 9)
     )
@@ -215,6 +223,7 @@ class Worlds(RuleBasedStateMachine):
         if reader.token is None:
             reader.forget()
         since = None if reader.token is None else feed.position_of(reader.token)
+        self.read_up_to(process, since or ())
         try:
             reader.watcher = feed.watch(Watched(reader.wanted), since)
         except Rejected as refusal:
