@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.embedded import Stack
 from streams.admin import declare_topics
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _numbers = itertools.count(1)
+
+# How long an example takes, or drawing one, says more about the machine of that moment than the product.
+settings.register_profile("clusterflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("clusterflow")
 
 
 @dataclass(frozen=True)

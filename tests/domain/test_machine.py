@@ -371,5 +371,5 @@ def _remembered(delivery: Delivery) -> bool:
     return code is None or (delivery.before is not None and code != "RESOURCE_NOT_FOUND")
 
 
-Life.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+Life.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 TestLife = Life.TestCase

@@ -527,7 +527,6 @@ def quiet(caplog: pytest.LogCaptureFixture) -> None:
 Story.TestCase.settings = settings(
     max_examples=60,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 TestAnyStory = Story.TestCase

@@ -278,4 +278,4 @@ class Worlds(RuleBasedStateMachine):
 
 
 TestWorlds = Worlds.TestCase
-TestWorlds.settings = settings(max_examples=300, stateful_step_count=60, deadline=None)
+TestWorlds.settings = settings(max_examples=300, stateful_step_count=60)

@@ -263,7 +263,7 @@ def examples(strategy: st.SearchStrategy[T], count: int) -> list[T]:
     """Drawn at import, so that one async test can send them all."""
     found: list[T] = []
 
-    @settings(max_examples=count, deadline=None, database=None, phases=[Phase.generate])
+    @settings(max_examples=count, database=None, phases=[Phase.generate])
     @given(strategy)
     def draw(value: T) -> None:
         found.append(value)

@@ -241,7 +241,7 @@ header_sets = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     method=st.sampled_from([b"GET", b"GET", b"GET", b"HEAD"]),
     path=paths,
