@@ -8,8 +8,8 @@ Three things are stricter than in Faust, because an agent that drops what its st
 must see each partition in order and without holes:
 
 - A partition's records are handed on gaplessly from the position that recovery has set. Faust resumes
-  fetching before it seeks back after a rebalance, so a fetch in flight can bring records from further on;
-  these are fetched again in their turn.
+  fetching before it seeks back after a rebalance, so a fetch in flight can bring records from further on,
+  and it empties the agents' queues after that; what comes before then is fetched again in its turn.
 - A partition without a committed offset starts from its beginning again after a rebalance, not from where
   the last fetch ended.
 - An acknowledged batch is a whole range of offsets, ended by the next offset to read; there are no lists
@@ -99,7 +99,8 @@ class BatchConsumer(driver.Consumer):
         self._progress_at = 0.0  # monotonic; when something was last acknowledged or the backlog was empty
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
-        self._positioned = False  # whether input positions are those of the current assignment
+        self._sought = False  # whether input positions are those of the current assignment
+        self._positioned = False  # and agents keep what they are handed
 
     def _new_consumer_thread(self) -> Any:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -234,7 +235,7 @@ class BatchConsumer(driver.Consumer):
         positions = await self._thread.call_thread(self._seek_inputs, inputs)
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
-        self._positioned = True
+        self._sought = True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """A rebalance begins. Whoever was silent for too long comes too late for it: the worker ends."""
@@ -259,8 +260,17 @@ class BatchConsumer(driver.Consumer):
 
     def stop_flow(self) -> None:
         """A rebalance begins: what is fetched from now on counts only once recovery has sought."""
-        self._positioned = False
+        self._sought = self._positioned = False
         super().stop_flow()
+
+    def resume_flow(self) -> None:
+        """Recovery goes on, or has ended.
+
+        Faust has just emptied the agents' queues, some rounds of the loop after it sought: what was handed on
+        in between would be lost.
+        """
+        self._positioned = self._sought
+        super().resume_flow()
 
     async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
         consumer = self._thread._ensure_consumer()

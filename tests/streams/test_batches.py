@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.app import add_agent, create_app
-from streams.batches import LeaseLost, queued_batches
+from streams.batches import BatchConsumer, LeaseLost, queued_batches
 from streams.producer import Producer
 from streams.settings import GROUP, KafkaSettings
 from tables.typed import TypedTable
@@ -130,6 +130,22 @@ async def test_every_record_of_a_rebalance_under_load_reaches_an_agent(kafka):
             await until_committed(kafka)
     for partition in range(kafka.partitions):
         assert set(range(600)) == set(first[partition]) | set(second[partition])
+
+
+async def test_what_comes_between_the_seek_and_the_flow_reaches_an_agent(kafka, monkeypatch):
+    """Faust empties the agents' queues a little after it has sought; here that takes half a second."""
+    seen: Seen = defaultdict(list)
+    seek = BatchConsumer.perform_seek
+
+    async def slow_seek(consumer: BatchConsumer) -> None:
+        await seek(consumer)
+        await asyncio.sleep(0.5)
+
+    monkeypatch.setattr(BatchConsumer, "perform_seek", slow_seek)
+    await publish(kafka, 20_000)
+    async with worker(kafka, seen, turn_seconds=1.0):
+        await until_committed(kafka)
+    assert 20_000 == distinct(seen)
 
 
 async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, monkeypatch):
