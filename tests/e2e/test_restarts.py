@@ -157,7 +157,7 @@ async def test_partitions_move_there_and_back_under_writes(deployment):
 
 async def test_without_a_worker_writes_are_unconfirmed_and_reads_go_on(deployment):
     worker = await deployment.worker()
-    api = await deployment.web(an_owner(), command_timeout=timedelta(seconds=0.5))
+    api = await deployment.web(an_owner(), command_timeout=timedelta(seconds=1.5))
     cluster = await api.created()
     await worker.end()
     for answer in await asyncio.gather(
