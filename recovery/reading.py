@@ -36,6 +36,7 @@ class Reader:
             **kafka.client("clusterflow-recovery"),
             group_id=None,
             enable_auto_commit=False,
+            isolation_level="read_committed",  # what a transaction aborted has never been
             auto_offset_reset="earliest",  # retention may take what is about to be read
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next

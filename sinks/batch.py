@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from typing import Final
 
@@ -179,6 +179,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return
         if records:
             await self._write(await self._changes(records))
+        passed = await self._pass_unseen({TopicPartition(r.topic, r.partition) for r in records})
+        if records or passed:
             await self._note()
         self._goes_on()
 
@@ -215,6 +217,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return True, NO_CLAIM
         return self._claims.admits(record), self._claims.standing(record.partition)
 
+    def _standing(self, tp: TopicPartition) -> int:
+        """The claim that stands where a partition is read on."""
+        return self._claims.standing(tp.partition) if tp.topic == self._settings.topics.state else NO_CLAIM
+
     async def _write(self, changes: Sequence[Change]) -> None:
         """Write all; what PostgreSQL refuses whatever it stands among is parked."""
         await or_by_halves(changes, self._write_together, self._refused)
@@ -228,6 +234,28 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._database.write(changes, moves)
         self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
         self._crash_if_told()
+
+    async def _pass_unseen(self, seen: Set[TopicPartition]) -> bool:
+        """Move positions past offsets that are no record for us; returns whether there were any.
+
+        A transaction ends with a marker, and nobody is shown what it aborted. Where these are the last of a
+        partition, no later record takes the position past them, and the sink would be behind for ever.
+
+        Args:
+            seen: Partitions the last poll brought records of: theirs move with the next ones.
+        """
+        moves: dict[TopicPartition, tuple[int, Position]] = {}
+        for tp in self._consumer.assignment() - seen:
+            reached = await self._consumer.position(tp)
+            if self._lost:  # assigned anew, so these are positions of another time
+                return False
+            if reached > self._positions[tp]:
+                moves[tp] = (self._positions[tp], Position(reached, self._standing(tp)))
+        if not moves:
+            return False
+        await self._database.write([], moves)
+        self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
+        return True
 
     async def _refused(self, change: Change, refusal: RowsRefused) -> None:
         """Try again while another try may help, then park it."""
