@@ -15,8 +15,8 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
 from domain.names import name_key
+from recovery.differences import Difference
 from recovery.reading import Changelog, Reader
-from recovery.snapshot import Difference
 from sinks.rows import State, read
 from streams.codec import decode_name
 from streams.settings import KafkaSettings
@@ -46,11 +46,10 @@ def names(reader: Reader, topics: Topics) -> Changelog:
     """`cluster-names`: per name, the cluster that holds it."""
 
     def holder(record: ConsumerRecord) -> str | None:
-        if record.value is None:
-            return None
         try:
-            return decode_name(record.value).cluster_id or None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            str(record.key, "utf-8")  # an owner and a name are text
+            return None if record.value is None else decode_name(record.value).cluster_id or None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedRecord("invalid_schema", str(error)) from error
 
     return Changelog(reader, topics.names, holder)

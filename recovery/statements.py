@@ -105,6 +105,12 @@ SELECT topic, partition, kafka_cluster_id, next_offset FROM sink_offsets ORDER B
 
 COUNT: Final = "SELECT count(*) FROM clusters"
 
+WIDTHS: Final = """
+SELECT relname::text, attname::text, atttypmod - 4  -- a varchar's modifier is its width and 4
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype AND atttypmod > 4
+"""
+
 PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
 
 PLACES_OF: Final = f"{PLACES} WHERE id = ANY($1::uuid[])"

@@ -90,6 +90,87 @@ async def test_what_cannot_be_read_is_no_difference(stored):
     assert (await verify(settings_of(stored))).equal
 
 
+NUL = {"platform": {"type": "gcp"}, "note": "a\0b"}
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        pytest.param(
+            cluster("refused", name="n" * 300),
+            {"name has 300 characters, the column takes 255"},
+            id="too long",
+        ),
+        pytest.param(
+            cluster("refused", spec=NUL),
+            {"a value does not fit its column (SQLSTATE 22P05)"},
+            id="a NUL in JSON",
+        ),
+        pytest.param(
+            cluster("refused", name="a\0b"),
+            {"a value does not fit its column (SQLSTATE 22021)"},
+            id="a NUL in text",
+        ),
+        pytest.param(
+            cluster("refused", reports=[report("r" * 300)]),
+            {"controller_name has 300 characters, the column takes 255"},
+            id="a report too long",
+        ),
+        pytest.param(
+            cluster("one", generation=2, spec=NUL),
+            {"a value does not fit its column (SQLSTATE 22P05)"},
+            id="the last record of a cluster that has a row",
+        ),
+    ],
+)
+async def test_a_state_that_postgresql_refuses_is_passed_over(refused, told, stored):
+    await stored.publish(cluster("three"), refused, cluster("four"))
+    for word in ("three", "four"):
+        await hold(stored, f"c-{word}", uuid(word))
+    await hold(stored, refused.cluster.name, refused.cluster.id)
+    await stored.drain()
+    await stored.fetch("DELETE FROM clusters WHERE id = $1", uuid("three"))
+
+    found = await verify(settings_of(stored))
+
+    assert {("clusters", uuid("three")), ("reconciliation_schedule", uuid("three"))} == {
+        (d.table, d.id) for d in found.first
+    }, "the rest of its page is compared"
+    repaired = await verify(settings_of(stored), repair=True)
+    assert (True, {"clusters": 1}) == (repaired.equal, dict(repaired.passed_over))
+    assert told == {why for _, _, why in repaired.first_passed_over}
+    assert {refused.cluster.id} == {id for _, id, _ in repaired.first_passed_over}
+
+
+async def test_an_event_that_postgresql_refuses_is_passed_over(stored):
+    nul = event("nul") | {"metadata": {"triggered_by": "a\0b", "request_id": None}}
+    await stored.announce(event("before"), nul, event("too long", kind="k" * 200), event("after"), nul)
+    await stored.drain()
+    await stored.fetch("DELETE FROM cluster_events WHERE id = $1", uuid(("event", "after")))
+
+    found = await verify(settings_of(stored))
+
+    assert [("cluster_events", uuid(("event", "after")))] == [(d.table, d.id) for d in found.first]
+    repaired = await verify(settings_of(stored), repair=True)
+    assert (True, {"cluster_events": 2}) == (repaired.equal, dict(repaired.passed_over))
+    assert {
+        (uuid(("event", "nul")), "a value does not fit its column (SQLSTATE 22P05)"),
+        (uuid(("event", "too long")), "event_type has 200 characters, the column takes 100"),
+    } == {(id, why) for _, id, why in repaired.first_passed_over}
+    assert 3 == len(await stored.fetch("SELECT id FROM cluster_events"))
+
+
+async def test_of_an_event_told_twice_the_one_that_can_be_stored_has_no_say(stored):
+    nul = event("twice") | {"metadata": {"triggered_by": "a\0b", "request_id": None}}
+    await stored.announce(nul, event("twice"))
+    await stored.drain()
+    await stored.fetch("DELETE FROM cluster_events WHERE id = $1", uuid(("event", "twice")))
+
+    found = await verify(settings_of(stored))
+
+    assert (True, {"cluster_events": 1}) == (found.equal, dict(found.passed_over))
+
+
 async def test_what_postgresql_refuses_is_told_and_stops_no_repair(stored):
     refused = cluster("refused", name="n" * 300)
     await stored.publish(refused, cluster("three"))
@@ -100,8 +181,9 @@ async def test_what_postgresql_refuses_is_told_and_stops_no_repair(stored):
 
     found = await verify(settings_of(stored), repair=True)
 
-    rows = {(d.table, d.id) for d in found.first if d.table in ("clusters", "cluster_events")}
+    rows = {(table, id) for table, id, _ in found.first_passed_over}
     assert {("clusters", uuid("refused")), ("cluster_events", uuid(("event", "too long")))} == rows
+    assert {"cluster-names": 2} == dict(found.different)
     assert 3 == len(await stored.fetch("SELECT id FROM clusters"))
     assert 1 == len(await stored.fetch("SELECT id FROM cluster_events"))
 
@@ -151,6 +233,12 @@ async def test_names_are_told_and_left_to_the_workers(stored):
     assert (4, {}) == (found.different["cluster-names"], dict(found.repaired))
 
 
+async def test_a_key_of_names_that_is_no_text_is_passed_over(stored):
+    held = encode(NameRecord(cluster_id=uuid("one"), command_id="", offsets={}))
+    await stored.send(stored.topics.names, [(b"\xff\xfe", held), (b"\xff", None)])
+    assert (await verify(settings_of(stored))).equal
+
+
 async def test_a_name_on_its_way_is_no_difference(stored):
     await stored.publish(cluster("three"))
     await stored.drain()
@@ -198,6 +286,18 @@ async def test_verify_tells_by_its_status(stored, environment):
     behind = await a_run("verify", "--wait", "500ms", **environment)
     assert (3, True) == (behind.returncode, "the sink is 1 records behind" in behind.stderr)
     assert "Traceback" not in behind.stderr
+
+
+async def test_verify_tells_what_it_passed_over(stored, environment):
+    await stored.announce(event("nul") | {"metadata": {"request_id": "hush\0"}})
+    await stored.drain()
+
+    done = await a_run("verify", **environment)
+
+    assert (0, "equal, 1 passed over") == (done.returncode, done.stdout.splitlines()[-1])
+    told = f"passed over: cluster_events {uuid(('event', 'nul'))}: a value does not fit its column"
+    assert told in done.stdout
+    assert "hush" not in done.stdout + done.stderr
 
 
 async def test_verify_without_kafka_is_not_comparable(environment):
