@@ -100,6 +100,10 @@ class Snapshot:
             rows = await self._connection.fetch(statements.EVENT_DIFFERENCES, *columns)
         return [Difference(EVENTS, row["id"], ", ".join(row["what"])) for row in rows]
 
+    async def yielded(self) -> list[tuple[str, str]]:
+        """Clusters that are marked deleted for their name's sake, each with the one that holds it."""
+        return [(row[0], row[1]) for row in await self._connection.fetch(statements.YIELDED)]
+
     @asynccontextmanager
     async def _savepoint(self) -> AsyncIterator[None]:
         """What PostgreSQL refuses within takes nothing else of the snapshot with it."""

@@ -75,12 +75,12 @@ WHERE what <> ARRAY[]::text[]
     return Comparison(statement, len(types))
 
 
-# A cluster that yielded its name is marked deleted as of the creation of the next, until its own record says
-# when it was (`sinks.names`).
-_YIELDED: Final = """expected.deleted_at IS NULL AND EXISTS (
-    SELECT FROM clusters AS next
-    WHERE next.created_by = stored.created_by AND next.name = stored.name AND next.id <> stored.id
-      AND next.created_at = stored.deleted_at)"""
+# A cluster that yielded its name is marked deleted until the deletion that is on its way comes
+# (`sinks.names`). Whether one is on its way, `recovery.names.Yielded` sees.
+_YIELDED: Final = """stored.yielded AND expected.deleted_at IS NULL AND EXISTS (
+    SELECT FROM clusters AS holder
+    WHERE holder.created_by = stored.created_by AND holder.name = stored.name
+      AND holder.deleted_at IS NULL)"""
 
 COMPARISONS: Final = {
     "clusters": _comparison(
@@ -88,7 +88,7 @@ COMPARISONS: Final = {
         ClusterRow,
         ("id",),
         fixed={"status_dirty": "false", "metadata": "'{}'::jsonb"},
-        excused={"deleted_at": _YIELDED},
+        excused={"deleted_at": _YIELDED, "yielded": _YIELDED},
     ),
     "controller_status": _comparison("controller_status", ReportRow, ("cluster_id", "controller_name")),
     "reconciliation_schedule": _comparison(
@@ -104,6 +104,12 @@ SELECT topic, partition, kafka_cluster_id, next_offset FROM sink_offsets ORDER B
 """
 
 COUNT: Final = "SELECT count(*) FROM clusters"
+
+YIELDED: Final = """
+SELECT stored.id::text, holder.id::text
+FROM clusters AS stored JOIN clusters AS holder USING (created_by, name)
+WHERE stored.yielded AND holder.deleted_at IS NULL
+"""
 
 WIDTHS: Final = """
 SELECT relname::text, attname::text, atttypmod - 4  -- a varchar's modifier is its width and 4

@@ -143,12 +143,14 @@ class _Look:
             states = names.states(self._reader, self._topics)
             await states.read_to(positions[self._topics.state])
             await self._states(rows, states, found, repair)
+            yielded = names.Yielded(await rows.yielded(), states)
             await self._without_record(rows, states, found, repair)
             await self._events(rows, positions[self._topics.events], found, repair)
         found.compared[names.TABLE] = sum(last.said is not None for last in states.last.values())
         stays = min(names.STAYS, self._settings.wait)
         found.pass_over(self.refused)
         found.note(await names.wrong_names(self._settings.kafka, self._reader, states, stays=stays))
+        found.note(yielded.differences())
         return found
 
     # --- when ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
-from sinks.names import settle
+from sinks.names import give_back, settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
 
 
@@ -26,6 +26,9 @@ class Position(NamedTuple):
 Moves = Mapping[TopicPartition, tuple[int, Position]]
 
 LIVE_NAME: Final = "clusters_live_name"
+
+# The first finds a name taken, the second makes room for it, and another writer may take it in between.
+NAME_TRIES: Final = 5
 
 SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
@@ -77,12 +80,13 @@ class Postgres:
 
         Raises: SinkUnavailable; PositionsMoved; RowsRefused.
         """
-        try:
-            await self._write(changes, moves, names_settled=False)
-        except RowsRefused as refusal:
-            if refusal.constraint != LIVE_NAME:
-                raise
-            await self._write(changes, moves, names_settled=True)
+        for attempt in range(NAME_TRIES):
+            try:
+                await self._write(changes, moves, names_settled=attempt > 0)
+                return
+            except RowsRefused as refusal:
+                if refusal.constraint != LIVE_NAME or attempt == NAME_TRIES - 1:
+                    raise
 
     async def _write(self, changes: Sequence[Change], moves: Moves, *, names_settled: bool) -> None:
         events = [change.content for change in changes if isinstance(change.content, EventRow)]
@@ -95,7 +99,7 @@ class Postgres:
             if names_settled:
                 states = await settle(connection, states)
             await write_states(connection, states)
-            await _run(connection, statements.PURGE, purges)
+            await _purge(connection, purges)
             await _run(connection, statements.INSERT_EVENTS, events)
         metrics.ROWS.labels("clusters").inc(len(states))
         metrics.ROWS.labels("cluster_events").inc(len(events))
@@ -152,6 +156,14 @@ async def write_states(connection: asyncpg.Connection, states: Sequence[StateRow
     await _run(connection, statements.UPSERT_SCHEDULES, schedules)
     unscheduled = [(state.cluster.id,) for state in ordered if state.schedule is None]
     await _run(connection, statements.DELETE_SCHEDULES, unscheduled)
+    gone = (s.cluster for s in states if s.cluster.deleted_at is not None and not s.cluster.yielded)
+    await give_back(connection, [(cluster.created_by, cluster.name) for cluster in gone])
+
+
+async def _purge(connection: asyncpg.Connection, purges: Sequence[Purge]) -> None:
+    if purges:
+        freed = await connection.fetch(statements.PURGE, *_columns(purges))
+        await give_back(connection, [(row["created_by"], row["name"]) for row in freed])
 
 
 async def _run(connection: asyncpg.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -21,7 +21,7 @@ from streams.topics import Topics
 
 
 class ClusterRow(NamedTuple):
-    """A row of `clusters`."""
+    """A row of `clusters`; `yielded` is whether it is marked deleted for its name alone (`sinks.names`)."""
 
     id: str
     name: str
@@ -38,6 +38,7 @@ class ClusterRow(NamedTuple):
     state_offset: int
     secrets: str
     first_report_at: datetime | None
+    yielded: bool = False
 
 
 class ReportRow(NamedTuple):

@@ -31,23 +31,25 @@ FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partiti
 UPSERT_CLUSTERS: Final = """
 INSERT INTO clusters AS stored (
     id, name, target_project_id, created_by, generation, resource_version, spec, status, status_dirty,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at,
+    yielded)
 SELECT id, name, target_project_id, created_by, generation, resource_version, spec, status, false,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[], $8::jsonb[],
     $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::bigint[], $14::jsonb[],
-    $15::timestamptz[]
+    $15::timestamptz[], $16::boolean[]
 ) AS incoming (
     id, name, target_project_id, created_by, generation, resource_version, spec, status,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, target_project_id = excluded.target_project_id, created_by = excluded.created_by,
     generation = excluded.generation, resource_version = excluded.resource_version,
     spec = excluded.spec, status = excluded.status, status_dirty = false,
     created_at = excluded.created_at, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
     state_partition = excluded.state_partition, state_offset = excluded.state_offset,
-    secrets = excluded.secrets, first_report_at = excluded.first_report_at
+    secrets = excluded.secrets, first_report_at = excluded.first_report_at,
+    yielded = excluded.yielded
 -- Only if newer; offsets of two partitions say nothing about each other.
 WHERE stored.state_partition <> excluded.state_partition OR stored.state_offset < excluded.state_offset
 RETURNING stored.id::text
@@ -111,6 +113,7 @@ DELETE FROM clusters AS stored
 USING unnest($1::uuid[], $2::int[], $3::bigint[]) AS tombstone (id, state_partition, state_offset)
 WHERE stored.id = tombstone.id
   AND (stored.state_partition <> tombstone.state_partition OR stored.state_offset < tombstone.state_offset)
+RETURNING stored.created_by, stored.name
 """
 
 # Rows of events, from a batch of them.
@@ -133,20 +136,36 @@ ON CONFLICT (id) DO NOTHING
 
 YIELD_NAMES: Final = """
 UPDATE clusters AS stored
-SET deleted_at = incoming.created_at
+SET deleted_at = incoming.created_at, yielded = true
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
     AS incoming (id, created_by, name, created_at)
 WHERE stored.created_by = incoming.created_by AND stored.name = incoming.name AND stored.deleted_at IS NULL
-  AND (stored.created_at, stored.id) < (incoming.created_at, incoming.id)
+  AND stored.id <> incoming.id AND (stored.created_at, stored.id) < (incoming.created_at, incoming.id)
 RETURNING stored.id::text
 """
 
+# Locked, so that whoever deletes one of them waits, and then finds those that have yielded to it.
 LATER_HOLDERS: Final = """
-SELECT incoming.id::text AS id, min(stored.created_at) AS created_at
+SELECT incoming.id::text AS id, stored.created_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
     AS incoming (id, created_by, name, created_at)
 JOIN clusters AS stored
   ON stored.created_by = incoming.created_by AND stored.name = incoming.name AND stored.deleted_at IS NULL
- AND (stored.created_at, stored.id) > (incoming.created_at, incoming.id)
-GROUP BY incoming.id
+ AND stored.id <> incoming.id AND (stored.created_at, stored.id) > (incoming.created_at, incoming.id)
+FOR SHARE OF stored
+"""
+
+GIVE_BACK_NAMES: Final = """
+UPDATE clusters AS stored
+SET deleted_at = NULL, yielded = false
+FROM (
+    SELECT DISTINCT ON (created_by, name) id
+    FROM clusters JOIN unnest($1::text[], $2::text[]) AS freed (created_by, name) USING (created_by, name)
+    WHERE yielded
+    ORDER BY created_by, name, created_at DESC, id DESC
+) AS youngest
+WHERE stored.id = youngest.id AND stored.yielded AND NOT EXISTS (
+    SELECT FROM clusters AS holder
+    WHERE holder.created_by = stored.created_by AND holder.name = stored.name AND holder.deleted_at IS NULL)
+RETURNING stored.id::text
 """

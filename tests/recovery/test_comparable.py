@@ -4,13 +4,17 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from database import DatabaseSettings
 from domain.names import NameRecord, name_key
 from recovery import RecoverySettings, verify
+from recovery.differences import Difference
 from recovery.errors import NotComparable
+from recovery.names import Yielded
+from recovery.reading import Last
 from streams.codec import encode
 from tests.cli.test_process import run
 from tests.sinks.conftest import World, a_world
@@ -205,13 +209,71 @@ async def test_a_name_yielded_to_a_successor_whose_predecessors_end_is_on_its_wa
     await hold(stored, "c-one", uuid("three"))
     await stored.drain()
     found = await verify(settings_of(stored))
-    assert {("cluster-names", uuid("one"))} == {
-        (d.table, d.id) for d in found.first
-    }  # two live: not PostgreSQL's fault
+    assert {
+        ("cluster-names", uuid("one"), "its name is not held by it"),
+        ("clusters", uuid("one"), "deleted_at"),
+    } == {(d.table, d.id, d.what) for d in found.first}, "no deletion is on its way"
     await stored.publish(cluster("one", reports=[report()], deleted=40))
     await stored.drain()
     assert (await verify(settings_of(stored))).equal
     assert replaced.deleted_at is None
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "deleted_at = (SELECT created_at FROM clusters WHERE name = 'c-one')",
+        "yielded = true, deleted_at = (SELECT created_at FROM clusters WHERE name = 'c-one')",
+    ],
+    ids=["as the sink would", "as the sink would, and that it did"],
+)
+async def test_a_living_cluster_that_is_shown_as_deleted_is_a_difference(mark, stored):
+    """Whatever else its row looks like."""
+    await stored.fetch(f"UPDATE clusters SET {mark} WHERE id = $1", uuid("two"))
+    await stored.publish(reborn := cluster("one", reports=[report()], generation=2))
+    await stored.drain()
+
+    found = await verify(settings_of(stored))
+
+    assert [("clusters", uuid("two"))] == [(d.table, d.id) for d in found.first]
+    assert "deleted_at" in found.first[0].what
+    assert (await verify(settings_of(stored), repair=True)).equal
+    assert reborn.deleted_at is None
+
+
+LIVES, DELETED = Last(0, 1, "a name"), Last(0, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("cluster_ends", "holder_was", "holder_ends", "differs"),
+    [
+        (LIVES, LIVES, LIVES, True),
+        (DELETED, LIVES, LIVES, False),
+        (None, LIVES, LIVES, False),
+        (LIVES, LIVES, DELETED, False),
+        (LIVES, LIVES, None, False),
+        (LIVES, DELETED, DELETED, True),
+        (LIVES, None, None, True),
+    ],
+    ids=[
+        "both live",
+        "its deletion was on its way",
+        "its purge was on its way",
+        "the deletion of the other was on its way",
+        "the purge of the other was on its way",
+        "the other should not hold it",
+        "nobody knows the other",
+    ],
+)
+def test_a_cluster_that_yielded_its_name(cluster_ends, holder_was, holder_ends, differs):
+    states = SimpleNamespace(last={b"it": LIVES} | ({b"holder": holder_was} if holder_was else {}))
+    yielded = Yielded([("it", "holder")], states)
+    ends = {b"it": cluster_ends, b"holder": holder_ends}
+    states.last = {key: last for key, last in ends.items() if last is not None}
+
+    found = [*yielded.differences()]
+
+    assert ([Difference("clusters", "it", "deleted_at")] if differs else []) == found
 
 
 # --- names ------------------------------------------------------------------------------------------------
