@@ -19,9 +19,9 @@ async def verify(settings: Settings, *, repair: bool, wait: timedelta) -> recove
     return await recovery.verify(_recovery(settings, wait), repair=repair)
 
 
-async def rebuild(settings: Settings) -> recovery.Rebuilt:
+async def rebuild(settings: Settings, *, accept_old_rows: bool) -> recovery.Rebuilt:
     """Raises: as `recovery.rebuild`; BadSettings."""
-    return await recovery.rebuild(_recovery(settings))
+    return await recovery.rebuild(_recovery(settings), accept_old_rows=accept_old_rows)
 
 
 def _recovery(settings: Settings, wait: timedelta = timedelta(seconds=30)) -> recovery.RecoverySettings:

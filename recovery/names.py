@@ -16,9 +16,9 @@ from aiokafka import ConsumerRecord
 from domain.errors import MalformedRecord
 from domain.names import name_key
 from recovery.differences import CLUSTERS, Difference
-from recovery.reading import Changelog, Reader
 from sinks.rows import State, read
 from streams.codec import decode_name
+from streams.reading import Changelog, Reader
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 

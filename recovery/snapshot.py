@@ -6,6 +6,7 @@ topics up to these positions, to the last column, however busy the system is.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import asyncpg
@@ -47,6 +48,11 @@ class Snapshot:
     async def positions(self) -> list[StoredPosition]:
         """Every stored position."""
         return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
+
+    async def last_read(self) -> tuple[datetime, timedelta] | None:
+        """Until when the sink had read everything, and how long ago that is; None if it never ran."""
+        row = await self._connection.fetchrow(statements.OLDEST_READ)
+        return None if row is None or row["until"] is None else (row["until"], row["age"])
 
     async def count(self) -> int:
         """Clusters, the deleted among them."""

@@ -166,6 +166,9 @@ SELECT cluster_id::text, last_reconciled_at, next_reconcile_at, enabled, needs_a
 FROM reconciliation_schedule WHERE cluster_id = ANY($1::uuid[])
 """
 
+# Until when the sink had read everything, in the partition where it is longest ago.
+OLDEST_READ: Final = "SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets"
+
 # Waits for a sink in its transaction, and lets none begin another before ours is over.
 LOCK_POSITIONS: Final = "LOCK TABLE sink_offsets IN SHARE ROW EXCLUSIVE MODE"
 

@@ -30,7 +30,6 @@ from recovery import names
 from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Refused, Widths, too_long
 from recovery.errors import NotComparable
 from recovery.progress import progress
-from recovery.reading import Changelog, Offsets, Reader
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
@@ -38,6 +37,7 @@ from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
 from streams.admin import check_topics, kafka_cluster_id
+from streams.reading import Changelog, Offsets, Reader
 
 log = logging.getLogger("clusterflow.recovery")
 

@@ -10,22 +10,32 @@ from typing import Final
 # finds the position moved, and everything it brought is rolled back.
 ADVANCE: Final = """
 UPDATE sink_offsets AS stored
-SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now()
-FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
-    AS moved (topic, partition, expected, next_offset, claim)
+SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now(),
+    read_until = greatest(stored.read_until, CASE
+        WHEN moved.read_until IS NOT NULL THEN least(moved.read_until, now()) END)
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    AS moved (topic, partition, expected, next_offset, claim, read_until)
 WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
 
 REGISTER: Final = """
-INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset)
-SELECT topic, partition, $1, 0 FROM unnest($2::text[], $3::int[]) AS assigned (topic, partition)
+INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset, read_until)
+SELECT topic, partition, $1, 0, 'epoch' FROM unnest($2::text[], $3::int[]) AS assigned (topic, partition)
 ON CONFLICT (topic, partition) DO NOTHING
 """
 
 POSITIONS: Final = """
-SELECT topic, partition, kafka_cluster_id, next_offset, claim
+SELECT topic, partition, kafka_cluster_id, next_offset, claim, now() - read_until AS age
 FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partition) USING (topic, partition)
+"""
+
+# Positions that are at the end of their partitions: nothing is left that was written before.
+TOUCH: Final = """
+UPDATE sink_offsets AS stored SET read_until = now()
+FROM unnest($2::text[], $3::int[], $4::bigint[]) AS read (topic, partition, next_offset)
+WHERE stored.topic = read.topic AND stored.partition = read.partition
+  AND stored.next_offset = read.next_offset AND stored.kafka_cluster_id = $1
 """
 
 UPSERT_CLUSTERS: Final = """
@@ -114,6 +124,24 @@ USING unnest($1::uuid[], $2::int[], $3::bigint[]) AS tombstone (id, state_partit
 WHERE stored.id = tombstone.id
   AND (stored.state_partition <> tombstone.state_partition OR stored.state_offset < tombstone.state_offset)
 RETURNING stored.created_by, stored.name
+"""
+
+# --- when tombstones may be gone, see `sinks.vanished` ---------------------------------------------
+
+HAS_ROWS: Final = "SELECT EXISTS (SELECT FROM clusters WHERE state_partition IN ($1, -1))"
+
+# Of a rebuilt row it is not known which record it shows.
+IDS_OF_PARTITION: Final = """
+SELECT id::text, state_partition FROM clusters WHERE state_partition IN ($1, -1)
+"""
+
+REMOVE_VANISHED: Final = """
+DELETE FROM clusters WHERE id = ANY($1::uuid[]) RETURNING created_by, name
+"""
+
+RECONCILED: Final = """
+UPDATE sink_offsets SET read_until = greatest(read_until, now() - $3::interval)
+WHERE topic = $1 AND partition = $2
 """
 
 # Rows of events, from a batch of them.

@@ -14,8 +14,8 @@ from recovery import RecoverySettings, verify
 from recovery.differences import Difference
 from recovery.errors import NotComparable
 from recovery.names import Yielded
-from recovery.reading import Last
 from streams.codec import encode
+from streams.reading import Last
 from tests.cli.test_process import run
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import OWNER, cluster, event, report, uuid
@@ -379,6 +379,19 @@ async def test_rebuild_says_what_to_do_next(stored, environment):
     kafka = replace(stored.kafka, topics=replace(stored.topics, prefix=new["KAFKA_TOPIC_PREFIX"]))
     with pytest.raises(NotComparable, match="no sink has stored anything"):
         await verify(replace(settings_of(stored), kafka=kafka))
+
+
+async def test_rebuild_brings_no_dead_clusters_back_unless_told_to(stored, environment):
+    await stored.fetch("UPDATE sink_offsets SET read_until = now() - interval '30 hours' WHERE partition = 1")
+    new = {**environment, "KAFKA_TOPIC_PREFIX": f"{stored.topics.prefix}new."}
+
+    refused = await a_run("rebuild", **new)
+
+    assert 1 == refused.returncode
+    assert re.search(r"the sink last wrote at 20\S+Z, 30 hours ago: clusters deleted since", refused.stderr)
+    assert "--accept-old-rows" in refused.stderr
+    done = await a_run("rebuild", "--accept-old-rows", **new)
+    assert (0, "restored 2 clusters, 2 of them live") == (done.returncode, done.stdout.splitlines()[0])
 
 
 async def test_of_an_event_that_was_told_twice_the_first_counts(stored):

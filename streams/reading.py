@@ -28,12 +28,16 @@ _POLL_RECORDS: Final = 2000
 
 
 class Reader:
-    """Reads topics, one after the other."""
+    """Reads topics, one after the other.
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    Args:
+        client_id: How the brokers' logs name it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, client_id: str = "clusterflow-recovery") -> None:
         self._partitions = kafka.partitions
         self._consumer = AIOKafkaConsumer(
-            **kafka.client("clusterflow-recovery"),
+            **kafka.client(client_id),
             group_id=None,
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a transaction aborted has never been
