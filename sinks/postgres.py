@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 from aiokafka import TopicPartition
 
+from database import check_encoding
 from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
@@ -198,10 +199,14 @@ async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterat
     Args:
         options: Of `asyncpg.Connection.transaction`.
 
-    Raises: SinkUnavailable: the database is away, or another transaction was in the way; RowsRefused.
+    Raises:
+        SinkUnavailable: the database is away, or another transaction was in the way.
+        RowsRefused.
+        WrongEncoding: the database is none for us.
     """
     try:
         async with pool.connection(operation) as connection, connection.transaction(**options):
+            check_encoding(connection)
             yield connection
     except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
         raise explained(error) from error
