@@ -175,7 +175,7 @@ def rebuild(
 async def _migrate(settings: Settings) -> list[str]:
     from migrations.apply import migrate as apply_migrations
 
-    return await apply_migrations(settings.required("database_url"))
+    return await apply_migrations(settings.required("database_url"), pooler=settings.database_pooler)
 
 
 async def _declare_topics(settings: Settings) -> list[str]:
