@@ -13,7 +13,6 @@ can be done again, so a run that was killed anywhere is made good by another one
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from database import Pool
 from recovery import statements

@@ -35,6 +35,22 @@ def test_waited_out(error: Exception):
 
 
 @pytest.mark.parametrize(
+    ("error", "of_a_pooler"),
+    [
+        (asyncpg.ProtocolViolationError("unsupported startup parameter: jit"), True),
+        (asyncpg.ProtocolViolationError("no more connections allowed"), False),
+        (asyncpg.InvalidSQLStatementNameError("prepared statement does not exist"), True),
+        (asyncpg.DuplicatePreparedStatementError("prepared statement already exists"), True),
+    ],
+    ids=["a parameter", "another protocol error", "a statement that is gone", "a statement that is there"],
+)
+def test_a_pooler_is_named(error: Exception, of_a_pooler: bool):
+    waited_out = explained(error)
+    assert isinstance(waited_out, SinkUnavailable)
+    assert of_a_pooler == ("DATABASE_POOLER=transaction" in str(waited_out))
+
+
+@pytest.mark.parametrize(
     ("error", "unclear"),
     [
         (asyncpg.DataError("as the server put it"), False),
