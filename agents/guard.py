@@ -11,6 +11,7 @@ from domain.errors import MalformedRecord
 from streams.producer import Headers, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn
+from streams.unpacking import unreadable
 
 log = logging.getLogger("clusterflow.agents")
 
@@ -24,7 +25,7 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
     """
     try:
         if record.value is None:
-            raise MalformedRecord("null_value", "a record without a value")
+            raise _without_value(record)
         require_passable(record.key, record.value, list(record.headers))
         handle(turn, record)
     except MalformedRecord as error:
@@ -43,6 +44,12 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
             },
         )
         turn.park(record, MalformedRecord("internal_error", repr(error)))
+
+
+def _without_value(record: ConsumerRecord) -> MalformedRecord:
+    if (why := unreadable(record)) is not None:
+        return MalformedRecord("unreadable", why)
+    return MalformedRecord("null_value", "a record without a value")
 
 
 def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:

@@ -15,7 +15,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -37,14 +37,17 @@ USED = {
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",
-    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _subscription",
-    Fetcher: "_client",
+    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _isolation_level"
+    " _subscription",
+    Fetcher: "_client _subscriptions fetched_records",
+    FetchResult: "_assignment _partition_records _topic_partition _update_position check_assignment has_more",
+    PartitionRecords: "_records",
     FetchRequest: "_topics build",
     AIOKafkaClient: "_wait_on_metadata force_metadata_update send",
     ClusterMetadata: "partitions_for_topic",
     GroupCoordinator: "_send_req fetch_committed_offsets",
-    SubscriptionState: "_assigned_state",
-    TopicPartitionState: "_position",
+    SubscriptionState: "_assigned_state subscription",
+    TopicPartitionState: "_position highwater lso",
     driver.AIOKafkaConsumerThread: "_consumer _create_worker_consumer _ensure_consumer _stopped call_thread"
     " on_start thread_loop",
     driver.Consumer: "_committed_offset _drain_messages _filter_tps_with_pending_acks _get_active_partitions"
