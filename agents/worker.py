@@ -13,6 +13,7 @@ from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
 from streams.app import BatchApp, create_app
+from streams.held import HELD
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table
@@ -70,13 +71,14 @@ async def run(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
     )
     app.finalize()
-    ready(lambda: app.at_work)
+    ready(lambda: app.at_work and not HELD.told)
     RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
     ticking = [
         asyncio.create_task(ticker.tick(settings.tick_interval)),
         asyncio.create_task(ticker.tick_between()),
+        asyncio.create_task(HELD.watch(app.kafka_consumers)),
     ]
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())

@@ -16,7 +16,8 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from domain.errors import TransientError
-from streams.batches import BatchSchema, BatchTransport
+from streams.batch import BatchSchema
+from streams.batches import BatchTransport
 from streams.claims import claim_output
 from streams.lease import Lease
 from streams.producer import Producer
@@ -79,6 +80,11 @@ class BatchApp(faust.App):
 
     def _create_directories(self) -> None:
         """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
+
+    def kafka_consumers(self) -> Sequence[Any]:
+        """aiokafka's consumers that are at work now."""
+        inner = self.consumer._thread._consumer
+        return () if inner is None else (inner,)
 
     @property
     def recovering(self) -> bool:

@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord, TransientError
-from streams.batches import queued_batches
+from streams.batch import queued_batches
 from streams.dead_letters import parked
 from streams.producer import Output, Position, Producer
 

@@ -11,6 +11,7 @@ from prometheus_client import Gauge
 
 from database import Pool
 from streams.admin import kafka_cluster_id
+from streams.held import HELD
 from streams.producer import Producer
 from streams.tail import Tail
 from tables.feed import Feed
@@ -85,6 +86,7 @@ async def _follow(app: web.Application, states: Tail, results: Tail, stop: async
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
+        asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
     try:

@@ -35,7 +35,7 @@ from domain.policy import Policy
 from domain.schedule import due, reconciles_at
 from domain.status import aggregate
 from domain.values import replace
-from streams.batches import Batch
+from streams.batch import Batch
 from streams.codec import decode_name, decode_record, encode
 from streams.partitions import partition_of
 from streams.producer import Output
