@@ -250,13 +250,13 @@ class Clock:
     def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:
         """The cluster, unless it is gone or reflects this tick already."""
         before = turn.get(record.partition, key)
-        return None if reflects(before, record.topic, record.offset) else before
+        return None if reflects(before, turn.log_of(record), record.offset) else before
 
     @staticmethod
     def _put(
         turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, after: ClusterRecord, at: datetime
     ) -> None:
-        turn.put(record.partition, key, sealed(after, topic=record.topic, offset=record.offset, at=at))
+        turn.put(record.partition, key, sealed(after, log=turn.log_of(record), offset=record.offset, at=at))
 
     def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))

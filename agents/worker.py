@@ -16,6 +16,7 @@ from streams.app import BatchApp, create_app
 from streams.held import HELD
 from streams.producer import Producer
 from streams.settings import KafkaSettings
+from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
 from tables.clusters import cluster_table, name_table
 from tables.metrics import RECOVERING
 
@@ -58,6 +59,7 @@ async def run(
 
     Raises:
         TopicMismatch: the topics are not there as configured.
+        TopicReplaced: one of them was made anew meanwhile.
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
         Unavailable: told to stop while Kafka is away.
     """
@@ -70,6 +72,7 @@ async def run(
     clock = clusters.attach(
         app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
     )
+    app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.told)
     RECOVERING.set_function(lambda: float(app.recovering))
@@ -79,6 +82,7 @@ async def run(
         asyncio.create_task(ticker.tick(settings.tick_interval)),
         asyncio.create_task(ticker.tick_between()),
         asyncio.create_task(HELD.watch(app.kafka_consumers)),
+        asyncio.create_task(watch_topics(kafka, ids)),
     ]
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
@@ -90,6 +94,9 @@ async def run(
                 task.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app.crash_reason))
+    except TopicReplaced:
+        await _stop(app, producer, kafka)
+        raise
     finally:
         for task in tasks:
             task.cancel()

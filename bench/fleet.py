@@ -63,7 +63,7 @@ def record(number: int, *, at: datetime) -> ClusterRecord:
     for offset, step in enumerate(steps):
         state = _after(state, step, at)
         outcome = Outcome(command_id=step.command_id) if isinstance(step, Command) else None
-        state = sealed(state, topic="bench", offset=offset, at=at, outcome=outcome)
+        state = sealed(state, log="bench", offset=offset, at=at, outcome=outcome)
     assert state is not None
     return state
 

@@ -33,6 +33,7 @@ from domain.events import (
     Updated,
 )
 from domain.ids import deterministic_id
+from domain.offsets import holds, noted
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting
 from domain.schedule import first_schedule, moves_at, reconciled, with_attention
@@ -74,7 +75,7 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
         target_project_id=command.target_project_id,
         spec=spec,
         secrets=kept_secrets({}, said),
-        resource_version=_resource_version(command),
+        resource_version=_resource_version(command, command.user_email),
         at=at,
     )
 
@@ -86,7 +87,7 @@ def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy
     return Updated(
         spec=spec,
         secrets=secrets,
-        resource_version=_resource_version(command),
+        resource_version=_resource_version(command, cluster.created_by),
         changes={**changes(cluster.spec, spec), **secret_changes(record.secrets, secrets)},
         at=at,
     )
@@ -115,8 +116,8 @@ def _delete(record: ClusterRecord, command: Delete, at: datetime) -> Deleted:
     return Deleted(force=command.force, at=at)
 
 
-def _resource_version(command: Command) -> str:
-    return deterministic_id(command.cluster_id, command.command_id, "resource_version")
+def _resource_version(command: Command, owner: str) -> str:
+    return deterministic_id(command.cluster_id, *command.identity(owner), "resource_version")
 
 
 def repeats(record: ClusterRecord, report: Report) -> bool:
@@ -264,13 +265,13 @@ def _restated(
 
 
 def sealed(
-    record: ClusterRecord, *, topic: str, offset: int, at: datetime, outcome: Outcome | None = None
+    record: ClusterRecord, *, log: str, offset: int, at: datetime, outcome: Outcome | None = None
 ) -> ClusterRecord:
     """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
     return replace(
         record,
         revision=record.revision + 1,
-        offsets={**record.offsets, topic: offset},
+        offsets=noted(record.offsets, log, offset),
         recent=record.recent if outcome is None else _remembered(record.recent, outcome, at),
     )
 
@@ -279,7 +280,7 @@ def _remembered(
     recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
 ) -> tuple[str | Outcome, ...]:
     """The outcomes worth keeping, oldest first: the last ones, before them those whose day is not over."""
-    plain = outcome.applied and outcome.until is None
+    plain = outcome.applied and outcome.until is None and not outcome.caller
     recent = (*recent, outcome.command_id if plain else outcome)
     beyond = [
         known
@@ -289,6 +290,6 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
-def reflects(record: ClusterRecord | None, topic: str, offset: int) -> bool:
+def reflects(record: ClusterRecord | None, log: str, offset: int) -> bool:
     """Whether the record already holds what this input led to, so that a redelivery is dropped."""
-    return record is not None and record.offsets.get(topic, -1) >= offset
+    return record is not None and holds(record.offsets, log, offset)

@@ -68,12 +68,16 @@ class BatchApp(faust.App):
         publisher: What it writes by.
         worker_id: Its name in claims.
         claims: Per changelog partition that it owns, the offset of its claim.
+        topic_ids: By name, the ids of its topics as they were when it started.
+        logs: Per input partition that it reads, the name of its log (`domain.offsets`).
     """
 
     lease: Lease
     publisher: Producer
     worker_id: str
     claims: Mapping[TP, int]
+    topic_ids: Mapping[str, str]
+    logs: Mapping[TP, str]
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
@@ -135,6 +139,8 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app.lease = Lease(kafka.session_timeout)
     app.worker_id = f"{socket.gethostname()}/{os.getpid()}"
     app.claims = {}
+    app.topic_ids = {}
+    app.logs = {}
     app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     return app
 

@@ -23,10 +23,12 @@ from time import monotonic
 from typing import Any, ClassVar
 
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from domain.errors import ControlPlaneError
+from domain.offsets import Resumption, life_of, resume
 from streams.batch import Batch
 from streams.fetches import fetch_in_sessions
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
@@ -66,6 +68,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         fetch_in_sessions(self._consumer)
         self.app.lease.renew_by(self._consumer._coordinator)
+        self._commit_lives()
+
+    def _commit_lives(self) -> None:
+        """Commit with each offset which life of its topic it is an offset of."""
+        consumer, commit = self._consumer, self._consumer.commit
+
+        async def commit_lives(offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+            logs = self.app.logs
+            lives = {place: life_of(logs.get(place, "")) for place in offsets}
+            await commit({tp: OffsetAndMetadata(at.offset, lives[tp]) for tp, at in offsets.items()})
+
+        consumer.commit = commit_lives
 
 
 class BatchConsumer(driver.Consumer):
@@ -251,7 +265,8 @@ class BatchConsumer(driver.Consumer):
         self._backlog = self._backlog_bytes = 0
         self._room.set()
         inputs = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        positions = await self._thread.call_thread(self._seek_inputs, inputs)
+        resumed = await self._thread.call_thread(self._seek_inputs, inputs)
+        positions = {tp: at.offset for tp, at in resumed.items()}
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
         self._sought = True
@@ -291,17 +306,39 @@ class BatchConsumer(driver.Consumer):
         self._positioned = self._sought
         super().resume_flow()
 
-    async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
+    async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, Resumption]:
         consumer = self._thread._ensure_consumer()
         places = [TopicPartition(*tp) for tp in inputs]
+        resumed = await self._resumed(places)
+        self.app.logs = {TP(*place): at.log_of(place.topic) for place, at in resumed.items()}
+        unusual = {place: at for place, at in resumed.items() if at.anomaly}
+        for place, at in unusual.items():
+            where = {"topic": place.topic, "partition": place.partition, "offset": at.offset}
+            log.error("input is not read on where it was left", extra={**where, "why": at.anomaly})
+        if unusual:  # now, or a crash before the next commit would find the old place again
+            await consumer.commit({place: OffsetAndMetadata(at.offset, "") for place, at in unusual.items()})
+        for place, at in resumed.items():
+            consumer.seek(place, at.offset)
+        return {TP(*place): at for place, at in resumed.items()}
+
+    async def _resumed(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, Resumption]:
+        consumer = self._thread._ensure_consumer()
+        if not places:
+            return {}
         beginnings = await consumer.beginning_offsets(places)
         committed = await consumer._coordinator.fetch_committed_offsets(places)
-        positions = {}
-        for tp, place in zip(inputs, places, strict=True):
-            offset = committed[place].offset if place in committed else -1  # -1: none committed
-            positions[tp] = max(offset, beginnings[place])
-            consumer.seek(place, positions[tp])
-        return positions
+        ends = await consumer.end_offsets(places)
+        known = {place: at for place, at in committed.items() if at.offset >= 0}  # -1: none committed
+        return {
+            place: resume(
+                self.app.topic_ids.get(place.topic, ""),
+                committed=known[place].offset if place in known else None,
+                life=known[place].metadata if place in known else "",
+                beginning=beginnings[place],
+                end=ends[place],
+            )
+            for place in places
+        }
 
     async def _seek(self, partition: TP, offset: int) -> None:
         async def seek() -> None:

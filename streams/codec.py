@@ -21,9 +21,9 @@ from streams.messages import (
     CommandBase,
     CommandMessage,
     CreateMessage,
-    CreateRequestMessage,
     DeleteMessage,
     LastErrorMessage,
+    NameRequestMessage,
     ReconcileMessage,
     ReleaseMessage,
     ReportBody,
@@ -39,6 +39,14 @@ MAX_HINT_CHARACTERS: Final = 128  # of a header taken over into events: as of a 
 # Header of a command whose id its sender derived from an Idempotency-Key.
 KEYED: Final = "idempotency_keyed"
 
+# Header that tells how a command came in; believed on topics that clients may not write.
+TRIGGERED_BY: Final = "triggered_by"
+BY_REST: Final = "api_request"
+BY_KAFKA: Final = "kafka_command"
+
+# Header of a client's create on its way to the name agent: its log and offset on its own topic.
+ORIGIN: Final = "origin"
+
 T = TypeVar("T")
 
 
@@ -51,7 +59,8 @@ _record_decoder = msgspec.json.Decoder(ClusterRecord)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
 _command_decoder: msgspec.json.Decoder[CommandMessage] = msgspec.json.Decoder(CommandMessage)
-_create_decoder: msgspec.json.Decoder[CreateRequestMessage] = msgspec.json.Decoder(CreateRequestMessage)
+_create_decoder = msgspec.json.Decoder(CreateMessage)
+_name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = msgspec.json.Decoder(NameRequestMessage)
 _report_decoder = msgspec.json.Decoder(ReportMessage)
 _time_decoder = msgspec.json.Decoder(datetime)
 _FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
@@ -304,27 +313,34 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # --- what agents take off their topics -------------------------------------------------------------
 
 
-def read_command(value: bytes, headers: Mapping[str, str]) -> Command:
-    """A record of `cluster-commands`.
+def read_command(value: bytes, headers: Mapping[str, str], *, accepted: bool = False) -> Command:
+    """A record of `cluster-commands`, or of `cluster-accepted-commands`.
+
+    Args:
+        accepted: Whether no client can have written it, so that its headers are believed.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
-    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers))
+    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers, accepted=accepted))
 
 
-def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
+def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create:
     """A record of `cluster-create-requests`.
+
+    Raises: MalformedRecord: `invalid_schema`.
+    """
+    return _read(lambda: _to_create(decode_body(value, _create_decoder), headers, accepted=False))
+
+
+def read_name_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
+    """A record of `cluster-name-requests`.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
 
     def read() -> Create | ReleaseMessage:
-        message = decode_body(value, _create_decoder)
-        if isinstance(message, ReleaseMessage):
-            return message
-        command = _to_command(message, headers)
-        assert isinstance(command, Create)
-        return command
+        message = decode_body(value, _name_request_decoder)
+        return message if isinstance(message, ReleaseMessage) else _to_create(message, headers, accepted=True)
 
     return _read(read)
 
@@ -343,18 +359,26 @@ def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Repor
     return _read(read)
 
 
-def _to_command(message: CommandMessage, headers: Mapping[str, str]) -> Command:
+def _to_command(message: CommandMessage, headers: Mapping[str, str], *, accepted: bool) -> Command:
+    by_rest = accepted and headers.get(TRIGGERED_BY) == BY_REST
     return command_of(
         message,
-        triggered_by=_hint(headers, "triggered_by", "kafka_command"),
-        request_id=_hint(headers, "request_id", None),
+        triggered_by=BY_REST if by_rest else BY_KAFKA,
+        request_id=_hint(headers, "request_id"),
         keyed=headers.get(KEYED) == "true",
     )
 
 
-def _hint(headers: Mapping[str, str], name: str, absent: T) -> str | T:
-    text = headers.get(name)
-    return text if text is not None and len(text) <= MAX_HINT_CHARACTERS else absent
+def _to_create(message: CreateMessage, headers: Mapping[str, str], *, accepted: bool) -> Create:
+    command = _to_command(message, headers, accepted=accepted)
+    assert isinstance(command, Create)
+    return command
+
+
+def _hint(headers: Mapping[str, str], name: str) -> str | None:
+    """A header that is taken over into events and rows; absent where a store could not hold it as it is."""
+    text = headers.get(name, "")
+    return text if 0 < len(text) <= MAX_HINT_CHARACTERS and text.isprintable() else None
 
 
 def _read(read: Callable[[], T]) -> T:

@@ -86,7 +86,7 @@ def _cause(cause: Command | str, event: PublicEvent, before: ClusterRecord) -> t
     repeat may decide first. So what it tells is part of the identity: one id never has two contents.
     """
     if isinstance(cause, Command):
-        return (cause.command_id,)
+        return cause.identity(before.cluster.created_by)
     assert isinstance(event, Reconciled)
     return (cause, event.at, event.reason, event.interval, before.schedule.last_reconciled_at)
 

@@ -4,22 +4,30 @@ from typing import Literal, NotRequired, TypedDict
 
 
 class InputHeaders(TypedDict, total=False):
-    """Headers of commands, create requests and reports.
+    """Headers of clients' commands, create requests and reports.
 
     Attributes:
         request_id: The HTTP request behind it.
-        triggered_by: `api_request` on what came by REST.
         answer: On a report with a `report_id`: `true` asks for a result.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
-        name_admitted: `true` on a create that the name agent let through to `cluster-commands`.
     """
 
     content_type: Literal["application/json"]
     request_id: str
-    triggered_by: str
     answer: Literal["true"]
     idempotency_keyed: Literal["true"]
-    name_admitted: Literal["true"]
+
+
+class AcceptedHeaders(InputHeaders, total=False):
+    """Headers of what web and agents send each other on topics that clients may not write.
+
+    Attributes:
+        triggered_by: `api_request` on what came by REST, `kafka_command` on what came from a client.
+        origin: Of a client's create, its log and offset on `cluster-create-requests`, with a `/` between.
+    """
+
+    triggered_by: Literal["api_request", "kafka_command"]
+    origin: str
 
 
 class EventHeaders(TypedDict):
@@ -59,9 +67,11 @@ class ResultHeaders(TypedDict):
 
     Attributes:
         command_id: Whose result it is; nobody has to decode those of others.
+        triggered_by: `api_request` on results of what came by REST. No client can make one bear it.
     """
 
     command_id: str
+    triggered_by: NotRequired[Literal["api_request"]]
 
 
 class DeadLetterHeaders(TypedDict):

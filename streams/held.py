@@ -31,6 +31,7 @@ class HeldPartitions:
     """The partitions held back now, of all consumers of this process that are watched."""
 
     def __init__(self) -> None:
+        self._seen: dict[object, set[TopicPartition]] = {}  # by who watches, at the last look
         self._since: dict[TopicPartition, float] = {}  # monotonic
         self._told: set[TopicPartition] = set()
 
@@ -45,15 +46,18 @@ class HeldPartitions:
         Args:
             consumers: Those of aiokafka that are at work now; they may change.
         """
+        who = object()
         try:
             while True:
-                held = {tp for consumer in consumers() for tp in _held(consumer)}
-                self._note(held, monotonic())
+                self._seen[who] = {tp for consumer in consumers() for tp in _held(consumer)}
+                self._note(monotonic())
                 await asyncio.sleep(_LOOK_EVERY)
         finally:
-            self._note(set(), monotonic())
+            self._seen.pop(who, None)
+            self._note(monotonic())
 
-    def _note(self, held: set[TopicPartition], now: float) -> None:
+    def _note(self, now: float) -> None:
+        held = set().union(*self._seen.values())
         self._since = {tp: self._since.get(tp, now) for tp in held}
         told = {tp for tp, since in self._since.items() if now - since >= TOLD_AFTER}
         for tp in told - self._told:

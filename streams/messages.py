@@ -47,7 +47,7 @@ class CommandBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
 
 
 class CreateMessage(CommandBase, tag="cluster.create"):
-    """Create a cluster; on `cluster-create-requests`, and from there on `cluster-commands`."""
+    """Create a cluster; from clients on `cluster-create-requests`."""
 
     name: Name
     spec: Spec
@@ -75,14 +75,14 @@ class ReconcileMessage(CommandBase, tag="cluster.reconcile"):
 
 
 class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release"):
-    """Free a name on `cluster-create-requests`, if this cluster holds it."""
+    """Free a name on `cluster-name-requests`, if this cluster holds it."""
 
     cluster_id: Uuid
     release: bool = True
 
 
 CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessage
-CreateRequestMessage = CreateMessage | ReleaseMessage
+NameRequestMessage = CreateMessage | ReleaseMessage
 
 
 class ConditionMessage(Struct, kw_only=True, omit_defaults=True):

@@ -33,8 +33,9 @@ class TopicSpec:
         key: What its records are keyed by, for people.
         retention: How long records are kept; None where compaction decides.
         history: How long compaction leaves every record.
-        from_outside: Whether clients publish to it. Then the broker stamps its records, so that agents
-            share one clock and no client can date its command, and they may be less large.
+        from_outside: Whether agents decide what comes on it, clients' records or what REST makes of requests.
+            Then the broker stamps its records, so that agents share one clock and no client can date its
+            command, and they may be less large.
         dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
     """
 
@@ -67,8 +68,13 @@ class Topics:
 
     @property
     def commands(self) -> str:
-        """Commands to clusters that exist, and creates whose name was admitted."""
+        """Clients' commands to clusters that exist."""
         return f"{self.prefix}cluster-commands"
+
+    @property
+    def accepted_commands(self) -> str:
+        """Commands that came by REST, and creates whose name was admitted; clients may not write here."""
+        return f"{self.prefix}cluster-accepted-commands"
 
     @property
     def reports(self) -> str:
@@ -97,13 +103,23 @@ class Topics:
 
     @property
     def create_requests(self) -> str:
-        """Creates and releases of names."""
+        """Clients' creates."""
         return f"{self.prefix}cluster-create-requests"
+
+    @property
+    def name_requests(self) -> str:
+        """Creates from everywhere, and releases of names, in one order; clients may not write here."""
+        return f"{self.prefix}cluster-name-requests"
 
     @property
     def names(self) -> str:
         """Changelog of the name table."""
         return f"{self.prefix}cluster-names"
+
+    @property
+    def worked_on(self) -> tuple[str, ...]:
+        """The topics whose offsets somebody remembers: all but those of dead letters."""
+        return tuple(spec.name for spec in self.all() if not spec.name.endswith(DEAD_LETTER_SUFFIX))
 
     @staticmethod
     def dead_letters(topic: str) -> str:
@@ -121,9 +137,23 @@ class Topics:
                 from_outside=True,
                 dead_letters=True,
             ),
+            TopicSpec(
+                name=self.name_requests,
+                key="<created_by>/<name>",
+                retention=week,
+                from_outside=True,
+                dead_letters=True,
+            ),
             TopicSpec(name=self.names, key="<created_by>/<name>", history=STATE_HISTORY),
             TopicSpec(
                 name=self.commands, key="cluster id", retention=week, from_outside=True, dead_letters=True
+            ),
+            TopicSpec(
+                name=self.accepted_commands,
+                key="cluster id",
+                retention=week,
+                from_outside=True,
+                dead_letters=True,
             ),
             TopicSpec(
                 name=self.reports, key="cluster id", retention=week, from_outside=True, dead_letters=True

@@ -92,7 +92,9 @@ class BoundedResult(fetching.FetchResult):  # aiokafka has no types
         assignment = self._assignment
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
-        unpacked = getattr(assignment, "unpacked", 0)
+        unpacked = getattr(assignment, "unpacked", None)
+        if unpacked is None:  # a consumer of somebody else's in this process
+            return super().getall(max_records)  # type: ignore[no-any-return]
         if unpacked >= MAX_POLL_BYTES:
             return []
         batches = self._partition_records._records

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, cast
 
@@ -14,6 +14,7 @@ from streams.admin import kafka_cluster_id
 from streams.held import HELD
 from streams.producer import Producer
 from streams.tail import Tail
+from streams.topic_ids import topic_ids, watch_topics
 from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
@@ -43,7 +44,8 @@ async def run(
     Args:
         ready: Told how to ask whether this process is ready.
 
-    Raises: OSError: the port is taken. KafkaError: no broker answers at the start.
+    Raises: OSError: the port is taken. KafkaError: no broker answers at the start. TopicReplaced: a topic was
+        made anew meanwhile.
     """
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
@@ -75,11 +77,14 @@ async def run(
         for part in (results, states, producer):
             resources.push_async_callback(part.stop)
             await part.start()
-        feed.identify(await kafka_cluster_id(settings.kafka), topics.state)
-        await _follow(app, states, results, stop)
+        ids = await topic_ids(settings.kafka, topics.worked_on)
+        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state, topics.state))
+        await _follow(app, states, results, ids, stop)
 
 
-async def _follow(app: web.Application, states: Tail, results: Tail, stop: asyncio.Event) -> None:
+async def _follow(
+    app: web.Application, states: Tail, results: Tail, ids: Mapping[str, str], stop: asyncio.Event
+) -> None:
     runner = await serve(app)
     tasks = [
         asyncio.create_task(states.run(), name="states"),
@@ -87,6 +92,7 @@ async def _follow(app: web.Application, states: Tail, results: Tail, stop: async
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
+        asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
     try:

@@ -32,7 +32,10 @@ class Repeater:
     def __init__(self, bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> None:
         topics = topics or Topics()
         self.repeated = 0
-        self._topics = (topics.create_requests, topics.commands, topics.reports, topics.ticks)
+        self._topics = (
+            *(topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands),
+            *(topics.reports, topics.ticks),
+        )
         self._bootstrap_servers = bootstrap_servers
         self._draws = draws
         self._own: set[tuple[str, int, int]] = set()
@@ -136,7 +139,7 @@ def _someone_elses(topic: str, topics: Topics, draws: random.Random) -> bytes:
         "user_email": "poison@example.com",
         "issued_at": "2026-01-01T00:00:00Z",
     }
-    if topic == topics.create_requests:
+    if topic in (topics.create_requests, topics.name_requests):
         spec = {"platform": {"type": "gcp"}}
         return json.dumps({**command, "type": "cluster.create", "name": "bad", "spec": spec}).encode()
     return json.dumps({**command, "type": "cluster.delete", "force": True}).encode()

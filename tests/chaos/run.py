@@ -194,7 +194,8 @@ async def settle(
     Workers that go on would publish ticks and reconcile events while we read.
     """
     topics, servers = topics or Topics(), stage.bootstrap_servers
-    inputs = (topics.create_requests, topics.commands, topics.reports)
+    requests = (topics.create_requests, topics.name_requests)
+    inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
     webs = stage.running("web")

@@ -122,7 +122,7 @@ def _ticked(record: ClusterRecord | None, given: Input) -> Any:
 
 
 def _sealed(record: ClusterRecord, given: Input, outcome: Outcome | None = None) -> ClusterRecord:
-    return sealed(record, topic=given.topic, offset=given.offset, at=given.at, outcome=outcome)
+    return sealed(record, log=given.topic, offset=given.offset, at=given.at, outcome=outcome)
 
 
 def _event(event: TELLING, before: ClusterRecord | None, after: ClusterRecord, cause: Command | str) -> Any:

@@ -22,6 +22,7 @@ from streams.codec import (
     message_of,
     read_command,
     read_create_request,
+    read_name_request,
     read_report,
     rfc3339,
     utc,
@@ -175,7 +176,7 @@ COMMANDS = [
 def test_a_command_comes_back_as_it_went(command):
     data = encode(message_of(command, issued_at=NOW))
     headers = {"triggered_by": "api_request", "request_id": "r"}
-    back = read_command(data, headers)
+    back = read_command(data, headers, accepted=True)
     assert replace(command, triggered_by="api_request", request_id="r") == back
     assert isinstance(back, Create | Update | Delete | Reconcile)
 
@@ -185,12 +186,22 @@ def test_without_headers_a_command_is_kafka_s_own():
     assert ("kafka_command", None) == (back.triggered_by, back.request_id)
 
 
-def test_headers_too_long_for_what_they_should_be_are_not_taken_over():
-    headers = {"triggered_by": "x" * (MAX_HINT_CHARACTERS + 1), "request_id": "x" * MAX_HINT_CHARACTERS}
+def test_a_client_cannot_say_that_its_command_came_by_rest():
+    headers = {"triggered_by": "api_request"}
     back = read_command(encode(message_of(reconcile(), issued_at=NOW)), headers)
-    assert ("kafka_command", headers["request_id"]) == (back.triggered_by, back.request_id)
-    headers["request_id"] += "x"
-    assert read_command(encode(message_of(reconcile(), issued_at=NOW)), headers).request_id is None
+    assert "kafka_command" == back.triggered_by
+
+
+@pytest.mark.parametrize(
+    "said", ["x" * (MAX_HINT_CHARACTERS + 1), "", "a\0b", "a\nb", "\x7f", "\u2028"], ids=ascii
+)
+def test_a_request_id_that_not_every_store_can_hold_counts_as_absent(said):
+    data = encode(message_of(reconcile(), issued_at=NOW))
+    assert read_command(data, {"request_id": said}).request_id is None
+    assert (
+        "x" * MAX_HINT_CHARACTERS == read_command(data, {"request_id": "x" * MAX_HINT_CHARACTERS}).request_id
+    )
+    assert "räume 7" == read_command(data, {"request_id": "räume 7"}).request_id
 
 
 def test_ids_are_read_in_any_case_and_kept_in_lower():
@@ -228,9 +239,11 @@ def test_unknown_members_are_passed_over():
     assert isinstance(READERS["report"](json.dumps({**REPORT, "new": [1]}).encode()), Report)
 
 
-def test_a_release_is_a_create_request():
-    body = {"type": "name.release", "release": True, "cluster_id": uuid(1)}
-    assert isinstance(READERS["create request"](json.dumps(body).encode()), ReleaseMessage)
+def test_a_release_is_read_only_where_clients_may_not_write():
+    body = json.dumps({"type": "name.release", "release": True, "cluster_id": uuid(1)}).encode()
+    assert isinstance(read_name_request(body, {}), ReleaseMessage)
+    with pytest.raises(MalformedRecord):
+        read_create_request(body, {})
 
 
 def test_an_answer_needs_an_id_to_go_under():
