@@ -13,6 +13,7 @@ from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
 from streams.app import BatchApp, create_app
+from streams.messages import SOURCE
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from tables.clusters import cluster_table, name_table
@@ -33,12 +34,14 @@ class WorkerSettings:
     """What a worker is told.
 
     Attributes:
+        service_name: Which service its events say that they are from.
         tick_interval: Time between two ticks of a partition.
         standby_replicas: Workers that follow each partition's changelog to take over warm.
     """
 
     kafka: KafkaSettings
     policy: Policy = field(default_factory=Policy)
+    service_name: str = SOURCE
     tick_interval: timedelta = timedelta(seconds=30)
     standby_replicas: int = 0
 
@@ -67,7 +70,12 @@ async def run(
     await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clock = clusters.attach(
-        app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
+        app,
+        kafka=kafka,
+        clusters=cluster_table(app, kafka),
+        producer=producer,
+        policy=settings.policy,
+        source=settings.service_name,
     )
     app.finalize()
     ready(lambda: app.at_work)
