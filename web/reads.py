@@ -147,16 +147,18 @@ def _integer(text: str | None, default: int) -> int:
 
 
 def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerStatus:
-    return ControllerStatus(
+    shown = ControllerStatus(
         cluster_id=cluster_id,
         controller_name=report.controller_name,
         observed_generation=report.observed_generation,
         conditions=convert(report.conditions, list[ShownCondition], from_attributes=True),
         metadata=report.metadata,
-        last_error=convert(report.last_error, ShownError | None, from_attributes=True),
         last_updated=report.last_updated,
         updated_at=report.last_updated,
     )
+    if report.last_error is not None:
+        shown.last_error = convert(report.last_error, ShownError, from_attributes=True)
+    return shown
 
 
 def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:
