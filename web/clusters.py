@@ -104,7 +104,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         request_id=request[SEEN].request_id,
         keyed=keyed,
         spec=spec,
-        expected_resource_version=_expected_version(request, body.resource_version),
+        expected_resource_version=_expected_version(request, body.resource_version or None),
     )
     return _document(await request.app[SUBMITTER].submit(command), status=200)
 

@@ -92,6 +92,14 @@ async def test_the_current_version_in_the_body_lets_an_update_through(api):
     assert 200 == (await api.update(cluster["id"], resource_version=cluster["resource_version"])).status
 
 
+@pytest.mark.parametrize("if_match", [None, "current", "*"])
+async def test_an_empty_version_in_the_body_counts_as_not_given(api, if_match):
+    cluster = await api.created()
+    header = f'"{cluster["resource_version"]}"' if if_match == "current" else if_match
+    answer = await api.update(cluster["id"], if_match=header, resource_version="")
+    assert (200, 2) == (answer.status, answer["generation"])
+
+
 @pytest.mark.parametrize("how", ["header", "body"])
 async def test_an_old_version_changes_nothing_and_learns_what_is_current(api, product, how):
     old = await api.created()

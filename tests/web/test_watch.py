@@ -77,6 +77,17 @@ async def test_each_sees_what_the_list_shows_them(served):
         assert "MODIFIED" == (await everyones.next()).kind
 
 
+async def test_a_filter_without_a_value_is_none_for_watches_too(served):
+    served.put(ONE)
+    served.put(TWO, owner="else@example.com")
+    query = {"platform": "", "status": "", "created_by": ""}
+    async with (
+        watching(served.client, **query) as owners,
+        watching(served.client.as_(CONTROLLER), **query) as everyones,
+    ):
+        assert [1, 2] == [len(await watch.beginning()) for watch in (owners, everyones)]
+
+
 async def test_the_watch_of_one_cluster_ends_with_it(served):
     served.put(ONE)
     served.put(TWO)
