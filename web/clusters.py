@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 from aiohttp import web
+from aiohttp.hdrs import CONTENT_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.access import is_privileged
@@ -21,7 +22,7 @@ from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
 from web.documents import DeleteAccepted
 from web.errors import json_response
-from web.headers import new_id
+from web.headers import new_id, once, once_as_text
 from web.identity import caller
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 from web.reads import Answer, PageQuery, cluster_id
@@ -153,9 +154,9 @@ def command_identity(request: web.Request, email: str, *operation: str) -> tuple
     The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
     gets the first outcome.
 
-    Raises: Rejected: the key is empty, longer than 255 characters, or not printable.
+    Raises: Rejected: the key is empty, longer than 255 characters, not printable, or there are two.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = once(request.headers, "Idempotency-Key")
     if key is None:
         return new_id(), False
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
@@ -170,7 +171,11 @@ def replayed(result: ResultMessage) -> dict[str, str]:
 
 
 async def body_of(request: web.Request) -> bytes:
-    """The request's body. Raises: Rejected: its sender takes too long."""
+    """The request's body.
+
+    Raises: Rejected: its sender takes too long, or it can't be unpacked.
+    """
+    once(request.headers, CONTENT_ENCODING)
     try:
         if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
             small = request.content.total_bytes <= request.client_max_size
@@ -197,10 +202,10 @@ def _acceptable(spec: dict[str, object] | None, request: web.Request) -> Mapping
 
 
 def _expected_version(request: web.Request, in_body: str | None) -> str | None:
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
+    header = once_as_text(request.headers, "If-Match")
+    if header is None or header == "*":
         return in_body
-    match = _ETAG.fullmatch(header.strip())
+    match = _ETAG.fullmatch(header)
     if match is None:
         raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
     if in_body not in (None, match[1]):

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from domain.errors import Rejected, TransientError
 from web.documents import ErrorBody
+from web.headers import encodable
 
 STATUS: Final[Mapping[str, int]] = {
     "VALIDATION_FAILED": 400,
@@ -57,7 +58,11 @@ def error_body(code: str, text: str, *, request_id: str) -> ErrorBody:
 
 def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
     """The answer to a request that was understood and refused."""
-    details = {name: value for name, value in refusal.details.items() if value is not None}
+    details = {
+        name: encodable(value) if isinstance(value, str) else value
+        for name, value in refusal.details.items()
+        if value is not None
+    }
     status = STATUS.get(refusal.code, 500)
     return error_response(status, refusal.code, refusal.text, request_id=request_id, details=details)
 

@@ -20,6 +20,7 @@ from domain.errors import Unavailable, not_found
 from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
 from tables.positions import Position, expired
 from web.errors import error_body
+from web.headers import once_as_text
 from web.health import Health
 from web.keys import SEEN
 from web.settings import WebSettings
@@ -88,7 +89,7 @@ class Watches:
             stream.hurry()
 
     async def _since(self, request: web.Request) -> Position | None:
-        token = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+        token = once_as_text(request.headers, "Last-Event-ID") or request.query.get("last_event_id")
         if not token:
             return None
         since = self._feed.position_of(token)
