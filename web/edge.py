@@ -18,12 +18,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.hdrs import ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, MultiMapping, istr
 
-from domain.errors import Rejected, TransientError
+from domain.errors import Rejected, TransientError, invalid
 from web.errors import (
     JSON_TYPE,
     error_response,
@@ -53,14 +53,14 @@ class _Written(web.StreamResponse):
         """It is."""
 
 
-class _LastWritten(_Written):
+class LastWritten(_Written):
     """Stands for the last answer on its connection."""
 
     keep_alive = False
 
 
 WRITTEN: Final = _Written()
-LAST_WRITTEN: Final = _LastWritten()
+LAST_WRITTEN: Final = LastWritten()
 
 
 class Edge:
@@ -84,6 +84,8 @@ class Edge:
         if plain is not None and _is_open(request):
             return await self._written(request, given, self._told(request, plain, given, started))
         try:
+            if request.version not in (HttpVersion11, HttpVersion10):
+                raise invalid(NO_HTTP, field="request")
             once(request.headers, ORIGIN)
         except Rejected as refusal:
             return self.refuse(request, refusal, started=started, given=given)
@@ -163,7 +165,7 @@ class Edge:
     async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
         """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
         try:
-            return await self._ordinary(request)
+            return await self._routed(request)
         except Rejected as refusal:
             return rejection_response(refusal, request_id=given)
         except TransientError as error:
@@ -175,6 +177,19 @@ class Edge:
         except Exception:
             log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
             return error_response(500, "INTERNAL_ERROR", "Internal error", request_id=given)
+
+    async def _routed(self, request: web.Request) -> web.StreamResponse:
+        """Let the application answer. Where there is no route, that is what is wrong.
+
+        aiohttp looks at expectations first, and there refuses those it does not know, in words of its own.
+        Our routes pass over them (RFC 9110, section 10.1.1, lets both be done).
+        """
+        try:
+            return await self._ordinary(request)
+        except Exception:
+            if (missing := request.match_info.http_exception) is not None:
+                raise missing from None
+            raise
 
     async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None]) -> None:
         """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
@@ -231,6 +246,7 @@ def _begun(response: web.StreamResponse) -> str:
     return f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
 
 
+NO_HTTP: Final = "The request line is not one of HTTP/1.1"
 NO_HEADERS: Final[MultiMapping[str]] = CIMultiDict()
 _REQUEST_ID: Final = istr("X-Request-ID")
 _BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"

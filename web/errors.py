@@ -34,6 +34,8 @@ _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     413: ("PAYLOAD_TOO_LARGE", "Request body is larger than 1 MiB"),
 }
 
+_OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
+
 
 def error_response(
     status: int,
@@ -80,10 +82,10 @@ def unavailable_response(error: TransientError, *, request_id: str) -> web.Respo
 
 def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
     """An error that aiohttp raised itself: no such route, wrong method, body too large."""
-    code, text = _CODE_OF_STATUS.get(error.status, ("VALIDATION_FAILED", error.reason))
+    code, text = _CODE_OF_STATUS.get(error.status, _OTHERWISE)
     allow = error.headers.get("Allow")
     return error_response(
-        error.status, code, text, request_id=request_id, headers={"Allow": allow} if allow else None
+        STATUS[code], code, text, request_id=request_id, headers={"Allow": allow} if allow else None
     )
 
 
