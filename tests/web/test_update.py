@@ -143,6 +143,18 @@ async def test_a_version_is_a_string(api, version):
     check_error(await api.update(cluster["id"], resource_version=version), 400, "VALIDATION_FAILED")
 
 
+@pytest.mark.parametrize("how", ["header", "body"])
+async def test_a_version_of_any_length_is_told_or_does_not_match(api, how):
+    cluster, version = await api.created(), "x" * 900_000
+    if how == "header":
+        answer = await api.update(cluster["id"], if_match=f'"{version}"')
+    else:
+        answer = await api.update(cluster["id"], resource_version=version)
+    assert answer.status in (400, 409)
+    check_error(answer, answer.status, {400: "VALIDATION_FAILED", 409: "GENERATION_CONFLICT"}[answer.status])
+    assert 1 == (await api.get(cluster["id"]))["generation"]
+
+
 # --- concurrency --------------------------------------------------------------------------------------
 
 
