@@ -222,7 +222,13 @@ def _is_open(request: web.Request) -> bool:
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on what every answer carries, just before aiohttp sends its headers."""
+    """Put on what every answer carries, just before aiohttp sends its headers.
+
+    In HTTP/1.0 there are no chunks: what has no length ends where its connection does. aiohttp knows that for
+    the headers, and yet keeps the connection of a client that has asked for it.
+    """
+    if request.version < HttpVersion11 and response.content_length is None:
+        response.force_close()
     seen, headers = request[SEEN], response.headers
     seen.answered = time.perf_counter()
     headers["X-Request-ID"] = seen.request_id

@@ -255,6 +255,37 @@ async def slow_reader(served: Served) -> tuple[asyncio.StreamReader, asyncio.Str
     return reader, writer
 
 
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_over_http_1_0_a_watch_ends_with_its_connection(served, connection):
+    """There are no chunks, so nothing else tells a reader that it is over."""
+    served.put(ONE)
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = (
+        f"GET {CLUSTERS}/{ONE}?watch=true HTTP/1.0\r\nX-User-Email: {OWNER}\r\nConnection: {connection}\r\n"
+    )
+    writer.write(f"{head}\r\n".encode())
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"BOOKMARK")
+        served.put(ONE, deleted=True)
+        rest = await reader.read()
+    writer.close()
+    assert b"event: DELETED\n" in rest
+
+
+async def test_over_http_1_0_an_answer_of_known_length_keeps_its_connection(served):
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    for _ in range(2):
+        writer.write(b"GET /api/v1/info HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"\r\nConnection: keep-alive\r\n" in head
+            length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+            await reader.readexactly(int(length[16:]))
+    writer.close()
+
+
 async def test_a_reader_that_falls_behind_is_told_so_and_let_go():
     async with serving(feed_changes=20) as served:
         reader, writer = await slow_reader(served)
