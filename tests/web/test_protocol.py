@@ -11,6 +11,7 @@ from tests.conftest import until
 from tests.e2e.product import Answer
 from tests.web.answers import UUID4, check_error
 from tests.web.serving import OWNER, serving
+from web.submit import UNKNOWN
 
 CLUSTERS = "/api/v1/clusters"
 SECRET = b"hunter2"
@@ -189,3 +190,10 @@ async def test_a_fault_of_the_edge_itself_says_nothing_of_itself(served, raw_req
     answer = await raw_request(served.client.url, b"GET /api/v1/info HTTP/1.1\r\nHost: x\r\n\r\n")
     assert {} == check_error(answer, 500, "INTERNAL_ERROR", "Internal error")
     assert ["request failed"] == [r.message for r in caplog.records if r.levelno == logging.ERROR]
+
+
+async def test_what_libraries_say_of_kafka_reaches_no_caller(served, raw_request):
+    """Nobody listens where this process looks for Kafka."""
+    body = b'{"name":"one","spec":{"platform":{"type":"gcp"}}}'
+    answer = await raw_request(served.client.url, HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    check_error(answer, 503, "UNAVAILABLE", UNKNOWN)
