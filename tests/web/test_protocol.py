@@ -5,12 +5,15 @@ import logging
 from urllib.parse import urlsplit
 
 import pytest
+from aiohttp.http_exceptions import BadStatusLine
+from aiohttp.test_utils import make_mocked_request
 from prometheus_client import REGISTRY
 
 from tests.conftest import until
 from tests.e2e.product import Answer
 from tests.web.answers import UUID4, check_error
 from tests.web.serving import OWNER, serving
+from web.protocol import refusal_of
 from web.submit import UNKNOWN
 
 CLUSTERS = "/api/v1/clusters"
@@ -197,3 +200,21 @@ async def test_what_libraries_say_of_kafka_reaches_no_caller(served, raw_request
     body = b'{"name":"one","spec":{"platform":{"type":"gcp"}}}'
     answer = await raw_request(served.client.url, HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     check_error(answer, 503, "UNAVAILABLE", UNKNOWN)
+
+
+async def test_clients_that_leave_at_once_disturb_nobody(served, caplog):
+    address = urlsplit(served.client.url)
+    for _ in range(50):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(b"HUNTER2\r\n\r\n")
+        writer.transport.abort()
+    assert 200 == (await served.client.get("/api/v1/info")).status
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_refusal_of_nobody_goes_nowhere(served):
+    """The connection was lost between the parser and the answer."""
+    request = make_mocked_request("GET", "/")
+    request.protocol.transport = None
+    edge = served.runner.server.request_handler
+    assert not edge.refuse(request, refusal_of(BadStatusLine("x")), started=0.0).keep_alive
