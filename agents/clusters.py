@@ -32,7 +32,7 @@ from domain.values import replace
 from streams.app import BatchApp, add_agent
 from streams.codec import BY_REST, encode, from_millis, read_command, read_report
 from streams.events import PublicEvent
-from streams.messages import ReleaseMessage, ResultKind, ResultMessage
+from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
@@ -48,7 +48,11 @@ MAX_CONTROLLERS = 64
 
 
 class ClusterAgent:
-    """Decides commands, reports and ticks over the cluster table."""
+    """Decides commands, reports and ticks over the cluster table.
+
+    Args:
+        source: The name of the service, for its events.
+    """
 
     def __init__(
         self,
@@ -57,13 +61,14 @@ class ClusterAgent:
         clusters: TypedTable[ClusterRecord],
         producer: Producer,
         policy: Policy,
+        source: str = SOURCE,
     ) -> None:
         self._topics = kafka.topics
         self._clusters = clusters
         self._producer = producer
         self._policy = policy
         self._placement = Placement(kafka.partitions, clusters)
-        self._announcer = Announcer(self._topics.events)
+        self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
         self._handlers = {
             self._topics.commands: self._command,
@@ -283,9 +288,10 @@ def attach(
     clusters: TypedTable[ClusterRecord],
     producer: Producer,
     policy: Policy,
+    source: str,
 ) -> Clock:
     """Add the agent to the app; returns its clock, for whoever ticks."""
-    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
+    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy, source=source)
     topics = kafka.topics
     inputs = (topics.commands, topics.accepted_commands, topics.reports, topics.ticks)
     add_agent(app, "clusters", inputs, agent.run)

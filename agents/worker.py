@@ -14,6 +14,7 @@ from domain.policy import Policy
 from streams.admin import answers, check_topics
 from streams.app import BatchApp, create_app
 from streams.held import HELD
+from streams.messages import SOURCE
 from streams.producer import Producer
 from streams.settings import KafkaSettings
 from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
@@ -35,12 +36,14 @@ class WorkerSettings:
     """What a worker is told.
 
     Attributes:
+        service_name: Which service its events say that they are from.
         tick_interval: Time between two ticks of a partition.
         standby_replicas: Workers that follow each partition's changelog to take over warm.
     """
 
     kafka: KafkaSettings
     policy: Policy = field(default_factory=Policy)
+    service_name: str = SOURCE
     tick_interval: timedelta = timedelta(seconds=30)
     standby_replicas: int = 0
 
@@ -70,7 +73,12 @@ async def run(
     await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clock = clusters.attach(
-        app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
+        app,
+        kafka=kafka,
+        clusters=cluster_table(app, kafka),
+        producer=producer,
+        policy=settings.policy,
+        source=settings.service_name,
     )
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()

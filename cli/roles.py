@@ -56,6 +56,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             disable_auth=settings.disable_auth,
             database=settings.database if settings.database_url.get_secret_value() else None,
             environment=settings.environment,
+            service_name=settings.service_name,
             version=version("clusterflow"),
             git_commit=settings.git_commit,
             build_time=settings.build_time,
@@ -72,6 +73,7 @@ async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> 
         agents.worker.WorkerSettings(
             kafka=settings.kafka,
             policy=settings.policy,
+            service_name=settings.service_name,
             tick_interval=settings.reconciliation_check_interval,
             standby_replicas=settings.standby_replicas,
         ),

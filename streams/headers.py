@@ -2,6 +2,8 @@
 
 from typing import Literal, NotRequired, TypedDict
 
+from streams.messages import Source
+
 
 class InputHeaders(TypedDict, total=False):
     """Headers of clients' commands, create requests and reports.
@@ -44,7 +46,7 @@ class EventHeaders(TypedDict):
     event_type: Literal["cluster.created", "cluster.updated", "cluster.deleted", "cluster.reconcile"]
     cluster_id: str
     generation: str
-    source: Literal["clusterflow"]
+    source: Source
     timestamp: str
     platform: str
     event_id: str

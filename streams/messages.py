@@ -179,6 +179,15 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
 # --- events: what is told to everyone (contract, section 5) ----------------------------------------
 
 SOURCE: Final = "clusterflow"
+SOURCE_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
+
+Source = Annotated[
+    str,
+    Meta(
+        description="The name of the service, `SERVICE_NAME`",
+        extra_json_schema={"pattern": f"^{SOURCE_PATTERN}$"},
+    ),
+]
 
 
 class ClusterSnapshot(Struct, kw_only=True):
@@ -254,7 +263,7 @@ class LifecycleEvent(Struct, kw_only=True):
     cluster_id: str
     generation: int
     timestamp: datetime
-    source: Literal["clusterflow"] = SOURCE
+    source: Source = SOURCE
     cluster: ClusterSnapshot
     changes: Mapping[str, Any] | UnsetType = UNSET
     metadata: LifecycleMetadata
@@ -274,7 +283,7 @@ class ReconcileEvent(Struct, kw_only=True):
     cluster_id: str
     generation: int
     timestamp: datetime
-    source: Literal["clusterflow"] = SOURCE
+    source: Source = SOURCE
     cluster: ClusterSnapshot
     reason: str
     metadata: ScheduledMetadata | ReactiveMetadata | ManualMetadata

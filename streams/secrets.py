@@ -7,6 +7,7 @@ encrypts, all of them decrypt. Any JOSE library can make one, so Kafka clients n
 
 import base64
 import binascii
+import logging
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -17,6 +18,8 @@ from domain.secrets import SECRET_MEMBERS
 
 if TYPE_CHECKING:
     from joserfc.jwk import OctKey
+
+log = logging.getLogger("clusterflow.secrets")
 
 KEY_BYTES: Final = 32
 
@@ -96,7 +99,9 @@ class Keyring:
             plaintext = jwe.decrypt_compact(token, KeySet([*self._imported.values()])).plaintext
             return (plaintext or b"").decode()
         except (JoseError, ValueError) as error:
-            raise Unavailable(f"{name} cannot be decrypted here: {type(error).__name__}") from None
+            log.warning("secret not decrypted", extra={"member": name, "error": type(error).__name__})
+            text = f"{name} cannot be decrypted here; the operator must add its key to SECRET_KEYS"
+            raise Unavailable(text) from None
 
     @cached_property
     def _imported(self) -> Mapping[str, "OctKey"]:

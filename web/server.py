@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import Gauge
@@ -23,6 +23,7 @@ from web.edge import Edge, stamp
 from web.headers import Cors
 from web.health import Health
 from web.plain import PlainReads
+from web.protocol import Runner
 from web.reads import Reads
 from web.routes import add_routes
 from web.settings import WebSettings
@@ -123,8 +124,10 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
 async def serve(app: web.Application) -> web.AppRunner:
     """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
     settings = app[keys.SETTINGS]
-    runner = web.AppRunner(
+    plain = PlainReads(app[keys.READS], settings)
+    runner = Runner(
         app,
+        lambda ordinary: Edge(plain, ordinary, app[keys.CORS], write_timeout=settings.write_timeout),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),
         max_field_size=settings.max_header_bytes,
@@ -132,11 +135,6 @@ async def serve(app: web.Application) -> web.AppRunner:
         shutdown_timeout=30.0,
     )
     await runner.setup()
-    server = runner.server
-    assert server is not None
-    plain = PlainReads(app[keys.READS], settings)
-    edge = Edge(plain, server.request_handler, app[keys.CORS], write_timeout=settings.write_timeout)
-    server.request_handler = cast("Any", edge)  # of `web.Request`, which is what the application makes of all
     await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     return runner

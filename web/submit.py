@@ -6,6 +6,7 @@ then waits until the view holds the revision that the result names: a client rea
 """
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -21,6 +22,8 @@ from streams.producer import Headers, Output, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
+
+log = logging.getLogger("clusterflow.api_server")
 
 UNKNOWN: Final = "The write was not confirmed in time; its outcome is unknown"
 
@@ -172,9 +175,12 @@ class Submitter:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
                 await self._producer.publish([write.output for write in writes])
         except Exception as error:
+            if isinstance(error, TimeoutError | Unavailable):
+                log.warning("writes not acknowledged", extra={"number": len(writes), "error": repr(error)})
+                error = Unavailable(UNKNOWN)  # the client's own words tell callers what Kafka is and where
             for write in writes:
                 if not write.stored:
-                    write.fail(Unavailable(UNKNOWN) if isinstance(error, TimeoutError) else error)
+                    write.fail(error)
         else:
             for write in writes:
                 write.stored = True

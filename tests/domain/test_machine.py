@@ -126,7 +126,7 @@ def _sealed(record: ClusterRecord, given: Input, outcome: Outcome | None = None)
 
 
 def _event(event: TELLING, before: ClusterRecord | None, after: ClusterRecord, cause: Command | str) -> Any:
-    output = event_output("events", 0, event, before=before, after=after, cause=cause)
+    output = event_output("events", 0, event, before=before, after=after, cause=cause, source="here")
     return event, output.value
 
 

@@ -1,4 +1,4 @@
-"""What we use or override of the inside of aiokafka, Faust and mode (docs/decisions, 6).
+"""What we use or override of the inside of aiohttp, aiokafka, Faust and mode (docs/decisions, 6).
 
 One that has gone is named here at once, instead of failing somewhere in a worker or, where it is overridden,
 never being called again. One that is there may mean something else: read it before taking a new version.
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import faust
 import pytest
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
@@ -28,7 +30,7 @@ from faust.tables.recovery import Recovery
 from faust.tables.table import Table
 from faust.transport.drivers import aiokafka as driver
 
-OURS = ("agents", "streams", "tables")
+OURS = ("agents", "streams", "tables", "web")
 
 USED = {
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
@@ -61,6 +63,10 @@ USED = {
     TableManager: "_changelogs _update_channels changelog_queue on_rebalance on_start recovery",
     Recovery: "active_offsets active_tps completed",
     Table: "_new_store on_recover",
+    RequestHandler: "_current_request _messages _request_handler close connection_lost data_received"
+    " handle_error log_exception",
+    web.Server: "_kwargs _loop",
+    web.AppRunner: "_make_server",
     Store: "apply_changelog_batch on_rebalance on_recovery_completed",
 }
 

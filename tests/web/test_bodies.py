@@ -203,9 +203,9 @@ async def test_a_body_that_cannot_be_unpacked_is_refused(api, encoding, body):
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "rot13", "gzip, gzip"])
 async def test_an_encoding_nobody_knows_is_refused_or_passed_over(api, encoding):
-    """aiohttp's parser refuses some of them itself, before there is a request to give a shape to."""
     answer = await api.request("POST", CLUSTERS, ONE, headers={"Content-Encoding": encoding})
-    assert 201 == answer.status or 400 <= answer.status < 500, answer
+    if answer.status != 201:
+        is_refusal(answer)
 
 
 async def test_a_packed_body_is_a_body(api):
@@ -226,8 +226,7 @@ async def test_broken_chunks_are_refused(api, raw_request, body):
     head = (
         b"POST /api/v1/clusters HTTP/1.1\r\nHost: x\r\nX-User-Email: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    answer = await raw_request(api.url, head % api.email.encode() + body)
-    assert 400 <= answer.status < 500, answer
+    is_refusal(await raw_request(api.url, head % api.email.encode() + body))
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody(api, raw_request):

@@ -131,6 +131,14 @@ async def test_a_failure_ends_those_that_were_published_together_and_nobody_else
     assert "applied" == (await later).outcome
 
 
+async def test_what_kafka_s_client_says_stays_here():
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.kafka.ends[0].set_exception(Unavailable("KafkaConnectionError: broker.internal:9092"))
+    with pytest.raises(Unavailable, match=f"^{submit.UNKNOWN}$"):
+        await write
+
+
 async def test_a_result_is_proof_enough_that_kafka_has_the_write():
     world = World()
     decided, lost = await world.submitted(*IDS[:2])
