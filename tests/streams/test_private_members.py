@@ -13,6 +13,7 @@ from pathlib import Path
 import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher
@@ -31,6 +32,7 @@ from faust.transport.drivers import aiokafka as driver
 OURS = ("agents", "streams", "tables")
 
 USED = {
+    AIOKafkaAdminClient: "_send_request",
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
     MessageAccumulator: "_append_batch _batches _closed _exception create_builder fail_all",
     MessageBatch: "_builder future tp",
