@@ -81,8 +81,11 @@ class NameAgent:
             name = turn.get(record.partition, key)
             if name is None or name.held:
                 continue
-            if name.without_old(from_millis(record.timestamp)).refused:
+            kept = name.without_old(from_millis(record.timestamp))
+            if kept.refused:
                 old.append((record.offset, key))
+                if kept.refused != name.refused:
+                    turn.put(record.partition, key, kept)
             else:
                 turn.put(record.partition, key, None)
 

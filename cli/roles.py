@@ -120,10 +120,20 @@ def migrate() -> None:
 
 
 @app.command()
-def topics() -> None:
+def topics(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set what is not as needed on topics that are there.")
+    ] = False,
+) -> None:
     """Declare the topics, or check that they fit."""
-    for name in run_command("topics", _declare_topics):
+    declared = run_command("topics", lambda settings: declare_topics(settings.kafka, repair=repair))
+    for name in declared.created:
         typer.echo(f"created {name}")
+    for finding in declared.repaired:
+        typer.echo(f"set {finding.topic}: {finding.setting} to {finding.needed}, was {finding.found}")
+    for finding in declared.doubtful:
+        remedy = "; --repair sets it right" if finding.settable else ""
+        typer.echo(f"warning: {finding}{remedy}", err=True)
 
 
 @app.command()
@@ -168,7 +178,3 @@ async def _migrate(settings: Settings) -> list[str]:
     from migrations.apply import migrate as apply_migrations
 
     return await apply_migrations(settings.required("database_url"))
-
-
-async def _declare_topics(settings: Settings) -> list[str]:
-    return await declare_topics(settings.kafka)

@@ -16,6 +16,8 @@ from domain.values import Struct, field
 REMEMBERED_COMMANDS: Final = 64
 REMEMBERED_KEYS: Final = 192
 KEPT_FOR: Final = timedelta(hours=24)
+# Brokers' clocks may differ by half a minute; a moment further ahead than this is not believed.
+TOLERANCE: Final = timedelta(minutes=1)
 # How long before its spec write a report may have come.
 _GUESSED_BEFORE: Final = timedelta(minutes=1)
 # Per controller; a controller repeats its last report, at most the few before it.

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from domain.access import visible
+from domain.believed import Now, believed
 from domain.cluster import (
     REMEMBERED_COMMANDS,
     REMEMBERED_KEYS,
@@ -131,6 +132,8 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
 
     An older generation than the stored one is stale, except that a stored report from the future yields to
     any report at or below the cluster's generation: it was a guess and must not hide the truth.
+
+    One on the current generation has come after its spec write, even if the clock was set back since.
     """
     if repeats(record, report):
         return Ignored(result="duplicate")
@@ -142,6 +145,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
         if report.observed_generation < stored.observed_generation and not guessed:
             return Ignored(result="stale")
     before = {c.type: c for c in stored.conditions} if stored else {}
+    current = report.observed_generation == record.cluster.generation
     return Reported(
         report=ControllerReport(
             controller_name=report.controller_name,
@@ -149,7 +153,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
             conditions=tuple(_timed(c, before.get(c.type), at) for c in report.conditions),
             metadata=report.metadata,
             last_error=report.last_error,
-            last_updated=at,
+            last_updated=max(at, record.cluster.updated_at) if current else at,
             report_ids=(*known, *([report.report_id] if report.report_id else ()))[-REMEMBERED_REPORTS:],
         ),
         at=at,
@@ -164,18 +168,21 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
 
 
 def moved_on(
-    record: ClusterRecord, *, at: datetime, policy: Policy
+    record: ClusterRecord, now: Now, policy: Policy
 ) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
     """The record as time alone changes it, None once its retention is over; and what of that is announced.
 
     Time brings a status that tells how long it waits, and changes whose turn to be announced has come.
+    Moments that are not believed are corrected first. A purge can't be undone: both clocks must agree to it.
     """
+    at = now.at
+    record = believed(record, now, policy)
     moment = moves_at(record, policy)
     after = record
     announced: tuple[Reconciled, ...] = ()
     if moment is not None and moment <= at:
         if record.deleted_at:
-            return None, ()
+            return (None, ()) if moment <= now.earliest else (record, ())
         event = Reevaluated(at=at)
         after, announced = announce(record, evolve(record, event, policy), event, at=at, policy=policy)
     after, waited = announce_waiting(after, at=at, policy=policy)

@@ -7,7 +7,7 @@ the name's own key decides it before the command reaches the cluster.
 from collections.abc import Mapping
 from datetime import datetime
 
-from domain.cluster import KEPT_FOR, REMEMBERED_KEYS
+from domain.cluster import KEPT_FOR, REMEMBERED_KEYS, TOLERANCE
 from domain.commands import Create
 from domain.errors import Rejected
 from domain.offsets import noted
@@ -43,8 +43,19 @@ class NameRecord(Struct, frozen=True, kw_only=True):
         return command_id in self.refused
 
     def without_old(self, at: datetime) -> "NameRecord":
-        """The record without the refusals whose day is over."""
-        return replace(self, refused={known: until for known, until in self.refused.items() if until > at})
+        """The record without the refusals whose day is over.
+
+        One that is to stay for longer than a day, because the broker's clock was ahead, stays for a day.
+        """
+        day = at + KEPT_FOR
+        return replace(
+            self,
+            refused={
+                known: day if until > day + TOLERANCE else until
+                for known, until in self.refused.items()
+                if until > at
+            },
+        )
 
 
 def name_key(owner: str, name: str) -> str:

@@ -50,7 +50,7 @@ async def rebuild(settings: RecoverySettings) -> Rebuilt:
 
     Raises:
         RebuildRefused: it is not empty, somebody is at work, or a row cannot be restored.
-        TopicMismatch: its topics are there with other partition counts.
+        TopicMismatch: its topics are there with other partition counts, or with settings that lose data.
         Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
     """
     kafka = settings.kafka

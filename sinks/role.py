@@ -14,7 +14,7 @@ from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from streams.admin import kafka_cluster_id
+from streams.admin import check_topics, kafka_cluster_id
 from streams.fetches import fetch_in_sessions
 from streams.producer import Producer
 
@@ -111,10 +111,16 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 
 
 async def _cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
-    """The id of the Kafka at hand, once it answers; None if asked to stop before."""
+    """The id of the Kafka at hand, once it answers; None if asked to stop before.
+
+    Raises: TopicMismatch: topics that the sink uses are not there as configured.
+    """
     waiting = False
+    topics = settings.kafka.topics
+    read = (topics.state, topics.events)
     while not stop.is_set():
         try:
+            await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
             return await kafka_cluster_id(settings.kafka)
         except KafkaError as error:
             if not waiting:

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import Gauge
 
 from database import Pool
-from streams.admin import kafka_cluster_id
+from streams.admin import check_topics, kafka_cluster_id
 from streams.held import HELD
 from streams.producer import Producer
 from streams.tail import Tail
@@ -45,13 +45,20 @@ async def run(
     Args:
         ready: Told how to ask whether this process is ready.
 
-    Raises: OSError: the port is taken. KafkaError: no broker answers at the start. TopicReplaced: a topic was
-        made anew meanwhile.
+    Raises:
+        OSError: the port is taken.
+        KafkaError: no broker answers at the start.
+        TopicMismatch: topics that it uses are not there as configured.
+        TopicReplaced: one of them was made anew meanwhile.
     """
+    topics = settings.kafka.topics
+    await check_topics(
+        settings.kafka,
+        (topics.name_requests, topics.accepted_commands, topics.reports, topics.results, topics.state),
+    )
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")
-    topics = settings.kafka.topics
     states = Tail(
         settings.kafka,
         client_id="clusterflow-web-states",

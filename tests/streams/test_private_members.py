@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
@@ -33,6 +34,7 @@ from faust.transport.drivers import aiokafka as driver
 OURS = ("agents", "streams", "tables", "web")
 
 USED = {
+    AIOKafkaAdminClient: "_send_request",
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
     MessageAccumulator: "_append_batch _batches _closed _exception create_builder fail_all",
     MessageBatch: "_builder future tp",
