@@ -112,7 +112,7 @@ def _moments(record: ClusterRecord, policy: Policy) -> Iterator[datetime]:
         for change in reactive.waiting.values():
             yield change.at
     for known in record.recent:
-        if isinstance(known, Outcome) and known.until is not None:
+        if not isinstance(known, str) and known.until is not None:
             yield known.until - KEPT_FOR
 
 
@@ -169,6 +169,6 @@ def _reactive(reactive: Reactive, past: _Past) -> Reactive:
 
 
 def _outcome(known: str | Outcome, limit: datetime, at: datetime) -> str | Outcome:
-    if isinstance(known, Outcome) and known.until is not None and known.until > limit:
+    if not isinstance(known, str) and known.until is not None and known.until > limit:
         return replace(known, until=at + KEPT_FOR)
     return known
