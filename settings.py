@@ -184,6 +184,7 @@ class Settings(BaseSettings):
             require_release=self.require_release,
             default_version=self.default_cluster_version,
             default_channel_group=self.default_channel_group,
+            secret_key_ids=self.keyring.key_ids,
             privileged_domain=self.privileged_email_domain,
             grace_period=self.status_grace_period,
             activity_window=self.status_activity_window,

@@ -38,7 +38,7 @@ from domain.offsets import holds, noted
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting
 from domain.schedule import first_schedule, moves_at, reconciled, with_attention
-from domain.secrets import kept_secrets, secret_changes, without_secrets
+from domain.secrets import kept_secrets, require_known_keys, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
 from domain.values import replace
@@ -67,6 +67,7 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
     check_name(command.name)
     check_project_id(command.target_project_id)
     spec, said = without_secrets(accept_spec(command.spec, policy))
+    require_known_keys(said, policy.secret_key_ids)
     if record is not None:
         raise Rejected("RESOURCE_CONFLICT", "A cluster with this id already exists", field="cluster_id")
     return Created(
@@ -82,8 +83,10 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
 
 
 def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
-    spec, said = without_secrets(accept_spec(command.spec, policy))
-    cluster, secrets = record.cluster, kept_secrets(record.secrets, said)
+    cluster = record.cluster
+    spec, said = without_secrets(accept_spec(command.spec, policy, before=cluster.spec))
+    require_known_keys(said, policy.secret_key_ids)
+    secrets = kept_secrets(record.secrets, said)
     _require_expected(record, command)
     return Updated(
         spec=spec,

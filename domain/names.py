@@ -12,7 +12,7 @@ from domain.commands import Create
 from domain.errors import Rejected
 from domain.offsets import noted
 from domain.policy import Policy
-from domain.secrets import without_secrets
+from domain.secrets import require_known_keys, without_secrets
 from domain.spec import accept_spec, check_name, check_project_id
 from domain.values import Struct, field, replace
 
@@ -70,7 +70,7 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     """
     check_name(command.name)
     check_project_id(command.target_project_id)
-    without_secrets(accept_spec(command.spec, policy))
+    require_known_keys(without_secrets(accept_spec(command.spec, policy))[1], policy.secret_key_ids)
     if holder is None:
         return
     by = (holder.command_id, holder.cluster_id)

@@ -5,7 +5,7 @@ something downstream does not (U+0000, bottomless nesting), so nothing after thi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -16,10 +16,11 @@ from domain.cluster import ClusterRecord, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected, invalid
 from domain.names import NameRecord
-from domain.spec import MAX_DEPTH, check_json
+from streams.decoding import decode_body, decoder_of
 from streams.messages import (
     CommandBase,
     CommandMessage,
+    ConditionMessage,
     CreateMessage,
     DeleteMessage,
     LastErrorMessage,
@@ -55,16 +56,14 @@ class _Holder(msgspec.Struct, gc=False):
 
 
 _encoder = msgspec.json.Encoder()
-_record_decoder = msgspec.json.Decoder(ClusterRecord)
+_record_decoder = decoder_of(ClusterRecord)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
-_command_decoder: msgspec.json.Decoder[CommandMessage] = msgspec.json.Decoder(CommandMessage)
-_create_decoder = msgspec.json.Decoder(CreateMessage)
-_name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = msgspec.json.Decoder(NameRequestMessage)
-_report_decoder = msgspec.json.Decoder(ReportMessage)
+_command_decoder: msgspec.json.Decoder[CommandMessage] = decoder_of(CommandMessage)  # type: ignore[arg-type]
+_create_decoder = decoder_of(CreateMessage)
+_name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = decoder_of(NameRequestMessage)  # type: ignore[arg-type]
+_report_decoder = decoder_of(ReportMessage)
 _time_decoder = msgspec.json.Decoder(datetime)
-_FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(\w+)`")
 _GO_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ns|us|µs|ms|s|m|h)")  # bounded: no infinity
 _NANOSECONDS: Final = {
     "ns": 1,
@@ -92,34 +91,6 @@ def decode_name(data: bytes) -> NameRecord:
 def is_held(data: bytes) -> bool:
     """`decode_name(data).held`, at a quarter of its cost."""
     return bool(_holder_decoder.decode(data).cluster_id)
-
-
-def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Untrusted JSON as a message.
-
-    Raises: Rejected: `VALIDATION_FAILED`, naming the member at fault in `details.field`.
-    """
-    try:
-        message = decoder.decode(data)
-        if b"\\u0000" in data or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-            check_json(msgspec.json.decode(data), field="body")
-        return message
-    except RecursionError:
-        raise invalid(f"body is nested deeper than {MAX_DEPTH} levels", field="body") from None
-    except msgspec.ValidationError as error:
-        raise _named(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"invalid JSON: {error}", field="body") from None
-    except ValueError:  # Python bounds the digits of a number
-        raise invalid("a number in the body has too many digits", field="body") from None
-
-
-def _named(fault: str) -> Rejected:
-    match = _FAULT_AT.fullmatch(fault)
-    text, path = (match["text"], match["path"] or "") if match else (fault, "")
-    if missing := _MISSING.search(text):
-        path = f"{path}.{missing[1]}".lstrip(".")
-    return invalid(f"{text[0].lower()}{text[1:]}" if not path else f"{path}: {text}", field=path or "body")
 
 
 def utc(text: str, *, field: str) -> datetime:
@@ -156,20 +127,20 @@ def command_of(
     }
     match message:
         case CreateMessage(name=name, spec=spec, target_project_id=project):
-            return Create(**common, name=name, spec=_bounded(spec), target_project_id=project)
+            return Create(**common, name=name, spec=_bounded(spec), target_project_id=project or "")
         case UpdateMessage(spec=spec, expected_generation=generation, expected_resource_version=version):
             return Update(
                 **common,
                 spec=_bounded(spec),
                 expected_generation=generation,
-                expected_resource_version=version,
+                expected_resource_version=version or None,
             )
         case DeleteMessage(expected_generation=generation, expected_resource_version=version):
             return Delete(
                 **common,
-                force=message.force,
+                force=bool(message.force),
                 expected_generation=generation,
-                expected_resource_version=version,
+                expected_resource_version=version or None,
             )
         case ReconcileMessage():
             return Reconcile(**common)
@@ -229,13 +200,14 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
     if len(encode(body)) > MAX_REPORT_BYTES:
         text = f"a report must be at most {MAX_REPORT_BYTES // 1024} KiB of JSON"
         raise Rejected("PAYLOAD_TOO_LARGE", text, field="body")
+    _require_distinct(body.conditions or ())
     conditions = tuple(
         ReportedCondition(
             type=c.type,
             status=c.status,
             lastTransitionTime=_optional_utc(c.lastTransitionTime, f"conditions[{i}].lastTransitionTime"),
-            reason=c.reason,
-            message=c.message,
+            reason=c.reason or "",
+            message=c.message or "",
             severity=c.severity,
         )
         for i, c in enumerate(body.conditions or ())
@@ -254,15 +226,25 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
     )
 
 
+def _require_distinct(conditions: Sequence[ConditionMessage]) -> None:
+    """Raises: Rejected: a type comes twice, and nobody could say which of them counts."""
+    seen = set()
+    for number, condition in enumerate(conditions):
+        if condition.type in seen:
+            field = f"conditions[{number}].type"
+            raise invalid(f"{field} is there twice: one condition a type", field=field, value=condition.type)
+        seen.add(condition.type)
+
+
 def _last_error(error: LastErrorMessage, controller_name: str, at: datetime) -> LastError:
     if not any(getattr(error, member) for member in LastErrorMessage.one_of):
         raise invalid("last_error needs a message or an errorCode", field="last_error")
     return LastError(
         controllerName=error.controllerName or controller_name,
-        errorType=error.errorType,
-        errorCode=error.errorCode or error.code,
-        message=error.message,
-        userActionable=error.userActionable,
+        errorType=error.errorType or "",
+        errorCode=error.errorCode or error.code or "",
+        message=error.message or "",
+        userActionable=bool(error.userActionable),
         suggestions=tuple(error.suggestions or ()),
         details=error.details or {},
         retryAfter=_nanoseconds(error.retryAfter),

@@ -84,6 +84,7 @@ class DeadLetterHeaders(TypedDict):
         dlq_error: The same in a sentence, at most 1000 characters.
         dlq_topic, dlq_partition, dlq_offset: Where the record was.
         dlq_cut_from: Its sizes, where it was too large to keep whole.
+        dlq_headers_cut_from: How many headers it had, where they were too many or too large to keep all.
     """
 
     dlq_reason: str
@@ -92,3 +93,4 @@ class DeadLetterHeaders(TypedDict):
     dlq_partition: str
     dlq_offset: str
     dlq_cut_from: NotRequired[str]
+    dlq_headers_cut_from: NotRequired[str]

@@ -51,7 +51,7 @@ class CreateMessage(CommandBase, tag="cluster.create"):
 
     name: Name
     spec: Spec
-    target_project_id: ProjectId = ""
+    target_project_id: ProjectId | None = ""
 
 
 class UpdateMessage(CommandBase, tag="cluster.update"):
@@ -65,7 +65,7 @@ class UpdateMessage(CommandBase, tag="cluster.update"):
 class DeleteMessage(CommandBase, tag="cluster.delete"):
     """Delete."""
 
-    force: bool = False
+    force: bool | None = False
     expected_generation: Generation | None = None
     expected_resource_version: str | None = None
 
@@ -91,8 +91,8 @@ class ConditionMessage(Struct, kw_only=True, omit_defaults=True):
     type: Annotated[str, Meta(min_length=1, max_length=316)]
     status: ConditionStatus
     lastTransitionTime: Time | None = None
-    reason: str = ""
-    message: str = ""
+    reason: str | None = ""
+    message: str | None = ""
     severity: Literal["Info", "Warning", "Error", "Critical"] | None = None
 
 
@@ -101,12 +101,12 @@ class LastErrorMessage(Struct, kw_only=True, omit_defaults=True):
 
     one_of: ClassVar = ("message", "errorCode", "code")  # one of these says something
 
-    controllerName: str = ""
-    errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] = ""
-    errorCode: str = ""
-    code: str = ""
-    message: str = ""
-    userActionable: bool = False
+    controllerName: str | None = ""
+    errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] | None = ""
+    errorCode: str | None = ""
+    code: str | None = ""
+    message: str | None = ""
+    userActionable: bool | None = False
     suggestions: list[str] | None = None
     details: dict[str, Any] | None = None
     retryAfter: int | str | None = None
@@ -297,9 +297,9 @@ class CreateBody(Struct, kw_only=True):
 
     must_have: ClassVar = ("name", "spec")  # told by the domain, in its own words, when they are missing
 
-    name: Name = ""
+    name: Name | None = ""
     spec: Spec | None = None
-    target_project_id: ProjectId = ""
+    target_project_id: ProjectId | None = ""
 
 
 class UpdateBody(Struct, kw_only=True):

@@ -15,7 +15,7 @@ from aiohttp.hdrs import CONTENT_ENCODING
 from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.errors import Rejected, invalid
-from streams.codec import decode_body
+from streams.decoding import decode_body, is_json
 from web.headers import once
 from web.keys import SETTINGS
 
@@ -44,7 +44,7 @@ async def body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> Bod
     try:
         return Body(decode_body(data, decoder))
     except Rejected as refusal:
-        if not _is_json(data):
+        if not is_json(data):  # asked only of what was refused, so that good bodies are decoded once
             raise
         return Body(refusal)
 
@@ -61,12 +61,3 @@ async def _read(request: web.Request) -> bytes:
         raise Rejected("REQUEST_TIMEOUT", "The request body did not arrive in time") from None
     except (HttpProcessingError, web.RequestPayloadError):
         raise invalid("the request body cannot be unpacked", field="body") from None
-
-
-def _is_json(data: bytes) -> bool:
-    """Whether it is JSON at all; asked only of what was refused, so that good bodies are decoded once."""
-    try:
-        msgspec.json.decode(data)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return False
-    return True

@@ -1,7 +1,7 @@
 """The cluster resource: list, create, get, update, delete."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
@@ -15,6 +15,7 @@ from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
 from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, encode
+from streams.decoding import decoder_of
 from streams.messages import CreateBody, ResultMessage, UpdateBody
 from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
@@ -31,8 +32,8 @@ KEY: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
 
 _ETAG = re.compile(r'"([^"]*)"')
-_create_decoder = msgspec.json.Decoder(CreateBody)
-_update_decoder = msgspec.json.Decoder(UpdateBody)
+_create_decoder = decoder_of(CreateBody)
+_update_decoder = decoder_of(UpdateBody)
 
 
 async def list_clusters(request: web.Request) -> web.StreamResponse:
@@ -48,9 +49,10 @@ async def create_cluster(request: web.Request) -> web.Response:
     """Create a cluster; answered once it exists."""
     email = caller(request)
     body = (await body_of(request, _create_decoder)).meaning()
-    check_name(body.name)
+    name, project_id = body.name or "", body.target_project_id or ""
+    check_name(name)
     spec = _acceptable(body.spec, request)
-    check_project_id(body.target_project_id)
+    check_project_id(project_id)
     command_id, keyed = command_identity(request, email, "create")
     command = Create(
         command_id=command_id,
@@ -59,9 +61,9 @@ async def create_cluster(request: web.Request) -> web.Response:
         triggered_by="api_request",
         request_id=request[SEEN].request_id,
         keyed=keyed,
-        name=body.name,
+        name=name,
         spec=spec,
-        target_project_id=body.target_project_id,
+        target_project_id=project_id,
     )
     request[SEEN].cluster_id = command.cluster_id
     result = await request.app[SUBMITTER].submit(command)
@@ -86,7 +88,7 @@ async def update_cluster(request: web.Request) -> web.Response:
     with _behind(_absence(request, email)):
         command_id, keyed = command_identity(request, email, "update", cluster_id)
         message = body.meaning()
-        spec = _acceptable(message.spec, request)
+        spec = _acceptable(message.spec, request, before=lambda: _shown_spec(request, email))
         expected = _expected_version(request, message.resource_version or None)
     command = Update(
         command_id=command_id,
@@ -188,12 +190,26 @@ def replayed(result: ResultMessage) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if result.outcome == "duplicate" else {}
 
 
-def _acceptable(spec: dict[str, object] | None, request: web.Request) -> Mapping[str, object]:
-    """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply."""
+def _acceptable(
+    spec: dict[str, object] | None,
+    request: web.Request,
+    *,
+    before: Callable[[], Mapping[str, object]] | None = None,
+) -> Mapping[str, object]:
+    """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply.
+
+    Args:
+        before: Makes the spec that this one replaces; asked only where the new one breaks a rule.
+    """
     if spec is None:
         raise invalid("spec is required", field="spec")
     settings = request.app[SETTINGS]
-    accept_spec(spec, settings.policy)
+    try:
+        accept_spec(spec, settings.policy)
+    except Rejected:
+        if before is None:
+            raise
+        accept_spec(spec, settings.policy, before=before())
     encrypted = settings.keyring.encrypted(spec)
     if len(encode(encrypted)) > MAX_SPEC_BYTES:
         text = f"spec must be at most {MAX_SPEC_BYTES // 1024} KiB of JSON"
@@ -211,6 +227,21 @@ def _expected_version(request: web.Request, in_body: str | None) -> str | None:
     if in_body not in (None, match[1]):
         raise invalid("If-Match and resource_version differ", field="resource_version")
     return match[1]
+
+
+class _Specified(msgspec.Struct):
+    spec: dict[str, object]
+
+
+_spec_decoder = decoder_of(_Specified)
+
+
+def _shown_spec(request: web.Request, email: str) -> Mapping[str, object]:
+    """The spec of the path's cluster as this process shows it; empty while it shows none."""
+    try:
+        return _spec_decoder.decode(visible_entry(request, email).document).spec
+    except Rejected:
+        return {}
 
 
 class _Version(msgspec.Struct):

@@ -2,12 +2,12 @@
 
 from datetime import UTC, datetime
 
-import msgspec
 from aiohttp import web
 
 from domain.access import require_controller
 from domain.errors import Unconfirmed
 from streams.codec import encode, report_of
+from streams.decoding import decoder_of
 from streams.messages import ReportBody, ReportMessage
 from web.bodies import body_of
 from web.clusters import command_identity, path_id, shown, visible_entry
@@ -16,7 +16,7 @@ from web.errors import json_response
 from web.identity import caller
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 
-_report_decoder = msgspec.json.Decoder(ReportBody)
+_report_decoder = decoder_of(ReportBody)
 
 
 async def get_status(request: web.Request) -> web.Response:

@@ -206,7 +206,7 @@ def test_a_freed_name_is_forgotten_a_day_after_though_its_refusals_were_stamped_
     key = f"{OWNER}/x".encode()
     year = T0 + 365 * DAY
     name = NameRecord(
-        cluster_id="", command_id="", offsets={TOPICS.create_requests: 0}, refused={uuid(1): year}
+        cluster_id="", command_id="", offsets={TOPICS.name_requests: 0}, refused={uuid(1): year}
     )
     log = Log(now=T0)
     log.append(Output(TOPICS.names, key, encode(name), {}, partition=0))
@@ -214,7 +214,7 @@ def test_a_freed_name_is_forgotten_a_day_after_though_its_refusals_were_stamped_
 
     def requests(count: int) -> None:
         for _ in range(count):
-            log.append(Output(TOPICS.create_requests, b"k", b"{", {}, partition=0))
+            log.append(Output(TOPICS.name_requests, b"k", b"{", {}, partition=0))
         while worker.take_turn("names", at_most=1000):
             pass
 

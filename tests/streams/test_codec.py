@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from domain.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
@@ -164,7 +165,7 @@ def test_what_was_read_can_be_stored(path, value):
 
 COMMANDS = [
     create(1, target_project_id="p"),
-    update(2, spec={"platform": {"type": "aws"}, "x": [1, None, 1.5, "ü"]}),
+    update(2, spec={"platform": {"type": "aws"}, "x": [1, None, Raw(b"1.5"), "ü"]}),
     update(3, expected_generation=7, expected_resource_version="v"),
     delete(4),
     delete(5, force=True),
@@ -378,3 +379,62 @@ def test_retry_after_that_is_none(value):
 )
 def test_durations_as_people_read_them(seconds, text):
     assert text == go_duration(timedelta(seconds=seconds))
+
+
+# --- null, and what is there twice --------------------------------------------------------------------
+
+CREATE = {**COMMAND, "type": "cluster.create", "name": "one", "spec": {"platform": {"type": "gcp"}}}
+ERROR = {"message": "m", "timestamp": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("read", "body", "nulls"),
+    [
+        (read_command, CREATE, {"target_project_id": None}),
+        (read_command, {**COMMAND, "type": "cluster.delete"}, {"force": None, "expected_generation": None}),
+        (read_command, COMMAND, {"expected_resource_version": None}),
+        (read_command, COMMAND, {"expected_resource_version": ""}),
+    ],
+    ids=["create", "delete", "update", "an empty version"],
+)
+def test_a_member_of_a_command_that_is_null_is_absent(read, body, nulls):
+    without = {name: member for name, member in body.items() if name not in nulls}
+    assert read(json.dumps(without).encode(), {}) == read(json.dumps({**body, **nulls}).encode(), {})
+
+
+@pytest.mark.parametrize(
+    "nulls",
+    [
+        {"conditions": [{"type": "A", "status": "True", "reason": None, "message": None, "severity": None}]},
+        {"last_error": {**ERROR, **dict.fromkeys(("controllerName", "errorType", "errorCode", "code"))}},
+        {
+            "last_error": {
+                **ERROR,
+                **dict.fromkeys(("userActionable", "suggestions", "details", "retryAfter")),
+            }
+        },
+        {"metadata": None},
+    ],
+    ids=["condition", "texts of an error", "others of an error", "metadata"],
+)
+def test_a_member_of_a_report_that_is_null_is_absent(nulls):
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(member) for name, member in value.items() if member is not None}
+        return [without(item) for item in value] if isinstance(value, list) else value
+
+    report = {**REPORT, **nulls}
+    read = READERS["report"]
+    assert read(json.dumps(without(report)).encode()) == read(json.dumps(report).encode())
+
+
+def test_an_error_that_says_nothing_but_null_is_refused():
+    body = {**REPORT, "last_error": {"message": None, "errorCode": None, "code": None}}
+    with pytest.raises(MalformedRecord, match="needs a message"):
+        READERS["report"](json.dumps(body).encode())
+
+
+def test_a_condition_type_that_comes_twice_is_refused():
+    conditions = [{"type": kind, "status": "True"} for kind in ("A", "B", "A")]
+    with pytest.raises(MalformedRecord, match=r"conditions\[2\].type is there twice"):
+        READERS["report"](json.dumps({**REPORT, "conditions": conditions}).encode())

@@ -315,7 +315,7 @@ async def test_a_missing_member_is_named(api, missing):
     [
         {"controller_name": "x" * 255},
         {"conditions": [{"type": "x" * 316, "status": "Unknown"}]},
-        {"conditions": available() * 64},
+        {"conditions": [{"type": f"T{n}", "status": "True"} for n in range(64)]},
         {"conditions": [{"type": "Available", "status": "True", "severity": "Critical"}]},
         {"conditions": available(lastTransitionTime="9999-12-31T23:59:59.999999Z")},
         {"conditions": available(lastTransitionTime="2024-01-01t00:00:00z")},
