@@ -19,9 +19,9 @@ async def verify(settings: Settings, *, repair: bool, wait: timedelta) -> recove
     return await recovery.verify(_recovery(settings, wait), repair=repair)
 
 
-async def rebuild(settings: Settings) -> recovery.Rebuilt:
+async def rebuild(settings: Settings, *, accept_old_rows: bool) -> recovery.Rebuilt:
     """Raises: as `recovery.rebuild`; BadSettings."""
-    return await recovery.rebuild(_recovery(settings))
+    return await recovery.rebuild(_recovery(settings), accept_old_rows=accept_old_rows)
 
 
 def _recovery(settings: Settings, wait: timedelta = timedelta(seconds=30)) -> recovery.RecoverySettings:
@@ -29,7 +29,10 @@ def _recovery(settings: Settings, wait: timedelta = timedelta(seconds=30)) -> re
 
 
 def show(found: recovery.Verified) -> None:
-    """Print a line per table, then the first differences by id and column; never what is in a row."""
+    """Print a line per table, then the first differences by id and column; never what is in a row.
+
+    Rows that PostgreSQL cannot take are told apart, with the reason; dead-letter topics hold their records.
+    """
     console = Console(soft_wrap=True)
     table = Table("", "compared", "different", *(["repaired"] if found.repaired else []), box=None)
     for name in TABLES:
@@ -40,4 +43,10 @@ def show(found: recovery.Verified) -> None:
         console.print(escape(f"{difference.table} {difference.id}: {difference.what}"), highlight=False)
     if more := found.different.total() - len(found.first):
         console.print(f"… and {more} more")
-    console.print("equal" if found.equal else "different")
+    for name, id, why in found.first_passed_over:
+        console.print(escape(f"passed over: {name} {id}: {why}"), highlight=False)
+    passed_over = found.passed_over.total()
+    if more := passed_over - len(found.first_passed_over):
+        console.print(f"… and {more} more")
+    verdict = "equal" if found.equal else "different"
+    console.print(f"{verdict}, {passed_over} passed over" if passed_over else verdict)

@@ -165,11 +165,21 @@ def verify(
 
 
 @app.command()
-def rebuild() -> None:
+def rebuild(
+    accept_old_rows: Annotated[
+        bool,
+        typer.Option(
+            "--accept-old-rows",
+            help="Also if the sink last wrote more than a day ago: clusters deleted since come back.",
+        ),
+    ] = False,
+) -> None:
     """Fill a new, empty Kafka from PostgreSQL, after the old one was lost."""
     from cli import recovery
 
-    restored = run_command("rebuild", recovery.rebuild)
+    restored = run_command(
+        "rebuild", lambda settings: recovery.rebuild(settings, accept_old_rows=accept_old_rows)
+    )
     typer.echo(f"restored {restored.clusters} clusters, {restored.live} of them live")
     typer.echo("start the workers now, then the sinks and the web processes")
 

@@ -11,6 +11,8 @@ from typing import Final
 
 import asyncpg
 
+from database import check_encoding
+
 log = logging.getLogger("clusterflow.migrate")
 
 # Any number that nobody else locks in this database; ASCII "clstrflw".
@@ -40,12 +42,15 @@ async def migrate(database_url: str) -> list[str]:
 
     A second call at the same time waits for the first and finds nothing to do.
 
-    Raises: asyncpg.PostgresError: a migration failed; those before it stay, of it nothing does.
+    Raises:
+        asyncpg.PostgresError: a migration failed; those before it stay, of it nothing does.
+        WrongEncoding: the database is not in UTF-8.
     """
     connection = await asyncpg.connect(
         database_url, server_settings={"application_name": "clusterflow-migrate"}
     )
     try:
+        check_encoding(connection)
         await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # held until the connection closes
         await connection.execute(_APPLIED)
         applied = {row["version"] for row in await connection.fetch("SELECT version FROM schema_migrations")}

@@ -5,7 +5,7 @@ moment; what counts is a difference that stays.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from time import monotonic
 from typing import Final
@@ -15,10 +15,10 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
 from domain.names import name_key
-from recovery.reading import Changelog, Reader
-from recovery.snapshot import Difference
+from recovery.differences import CLUSTERS, Difference
 from sinks.rows import State, read
 from streams.codec import decode_name
+from streams.reading import Changelog, Reader
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 
@@ -46,11 +46,10 @@ def names(reader: Reader, topics: Topics) -> Changelog:
     """`cluster-names`: per name, the cluster that holds it."""
 
     def holder(record: ConsumerRecord) -> str | None:
-        if record.value is None:
-            return None
         try:
-            return decode_name(record.value).cluster_id or None
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            str(record.key, "utf-8")  # an owner and a name are text
+            return None if record.value is None else decode_name(record.value).cluster_id or None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedRecord("invalid_schema", str(error)) from error
 
     return Changelog(reader, topics.names, holder)
@@ -74,6 +73,32 @@ async def wrong_names(
         if not wrong or monotonic() >= until:
             return sorted(wrong, key=lambda difference: difference.id)
         await asyncio.sleep(_PAUSE)
+
+
+class Yielded:
+    """Clusters that PostgreSQL shows as deleted, because another one holds their name (`sinks.names`).
+
+    That is right while the deletion of one of the two is on its way: behind what the sink had read.
+
+    Args:
+        pairs: Each such cluster, with the one that holds its name.
+        states: Up to the positions at which they were seen.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[str, str]], states: Changelog) -> None:
+        self._pairs = [*pairs]
+        self._states = states
+        self._living = {holder for _, holder in self._pairs if self._lives(holder)}
+
+    def differences(self) -> Iterator[Difference]:
+        """Those of which both still live, now that the states are read to their end."""
+        for cluster_id, holder in self._pairs:
+            if self._lives(cluster_id) and (holder not in self._living or self._lives(holder)):
+                yield Difference(CLUSTERS, cluster_id, "deleted_at")
+
+    def _lives(self, cluster_id: str) -> bool:
+        last = self._states.last.get(cluster_id.encode())
+        return last is not None and last.said is not None
 
 
 def _differences(states: Changelog, held: Changelog) -> Iterator[Difference]:

@@ -19,22 +19,20 @@ from database import Pool
 from recovery import statements
 from recovery.errors import RebuildRefused
 from recovery.progress import progress
-from recovery.reading import Reader
 from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
-from sinks.postgres import transaction
+from sinks.postgres import ALL_ROWS, transaction
 from streams.admin import declare_topics, group_members
 from streams.claims import is_claim
+from streams.codec import rfc3339
 from streams.producer import Producer
+from streams.reading import Reader
 from streams.settings import GROUP, KafkaSettings
 
 log = logging.getLogger("clusterflow.recovery")
 
 _FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
-
-# Seconds for the one statement whose cost is the number of all clusters.
-_ALL_ROWS: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -45,11 +43,15 @@ class Rebuilt:
     live: int = 0
 
 
-async def rebuild(settings: RecoverySettings) -> Rebuilt:
+async def rebuild(settings: RecoverySettings, *, accept_old_rows: bool = False) -> Rebuilt:
     """Fill an empty Kafka from PostgreSQL; ids, generations, versions and times stay, no event is emitted.
 
+    Args:
+        accept_old_rows: Whether it may bring back clusters that were deleted since the sink last wrote, where
+            that is long ago.
+
     Raises:
-        RebuildRefused: it is not empty, somebody is at work, or a row cannot be restored.
+        RebuildRefused: it is not empty, somebody is at work, the rows are old, or one cannot be restored.
         TopicMismatch: its topics are there with other partition counts, or with settings that lose data.
         Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
     """
@@ -61,6 +63,8 @@ async def rebuild(settings: RecoverySettings) -> Rebuilt:
         async with Reader(kafka) as reader:
             await _refuse_used(kafka, reader)
             async with snapshot(pool, "rebuild") as rows:
+                if not accept_old_rows:
+                    await _refuse_old(settings, rows)
                 positions = await rows.positions()
                 restored, keys = await _fill(settings, rows, producer)
             await _refuse_used(kafka, reader, expected=keys)
@@ -91,6 +95,19 @@ async def _fill(
             after = page.last_id
             advance(len(page.records))
     return restored, keys
+
+
+async def _refuse_old(settings: RecoverySettings, rows: Snapshot) -> None:
+    """Raises: RebuildRefused: the sink has seen nothing for longer than it could have caught up with."""
+    last_read = await rows.last_read()
+    if last_read is not None and last_read[1] > settings.tombstone_life:
+        until, age = last_read
+        raise RebuildRefused(
+            f"the sink last wrote at {rfc3339(until)}, {age.total_seconds() / 3600:.0f} hours ago: clusters"
+            " deleted since would come back, and changes since are missing. Restore a newer backup of this"
+            " database; or, if nothing was deleted since or that does not matter, run `clusterflow rebuild"
+            " --accept-old-rows` (docs/recovery.md)"
+        )
 
 
 async def _refuse_used(
@@ -138,4 +155,4 @@ async def _switch(pool: Pool, before: Sequence[StoredPosition]) -> None:
                 "a sink has written to this database meanwhile: stop every sink, and run it again"
             )
         await connection.execute(statements.FORGET_POSITIONS)
-        await connection.execute(statements.FORGET_PLACES, timeout=_ALL_ROWS)
+        await connection.execute(statements.FORGET_PLACES, timeout=ALL_ROWS)

@@ -15,6 +15,7 @@ import asyncpg
 from database import Pool
 from domain.errors import TransientError
 from recovery import statements
+from recovery.differences import CLUSTERS, EVENTS, Refused
 from recovery.snapshot import Place
 from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
@@ -30,10 +31,15 @@ TRIES: Final = 5
 
 
 class Repair:
-    """Writes to the tables of the sink, beside it."""
+    """Writes to the tables of the sink, beside it.
 
-    def __init__(self, pool: Pool) -> None:
+    Args:
+        refused: Where rows that PostgreSQL will not store are noted.
+    """
+
+    def __init__(self, pool: Pool, refused: Refused) -> None:
         self._pool = pool
+        self._refused = refused
 
     async def states(self, states: Sequence[StateRows], seen: Mapping[str, Place]) -> None:
         """Write all rows of these clusters anew.
@@ -55,10 +61,13 @@ class Repair:
             await self._tried(rewrite)
 
         async def refused(state: StateRows, refusal: RowsRefused) -> None:
-            if refusal.constraint == LIVE_NAME:
-                await write([state], names_settled=True)
-            else:
-                _tell("cluster", state.cluster.id, refusal)
+            try:
+                if refusal.constraint == LIVE_NAME:
+                    await write([state], names_settled=True)
+                    return
+            except RowsRefused as again:
+                refusal = again
+            self._note(CLUSTERS, state.cluster.id, refusal)
 
         await or_by_halves(states, write, refused)
 
@@ -76,9 +85,16 @@ class Repair:
             await self._tried(lambda connection: _write_events(connection, part))
 
         async def refused(event: EventRow, refusal: RowsRefused) -> None:
-            _tell("event", event.id, refusal)
+            self._note(EVENTS, event.id, refusal)
 
         await or_by_halves(events, write, refused)
+
+    def _note(self, table: str, id: str, refusal: RowsRefused) -> None:
+        """A row that is in the way of another, or a moment of the server's, is no fault of the record."""
+        if refusal.unclear or refusal.constraint:
+            log.error("PostgreSQL did not store this", extra={"table": table, "id": id, "error": refusal.why})
+        else:
+            self._refused.note(table, id, refusal.why)
 
     async def _tried(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
         for attempt in count(1):
@@ -100,7 +116,3 @@ async def _remove(connection: asyncpg.Connection, seen: Mapping[str, Place]) -> 
 async def _write_events(connection: asyncpg.Connection, events: Sequence[EventRow]) -> None:
     await connection.execute(statements.REMOVE_EVENTS, [event.id for event in events])
     await connection.execute(INSERT_EVENTS, *zip(*events, strict=True))
-
-
-def _tell(what: str, id: str, refusal: RowsRefused) -> None:
-    log.error("PostgreSQL will not store this", extra={what: id, "error": str(refusal)})

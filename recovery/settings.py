@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from database import DatabaseSettings
 from streams.settings import KafkaSettings
+from streams.tombstones import TOMBSTONE_LIFE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,10 +14,13 @@ class RecoverySettings:
 
     Attributes:
         wait: How long the sink may take to store what the topics hold when `verify` begins.
+        tombstone_life: How old the sink's positions may be before `rebuild` has to be told that it may go
+            on: as long as the sink itself could have gone on from them.
         page: Clusters compared, repaired or restored together; with their reports they are in memory at once.
     """
 
     kafka: KafkaSettings
     database: DatabaseSettings
     wait: timedelta = timedelta(seconds=30)
+    tombstone_life: timedelta = TOMBSTONE_LIFE
     page: int = 500

@@ -6,13 +6,16 @@ topics up to these positions, to the last column, however busy the system is.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 
 from database import Pool
+from database.pool import CLIENT_ERRORS
 from recovery import statements
+from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Widths
+from sinks.errors import explained
 from sinks.postgres import transaction
 from sinks.rows import EventRow, StateRows
 
@@ -36,19 +39,6 @@ class StoredPosition(NamedTuple):
     next_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One row that is not as its record says.
-
-    Attributes:
-        what: `missing`, `without record`, or the columns that differ.
-    """
-
-    table: str
-    id: str
-    what: str
-
-
 class Snapshot:
     """What one transaction sees."""
 
@@ -59,17 +49,36 @@ class Snapshot:
         """Every stored position."""
         return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
 
+    async def last_read(self) -> tuple[datetime, timedelta] | None:
+        """Until when the sink had read everything, and how long ago that is; None if it never ran."""
+        row = await self._connection.fetchrow(statements.OLDEST_READ)
+        return None if row is None or row["until"] is None else (row["until"], row["age"])
+
     async def count(self) -> int:
         """Clusters, the deleted among them."""
         return int(await self._connection.fetchval(statements.COUNT))
 
+    async def widths(self) -> Widths:
+        """How many characters fit the columns that have a bound."""
+        found: dict[str, dict[str, int]] = {table: {} for table in (*statements.COMPARISONS, EVENTS)}
+        for table, column, width in await self._connection.fetch(statements.WIDTHS, list(found)):
+            found[table][column] = width
+        return found
+
     async def differences(self, states: Sequence[StateRows]) -> list[Difference]:
-        """What differs of the rows of these clusters, row by row."""
+        """What differs of the rows of these clusters, row by row.
+
+        Raises: RowsRefused: PostgreSQL cannot even compare one of them.
+        """
+        async with self._savepoint():
+            return await self._differences(states)
+
+    async def _differences(self, states: Sequence[StateRows]) -> list[Difference]:
         ids = [state.cluster.id for state in states]
         expected: Mapping[str, Sequence[tuple[Any, ...]]] = {
-            "clusters": [state.cluster for state in states],
-            "controller_status": [report for state in states for report in state.reports],
-            "reconciliation_schedule": [state.schedule for state in states if state.schedule is not None],
+            CLUSTERS: [state.cluster for state in states],
+            REPORTS: [report for state in states for report in state.reports],
+            SCHEDULES: [state.schedule for state in states if state.schedule is not None],
         }
         found = []
         for table, rows in expected.items():
@@ -91,10 +100,24 @@ class Snapshot:
             yield row[0], Place(row[1], row[2])
 
     async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:
-        """What differs of the rows of these events; there may be none."""
+        """What differs of the rows of these events; there may be none. Raises: RowsRefused."""
         columns = list(zip(*events, strict=True)) or [()] * len(EventRow._fields)
-        rows = await self._connection.fetch(statements.EVENT_DIFFERENCES, *columns)
-        return [Difference("cluster_events", row["id"], ", ".join(row["what"])) for row in rows]
+        async with self._savepoint():
+            rows = await self._connection.fetch(statements.EVENT_DIFFERENCES, *columns)
+        return [Difference(EVENTS, row["id"], ", ".join(row["what"])) for row in rows]
+
+    async def yielded(self) -> list[tuple[str, str]]:
+        """Clusters that are marked deleted for their name's sake, each with the one that holds it."""
+        return [(row[0], row[1]) for row in await self._connection.fetch(statements.YIELDED)]
+
+    @asynccontextmanager
+    async def _savepoint(self) -> AsyncIterator[None]:
+        """What PostgreSQL refuses within takes nothing else of the snapshot with it."""
+        try:
+            async with self._connection.transaction():
+                yield
+        except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
+            raise explained(error) from error
 
     async def clusters_after(self, cluster_id: str, limit: int) -> list[asyncpg.Record]:
         """The next clusters in the order of their ids."""

@@ -75,12 +75,12 @@ WHERE what <> ARRAY[]::text[]
     return Comparison(statement, len(types))
 
 
-# A cluster that yielded its name is marked deleted as of the creation of the next, until its own record says
-# when it was (`sinks.names`).
-_YIELDED: Final = """expected.deleted_at IS NULL AND EXISTS (
-    SELECT FROM clusters AS next
-    WHERE next.created_by = stored.created_by AND next.name = stored.name AND next.id <> stored.id
-      AND next.created_at = stored.deleted_at)"""
+# A cluster that yielded its name is marked deleted until the deletion that is on its way comes
+# (`sinks.names`). Whether one is on its way, `recovery.names.Yielded` sees.
+_YIELDED: Final = """stored.yielded AND expected.deleted_at IS NULL AND EXISTS (
+    SELECT FROM clusters AS holder
+    WHERE holder.created_by = stored.created_by AND holder.name = stored.name
+      AND holder.deleted_at IS NULL)"""
 
 COMPARISONS: Final = {
     "clusters": _comparison(
@@ -88,7 +88,7 @@ COMPARISONS: Final = {
         ClusterRow,
         ("id",),
         fixed={"status_dirty": "false", "metadata": "'{}'::jsonb"},
-        excused={"deleted_at": _YIELDED},
+        excused={"deleted_at": _YIELDED, "yielded": _YIELDED},
     ),
     "controller_status": _comparison("controller_status", ReportRow, ("cluster_id", "controller_name")),
     "reconciliation_schedule": _comparison(
@@ -104,6 +104,18 @@ SELECT topic, partition, kafka_cluster_id, next_offset FROM sink_offsets ORDER B
 """
 
 COUNT: Final = "SELECT count(*) FROM clusters"
+
+YIELDED: Final = """
+SELECT stored.id::text, holder.id::text
+FROM clusters AS stored JOIN clusters AS holder USING (created_by, name)
+WHERE stored.yielded AND holder.deleted_at IS NULL
+"""
+
+WIDTHS: Final = """
+SELECT relname::text, attname::text, atttypmod - 4  -- a varchar's modifier is its width and 4
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype AND atttypmod > 4
+"""
 
 PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
 
@@ -153,6 +165,9 @@ SCHEDULES_OF: Final = """
 SELECT cluster_id::text, last_reconciled_at, next_reconcile_at, enabled, needs_attention
 FROM reconciliation_schedule WHERE cluster_id = ANY($1::uuid[])
 """
+
+# Until when the sink had read everything, in the partition where it is longest ago.
+OLDEST_READ: Final = "SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets"
 
 # Waits for a sink in its transaction, and lets none begin another before ours is over.
 LOCK_POSITIONS: Final = "LOCK TABLE sink_offsets IN SHARE ROW EXCLUSIVE MODE"

@@ -16,7 +16,7 @@ left alone, and is judged then.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from time import monotonic
@@ -27,14 +27,17 @@ from aiokafka import ConsumerRecord
 from database import Pool
 from domain.errors import MalformedRecord
 from recovery import names
+from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Refused, Widths, too_long
 from recovery.errors import NotComparable
 from recovery.progress import progress
-from recovery.reading import Changelog, Offsets, Reader
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, Difference, Place, Snapshot, StoredPosition, snapshot
+from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
+from sinks.errors import RowsRefused
+from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
 from streams.admin import check_topics, kafka_cluster_id
+from streams.reading import Changelog, Offsets, Reader
 
 log = logging.getLogger("clusterflow.recovery")
 
@@ -46,7 +49,7 @@ REPAIRS: Final = 3
 
 _PAUSE: Final = 0.25
 
-TABLES: Final = ("clusters", "controller_status", "reconciliation_schedule", "cluster_events", names.TABLE)
+TABLES: Final = (CLUSTERS, REPORTS, SCHEDULES, EVENTS, names.TABLE)
 
 
 @dataclass(slots=True)
@@ -57,17 +60,21 @@ class Verified:
         compared: Per table, rows that should be there (for names: names held).
         different: Per table, rows that are not as they should be.
         first: The first of them.
+        passed_over: Per table, rows whose record PostgreSQL cannot take, as the sink has found before.
+        first_passed_over: The first of them, each with its table, id and why.
         repaired: Per table, rows that differed in the looks before and were written again.
     """
 
     compared: Counter[str] = field(default_factory=Counter)
     different: Counter[str] = field(default_factory=Counter)
     first: list[Difference] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    first_passed_over: list[tuple[str, str, str]] = field(default_factory=list)
     repaired: Counter[str] = field(default_factory=Counter)
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs."""
+        """Whether nothing differs, of what can be compared."""
         return not self.different
 
     @property
@@ -81,6 +88,13 @@ class Verified:
             self.different[difference.table] += 1
             if len(self.first) < TOLD:
                 self.first.append(difference)
+
+    def pass_over(self, refused: Refused) -> None:
+        """Count what was refused and keep the first."""
+        for row in refused:
+            self.passed_over[row[0]] += 1
+            if len(self.first_passed_over) < TOLD:
+                self.first_passed_over.append(row)
 
 
 async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verified:
@@ -97,13 +111,13 @@ async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verifie
     try:
         async with Reader(settings.kafka) as reader:
             look = _Look(settings, reader, pool, cluster_id)
-            found = await look(Repair(pool) if repair else None)
+            found = await look(Repair(pool, look.refused) if repair else None)
             repaired: Counter[str] = Counter()
             for attempt in range(REPAIRS if repair else 0):
                 if not found.repairable:
                     break
                 repaired |= found.different
-                found = await look(Repair(pool) if attempt < REPAIRS - 1 else None)
+                found = await look(Repair(pool, look.refused) if attempt < REPAIRS - 1 else None)
             repaired.pop(names.TABLE, None)
             return replace(found, repaired=repaired)
     finally:
@@ -119,18 +133,24 @@ class _Look:
         self._reader = reader
         self._pool = pool
         self._cluster_id = cluster_id
+        self.refused = Refused()
+        self._widths: Widths = {}
 
     async def __call__(self, repair: Repair | None) -> Verified:
         found = Verified()
         async with self._comparable() as (rows, positions):
+            self._widths = await rows.widths()
             states = names.states(self._reader, self._topics)
             await states.read_to(positions[self._topics.state])
             await self._states(rows, states, found, repair)
+            yielded = names.Yielded(await rows.yielded(), states)
             await self._without_record(rows, states, found, repair)
             await self._events(rows, positions[self._topics.events], found, repair)
         found.compared[names.TABLE] = sum(last.said is not None for last in states.last.values())
         stays = min(names.STAYS, self._settings.wait)
+        found.pass_over(self.refused)
         found.note(await names.wrong_names(self._settings.kafka, self._reader, states, stays=stays))
+        found.note(yielded.differences())
         return found
 
     # --- when ---------------------------------------------------------------------------------------
@@ -198,17 +218,23 @@ class _Look:
     async def _states(
         self, rows: Snapshot, states: Changelog, found: Verified, repair: Repair | None
     ) -> None:
+        async def compare(part: Sequence[StateRows]) -> None:
+            by_id = {state.cluster.id.lower(): state for state in part}
+            differences = self._takeable(CLUSTERS, await rows.differences(part), by_id)
+            if repair is not None and differences:
+                ids = sorted({difference.id for difference in differences})
+                await repair.states([by_id[id] for id in ids], await rows.places(ids))
+            found.note(self.refused.but_for(CLUSTERS, differences))
+
+        async def refused(state: StateRows, refusal: RowsRefused) -> None:
+            found.note(self.refused.compared(CLUSTERS, state.cluster.id, refusal))
+
         with progress("comparing clusters", len(states.last)) as advance:
             async for page in self._pages(states):
-                found.compared["clusters"] += len(page)
-                found.compared["controller_status"] += sum(len(state.reports) for state in page)
-                found.compared["reconciliation_schedule"] += sum(state.schedule is not None for state in page)
-                differences = await rows.differences(page)
-                found.note(differences)
-                if repair is not None and differences:
-                    ids = {difference.id for difference in differences}
-                    wrong = [state for state in page if state.cluster.id in ids]
-                    await repair.states(wrong, await rows.places(sorted(ids)))
+                found.compared[CLUSTERS] += len(page)
+                found.compared[REPORTS] += sum(len(state.reports) for state in page)
+                found.compared[SCHEDULES] += sum(state.schedule is not None for state in page)
+                await or_by_halves(page, compare, refused)
                 advance(len(page))
 
     async def _pages(self, states: Changelog) -> AsyncIterator[list[StateRows]]:
@@ -230,7 +256,7 @@ class _Look:
         async for cluster_id, place in rows.all_places():
             if cluster_id.encode() in states.last:
                 continue
-            found.note([Difference("clusters", cluster_id, "without record")])
+            found.note([Difference(CLUSTERS, cluster_id, "without record")])
             seen[cluster_id] = place
             if repair is not None and len(seen) == self._settings.page:
                 await repair.without_record(seen)
@@ -240,19 +266,38 @@ class _Look:
 
     async def _events(self, rows: Snapshot, to: Offsets, found: Verified, repair: Repair | None) -> None:
         suspect: set[str] = set()
+        incomparable: set[str] = set()
+
+        async def compare(part: Sequence[EventRow]) -> None:
+            suspect.update(difference.id for difference in await rows.event_differences(part))
+
+        async def refused(event: EventRow, refusal: RowsRefused) -> None:
+            incomparable.add(event.id.lower())
+            found.note(self.refused.compared(EVENTS, event.id.lower(), refusal))
+
         async for events in self._event_pages(to):
-            found.compared["cluster_events"] += len(events)
-            suspect.update(difference.id for difference in await rows.event_differences(events))
+            found.compared[EVENTS] += len(events)
+            await or_by_halves(events, compare, refused)
+        suspect -= incomparable
         if not suspect:
             return
         # Of an id that comes twice the first counts, as in the sink.
         async for events in self._event_pages(to):
             firsts = {event.id.lower(): event for event in reversed(events) if event.id.lower() in suspect}
             suspect -= firsts.keys()
-            differences = await rows.event_differences([*firsts.values()])
-            found.note(differences)
+            differences = self._takeable(EVENTS, await rows.event_differences([*firsts.values()]), firsts)
             if repair is not None and differences:
                 await repair.events([firsts[difference.id] for difference in differences])
+            found.note(self.refused.but_for(EVENTS, differences))
+
+    def _takeable(
+        self, table: str, differences: Sequence[Difference], by_id: Mapping[str, StateRows | EventRow]
+    ) -> list[Difference]:
+        """The differences of rows that PostgreSQL can take, as far as one can tell; notes the others."""
+        for id in {difference.id for difference in differences}:
+            if why := too_long(by_id[id], self._widths):
+                self.refused.note(table, id, why)
+        return self.refused.but_for(table, differences)
 
     async def _event_pages(self, to: Offsets) -> AsyncIterator[list[EventRow]]:
         async for records in self._reader.batches(self._topics.events, to=to):

@@ -4,7 +4,8 @@
         group.create_task(run(SinkSettings(kafka=…, database=…), stop=stop))
 
 Read in this order: `role` (what runs), `batch` (take, write, wait, go on), `rows` (a record as rows),
-`postgres` and `statements` (rows into tables), `errors` (what the database's refusals mean).
+`postgres` and `statements` (rows into tables), `errors` (what the database's refusals mean), `names` and
+`vanished` (rows that the records alone do not put right).
 """
 
 from sinks.role import run

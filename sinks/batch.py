@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from typing import Final
 
@@ -20,9 +20,10 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from domain.errors import MalformedRecord, TransientError
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
-from sinks.postgres import Position, Postgres
-from sinks.rows import Change, read
+from sinks.postgres import Bookmark, Position, Postgres
+from sinks.rows import Change, read, written_at
 from sinks.settings import SinkSettings
+from sinks.vanished import Vanished
 from streams.claims import NO_CLAIM, Claims
 from streams.dead_letters import parked
 from streams.producer import Producer
@@ -66,12 +67,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._stop = stop
         self._changed = changed
         self._positions: dict[TopicPartition, int] = {}
+        self._vanished = Vanished(settings, database)
         self._claims = Claims()
         # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
         self._forgotten = 1
         self._taken = 0
         self._failures = 0
         self._waits_since: float | None = None
+        self._touched: float | None = None
         self._commits = 0
 
     @property
@@ -132,6 +135,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         partitions = self._consumer.assignment()
         positions = await self._database.positions(partitions)
         starts = await self._starts({tp: position.offset for tp, position in positions.items()})
+        if await self._remove_vanished(positions, starts):
+            return  # it takes its time; the next look at Kafka is due, and then the other partitions
         expired = {
             tp: (position.offset, Position(starts[tp], position.claim))
             for tp, position in positions.items()
@@ -149,8 +154,20 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._consumer.seek(tp, start)
         self._consumer.resume(*partitions)
         self._taken = taken
+        self._touched = None
         self._changed()
         await self._note()
+
+    async def _remove_vanished(
+        self, positions: Mapping[TopicPartition, Bookmark], starts: Mapping[TopicPartition, int]
+    ) -> bool:
+        """Remove rows whose tombstones may be gone, of one partition; returns whether there was one."""
+        state = self._settings.topics.state
+        gaps = [tp for tp, at in positions.items() if tp.topic == state and 0 < at.offset < starts[tp]]
+        for tp in (*gaps, *await self._vanished.may_have(positions)):
+            await self._vanished.remove(tp, positions[tp], starts[tp])
+            return True
+        return False
 
     async def _starts(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Where reading begins: at the position, or later if retention has taken the records there."""
@@ -179,7 +196,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return
         if records:
             await self._write(await self._changes(records))
+        passed = await self._pass_unseen({TopicPartition(r.topic, r.partition) for r in records})
+        if records or passed:
             await self._note()
+        await self._touch()
         self._goes_on()
 
     async def _poll(self) -> list[ConsumerRecord]:
@@ -215,6 +235,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return True, NO_CLAIM
         return self._claims.admits(record), self._claims.standing(record.partition)
 
+    def _standing(self, tp: TopicPartition) -> int:
+        """The claim that stands where a partition is read on."""
+        return self._claims.standing(tp.partition) if tp.topic == self._settings.topics.state else NO_CLAIM
+
     async def _write(self, changes: Sequence[Change]) -> None:
         """Write all; what PostgreSQL refuses whatever it stands among is parked."""
         await or_by_halves(changes, self._write_together, self._refused)
@@ -224,10 +248,46 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         for record, _, claim in changes:
             tp = TopicPartition(record.topic, record.partition)
             begin = moves[tp][0] if tp in moves else self._positions[tp]
-            moves[tp] = (begin, Position(record.offset + 1, claim))
+            moves[tp] = (begin, Position(record.offset + 1, claim, written_at(record)))
         await self._database.write(changes, moves)
         self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
         self._crash_if_told()
+
+    async def _pass_unseen(self, seen: Set[TopicPartition]) -> bool:
+        """Move positions past offsets that are no record for us; returns whether there were any.
+
+        A transaction ends with a marker, and nobody is shown what it aborted. Where these are the last of a
+        partition, no later record takes the position past them, and the sink would be behind for ever.
+
+        Args:
+            seen: Partitions the last poll brought records of: theirs move with the next ones.
+        """
+        moves: dict[TopicPartition, tuple[int, Position]] = {}
+        for tp in self._consumer.assignment() - seen:
+            reached = await self._consumer.position(tp)
+            if self._lost:  # assigned anew, so these are positions of another time
+                return False
+            if reached > self._positions[tp]:
+                moves[tp] = (self._positions[tp], Position(reached, self._standing(tp)))
+        if not moves:
+            return False
+        await self._database.write([], moves)
+        self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
+        return True
+
+    async def _touch(self) -> None:
+        """Now and then, note which positions are at the end, and see whether any lags behind for too long."""
+        now = time.monotonic()
+        if self._lost or (self._touched is not None and now - self._touched < self._settings.touch_interval):
+            return
+        self._touched = now
+        positions = dict(self._positions)
+        if not positions:
+            return
+        ends = await self._consumer.end_offsets(list(positions))
+        await self._database.touch({tp: end for tp, end in ends.items() if end == positions[tp]})
+        if await self._vanished.may_have(await self._database.positions(positions)):
+            self._forget()
 
     async def _refused(self, change: Change, refusal: RowsRefused) -> None:
         """Try again while another try may help, then park it."""

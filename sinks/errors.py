@@ -52,12 +52,14 @@ class RowsRefused(PermanentError):
     """PostgreSQL will not store these rows.
 
     Attributes:
+        why: What is wrong, without anything of the rows.
         unclear: Whether trying again could still help.
         constraint: Name of the constraint or unique index in the way, if it was one.
     """
 
-    def __init__(self, text: str, *, unclear: bool, constraint: str | None) -> None:
+    def __init__(self, text: str, *, why: str, unclear: bool, constraint: str | None) -> None:
         super().__init__(text)
+        self.why = why
         self.unclear = unclear
         self.constraint = constraint
 
@@ -72,7 +74,8 @@ def explained(error: Exception) -> Exception:
         unclear = _meaning(_REFUSED, error) is None
         constraint = getattr(error, "constraint_name", None)
         text = f"{meaning}: {error!r}"  # str() would add the row itself
-        return RowsRefused(text, unclear=unclear, constraint=constraint)
+        why = f"{meaning} (SQLSTATE {getattr(error, 'sqlstate', '')})"
+        return RowsRefused(text, why=why, unclear=unclear, constraint=constraint)
     return error
 
 

@@ -3,12 +3,16 @@
 A name is unique among living clusters, and the stream keeps it so: the second cluster of a name is created
 only after the first is deleted. But the two live in different partitions, which the sink reads at different
 paces, so for a while it can hold the second's creation and not yet the first's deletion; the unique index
-would refuse a record that is right. Then the older of the two is already deleted, with a time still on its
-way: it is marked deleted as of the creation of the younger, until its own record comes and says when.
+would refuse a record that is right. Then one of the two is already deleted, with a time still on its way.
+
+Which one, no record says. Of those whose record says that they live, the youngest holds the name; the others
+yield it, which marks them deleted as of its creation. Mostly that is right. Where the clock of a broker was
+ahead when the first was created, the wrong one yields; so a name is given back as soon as its holder's
+deletion comes. In the end one cluster is left whose record says that it lives, and it holds the name.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 import asyncpg
@@ -34,11 +38,23 @@ async def settle(connection: asyncpg.Connection, states: Sequence[StateRows]) ->
     freed = [row["id"] for row in await connection.fetch(statements.YIELD_NAMES, *arrays)]
     log.info("names change hands", extra={"stored": freed, "incoming": sorted(yielded)})
     return [
-        state._replace(cluster=state.cluster._replace(deleted_at=yielded[state.cluster.id]))
+        state._replace(cluster=state.cluster._replace(deleted_at=yielded[state.cluster.id], yielded=True))
         if state.cluster.id in yielded
         else state
         for state in states
     ]
+
+
+async def give_back(connection: asyncpg.Connection, freed: Iterable[tuple[str, str]]) -> None:
+    """Let those live again that have yielded names which nobody holds any more; `freed`: owner and name."""
+    names = sorted(set(freed))
+    if not names:
+        return
+    rows = await connection.fetch(
+        statements.GIVE_BACK_NAMES, [owner for owner, _ in names], [name for _, name in names]
+    )
+    if rows:
+        log.info("names are given back", extra={"stored": [row["id"] for row in rows]})
 
 
 def _within(living: Sequence[ClusterRow]) -> dict[str, datetime]:

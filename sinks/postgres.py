@@ -1,31 +1,54 @@
 """Rows and positions into PostgreSQL, together or not at all."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import msgspec
 from aiokafka import TopicPartition
 
+from database import check_encoding
 from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
-from sinks.names import settle
+from sinks.names import give_back, settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
+from streams.partitions import partition_of
 
 
 class Position(NamedTuple):
-    """Where a partition is read on, and the claim that stands there (`streams.claims`)."""
+    """Where a partition is read on.
+
+    Attributes:
+        claim: That stands there (`streams.claims`).
+        read_until: When the last record before it was written; None where it is not known.
+    """
 
     offset: int
     claim: int
+    read_until: datetime | None = None
+
+
+class Bookmark(NamedTuple):
+    """A stored position, and how long ago everything before it had been written (`sinks.vanished`)."""
+
+    offset: int
+    claim: int
+    age: timedelta
 
 
 # Per partition, the offset the rows begin at and the position after their last.
 Moves = Mapping[TopicPartition, tuple[int, Position]]
 
 LIVE_NAME: Final = "clusters_live_name"
+
+# The first finds a name taken, the second makes room for it, and another writer may take it in between.
+NAME_TRIES: Final = 5
+
+# Seconds for a statement whose cost is the number of all clusters.
+ALL_ROWS: Final = 3600.0
 
 SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
@@ -49,7 +72,7 @@ class Postgres:
         self._pool = pool
         self._kafka_cluster_id = kafka_cluster_id
 
-    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
+    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bookmark]:
         """The position in each partition; 0 for one that was never read.
 
         Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka.
@@ -68,7 +91,9 @@ class Postgres:
                     " (`clusterflow rebuild`) if the old one is lost"
                 )
         return {
-            TopicPartition(row["topic"], row["partition"]): Position(row["next_offset"], row["claim"])
+            TopicPartition(row["topic"], row["partition"]): Bookmark(
+                row["next_offset"], row["claim"], row["age"]
+            )
             for row in stored
         }
 
@@ -77,12 +102,63 @@ class Postgres:
 
         Raises: SinkUnavailable; PositionsMoved; RowsRefused.
         """
-        try:
-            await self._write(changes, moves, names_settled=False)
-        except RowsRefused as refusal:
-            if refusal.constraint != LIVE_NAME:
-                raise
-            await self._write(changes, moves, names_settled=True)
+        for attempt in range(NAME_TRIES):
+            try:
+                await self._write(changes, moves, names_settled=attempt > 0)
+                return
+            except RowsRefused as refusal:
+                if refusal.constraint != LIVE_NAME or attempt == NAME_TRIES - 1:
+                    raise
+
+    async def touch(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Note that these positions are at the ends of their partitions, unless they have moved.
+
+        Raises: SinkUnavailable.
+        """
+        ordered = sorted(ends)
+        topics, numbers = [tp.topic for tp in ordered], [tp.partition for tp in ordered]
+        async with transaction(self._pool, "positions") as connection:
+            offsets = [ends[tp] for tp in ordered]
+            await connection.execute(statements.TOUCH, self._kafka_cluster_id, topics, numbers, offsets)
+
+    async def has_rows(self, partition: int) -> bool:
+        """Whether a row shows a record of this partition, as far as is known. Raises: SinkUnavailable."""
+        async with transaction(self._pool, "vanished") as connection:
+            return bool(await connection.fetchval(statements.HAS_ROWS, partition, timeout=ALL_ROWS))
+
+    async def remove_vanished(
+        self,
+        tp: TopicPartition,
+        at: Bookmark,
+        start: int,
+        *,
+        known: Collection[bytes],
+        partitions: int,
+        since: Callable[[], timedelta],
+    ) -> int:
+        """Remove the clusters of a partition that are not known to it; returns how many there were.
+
+        Args:
+            at: The position that was found; who has moved it meanwhile is right.
+            start: Where to go on.
+            known: Keys of the partition.
+            partitions: How many there are.
+            since: How long ago the partition was read to its end.
+
+        Raises: SinkUnavailable; PositionsMoved.
+        """
+        async with transaction(self._pool, "vanished") as connection:
+            await self._advance(connection, {tp: (at.offset, Position(start, at.claim))})
+            vanished = []
+            async for row in connection.cursor(statements.IDS_OF_PARTITION, tp.partition, prefetch=2000):
+                key = row["id"].encode()
+                here = row["state_partition"] >= 0 or partition_of(key, partitions) == tp.partition
+                if here and key not in known:
+                    vanished.append(row["id"])
+            freed = await connection.fetch(statements.REMOVE_VANISHED, vanished, timeout=ALL_ROWS)
+            await give_back(connection, [(row["created_by"], row["name"]) for row in freed])
+            await connection.execute(statements.RECONCILED, tp.topic, tp.partition, since())
+        return len(freed)
 
     async def _write(self, changes: Sequence[Change], moves: Moves, *, names_settled: bool) -> None:
         events = [change.content for change in changes if isinstance(change.content, EventRow)]
@@ -95,7 +171,7 @@ class Postgres:
             if names_settled:
                 states = await settle(connection, states)
             await write_states(connection, states)
-            await _run(connection, statements.PURGE, purges)
+            await _purge(connection, purges)
             await _run(connection, statements.INSERT_EVENTS, events)
         metrics.ROWS.labels("clusters").inc(len(states))
         metrics.ROWS.labels("cluster_events").inc(len(events))
@@ -110,6 +186,7 @@ class Postgres:
             [begin for _, (begin, _) in ordered],
             [end.offset for _, (_, end) in ordered],
             [end.claim for _, (_, end) in ordered],
+            [end.read_until for _, (_, end) in ordered],
         )
         if moved != f"UPDATE {len(moves)}":
             raise PositionsMoved(f"of {len(moves)} positions, as many are as expected: {moved}")
@@ -122,10 +199,14 @@ async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterat
     Args:
         options: Of `asyncpg.Connection.transaction`.
 
-    Raises: SinkUnavailable: the database is away, or another transaction was in the way; RowsRefused.
+    Raises:
+        SinkUnavailable: the database is away, or another transaction was in the way.
+        RowsRefused.
+        WrongEncoding: the database is none for us.
     """
     try:
         async with pool.connection(operation) as connection, connection.transaction(**options):
+            check_encoding(connection)
             yield connection
     except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
         raise explained(error) from error
@@ -152,6 +233,14 @@ async def write_states(connection: asyncpg.Connection, states: Sequence[StateRow
     await _run(connection, statements.UPSERT_SCHEDULES, schedules)
     unscheduled = [(state.cluster.id,) for state in ordered if state.schedule is None]
     await _run(connection, statements.DELETE_SCHEDULES, unscheduled)
+    gone = (s.cluster for s in states if s.cluster.deleted_at is not None and not s.cluster.yielded)
+    await give_back(connection, [(cluster.created_by, cluster.name) for cluster in gone])
+
+
+async def _purge(connection: asyncpg.Connection, purges: Sequence[Purge]) -> None:
+    if purges:
+        freed = await connection.fetch(statements.PURGE, *_columns(purges))
+        await give_back(connection, [(row["created_by"], row["name"]) for row in freed])
 
 
 async def _run(connection: asyncpg.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

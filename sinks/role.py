@@ -85,6 +85,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
         **settings.kafka.client(f"clusterflow-sink-{number}"),
         group_id=settings.group_id,
         enable_auto_commit=False,
+        isolation_level="read_committed",  # what a transaction aborted has never been
         auto_offset_reset="none",  # positions come from the database, and a wrong one must not pass unseen
         session_timeout_ms=int(settings.kafka.session_timeout * 1000),
         heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),

@@ -21,7 +21,7 @@ from streams.topics import Topics
 
 
 class ClusterRow(NamedTuple):
-    """A row of `clusters`."""
+    """A row of `clusters`; `yielded` is whether it is marked deleted for its name alone (`sinks.names`)."""
 
     id: str
     name: str
@@ -38,6 +38,7 @@ class ClusterRow(NamedTuple):
     state_offset: int
     secrets: str
     first_report_at: datetime | None
+    yielded: bool = False
 
 
 class ReportRow(NamedTuple):
@@ -164,6 +165,7 @@ class Change(NamedTuple):
 
 _state_decoder: Final = msgspec.json.Decoder(State)
 _event_decoder: Final = msgspec.json.Decoder(_Event)
+_LAST_MILLIS: Final = 253_402_300_799_000  # the end of the year 9999
 _CLUSTER_KEY: Final = re.compile(UUID_PATTERN.encode())
 
 
@@ -218,9 +220,14 @@ def state_rows(record: ConsumerRecord, state: State) -> StateRows:
             schedule.enabled,
             schedule.needs_attention,
             cluster.created_at,
-            from_millis(record.timestamp),
+            written_at(record),
         ),
     )
+
+
+def written_at(record: ConsumerRecord) -> datetime:
+    """When a record was written, by its own time; the nearest that a column holds for one that never was."""
+    return from_millis(min(max(record.timestamp, 0), _LAST_MILLIS))
 
 
 def _report_row(cluster_id: str, controller_name: str, report: _Report) -> ReportRow:

@@ -1,6 +1,7 @@
 """What the sink needs to know, each value with its unit."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from database import DatabaseSettings
 from streams.settings import KafkaSettings
@@ -17,6 +18,8 @@ class SinkSettings:
             for the database, the other decodes. More pay off only if database and machine have idle cores.
         batch_records: Records of one transaction at most.
         max_backoff: Seconds between tries at most while the database is away.
+        tombstone_life: How long the changelog keeps tombstones at least; None: what its topic says.
+        touch_interval: Seconds between notes that positions are at the ends of their partitions.
         crash_after_commit: For tests: the process kills itself after so many transactions, before it notes
             the positions in Kafka.
     """
@@ -27,6 +30,8 @@ class SinkSettings:
     writers: int = 2
     batch_records: int = 4000
     max_backoff: float = 5.0
+    tombstone_life: timedelta | None = None
+    touch_interval: float = 600.0
     crash_after_commit: int | None = None
 
     @property

@@ -10,44 +10,56 @@ from typing import Final
 # finds the position moved, and everything it brought is rolled back.
 ADVANCE: Final = """
 UPDATE sink_offsets AS stored
-SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now()
-FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[])
-    AS moved (topic, partition, expected, next_offset, claim)
+SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now(),
+    read_until = greatest(stored.read_until, CASE
+        WHEN moved.read_until IS NOT NULL THEN least(moved.read_until, now()) END)
+FROM unnest($2::text[], $3::int[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    AS moved (topic, partition, expected, next_offset, claim, read_until)
 WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
 
 REGISTER: Final = """
-INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset)
-SELECT topic, partition, $1, 0 FROM unnest($2::text[], $3::int[]) AS assigned (topic, partition)
+INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset, read_until)
+SELECT topic, partition, $1, 0, 'epoch' FROM unnest($2::text[], $3::int[]) AS assigned (topic, partition)
 ON CONFLICT (topic, partition) DO NOTHING
 """
 
 POSITIONS: Final = """
-SELECT topic, partition, kafka_cluster_id, next_offset, claim
+SELECT topic, partition, kafka_cluster_id, next_offset, claim, now() - read_until AS age
 FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partition) USING (topic, partition)
+"""
+
+# Positions that are at the end of their partitions: nothing is left that was written before.
+TOUCH: Final = """
+UPDATE sink_offsets AS stored SET read_until = now()
+FROM unnest($2::text[], $3::int[], $4::bigint[]) AS read (topic, partition, next_offset)
+WHERE stored.topic = read.topic AND stored.partition = read.partition
+  AND stored.next_offset = read.next_offset AND stored.kafka_cluster_id = $1
 """
 
 UPSERT_CLUSTERS: Final = """
 INSERT INTO clusters AS stored (
     id, name, target_project_id, created_by, generation, resource_version, spec, status, status_dirty,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at,
+    yielded)
 SELECT id, name, target_project_id, created_by, generation, resource_version, spec, status, false,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[], $8::jsonb[],
     $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::bigint[], $14::jsonb[],
-    $15::timestamptz[]
+    $15::timestamptz[], $16::boolean[]
 ) AS incoming (
     id, name, target_project_id, created_by, generation, resource_version, spec, status,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, target_project_id = excluded.target_project_id, created_by = excluded.created_by,
     generation = excluded.generation, resource_version = excluded.resource_version,
     spec = excluded.spec, status = excluded.status, status_dirty = false,
     created_at = excluded.created_at, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
     state_partition = excluded.state_partition, state_offset = excluded.state_offset,
-    secrets = excluded.secrets, first_report_at = excluded.first_report_at
+    secrets = excluded.secrets, first_report_at = excluded.first_report_at,
+    yielded = excluded.yielded
 -- Only if newer; offsets of two partitions say nothing about each other.
 WHERE stored.state_partition <> excluded.state_partition OR stored.state_offset < excluded.state_offset
 RETURNING stored.id::text
@@ -111,6 +123,25 @@ DELETE FROM clusters AS stored
 USING unnest($1::uuid[], $2::int[], $3::bigint[]) AS tombstone (id, state_partition, state_offset)
 WHERE stored.id = tombstone.id
   AND (stored.state_partition <> tombstone.state_partition OR stored.state_offset < tombstone.state_offset)
+RETURNING stored.created_by, stored.name
+"""
+
+# --- when tombstones may be gone, see `sinks.vanished` ---------------------------------------------
+
+HAS_ROWS: Final = "SELECT EXISTS (SELECT FROM clusters WHERE state_partition IN ($1, -1))"
+
+# Of a rebuilt row it is not known which record it shows.
+IDS_OF_PARTITION: Final = """
+SELECT id::text, state_partition FROM clusters WHERE state_partition IN ($1, -1)
+"""
+
+REMOVE_VANISHED: Final = """
+DELETE FROM clusters WHERE id = ANY($1::uuid[]) RETURNING created_by, name
+"""
+
+RECONCILED: Final = """
+UPDATE sink_offsets SET read_until = greatest(read_until, now() - $3::interval)
+WHERE topic = $1 AND partition = $2
 """
 
 # Rows of events, from a batch of them.
@@ -133,20 +164,36 @@ ON CONFLICT (id) DO NOTHING
 
 YIELD_NAMES: Final = """
 UPDATE clusters AS stored
-SET deleted_at = incoming.created_at
+SET deleted_at = incoming.created_at, yielded = true
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
     AS incoming (id, created_by, name, created_at)
 WHERE stored.created_by = incoming.created_by AND stored.name = incoming.name AND stored.deleted_at IS NULL
-  AND (stored.created_at, stored.id) < (incoming.created_at, incoming.id)
+  AND stored.id <> incoming.id AND (stored.created_at, stored.id) < (incoming.created_at, incoming.id)
 RETURNING stored.id::text
 """
 
+# Locked, so that whoever deletes one of them waits, and then finds those that have yielded to it.
 LATER_HOLDERS: Final = """
-SELECT incoming.id::text AS id, min(stored.created_at) AS created_at
+SELECT incoming.id::text AS id, stored.created_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
     AS incoming (id, created_by, name, created_at)
 JOIN clusters AS stored
   ON stored.created_by = incoming.created_by AND stored.name = incoming.name AND stored.deleted_at IS NULL
- AND (stored.created_at, stored.id) > (incoming.created_at, incoming.id)
-GROUP BY incoming.id
+ AND stored.id <> incoming.id AND (stored.created_at, stored.id) > (incoming.created_at, incoming.id)
+FOR SHARE OF stored
+"""
+
+GIVE_BACK_NAMES: Final = """
+UPDATE clusters AS stored
+SET deleted_at = NULL, yielded = false
+FROM (
+    SELECT DISTINCT ON (created_by, name) id
+    FROM clusters JOIN unnest($1::text[], $2::text[]) AS freed (created_by, name) USING (created_by, name)
+    WHERE yielded
+    ORDER BY created_by, name, created_at DESC, id DESC
+) AS youngest
+WHERE stored.id = youngest.id AND stored.yielded AND NOT EXISTS (
+    SELECT FROM clusters AS holder
+    WHERE holder.created_by = stored.created_by AND holder.name = stored.name AND holder.deleted_at IS NULL)
+RETURNING stored.id::text
 """

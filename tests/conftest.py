@@ -42,12 +42,12 @@ class Servers:
     database_url: str
     redis_url: str
 
-    async def new_database(self) -> str:
-        """The URL of an empty database."""
+    async def new_database(self, options: str = "") -> str:
+        """The URL of an empty database; options are of CREATE DATABASE."""
         name = f"test_{os.getpid()}_{next(_numbers)}"
         connection = await asyncpg.connect(self.database_url)
         try:
-            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.execute(f"CREATE DATABASE {name} {options}")
         finally:
             await connection.close()
         return self.database_url.rpartition("/")[0] + f"/{name}"

@@ -64,6 +64,7 @@ INDEXES = {
         "(created_at)",
         "(status_dirty) WHERE status_dirty",
         "(created_by, created_at DESC, id) WHERE (deleted_at IS NULL)",
+        "(created_by, name) WHERE yielded",
     ],
     "controller_status": ["(cluster_id, controller_name)", "(updated_at)"],
     "reconciliation_schedule": ["(cluster_id)", "(next_reconcile_at, enabled) WHERE enabled"],

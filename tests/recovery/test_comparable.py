@@ -4,14 +4,18 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from database import DatabaseSettings
 from domain.names import NameRecord, name_key
 from recovery import RecoverySettings, verify
+from recovery.differences import Difference
 from recovery.errors import NotComparable
+from recovery.names import Yielded
 from streams.codec import encode
+from streams.reading import Last
 from tests.cli.test_process import run
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import OWNER, cluster, event, report, uuid
@@ -90,6 +94,87 @@ async def test_what_cannot_be_read_is_no_difference(stored):
     assert (await verify(settings_of(stored))).equal
 
 
+NUL = {"platform": {"type": "gcp"}, "note": "a\0b"}
+
+
+@pytest.mark.parametrize(
+    ("refused", "told"),
+    [
+        pytest.param(
+            cluster("refused", name="n" * 300),
+            {"name has 300 characters, the column takes 255"},
+            id="too long",
+        ),
+        pytest.param(
+            cluster("refused", spec=NUL),
+            {"a value does not fit its column (SQLSTATE 22P05)"},
+            id="a NUL in JSON",
+        ),
+        pytest.param(
+            cluster("refused", name="a\0b"),
+            {"a value does not fit its column (SQLSTATE 22021)"},
+            id="a NUL in text",
+        ),
+        pytest.param(
+            cluster("refused", reports=[report("r" * 300)]),
+            {"controller_name has 300 characters, the column takes 255"},
+            id="a report too long",
+        ),
+        pytest.param(
+            cluster("one", generation=2, spec=NUL),
+            {"a value does not fit its column (SQLSTATE 22P05)"},
+            id="the last record of a cluster that has a row",
+        ),
+    ],
+)
+async def test_a_state_that_postgresql_refuses_is_passed_over(refused, told, stored):
+    await stored.publish(cluster("three"), refused, cluster("four"))
+    for word in ("three", "four"):
+        await hold(stored, f"c-{word}", uuid(word))
+    await hold(stored, refused.cluster.name, refused.cluster.id)
+    await stored.drain()
+    await stored.fetch("DELETE FROM clusters WHERE id = $1", uuid("three"))
+
+    found = await verify(settings_of(stored))
+
+    assert {("clusters", uuid("three")), ("reconciliation_schedule", uuid("three"))} == {
+        (d.table, d.id) for d in found.first
+    }, "the rest of its page is compared"
+    repaired = await verify(settings_of(stored), repair=True)
+    assert (True, {"clusters": 1}) == (repaired.equal, dict(repaired.passed_over))
+    assert told == {why for _, _, why in repaired.first_passed_over}
+    assert {refused.cluster.id} == {id for _, id, _ in repaired.first_passed_over}
+
+
+async def test_an_event_that_postgresql_refuses_is_passed_over(stored):
+    nul = event("nul") | {"metadata": {"triggered_by": "a\0b", "request_id": None}}
+    await stored.announce(event("before"), nul, event("too long", kind="k" * 200), event("after"), nul)
+    await stored.drain()
+    await stored.fetch("DELETE FROM cluster_events WHERE id = $1", uuid(("event", "after")))
+
+    found = await verify(settings_of(stored))
+
+    assert [("cluster_events", uuid(("event", "after")))] == [(d.table, d.id) for d in found.first]
+    repaired = await verify(settings_of(stored), repair=True)
+    assert (True, {"cluster_events": 2}) == (repaired.equal, dict(repaired.passed_over))
+    assert {
+        (uuid(("event", "nul")), "a value does not fit its column (SQLSTATE 22P05)"),
+        (uuid(("event", "too long")), "event_type has 200 characters, the column takes 100"),
+    } == {(id, why) for _, id, why in repaired.first_passed_over}
+    assert 3 == len(await stored.fetch("SELECT id FROM cluster_events"))
+
+
+async def test_of_an_event_told_twice_the_one_that_can_be_stored_has_no_say(stored):
+    nul = event("twice") | {"metadata": {"triggered_by": "a\0b", "request_id": None}}
+    await stored.announce(nul, event("twice"))
+    await stored.drain()
+    await stored.fetch("DELETE FROM cluster_events WHERE id = $1", uuid(("event", "twice")))
+
+    found = await verify(settings_of(stored))
+
+    assert (True, {"cluster_events": 1}) == (found.equal, dict(found.passed_over))
+
+
 async def test_what_postgresql_refuses_is_told_and_stops_no_repair(stored):
     refused = cluster("refused", name="n" * 300)
     await stored.publish(refused, cluster("three"))
@@ -100,8 +185,9 @@ async def test_what_postgresql_refuses_is_told_and_stops_no_repair(stored):
 
     found = await verify(settings_of(stored), repair=True)
 
-    rows = {(d.table, d.id) for d in found.first if d.table in ("clusters", "cluster_events")}
+    rows = {(table, id) for table, id, _ in found.first_passed_over}
     assert {("clusters", uuid("refused")), ("cluster_events", uuid(("event", "too long")))} == rows
+    assert {"cluster-names": 2} == dict(found.different)
     assert 3 == len(await stored.fetch("SELECT id FROM clusters"))
     assert 1 == len(await stored.fetch("SELECT id FROM cluster_events"))
 
@@ -123,13 +209,71 @@ async def test_a_name_yielded_to_a_successor_whose_predecessors_end_is_on_its_wa
     await hold(stored, "c-one", uuid("three"))
     await stored.drain()
     found = await verify(settings_of(stored))
-    assert {("cluster-names", uuid("one"))} == {
-        (d.table, d.id) for d in found.first
-    }  # two live: not PostgreSQL's fault
+    assert {
+        ("cluster-names", uuid("one"), "its name is not held by it"),
+        ("clusters", uuid("one"), "deleted_at"),
+    } == {(d.table, d.id, d.what) for d in found.first}, "no deletion is on its way"
     await stored.publish(cluster("one", reports=[report()], deleted=40))
     await stored.drain()
     assert (await verify(settings_of(stored))).equal
     assert replaced.deleted_at is None
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "deleted_at = (SELECT created_at FROM clusters WHERE name = 'c-one')",
+        "yielded = true, deleted_at = (SELECT created_at FROM clusters WHERE name = 'c-one')",
+    ],
+    ids=["as the sink would", "as the sink would, and that it did"],
+)
+async def test_a_living_cluster_that_is_shown_as_deleted_is_a_difference(mark, stored):
+    """Whatever else its row looks like."""
+    await stored.fetch(f"UPDATE clusters SET {mark} WHERE id = $1", uuid("two"))
+    await stored.publish(reborn := cluster("one", reports=[report()], generation=2))
+    await stored.drain()
+
+    found = await verify(settings_of(stored))
+
+    assert [("clusters", uuid("two"))] == [(d.table, d.id) for d in found.first]
+    assert "deleted_at" in found.first[0].what
+    assert (await verify(settings_of(stored), repair=True)).equal
+    assert reborn.deleted_at is None
+
+
+LIVES, DELETED = Last(0, 1, "a name"), Last(0, 2, None)
+
+
+@pytest.mark.parametrize(
+    ("cluster_ends", "holder_was", "holder_ends", "differs"),
+    [
+        (LIVES, LIVES, LIVES, True),
+        (DELETED, LIVES, LIVES, False),
+        (None, LIVES, LIVES, False),
+        (LIVES, LIVES, DELETED, False),
+        (LIVES, LIVES, None, False),
+        (LIVES, DELETED, DELETED, True),
+        (LIVES, None, None, True),
+    ],
+    ids=[
+        "both live",
+        "its deletion was on its way",
+        "its purge was on its way",
+        "the deletion of the other was on its way",
+        "the purge of the other was on its way",
+        "the other should not hold it",
+        "nobody knows the other",
+    ],
+)
+def test_a_cluster_that_yielded_its_name(cluster_ends, holder_was, holder_ends, differs):
+    states = SimpleNamespace(last={b"it": LIVES} | ({b"holder": holder_was} if holder_was else {}))
+    yielded = Yielded([("it", "holder")], states)
+    ends = {b"it": cluster_ends, b"holder": holder_ends}
+    states.last = {key: last for key, last in ends.items() if last is not None}
+
+    found = [*yielded.differences()]
+
+    assert ([Difference("clusters", "it", "deleted_at")] if differs else []) == found
 
 
 # --- names ------------------------------------------------------------------------------------------------
@@ -149,6 +293,12 @@ async def test_names_are_told_and_left_to_the_workers(stored):
         (uuid("gone"), f"holds {OWNER}/nobody's and is gone"),
     } == {(difference.id, difference.what) for difference in found.first}
     assert (4, {}) == (found.different["cluster-names"], dict(found.repaired))
+
+
+async def test_a_key_of_names_that_is_no_text_is_passed_over(stored):
+    held = encode(NameRecord(cluster_id=uuid("one"), command_id="", offsets={}))
+    await stored.send(stored.topics.names, [(b"\xff\xfe", held), (b"\xff", None)])
+    assert (await verify(settings_of(stored))).equal
 
 
 async def test_a_name_on_its_way_is_no_difference(stored):
@@ -200,6 +350,18 @@ async def test_verify_tells_by_its_status(stored, environment):
     assert "Traceback" not in behind.stderr
 
 
+async def test_verify_tells_what_it_passed_over(stored, environment):
+    await stored.announce(event("nul") | {"metadata": {"request_id": "hush\0"}})
+    await stored.drain()
+
+    done = await a_run("verify", **environment)
+
+    assert (0, "equal, 1 passed over") == (done.returncode, done.stdout.splitlines()[-1])
+    told = f"passed over: cluster_events {uuid(('event', 'nul'))}: a value does not fit its column"
+    assert told in done.stdout
+    assert "hush" not in done.stdout + done.stderr
+
+
 async def test_verify_without_kafka_is_not_comparable(environment):
     away = await a_run("verify", **{**environment, "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1"})
     assert (3, False) == (away.returncode, "Traceback" in away.stderr)
@@ -217,6 +379,19 @@ async def test_rebuild_says_what_to_do_next(stored, environment):
     kafka = replace(stored.kafka, topics=replace(stored.topics, prefix=new["KAFKA_TOPIC_PREFIX"]))
     with pytest.raises(NotComparable, match="no sink has stored anything"):
         await verify(replace(settings_of(stored), kafka=kafka))
+
+
+async def test_rebuild_brings_no_dead_clusters_back_unless_told_to(stored, environment):
+    await stored.fetch("UPDATE sink_offsets SET read_until = now() - interval '30 hours' WHERE partition = 1")
+    new = {**environment, "KAFKA_TOPIC_PREFIX": f"{stored.topics.prefix}new."}
+
+    refused = await a_run("rebuild", **new)
+
+    assert 1 == refused.returncode
+    assert re.search(r"the sink last wrote at 20\S+Z, 30 hours ago: clusters deleted since", refused.stderr)
+    assert "--accept-old-rows" in refused.stderr
+    done = await a_run("rebuild", "--accept-old-rows", **new)
+    assert (0, "restored 2 clusters, 2 of them live") == (done.returncode, done.stdout.splitlines()[0])
 
 
 async def test_of_an_event_that_was_told_twice_the_first_counts(stored):

@@ -1,5 +1,7 @@
 """Rows equal the state: what the tables hold follows from the newest record of each cluster alone."""
 
+import pytest
+
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, report, rescheduled, rows_of, uuid
 
@@ -164,3 +166,70 @@ async def test_three_holders_of_a_name_in_one_batch(world: World):
 
     assert rows_of([*left, holders[2]]) == await world.tables()
     assert await world.dead_letters(world.topics.state) == []
+
+
+# A cluster that was created under a clock a day ahead, and one that took its name now.
+AHEAD, NOW = cluster(1, name="x", created=86_400), cluster(2, name="x", created=10)
+
+
+async def test_a_living_cluster_that_yielded_to_a_clock_ahead_lives_again(world: World):
+    async with world.sink():
+        await world.publish(AHEAD)
+        await world.drained()
+        await world.publish(NOW)
+        await world.drained()
+        live = await world.fetch("SELECT id FROM clusters WHERE deleted_at IS NULL")
+        assert [{"id": uuid(1)}] == live, "who is right, nobody can tell yet"
+        await world.publish(left := cluster(1, name="x", created=86_400, deleted=5))
+        await world.drained()
+
+    assert rows_of([left, NOW]) == await world.tables()
+    assert [] == await world.fetch("SELECT id FROM clusters WHERE yielded")
+
+
+async def test_a_living_cluster_that_yielded_lives_again_when_the_other_is_purged(world: World):
+    async with world.sink():
+        await world.publish(AHEAD, NOW)
+        await world.drained()
+        await world.send(world.topics.state, [(uuid(1).encode(), None)])
+        await world.drained()
+
+    assert rows_of([NOW]) == await world.tables()
+
+
+async def test_a_living_cluster_that_yielded_lives_again_whatever_came_of_it_meanwhile(world: World):
+    async with world.sink():
+        await world.publish(AHEAD, NOW)
+        await world.drained()
+        await world.publish(newer := cluster(2, name="x", created=10, generation=2))
+        await world.drained()
+        await world.publish(left := cluster(1, name="x", created=86_400, deleted=5))
+        await world.drained()
+
+    assert rows_of([left, newer]) == await world.tables()
+
+
+@pytest.mark.parametrize("first", range(3))
+async def test_of_three_that_yielded_the_last_that_lives_holds_the_name(world: World, first: int):
+    """In whichever order their ends come."""
+    records = [cluster(n, name="x", created=10 * n) for n in range(3)]
+    order = [(first + n) % 3 for n in range(3)]
+    async with world.sink():
+        await world.publish(*records)
+        await world.drained()
+        for n in order[:2]:
+            records[n] = cluster(n, name="x", created=10 * n, deleted=100)
+            await world.publish(records[n])
+            await world.drained()
+
+    assert rows_of(records) == await world.tables()
+
+
+async def test_a_name_that_is_held_is_not_given_back(world: World):
+    async with world.sink():
+        await world.publish(AHEAD, NOW, cluster(3, name="y"))
+        await world.drained()
+        await world.publish(cluster(3, name="y", deleted=5))
+        await world.drained()
+
+    assert [{"id": uuid(2)}] == await world.fetch("SELECT id FROM clusters WHERE yielded")

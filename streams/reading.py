@@ -28,14 +28,19 @@ _POLL_RECORDS: Final = 2000
 
 
 class Reader:
-    """Reads topics, one after the other."""
+    """Reads topics, one after the other.
 
-    def __init__(self, kafka: KafkaSettings) -> None:
+    Args:
+        client_id: How the brokers' logs name it.
+    """
+
+    def __init__(self, kafka: KafkaSettings, *, client_id: str = "clusterflow-recovery") -> None:
         self._partitions = kafka.partitions
         self._consumer = AIOKafkaConsumer(
-            **kafka.client("clusterflow-recovery"),
+            **kafka.client(client_id),
             group_id=None,
             enable_auto_commit=False,
+            isolation_level="read_committed",  # what a transaction aborted has never been
             auto_offset_reset="earliest",  # retention may take what is about to be read
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
