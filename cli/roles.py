@@ -11,6 +11,7 @@ from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_
 from cli.values import duration
 from settings import Settings
 from streams.admin import declare_topics
+from streams.held import HELD
 
 app = typer.Typer()
 
@@ -91,7 +92,9 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         database=settings.database,
         group_id=settings.kafka.topics.prefix + "clusterflow-postgres",
     )
-    await sinks.role.run(sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready))
+    await sinks.role.run(
+        sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.told)
+    )
 
 
 @app.command("all")
