@@ -139,12 +139,13 @@ async def _clients(
         return HttpClient(name, doors, history, seed, shared, per_second, web=web)
 
     shared = await create_clusters(client("everyone"), SHARED)
+    owned = await create_clusters(client(OWNER.partition("@")[0]), NATIVE + WAVERING)
     native = NativeClient(
         fleet.stage.bootstrap_servers,
         history,
         random.Random(draws.random()),
         shared,
-        await create_clusters(client(OWNER.partition("@")[0]), NATIVE),
+        owned[:NATIVE],
         per_second=plan.native_per_second,
     )
     wavering = WaveringClient(
@@ -152,7 +153,7 @@ async def _clients(
         history,
         random.Random(draws.random()),
         shared,
-        await create_clusters(client(OWNER.partition("@")[0]), WAVERING),
+        owned[NATIVE:],
         per_second=plan.native_per_second / 4,
         name="wavering",
     )
