@@ -35,7 +35,7 @@ from cli.values import (
     ServiceName,
     TopicText,
 )
-from database import DatabaseSettings
+from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
 from domain.policy import Policy
 from streams.messages import SOURCE
@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     database_max_idle_conns: Count = 5
     database_conn_max_lifetime: Duration = timedelta(minutes=5)
     database_conn_max_idle_time: Duration = timedelta(minutes=1)
+    database_pooler: Pooler = Pooler.NONE
     redis_url: RedisUrl = SecretStr("")
     secret_keys: SecretKeys = SecretStr("")
 
@@ -169,6 +170,7 @@ class Settings(BaseSettings):
             max_idle=self.database_max_idle_conns,
             max_lifetime=self.database_conn_max_lifetime,
             max_idle_time=self.database_conn_max_idle_time,
+            pooler=self.database_pooler,
         )
 
     @property

@@ -190,4 +190,4 @@ def rebuild(
 async def _migrate(settings: Settings) -> list[str]:
     from migrations.apply import migrate as apply_migrations
 
-    return await apply_migrations(settings.required("database_url"))
+    return await apply_migrations(settings.required("database_url"), pooler=settings.database_pooler)

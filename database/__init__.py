@@ -2,5 +2,6 @@
 
 from database.encoding import WrongEncoding, check_encoding
 from database.pool import DatabaseSettings, Pool
+from database.pooler import Pooler, pooler_reason
 
-__all__ = ["DatabaseSettings", "Pool", "WrongEncoding", "check_encoding"]
+__all__ = ["DatabaseSettings", "Pool", "Pooler", "WrongEncoding", "check_encoding", "pooler_reason"]

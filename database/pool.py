@@ -17,6 +17,8 @@ from typing import Any, Final
 import asyncpg
 from prometheus_client import Gauge, Histogram
 
+from database.pooler import Pooler
+
 log = logging.getLogger("clusterflow.repository")
 
 ACTIVE: Final = Gauge("clusterflow_database_connections_active", "Connections in use")
@@ -34,6 +36,10 @@ SLOW_SECONDS: Final = 0.1
 
 # What asyncpg raises beside the server's own refusals; TimeoutError is an OSError.
 CLIENT_ERRORS: Final = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+_SET_LOCAL: Final = """
+SELECT set_config(name, value, true) FROM unnest($1::text[], $2::text[]) AS settings (name, value)
+"""
 
 # Classes of SQLSTATE.
 _ROWS: Final = ("21", "22", "23")
@@ -53,6 +59,7 @@ class DatabaseSettings:
         max_lifetime: Age at which a connection is replaced, at its next use.
         max_idle_time: How long a connection may have nothing to do before it is closed.
         timeout: Of connecting, and of one statement.
+        pooler: What stands in between; behind one, a connection is used in transactions alone.
     """
 
     url: str = field(repr=False)
@@ -61,6 +68,7 @@ class DatabaseSettings:
     max_lifetime: timedelta = timedelta(minutes=5)
     max_idle_time: timedelta = timedelta(minutes=1)
     timeout: timedelta = timedelta(seconds=30)
+    pooler: Pooler = Pooler.NONE
 
 
 class Pool:
@@ -68,7 +76,7 @@ class Pool:
 
     Args:
         application: How the server's own views name these connections.
-        session: Settings of every session.
+        session: Settings of every session; behind a pooler, of every transaction.
     """
 
     def __init__(
@@ -80,6 +88,7 @@ class Pool:
     ) -> None:
         self._settings = settings
         self._session = {"application_name": application, **session}
+        self._pooled = settings.pooler is not Pooler.NONE
         self._inner: asyncpg.Pool | None = None
         self._renewed = monotonic()
 
@@ -122,6 +131,17 @@ class Pool:
         finally:
             await pool.release(connection, timeout=CLOSE_WITHIN)
 
+    @asynccontextmanager
+    async def transaction(self, operation: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction on a connection of one's own; options are of `asyncpg.Connection.transaction`.
+
+        Raises: as `connection` does.
+        """
+        async with self.connection(operation) as connection, connection.transaction(**options):
+            if self._pooled:
+                await connection.execute(_SET_LOCAL, [*self._session], [*self._session.values()])
+            yield connection
+
     async def _opened(self) -> asyncpg.Pool:
         if self._inner is None:
             self._inner = self._pool()
@@ -140,7 +160,9 @@ class Pool:
             max_inactive_connection_lifetime=settings.max_idle_time.total_seconds(),
             timeout=settings.timeout.total_seconds(),
             command_timeout=settings.timeout.total_seconds(),
-            server_settings=self._session,
+            # Unnamed statements live as long as their transaction.
+            statement_cache_size=0 if self._pooled else 100,
+            server_settings={} if self._pooled else self._session,
             reset=_nothing_to_reset,
         )
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import asyncpg
 
-from database import check_encoding
+from database import Pooler, check_encoding, pooler_reason
+from domain.errors import ControlPlaneError
 
 log = logging.getLogger("clusterflow.migrate")
 
@@ -28,6 +29,10 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 """
 
 
+class NotMigrated(ControlPlaneError):
+    """The database cannot be migrated this way; the text says what to do."""
+
+
 def migrations() -> dict[str, str]:
     """SQL by version (`0001_clusters`), in the order of application."""
     found = (file for file in files("migrations").iterdir() if _NAME.fullmatch(file.name))
@@ -37,29 +42,42 @@ def migrations() -> dict[str, str]:
     }
 
 
-async def migrate(database_url: str) -> list[str]:
+async def migrate(database_url: str, *, pooler: Pooler = Pooler.NONE) -> list[str]:
     """Apply what is missing; returns the versions applied, none if the database is up to date.
 
-    A second call at the same time waits for the first and finds nothing to do.
+    Of several calls at the same time, each migration is applied by one.
 
     Raises:
         asyncpg.PostgresError: a migration failed; those before it stay, of it nothing does.
         WrongEncoding: the database is not in UTF-8.
+        NotMigrated: a pooler is in the way.
     """
+    pooled = pooler is not Pooler.NONE
     connection = await asyncpg.connect(
-        database_url, server_settings={"application_name": "clusterflow-migrate"}
+        database_url,
+        statement_cache_size=0 if pooled else 100,
+        server_settings={} if pooled else {"application_name": "clusterflow-migrate"},
     )
     try:
         check_encoding(connection)
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # held until the connection closes
-        await connection.execute(_APPLIED)
-        applied = {row["version"] for row in await connection.fetch("SELECT version FROM schema_migrations")}
-        missing = [(version, sql) for version, sql in migrations().items() if version not in applied]
-        for version, sql in missing:
-            async with connection.transaction():
-                await connection.execute(sql)
-                await connection.execute("INSERT INTO schema_migrations (version) VALUES ($1)", version)
-            log.info("migration applied", extra={"version": version})
-        return [version for version, _ in missing]
+        return [version for version, sql in migrations().items() if await _apply(connection, version, sql)]
+    except asyncpg.PostgresError as error:
+        if reason := pooler_reason(error):
+            raise NotMigrated(f"{reason}: {error!r}") from error
+        raise
     finally:
         await connection.close()
+
+
+async def _apply(connection: asyncpg.Connection, version: str, sql: str) -> bool:
+    """Apply a migration unless that was done; returns whether it was missing."""
+    async with connection.transaction():
+        # Of the transaction, for a lock of the session would be another's behind a pooler.
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
+        await connection.execute(_APPLIED)
+        if await connection.fetchval("SELECT true FROM schema_migrations WHERE version = $1", version):
+            return False
+        await connection.execute(sql)
+        await connection.execute("INSERT INTO schema_migrations (version) VALUES ($1)", version)
+    log.info("migration applied", extra={"version": version})
+    return True

@@ -13,7 +13,6 @@ can be done again, so a run that was killed anywhere is made good by another one
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from database import Pool
 from recovery import statements
@@ -22,7 +21,7 @@ from recovery.progress import progress
 from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
-from sinks.postgres import ALL_ROWS, transaction
+from sinks.postgres import ALL_ROWS, FIRST_ID, transaction
 from streams.admin import declare_topics, group_members
 from streams.claims import is_claim
 from streams.codec import rfc3339
@@ -31,8 +30,6 @@ from streams.reading import Reader
 from streams.settings import GROUP, KafkaSettings
 
 log = logging.getLogger("clusterflow.recovery")
-
-_FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
 
 
 @dataclass(slots=True)
@@ -81,7 +78,7 @@ async def _fill(
 ) -> tuple[Rebuilt, dict[str, set[bytes]]]:
     """Publish every cluster; returns the keys published, by topic."""
     topics = settings.kafka.topics
-    restored, after = Rebuilt(), _FIRST_ID
+    restored, after = Rebuilt(), FIRST_ID
     keys: dict[str, set[bytes]] = {topics.state: set(), topics.names: set()}
     with progress("rebuilding", await rows.count()) as advance:
         while (page := await read_page(rows, after, settings.page)) is not None:

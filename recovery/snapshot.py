@@ -16,7 +16,7 @@ from database.pool import CLIENT_ERRORS
 from recovery import statements
 from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Widths
 from sinks.errors import explained
-from sinks.postgres import transaction
+from sinks.postgres import in_pages, transaction
 from sinks.rows import EventRow, StateRows
 
 # A snapshot is idle while topics are read.
@@ -96,7 +96,7 @@ class Snapshot:
 
     async def all_places(self) -> AsyncIterator[tuple[str, Place]]:
         """The same of all rows."""
-        async for row in self._connection.cursor(statements.PLACES, prefetch=2000):
+        async for row in in_pages(self._connection, statements.PLACES):
             yield row[0], Place(row[1], row[2])
 
     async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:

@@ -117,9 +117,11 @@ FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype AND atttypmod > 4
 """
 
-PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
+_PLACES: Final = "SELECT id::text, state_partition, state_offset FROM clusters"
 
-PLACES_OF: Final = f"{PLACES} WHERE id = ANY($1::uuid[])"
+PLACES: Final = f"{_PLACES} WHERE id > $1::uuid ORDER BY id LIMIT $2"
+
+PLACES_OF: Final = f"{_PLACES} WHERE id = ANY($1::uuid[])"
 
 _EVENT_DIFFERS: Final = ", ".join(
     f"CASE WHEN stored.{name} IS DISTINCT FROM expected.{name} THEN '{name}' END"

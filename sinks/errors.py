@@ -8,6 +8,7 @@ anything else       a fault of this program: it must end and say so
 
 from collections.abc import Mapping
 
+from database import pooler_reason
 from domain.errors import ControlPlaneError, PermanentError, SinkUnavailable
 
 # By SQLSTATE, or by its class, the first two characters.
@@ -66,6 +67,8 @@ class RowsRefused(PermanentError):
 
 def explained(error: Exception) -> Exception:
     """Our error for one of the driver's; the same if it is a fault of ours."""
+    if reason := pooler_reason(error):
+        return SinkUnavailable(f"{reason}: {error!r}")
     if isinstance(error, OSError):  # TimeoutError included
         return SinkUnavailable(f"the server does not answer: {error!r}")
     if meaning := _meaning(_AWAY, error):

@@ -47,6 +47,11 @@ LIVE_NAME: Final = "clusters_live_name"
 # The first finds a name taken, the second makes room for it, and another writer may take it in between.
 NAME_TRIES: Final = 5
 
+# Before the id of any cluster.
+FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
+
+PAGE_ROWS: Final = 2000
+
 # Seconds for a statement whose cost is the number of all clusters.
 ALL_ROWS: Final = 3600.0
 
@@ -150,7 +155,7 @@ class Postgres:
         async with transaction(self._pool, "vanished") as connection:
             await self._advance(connection, {tp: (at.offset, Position(start, at.claim))})
             vanished = []
-            async for row in connection.cursor(statements.IDS_OF_PARTITION, tp.partition, prefetch=2000):
+            async for row in in_pages(connection, statements.IDS_OF_PARTITION, tp.partition):
                 key = row["id"].encode()
                 here = row["state_partition"] >= 0 or partition_of(key, partitions) == tp.partition
                 if here and key not in known:
@@ -205,11 +210,25 @@ async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterat
         WrongEncoding: the database is none for us.
     """
     try:
-        async with pool.connection(operation) as connection, connection.transaction(**options):
+        async with pool.transaction(operation, **options) as connection:
             check_encoding(connection)
             yield connection
     except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
         raise explained(error) from error
+
+
+async def in_pages(
+    connection: asyncpg.Connection, statement: str, *args: Any
+) -> AsyncIterator[asyncpg.Record]:
+    """Rows of a statement that goes on behind an id ($1), for so many ($2), with the id as first column.
+
+    A cursor would be a prepared statement with a name, and such no pooler keeps for us.
+    """
+    after = FIRST_ID
+    while rows := await connection.fetch(statement, after, PAGE_ROWS, *args, timeout=ALL_ROWS):
+        for row in rows:
+            yield row
+        after = rows[-1][0]
 
 
 async def write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:

@@ -132,7 +132,8 @@ HAS_ROWS: Final = "SELECT EXISTS (SELECT FROM clusters WHERE state_partition IN 
 
 # Of a rebuilt row it is not known which record it shows.
 IDS_OF_PARTITION: Final = """
-SELECT id::text, state_partition FROM clusters WHERE state_partition IN ($1, -1)
+SELECT id::text, state_partition FROM clusters WHERE id > $1::uuid AND state_partition IN ($3, -1)
+ORDER BY id LIMIT $2
 """
 
 REMOVE_VANISHED: Final = """

@@ -293,7 +293,9 @@ def test_the_pool_is_told_what_was_set(reading):
         DATABASE_MAX_IDLE_CONNS="2",
         DATABASE_CONN_MAX_LIFETIME="7m",
         DATABASE_CONN_MAX_IDLE_TIME="8s",
+        DATABASE_POOLER="transaction",
     ).database
+    assert "transaction" == database.pooler
     assert ("postgres://me:pw@db/x", 9, 2) == (database.url, database.max_open, database.max_idle)
     assert (timedelta(minutes=7), timedelta(seconds=8)) == (database.max_lifetime, database.max_idle_time)
 
