@@ -58,7 +58,11 @@ class Repeater:
     def _new_consumer(self) -> AIOKafkaConsumer:
         servers = self._bootstrap_servers
         return AIOKafkaConsumer(
-            *self._topics, bootstrap_servers=servers, group_id=None, auto_offset_reset="latest"
+            *self._topics,
+            bootstrap_servers=servers,
+            group_id=None,
+            auto_offset_reset="latest",
+            isolation_level="read_committed",  # what was taken back is nobody's to repeat
         )
 
     async def run(self, seconds: float) -> None:
