@@ -26,6 +26,7 @@ from domain.believed import Now, ahead, furthest
 from domain.cluster import TOLERANCE, ClusterRecord
 from domain.decide import evolve, moved_on, reflects, sealed
 from domain.errors import MalformedRecord, Rejected
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.reactive import announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
@@ -279,7 +280,7 @@ class Clock:
     def _put(
         turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, after: ClusterRecord, at: datetime
     ) -> None:
-        turn.put(record.partition, key, sealed(after, log=turn.log_of(record), offset=record.offset, at=at))
+        turn.put(record.partition, key, sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at))
 
     def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))

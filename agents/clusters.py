@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from agents.announcer import Announcer
 from agents.clock import Clock
-from agents.guard import guarded
+from agents.guard import guarded, passed_on
 from agents.placement import Placement
 from agents.results import decided, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
@@ -26,11 +26,12 @@ from domain.decide import decide, decide_report, evolve, reflects, repeats, seal
 from domain.errors import MalformedRecord, Rejected
 from domain.events import Deleted, Ignored, Reconciled, Refused
 from domain.names import name_key
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.reactive import announce
 from domain.values import replace
 from streams.app import BatchApp, add_agent
-from streams.codec import BY_REST, encode, from_millis, read_command, read_report
+from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
 from streams.events import PublicEvent
 from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
@@ -71,7 +72,7 @@ class ClusterAgent:
         self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
         self._handlers = {
-            self._topics.commands: self._command,
+            self._topics.commands: self._pass_on,
             self._topics.accepted_commands: self._command,
             self._topics.reports: self._report,
             self._topics.ticks: self.clock.tick,
@@ -88,17 +89,29 @@ class ClusterAgent:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def _pass_on(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        """Pass a client's command on to where all commands to its cluster are in one order.
+
+        A replay must decide in the order of the first time, or one event's generation would be another's; two
+        topics have no common order.
+        """
         if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
-        accepted = record.topic == self._topics.accepted_commands
-        command = read_command(record.value, headers_of(record), accepted=accepted)
+        command = read_command(record.value, headers_of(record))
         require_key(record, command.cluster_id)
-        if isinstance(command, Create) and not accepted:
+        if isinstance(command, Create):
             raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
+        topic, headers = self._topics.accepted_commands, passed_on(turn, record)
+        turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+
+    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        headers = headers_of(record)
+        command = read_command(record.value, headers, accepted=True)
+        require_key(record, command.cluster_id)
         before = turn.get(record.partition, record.key)
-        if reflects(before, turn.log_of(record), record.offset):
+        seen = Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
+        if before is not None and seen.held_by(before.offsets):
             self._tell_again(turn, record, command, before)
             return
         if before is not None and (known := _known(before, command)) is not None:
@@ -108,7 +121,7 @@ class ClusterAgent:
             self._answer(turn, record, command, known, before, repeated=True)
             return
         with turn.stored_first() if _needs_reports(command) else nullcontext():
-            self._decided(turn, record, command, before)
+            self._decided(turn, record, command, before, seen)
 
     def _tell_again(
         self,
@@ -133,6 +146,7 @@ class ClusterAgent:
         record: ConsumerRecord,
         command: Command,
         before: ClusterRecord | None,
+        seen: Seen,
     ) -> None:
         at = from_millis(record.timestamp)
         event = decide(before, command, at=at, policy=self._policy)
@@ -147,8 +161,7 @@ class ClusterAgent:
         announced: tuple[Reconciled, ...] = ()
         if after is not None and stored:
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            log_name = turn.log_of(record)
-            after = sealed(after, log=log_name, offset=record.offset, at=at, outcome=outcome)
+            after = sealed(after, seen=seen, at=at, outcome=outcome)
         if isinstance(event, PublicEvent):
             assert after is not None
             self._announcer.tell(turn, record, event, before=before, after=after, cause=command)
@@ -236,7 +249,7 @@ class ClusterAgent:
         if not isinstance(event, Ignored):
             after = evolve(before, event, self._policy)
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            after = sealed(after, log=turn.log_of(record), offset=record.offset, at=at)
+            after = sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at)
             cause = report.report_id or f"{record.topic}/{record.partition}/{record.offset}"
             self._announcer.changes(turn, record, announced, after=after, cause=cause)
             turn.put(record.partition, record.key, after)

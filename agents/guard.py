@@ -8,9 +8,11 @@ from typing import TypeVar
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from domain.offsets import origin_of
+from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
 from streams.producer import Headers, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
-from streams.turn import Turn
+from streams.turn import Turn, headers_of
 from streams.unpacking import unreadable
 
 log = logging.getLogger("clusterflow.agents")
@@ -50,6 +52,17 @@ def _without_value(record: ConsumerRecord) -> MalformedRecord:
     if (why := unreadable(record)) is not None:
         return MalformedRecord("unreadable", why)
     return MalformedRecord("null_value", "a record without a value")
+
+
+def passed_on(turn: Turn[V], record: ConsumerRecord) -> dict[str, str]:
+    """The headers of a client's record on its way to a topic that clients may not write.
+
+    Raises: MalformedRecord: `too_large`, with them that topic would not take it.
+    """
+    origin = origin_of(turn.log_of(record), record.offset)
+    headers = {**headers_of(record), TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
+    require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
+    return headers
 
 
 def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:

@@ -10,27 +10,24 @@ order. Should that happen twice, the second one is known by where it came from (
 """
 
 from collections import defaultdict, deque
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
-from agents.guard import guarded, require_passable
+from agents.guard import guarded, passed_on, require_passable
 from agents.placement import Placement
 from agents.results import decided, result_output
 from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
 from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
-from domain.offsets import holds, noted, offset_in
+from domain.offsets import Seen, offset_in
 from domain.policy import Policy
 from domain.values import replace
 from streams.app import BatchApp, add_agent
 from streams.batches import MAX_BACKLOG
 from streams.codec import (
-    BY_KAFKA,
     BY_REST,
     ORIGIN,
-    TRIGGERED_BY,
     from_millis,
     is_held,
     read_create_request,
@@ -104,10 +101,7 @@ class NameAgent:
             return
         headers = headers_of(record)
         _require_key(record, read_create_request(record.value, headers))
-        origin = f"{turn.log_of(record)}/{record.offset}"
-        headers = {**headers, TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
-        # Else a name would be given to what the commands' topic, or their agent, does not take.
-        require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
+        headers = passed_on(turn, record)
         topic = self._topics.name_requests
         turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
 
@@ -115,8 +109,8 @@ class NameAgent:
         headers = headers_of(record)
         message = read_name_request(record.value, headers)
         holder = turn.get(record.partition, record.key)
-        seen = _Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
-        if holder is not None and seen.before(holder):
+        seen = Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
+        if holder is not None and seen.held_by(holder.offsets):
             return
         match message:
             case ReleaseMessage(cluster_id=cluster_id):
@@ -134,7 +128,7 @@ class NameAgent:
         record: ConsumerRecord,
         command: Create,
         holder: NameRecord | None,
-        seen: "_Seen",
+        seen: Seen,
     ) -> None:
         key = command.cluster_id.encode()
         try:
@@ -174,7 +168,7 @@ class NameAgent:
         record: ConsumerRecord,
         command: Create,
         holder: NameRecord,
-        seen: "_Seen",
+        seen: Seen,
     ) -> None:
         """Note a create that was turned away, where a repeat of it must be known again."""
         after = replace(holder, offsets=seen.noted(holder.offsets))
@@ -185,35 +179,6 @@ class NameAgent:
         turn.put(record.partition, record.key, after)
         if not holder.held:
             self._freed[record.partition].append((record.offset, record.key))
-
-
-class _Seen(NamedTuple):
-    """Where a record was seen: its log and offset, and those it was passed on from."""
-
-    log: str
-    offset: int
-    from_log: str
-    from_offset: int
-
-    @classmethod
-    def of(cls, log: str, offset: int, origin: str | None) -> Self:
-        from_log, _, from_offset = (origin or "").rpartition("/")
-        return cls(log, offset, from_log, int(from_offset) if from_log else -1)
-
-    @property
-    def passed_on(self) -> bool:
-        return bool(self.from_log)
-
-    def before(self, name: NameRecord) -> bool:
-        """Whether a name reflects the record already: it was delivered, or passed on, once more."""
-        if holds(name.offsets, self.log, self.offset):
-            return True
-        return self.passed_on and holds(name.offsets, self.from_log, self.from_offset)
-
-    def noted(self, offsets: Mapping[str, int]) -> dict[str, int]:
-        """The offsets of a name that reflects the record."""
-        own = noted(offsets, self.log, self.offset)
-        return noted(own, self.from_log, self.from_offset) if self.passed_on else own
 
 
 def _require_key(record: ConsumerRecord, command: Create) -> None:

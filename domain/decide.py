@@ -34,7 +34,7 @@ from domain.events import (
     Updated,
 )
 from domain.ids import deterministic_id
-from domain.offsets import holds, noted
+from domain.offsets import Seen, holds
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting
 from domain.schedule import first_schedule, moves_at, reconciled, with_attention
@@ -275,13 +275,13 @@ def _restated(
 
 
 def sealed(
-    record: ClusterRecord, *, log: str, offset: int, at: datetime, outcome: Outcome | None = None
+    record: ClusterRecord, *, seen: Seen, at: datetime, outcome: Outcome | None = None
 ) -> ClusterRecord:
     """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
     return replace(
         record,
         revision=record.revision + 1,
-        offsets=noted(record.offsets, log, offset),
+        offsets=seen.noted(record.offsets),
         recent=record.recent if outcome is None else _remembered(record.recent, outcome, at),
     )
 

@@ -5,7 +5,7 @@ topic that was made anew has another id, so what a state remembers of the old on
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 _DIVIDER = "#"  # which no topic's name can have
 
@@ -67,6 +67,46 @@ def noted(offsets: Mapping[str, int], log: str, offset: int) -> dict[str, int]:
 def holds(offsets: Mapping[str, int], log: str, offset: int) -> bool:
     """Whether a record is reflected already, so that it is dropped when it comes again."""
     return offsets.get(log, -1) >= offset
+
+
+class Seen(NamedTuple):
+    """Where a record was seen: its log and offset, and those it was passed on from, if it was.
+
+    A client's record is passed on to where everything that decides on its key is in one order. Should that
+    happen twice, the second one is known by where it came from.
+    """
+
+    log: str
+    offset: int
+    from_log: str = ""
+    from_offset: int = -1
+
+    @classmethod
+    def of(cls, log: str, offset: int, origin: str | None) -> Self:
+        """Args: origin: As `origin_of` has it; None for a record that was not passed on."""
+        from_log, _, from_offset = (origin or "").rpartition("/")
+        return cls(log, offset, from_log, int(from_offset)) if from_log else cls(log, offset)
+
+    @property
+    def passed_on(self) -> bool:
+        """Whether it was."""
+        return bool(self.from_log)
+
+    def held_by(self, offsets: Mapping[str, int]) -> bool:
+        """Whether a state reflects the record already: it was delivered, or passed on, once more."""
+        if holds(offsets, self.log, self.offset):
+            return True
+        return self.passed_on and holds(offsets, self.from_log, self.from_offset)
+
+    def noted(self, offsets: Mapping[str, int]) -> dict[str, int]:
+        """The offsets of a state that reflects the record."""
+        own = noted(offsets, self.log, self.offset)
+        return noted(own, self.from_log, self.from_offset) if self.passed_on else own
+
+
+def origin_of(log: str, offset: int) -> str:
+    """Where a record was before it was passed on, as text."""
+    return f"{log}/{offset}"
 
 
 def offset_in(offsets: Mapping[str, int], topic: str) -> int:

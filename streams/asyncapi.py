@@ -89,16 +89,16 @@ def traffic(topics: Topics) -> Mapping[str, Traffic]:
         ),
         topics.commands: Traffic(
             message="cluster-command",
-            about="Clients' commands to clusters; creates go to the create requests.",
+            about="Clients' commands to clusters, which pass on; creates go to the create requests.",
             headers=InputHeaders,
             senders=("clients",),
             receivers=("cluster agent",),
         ),
         topics.accepted_commands: Traffic(
             message="cluster-accepted-command",
-            about="Commands that came by REST, and creates that have their name; ours alone.",
+            about="All commands to a cluster in one order, and creates that have their name; ours alone.",
             headers=AcceptedHeaders,
-            senders=("web", "name agent"),
+            senders=("web", "name agent", "cluster agent"),
             receivers=("cluster agent",),
         ),
         topics.reports: Traffic(

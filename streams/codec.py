@@ -45,7 +45,7 @@ TRIGGERED_BY: Final = "triggered_by"
 BY_REST: Final = "api_request"
 BY_KAFKA: Final = "kafka_command"
 
-# Header of a client's create on its way to the name agent: its log and offset on its own topic.
+# Header of a client's record that was passed on: its log and offset on its own topic.
 ORIGIN: Final = "origin"
 
 T = TypeVar("T")

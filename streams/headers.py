@@ -25,7 +25,7 @@ class AcceptedHeaders(InputHeaders, total=False):
 
     Attributes:
         triggered_by: `api_request` on what came by REST, `kafka_command` on what came from a client.
-        origin: Of a client's create, its log and offset on `cluster-create-requests`, with a `/` between.
+        origin: Of what was passed on from a client's topic, its log and offset there, with a `/` between.
     """
 
     triggered_by: Literal["api_request", "kafka_command"]

@@ -79,7 +79,7 @@ class Topics:
 
     @property
     def accepted_commands(self) -> str:
-        """Commands that came by REST, and creates whose name was admitted; clients may not write here."""
+        """All commands in one order, and creates whose name was admitted; clients may not write here."""
         return f"{self.prefix}cluster-accepted-commands"
 
     @property
