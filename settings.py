@@ -32,11 +32,13 @@ from cli.values import (
     SecretKeys,
     SecurityProtocol,
     Servers,
+    ServiceName,
     TopicText,
 )
 from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
 from domain.policy import Policy
+from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSecurity, KafkaSettings
 from streams.topics import EVENTS, Topics
@@ -59,6 +61,7 @@ class Settings(BaseSettings):
     metrics_enabled: Boolean = True
     bind_host: str = "127.0.0.1"
     environment: Environment = Environment.DEVELOPMENT
+    service_name: ServiceName = SOURCE
     server_read_timeout_seconds: Count = 30
     server_write_timeout_seconds: Count = 30
     server_idle_timeout_seconds: Count = 120
@@ -183,6 +186,7 @@ class Settings(BaseSettings):
             require_release=self.require_release,
             default_version=self.default_cluster_version,
             default_channel_group=self.default_channel_group,
+            secret_key_ids=self.keyring.key_ids,
             privileged_domain=self.privileged_email_domain,
             grace_period=self.status_grace_period,
             activity_window=self.status_activity_window,

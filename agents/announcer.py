@@ -15,10 +15,15 @@ RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", [
 
 
 class Announcer:
-    """Publishes events with the turn that causes them."""
+    """Publishes events with the turn that causes them.
 
-    def __init__(self, topic: str) -> None:
+    Args:
+        source: The name of the service, which every event carries.
+    """
+
+    def __init__(self, topic: str, *, source: str) -> None:
         self._topic = topic
+        self._source = source
 
     def tell(
         self,
@@ -31,7 +36,15 @@ class Announcer:
         cause: Command | str,
     ) -> None:
         """Tell of one event; its id follows from `cause`, so that a replay repeats it."""
-        output = event_output(self._topic, record.partition, event, before=before, after=after, cause=cause)
+        output = event_output(
+            self._topic,
+            record.partition,
+            event,
+            before=before,
+            after=after,
+            cause=cause,
+            source=self._source,
+        )
         turn.publish(output)
         if isinstance(event, Reconciled):
             RECONCILES.labels(event.reason, "emitted").inc()

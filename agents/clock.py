@@ -3,6 +3,11 @@
 A tick costs what is due, not what exists: an index says from which moment on it has something to do for a
 cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
 with what the last one has left: all of it goes a slice a turn, so that commands come between.
+
+A broker's clock may have been ahead for a while (`domain.believed`). Clusters that were written then are in
+the indexes at moments that have yet to come. So the clock keeps, of each partition, the furthest moment of
+all that was indexed. A regular tick that finds it ahead has the whole partition indexed once more, a slice at
+a time like what was recovered, and clusters whose moments are not believed wake for the next tick to correct.
 """
 
 import asyncio
@@ -17,13 +22,15 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
-from domain.cluster import ClusterRecord
+from domain.believed import Now, ahead, furthest
+from domain.cluster import TOLERANCE, ClusterRecord
 from domain.decide import evolve, moved_on, reflects, sealed
-from domain.errors import MalformedRecord
+from domain.errors import MalformedRecord, Rejected
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.reactive import announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
-from streams.codec import from_millis
+from streams.codec import from_millis, utc
 from streams.messages import TickMessage
 from streams.turn import Turn
 from tables.due import DueIndex
@@ -89,22 +96,26 @@ class Clock:
         self._counts: dict[int, tuple[int, int]] = {}  # by partition, due after a tick: attention, stable
         self._left: dict[int, tuple[str, int]] = {}  # by partition, what its last tick has left
         self._unindexed: dict[int, list[bytes]] = {}  # by partition, what was recovered
+        # By partition, the furthest moment of what was indexed, and the tick that did not believe it.
+        self._furthest: dict[int, datetime] = {}
+        self._doubted: dict[int, Now] = {}
         clusters.on_recovered(self._recovered)
 
     def tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
         """Do what time asks for. Raises: MalformedRecord: `invalid_schema`."""
         try:
             tick = _tick_decoder.decode(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            now = Now(from_millis(record.timestamp), utc(tick.at, field="at"))
+        except (msgspec.MsgspecError, UnicodeDecodeError, Rejected) as error:
             raise MalformedRecord("invalid_schema", str(error)) from None
-        at = from_millis(record.timestamp)
         with SECONDS.time():
-            all_announced = not tick.announce or self._announce_waiting(turn, record, tick.tick_id, at)
+            all_announced = not tick.announce or self._announce_waiting(turn, record, tick.tick_id, now.at)
             if tick.reconcile > 0:
-                self._go_on(turn, record, tick.tick_id, at, left=tick.reconcile)
+                self._go_on(turn, record, tick, now, left=tick.reconcile)
             elif not tick.announce:
-                self._count(record.partition, at)
-                self._go_on(turn, record, tick.tick_id, at, left=self._policy.reconcile_cap)
+                self._doubt(record.partition, now)
+                self._count(record.partition, now.at)
+                self._go_on(turn, record, tick, now, left=self._policy.reconcile_cap)
             if not all_announced:
                 self._left.setdefault(record.partition, (tick.tick_id, 0))
                 self.more.set()
@@ -112,7 +123,7 @@ class Clock:
     # --- ticks ------------------------------------------------------------------------------------
 
     def _go_on(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime, *, left: int
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick: TickMessage, now: Now, *, left: int
     ) -> None:
         """Do a slice of what is due: what time changes, and reconciles, up to what is left of the cap.
 
@@ -120,36 +131,49 @@ class Clock:
         slice, reconciles go on at the least pace, and one of the cap is left for that tick to be known by.
         """
         room = self._room(turn)
-        moved, all_moved = self._move_on(turn, record, tick_id, at, most=room)
+        moved, all_moved = self._move_on(turn, record, tick, now, most=room)
         most = min(left, room) if all_moved else min(left - 1, LEAST)
-        told = self._reconcile(turn, record, tick_id, at, most=most, moved=moved)
+        told = self._reconcile(turn, record, tick.tick_id, now.at, most=most, moved=moved)
         for key, after in moved.items():
-            self._put(turn, record, key, after, at)
+            self._put(turn, record, key, after, now.at)
         self._count_told(record.partition, told)
         if not all_moved or told == most < left:
-            self._left[record.partition] = (tick_id, left - told)
+            self._left[record.partition] = (tick.tick_id, left - told)
             self.more.set()
         else:
             self._left.pop(record.partition, None)
 
     def _move_on(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime, *, most: int
+        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick: TickMessage, now: Now, *, most: int
     ) -> tuple[dict[bytes, ClusterRecord], bool]:
         """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
         moved: dict[bytes, ClusterRecord] = {}
-        awake = [key for _, key in self._moving.due(record.partition, at, most)]
+        # Whoever asks for announcements goes by a worker's clock, which may be behind: others make them, too.
+        indexes = (self._moving,) if tick.announce else (self._moving, self._waiting)
+        awake: list[bytes] = []
+        for index in indexes:
+            awake += [key for _, key in index.due(record.partition, now.at, most - len(awake))]
         for key in self._touched(turn, record.partition).union(awake):
             with self._alone(record.partition, key):
                 if (before := self._unticked(turn, record, key)) is None:
                     continue
-                after, announced = moved_on(before, at=at, policy=self._policy)
+                after, announced = moved_on(before, now, self._policy)
                 if after is None:
                     turn.put(record.partition, key, None)
                     continue
-                self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
+                self._announcer.changes(turn, record, announced, after=after, cause=tick.tick_id)
                 if after is not before:
                     moved[key] = after
+                elif after.deleted_at is not None:
+                    self._put_off(record.partition, key, after, now)
         return moved, len(awake) < most
+
+    def _put_off(self, partition: int, key: bytes, deleted: ClusterRecord, now: Now) -> None:
+        """Look at a cluster whose purge the ticker's clock does not agree to when that has caught up."""
+        moment = moves_at(deleted, self._policy)
+        if moment is not None and moment <= now.at:
+            self._moving.set(partition, key, moment + (now.at - now.earliest))
+            self._furthest[partition] = max(now.at, self._furthest.get(partition, now.at))
 
     def _reconcile(
         self,
@@ -250,13 +274,13 @@ class Clock:
     def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:
         """The cluster, unless it is gone or reflects this tick already."""
         before = turn.get(record.partition, key)
-        return None if reflects(before, record.topic, record.offset) else before
+        return None if reflects(before, turn.log_of(record), record.offset) else before
 
     @staticmethod
     def _put(
         turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, after: ClusterRecord, at: datetime
     ) -> None:
-        turn.put(record.partition, key, sealed(after, topic=record.topic, offset=record.offset, at=at))
+        turn.put(record.partition, key, sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at))
 
     def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
@@ -276,6 +300,11 @@ class Clock:
 
     def index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
         """Note from when on a cluster has to be looked at; None: never."""
+        self._place(partition, key, cluster)
+        if cluster is not None:
+            self._note_furthest(partition, cluster)
+
+    def _place(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
         moves = reconciles = announces = None
         attention = False
         if cluster is not None:
@@ -288,6 +317,23 @@ class Clock:
         self._stable.set(partition, key, None if attention else reconciles, order)
         self._waiting.set(partition, key, announces)
 
+    def _note_furthest(self, partition: int, cluster: ClusterRecord) -> None:
+        moment = furthest(cluster, self._policy)
+        self._furthest[partition] = max(moment, self._furthest.get(partition, moment))
+
+    def _doubt(self, partition: int, now: Now) -> None:
+        """Have a partition indexed again if a moment in it may lie further ahead than is believed."""
+        moment = self._furthest.get(partition)
+        if moment is None or moment <= now.latest + TOLERANCE:
+            return
+        log.warning(
+            "a stored moment lies further ahead than any interval explains; such clusters are corrected",
+            extra={"partition": partition, "seconds_ahead": (moment - now.latest).total_seconds()},
+        )
+        del self._furthest[partition]
+        self._doubted[partition] = now
+        self._unindexed[partition] = [*self._clusters.rows(partition)]
+
     def between(self, partition: int) -> Between:
         """What a partition wants a tick for before its next regular one; what is left is told once."""
         tick_id, left = self._left.pop(partition, ("", 0))
@@ -295,29 +341,41 @@ class Clock:
 
     @property
     def indexed(self) -> bool:
-        """Whether every cluster that was recovered is in its place; until then a tick would miss some."""
+        """Whether every cluster is in its place; until what was recovered is, a tick would miss some."""
         return not self._unindexed
 
     def index_recovered(self) -> None:
-        """Put some of the clusters that were recovered in their place."""
+        """Put some of the clusters that were recovered, or are doubted, in their place."""
         partition, keys = next(iter(self._unindexed.items()))
         rows = self._clusters.rows(partition)
         for key in keys[-INDEXED:]:
             if (data := rows.get(key)) is None:
                 continue
             try:
-                self.index(partition, key, self._clusters.decode(data))
+                self._index_again(partition, key, self._clusters.decode(data))
             except Exception as error:
                 about = {"cluster_id": key.decode(errors="replace"), "error": type(error).__name__}
                 log.error("state cannot be read, its clock stands still", extra=about)
         del keys[-INDEXED:]
         if not keys:
             del self._unindexed[partition]
+            self._doubted.pop(partition, None)
+
+    def _index_again(self, partition: int, key: bytes, cluster: ClusterRecord) -> None:
+        """Index a cluster, and wake it for the next tick if the one that had doubts does not believe it."""
+        now = self._doubted.get(partition)
+        if now is not None and ahead(cluster, now, self._policy):
+            self._place(partition, key, cluster)
+            self._moving.set(partition, key, now.at)
+        else:
+            self.index(partition, key, cluster)
 
     def _recovered(self) -> None:
         for partition in self._clusters.take_recovered():
             self._counts.pop(partition, None)
             self._left.pop(partition, None)
+            self._furthest.pop(partition, None)
+            self._doubted.pop(partition, None)
             for index in (self._moving, self._attention, self._stable, self._waiting):
                 index.clear(partition)
             self._unindexed[partition] = [*self._clusters.rows(partition)]

@@ -1,7 +1,8 @@
 """The cluster agent: the only writer of clusters.
 
-`cluster-commands`, `cluster-status-reports`, `reconcile-ticks` → cluster table → `cluster-events`,
-`cluster-command-results`, and `cluster-state` as the table's changelog.
+`cluster-commands`, `cluster-accepted-commands`, `cluster-status-reports`, `reconcile-ticks` → cluster table →
+`cluster-events`, `cluster-command-results`, and `cluster-state` as the table's changelog. Clients may write
+the first and the third, so what is said there is checked, and nothing is believed because it is there.
 """
 
 import logging
@@ -16,22 +17,23 @@ from prometheus_client import Counter
 
 from agents.announcer import Announcer
 from agents.clock import Clock
-from agents.guard import guarded
+from agents.guard import guarded, passed_on
 from agents.placement import Placement
-from agents.results import NAME_ADMITTED, decided, result_output
+from agents.results import decided, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
 from domain.commands import Command, Create, Delete, Report
 from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
 from domain.errors import MalformedRecord, Rejected
 from domain.events import Deleted, Ignored, Reconciled, Refused
 from domain.names import name_key
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.reactive import announce
 from domain.values import replace
 from streams.app import BatchApp, add_agent
-from streams.codec import encode, from_millis, read_command, read_report
+from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
 from streams.events import PublicEvent
-from streams.messages import ReleaseMessage, ResultKind, ResultMessage
+from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
@@ -47,7 +49,11 @@ MAX_CONTROLLERS = 64
 
 
 class ClusterAgent:
-    """Decides commands, reports and ticks over the cluster table."""
+    """Decides commands, reports and ticks over the cluster table.
+
+    Args:
+        source: The name of the service, for its events.
+    """
 
     def __init__(
         self,
@@ -56,16 +62,18 @@ class ClusterAgent:
         clusters: TypedTable[ClusterRecord],
         producer: Producer,
         policy: Policy,
+        source: str = SOURCE,
     ) -> None:
         self._topics = kafka.topics
         self._clusters = clusters
         self._producer = producer
         self._policy = policy
         self._placement = Placement(kafka.partitions, clusters)
-        self._announcer = Announcer(self._topics.events)
+        self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
         self._handlers = {
-            self._topics.commands: self._command,
+            self._topics.commands: self._pass_on,
+            self._topics.accepted_commands: self._command,
             self._topics.reports: self._report,
             self._topics.ticks: self.clock.tick,
         }
@@ -81,27 +89,39 @@ class ClusterAgent:
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def _pass_on(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        """Pass a client's command on to where all commands to its cluster are in one order.
+
+        A replay must decide in the order of the first time, or one event's generation would be another's; two
+        topics have no common order.
+        """
         if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
-        headers = headers_of(record)
-        command = read_command(record.value, headers)
+        command = read_command(record.value, headers_of(record))
         require_key(record, command.cluster_id)
-        if isinstance(command, Create) and headers.get(NAME_ADMITTED) != "true":
+        if isinstance(command, Create):
             raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
+        topic, headers = self._topics.accepted_commands, passed_on(turn, record)
+        turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+
+    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+        headers = headers_of(record)
+        command = read_command(record.value, headers, accepted=True)
+        require_key(record, command.cluster_id)
         before = turn.get(record.partition, record.key)
-        if reflects(before, record.topic, record.offset):
+        seen = Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
+        if before is not None and seen.held_by(before.offsets):
             self._tell_again(turn, record, command, before)
             return
-        if before is not None and (known := before.outcome_of(command.command_id)) is not None:
+        if before is not None and (known := _known(before, command)) is not None:
             if isinstance(command, Create) and not _live_under(before, command):
                 # On its way here again it has taken a name that no live cluster answers to.
                 self._release(turn, command.user_email, command.name, command.cluster_id)
             self._answer(turn, record, command, known, before, repeated=True)
             return
         with turn.stored_first() if _needs_reports(command) else nullcontext():
-            self._decided(turn, record, command, before)
+            self._decided(turn, record, command, before, seen)
 
     def _tell_again(
         self,
@@ -111,7 +131,7 @@ class ClusterAgent:
         stored: ClusterRecord | None,
     ) -> None:
         """What was stored first and may not have been told before a crash."""
-        known = stored.outcome_of(command.command_id) if stored is not None else None
+        known = _known(stored, command) if stored is not None else None
         if stored is None or known is None or not _needs_reports(command):
             return
         if known.applied and stored.deleted_at is not None:
@@ -126,11 +146,13 @@ class ClusterAgent:
         record: ConsumerRecord,
         command: Command,
         before: ClusterRecord | None,
+        seen: Seen,
     ) -> None:
         at = from_millis(record.timestamp)
         event = decide(before, command, at=at, policy=self._policy)
         until = at + KEPT_FOR if command.keyed else None
-        outcome = Outcome(command_id=command.command_id, until=until)
+        caller = "" if before is None else command.caller(before.cluster.created_by)
+        outcome = Outcome(command_id=command.command_id, caller=caller, until=until)
         if isinstance(event, Refused):
             outcome = replace(outcome, code=event.code, error=event.error, details=event.details)
         after = before if isinstance(event, Refused) else evolve(before, event, self._policy)
@@ -139,7 +161,7 @@ class ClusterAgent:
         announced: tuple[Reconciled, ...] = ()
         if after is not None and stored:
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            after = sealed(after, topic=record.topic, offset=record.offset, at=at, outcome=outcome)
+            after = sealed(after, seen=seen, at=at, outcome=outcome)
         if isinstance(event, PublicEvent):
             assert after is not None
             self._announcer.tell(turn, record, event, before=before, after=after, cause=command)
@@ -174,7 +196,9 @@ class ClusterAgent:
         )
         if applied and cluster is not None:
             result.cluster = msgspec.Raw(encode(cluster.cluster))
-        turn.publish(result_output(self._topics.results, record.key, result, record.partition))
+        by_rest = command.triggered_by == BY_REST
+        output = result_output(self._topics.results, record.key, result, record.partition, by_rest=by_rest)
+        turn.publish(output)
         decided(type(command).__name__.lower(), kind).inc()
         if log.isEnabledFor(logging.DEBUG):
             said = {"command": type(command).__name__, "outcome": kind, "code": outcome.code}
@@ -185,7 +209,7 @@ class ClusterAgent:
         """Free the name before the result is out, so that a create which follows the answer finds it free."""
         release = encode(ReleaseMessage(cluster_id=cluster_id))
         key = name_key(owner, name).encode()
-        turn.publish(Output(self._topics.create_requests, key, release), beforehand=True)
+        turn.publish(Output(self._topics.name_requests, key, release), beforehand=True)
 
     # --- reports ----------------------------------------------------------------------------------
 
@@ -201,7 +225,7 @@ class ClusterAgent:
             raise
         require_key(record, report.cluster_id)
         before = turn.get(record.partition, record.key)
-        if reflects(before, record.topic, record.offset):
+        if reflects(before, turn.log_of(record), record.offset):
             return
         if before is None or (before.deleted_at and not repeats(before, report)):
             self._unknown(turn, record, report)
@@ -225,7 +249,7 @@ class ClusterAgent:
         if not isinstance(event, Ignored):
             after = evolve(before, event, self._policy)
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            after = sealed(after, topic=record.topic, offset=record.offset, at=at)
+            after = sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at)
             cause = report.report_id or f"{record.topic}/{record.partition}/{record.offset}"
             self._announcer.changes(turn, record, announced, after=after, cause=cause)
             turn.put(record.partition, record.key, after)
@@ -277,17 +301,24 @@ def attach(
     clusters: TypedTable[ClusterRecord],
     producer: Producer,
     policy: Policy,
+    source: str,
 ) -> Clock:
     """Add the agent to the app; returns its clock, for whoever ticks."""
-    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy)
+    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy, source=source)
     topics = kafka.topics
-    add_agent(app, "clusters", (topics.commands, topics.reports, topics.ticks), agent.run)
+    inputs = (topics.commands, topics.accepted_commands, topics.reports, topics.ticks)
+    add_agent(app, "clusters", inputs, agent.run)
     return agent.clock
 
 
 @cache
 def _reports_counted(result: str) -> Counter:
     return REPORTS.labels(result)
+
+
+def _known(record: ClusterRecord, command: Command) -> Outcome | None:
+    """The outcome of a command that its caller has sent before."""
+    return record.outcome_of(command.command_id, command.caller(record.cluster.created_by))
 
 
 def _needs_reports(command: Command) -> bool:

@@ -8,9 +8,12 @@ from typing import TypeVar
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from domain.offsets import origin_of
+from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
 from streams.producer import Headers, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
-from streams.turn import Turn
+from streams.turn import Turn, headers_of
+from streams.unpacking import unreadable
 
 log = logging.getLogger("clusterflow.agents")
 
@@ -24,7 +27,7 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
     """
     try:
         if record.value is None:
-            raise MalformedRecord("null_value", "a record without a value")
+            raise _without_value(record)
         require_passable(record.key, record.value, list(record.headers))
         handle(turn, record)
     except MalformedRecord as error:
@@ -43,6 +46,23 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
             },
         )
         turn.park(record, MalformedRecord("internal_error", repr(error)))
+
+
+def _without_value(record: ConsumerRecord) -> MalformedRecord:
+    if (why := unreadable(record)) is not None:
+        return MalformedRecord("unreadable", why)
+    return MalformedRecord("null_value", "a record without a value")
+
+
+def passed_on(turn: Turn[V], record: ConsumerRecord) -> dict[str, str]:
+    """The headers of a client's record on its way to a topic that clients may not write.
+
+    Raises: MalformedRecord: `too_large`, with them that topic would not take it.
+    """
+    origin = origin_of(turn.log_of(record), record.offset)
+    headers = {**headers_of(record), TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
+    require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
+    return headers
 
 
 def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:

@@ -1,7 +1,12 @@
 """The name agent: lets the first create of a name through to its cluster and rejects the others.
 
-`cluster-create-requests` → name table → `cluster-commands` (admitted) or
+`cluster-create-requests` → `cluster-name-requests` → name table → `cluster-accepted-commands` (admitted) or
 `cluster-command-results` (rejected).
+
+Clients may write the first of these topics only. Releases of names, and creates that have their name, travel
+on topics that are the product's own: nobody can check them against the state they speak of, which is a
+cluster's and in another partition. A client's create is passed on to where creates and releases are in one
+order. Should that happen twice, the second one is known by where it came from (`ORIGIN`).
 """
 
 from collections import defaultdict, deque
@@ -9,16 +14,25 @@ from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
-from agents.guard import guarded, require_passable
+from agents.guard import guarded, passed_on, require_passable
 from agents.placement import Placement
-from agents.results import NAME_ADMITTED, decided, result_output
+from agents.results import decided, result_output
 from domain.commands import Create
 from domain.errors import MalformedRecord, Rejected
 from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
+from domain.offsets import Seen, offset_in
 from domain.policy import Policy
+from domain.values import replace
 from streams.app import BatchApp, add_agent
 from streams.batches import MAX_BACKLOG
-from streams.codec import from_millis, is_held, read_create_request
+from streams.codec import (
+    BY_REST,
+    ORIGIN,
+    from_millis,
+    is_held,
+    read_create_request,
+    read_name_request,
+)
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
@@ -41,14 +55,19 @@ class NameAgent:
         self._policy = policy
         self._placement = Placement(kafka.partitions, names)
         self._freed: defaultdict[int, deque[tuple[int, bytes]]] = defaultdict(deque)
+        self._handlers = {
+            self._topics.create_requests: self._pass_on,
+            self._topics.name_requests: self._decide,
+        }
         names.on_recovered(self._collect_freed)
 
     async def run(self, stream: Any) -> None:
         """The agent's loop: turns until the app stops."""
         async for turn in take_turns("names", stream, self._names, self._producer):
             for record in turn.records():
-                guarded(turn, record, self._handle)
-                self._forget(turn, record)
+                guarded(turn, record, self._handlers[record.topic])
+                if record.topic == self._topics.name_requests:
+                    self._forget(turn, record)
             await turn.commit()
 
     def _forget(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
@@ -59,8 +78,11 @@ class NameAgent:
             name = turn.get(record.partition, key)
             if name is None or name.held:
                 continue
-            if name.without_old(from_millis(record.timestamp)).refused:
+            kept = name.without_old(from_millis(record.timestamp))
+            if kept.refused:
                 old.append((record.offset, key))
+                if kept.refused != name.refused:
+                    turn.put(record.partition, key, kept)
             else:
                 turn.put(record.partition, key, None)
 
@@ -68,66 +90,101 @@ class NameAgent:
         for partition in self._names.take_recovered():
             rows = self._names.rows(partition).items()
             names = ((key, self._names.decode(data)) for key, data in rows if not is_held(data))
-            offsets = ((max(name.offsets.values()), key) for key, name in names)
+            topic = self._topics.name_requests
+            offsets = ((offset_in(name.offsets, topic), key) for key, name in names)
             self._freed[partition] = deque(sorted(offsets))
 
-    def _handle(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+    def _pass_on(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+        """Pass a client's create on to where creates and releases are in one order."""
         if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
-        message = read_create_request(record.value, headers_of(record))
+        headers = headers_of(record)
+        _require_key(record, read_create_request(record.value, headers))
+        headers = passed_on(turn, record)
+        topic = self._topics.name_requests
+        turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+
+    def _decide(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+        headers = headers_of(record)
+        message = read_name_request(record.value, headers)
         holder = turn.get(record.partition, record.key)
-        if holder is not None and holder.offsets.get(record.topic, -1) >= record.offset:
-            return  # redelivered: this state already reflects it
+        seen = Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
+        if holder is not None and seen.held_by(holder.offsets):
+            return
         match message:
             case ReleaseMessage(cluster_id=cluster_id):
                 if releases(holder, cluster_id.lower()):
                     assert holder is not None
-                    turn.put(record.partition, record.key, freed(holder, {record.topic: record.offset}))
+                    turn.put(record.partition, record.key, freed(holder, turn.log_of(record), record.offset))
                     self._freed[record.partition].append((record.offset, record.key))
             case Create():
-                if record.key != name_key(message.user_email, message.name).encode():
-                    raise MalformedRecord("bad_key", "the key must be <user_email>/<name>")
-                self._admit(turn, record, message, holder)
+                _require_key(record, message)
+                self._admit(turn, record, message, holder, seen)
 
     def _admit(
-        self, turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord | None
+        self,
+        turn: Turn[NameRecord],
+        record: ConsumerRecord,
+        command: Create,
+        holder: NameRecord | None,
+        seen: Seen,
     ) -> None:
         key = command.cluster_id.encode()
         try:
             admit(holder, command, self._policy)
         except Rejected as refusal:
-            result = ResultMessage(
-                command_id=command.command_id,
-                outcome="rejected",
-                code=refusal.code,
-                error=refusal.text,
-                details=dict(refusal.details),
-            )
-            turn.publish(result_output(self._topics.results, key, result))
-            decided("create", "rejected").inc()
-            if command.keyed and holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
-                self._remember(turn, record, command, holder)
+            self._refuse(turn, key, command, refusal)
+            if holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
+                self._remember(turn, record, command, holder, seen)
             return
-        headers = {**headers_of(record), NAME_ADMITTED: "true"}
-        # Else a name would be given to what the commands' topic, or their agent, does not take.
+        # Who passed it on is nothing that its cluster's agent has to know.
+        headers = {name: text for name, text in headers_of(record).items() if name != ORIGIN}
         require_passable(key, record.value, [(name, text.encode()) for name, text in headers.items()])
-        turn.publish(Output(self._topics.commands, key, record.value, headers))
+        turn.publish(Output(self._topics.accepted_commands, key, record.value, headers))
         held = NameRecord(
             cluster_id=command.cluster_id,
             command_id=command.command_id,
-            offsets={record.topic: record.offset},
+            offsets=seen.noted(holder.offsets if holder is not None else {}),
             refused=holder.refused if holder is not None else {},
         )
         turn.put(record.partition, record.key, held)
 
+    def _refuse(self, turn: Turn[NameRecord], key: bytes, command: Create, refusal: Rejected) -> None:
+        result = ResultMessage(
+            command_id=command.command_id,
+            outcome="rejected",
+            code=refusal.code,
+            error=refusal.text,
+            details=dict(refusal.details),
+        )
+        by_rest = command.triggered_by == BY_REST
+        turn.publish(result_output(self._topics.results, key, result, by_rest=by_rest))
+        decided("create", "rejected").inc()
+
     def _remember(
-        self, turn: Turn[NameRecord], record: ConsumerRecord, command: Create, holder: NameRecord
+        self,
+        turn: Turn[NameRecord],
+        record: ConsumerRecord,
+        command: Create,
+        holder: NameRecord,
+        seen: Seen,
     ) -> None:
-        at, offsets = from_millis(record.timestamp), {record.topic: record.offset}
-        turn.put(record.partition, record.key, turned_away(holder, command, at=at, offsets=offsets))
+        """Note a create that was turned away, where a repeat of it must be known again."""
+        after = replace(holder, offsets=seen.noted(holder.offsets))
+        if command.keyed:
+            after = turned_away(after, command, at=from_millis(record.timestamp))
+        elif not seen.passed_on:
+            return  # its own offset, and that of what frees the name, are in one log
+        turn.put(record.partition, record.key, after)
         if not holder.held:
             self._freed[record.partition].append((record.offset, record.key))
+
+
+def _require_key(record: ConsumerRecord, command: Create) -> None:
+    """Raises: MalformedRecord: `bad_key`, the key is not the name's."""
+    if record.key != name_key(command.user_email, command.name).encode():
+        raise MalformedRecord("bad_key", "the key must be <user_email>/<name>")
 
 
 def attach(
@@ -140,4 +197,4 @@ def attach(
 ) -> None:
     """Add the agent to the app."""
     agent = NameAgent(kafka=kafka, names=names, producer=producer, policy=policy)
-    add_agent(app, "names", (kafka.topics.create_requests,), agent.run)
+    add_agent(app, "names", (kafka.topics.create_requests, kafka.topics.name_requests), agent.run)

@@ -5,15 +5,11 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from streams.codec import encode
+from streams.codec import BY_REST, TRIGGERED_BY, encode
 from streams.messages import ResultMessage
 from streams.producer import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
-
-# Header of a create that the name agent let through; without it a create has come to the wrong topic,
-# where nobody has checked its name.
-NAME_ADMITTED: Final = "name_admitted"
 
 
 @cache  # asking for labels takes as long as a cluster's encoding
@@ -22,6 +18,15 @@ def decided(kind: str, outcome: str) -> Counter:
     return COMMANDS.labels(kind, outcome)
 
 
-def result_output(topic: str, key: bytes, result: ResultMessage, partition: int | None = None) -> Output:
-    """The record of a result; its id is a header too, so that nobody decodes the results of others."""
-    return Output(topic, key, encode(result), {"command_id": result.command_id}, partition=partition)
+def result_output(
+    topic: str, key: bytes, result: ResultMessage, partition: int | None = None, *, by_rest: bool = False
+) -> Output:
+    """The record of a result; its id is a header too, so that nobody decodes the results of others.
+
+    Args:
+        by_rest: Whether what it answers came by REST, which no client's record can claim.
+    """
+    headers = {"command_id": result.command_id}
+    if by_rest:
+        headers[TRIGGERED_BY] = BY_REST
+    return Output(topic, key, encode(result), headers, partition=partition)

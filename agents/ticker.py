@@ -58,7 +58,7 @@ class Ticker:
             slot = int(now // seconds)
             owned = self._owned()
             await self._publish([_tick(self._topic, partition, slot, now) for partition in owned])
-            await asyncio.sleep((slot + 1) * seconds - time.time() if owned else 2 * _LOOK_EVERY)
+            await asyncio.sleep(_until_slot(slot + 1, seconds) if owned else 2 * _LOOK_EVERY)
 
     async def tick_between(self) -> None:
         """Publish ticks between the regular ones, for what can't wait for them, until cancelled."""
@@ -103,6 +103,11 @@ class Ticker:
             await self._producer.publish(ticks)
         except TransientError as error:
             log.warning("tick not published", extra={"error": str(error)})
+
+
+def _until_slot(slot: int, seconds: float) -> float:
+    """Seconds until a slot begins; no more than one slot's, though our clock be set back meanwhile."""
+    return min(slot * seconds - time.time(), seconds)
 
 
 def _between(topic: str, partition: int, wanted: Between, *, announce: bool, now: datetime) -> Output:

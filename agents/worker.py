@@ -13,8 +13,11 @@ from domain.errors import Unavailable
 from domain.policy import Policy
 from streams.admin import answers, check_topics
 from streams.app import BatchApp, create_app
+from streams.held import HELD
+from streams.messages import SOURCE
 from streams.producer import Producer
 from streams.settings import KafkaSettings
+from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
 from tables.clusters import cluster_table, name_table
 from tables.metrics import RECOVERING
 
@@ -33,12 +36,14 @@ class WorkerSettings:
     """What a worker is told.
 
     Attributes:
+        service_name: Which service its events say that they are from.
         tick_interval: Time between two ticks of a partition.
         standby_replicas: Workers that follow each partition's changelog to take over warm.
     """
 
     kafka: KafkaSettings
     policy: Policy = field(default_factory=Policy)
+    service_name: str = SOURCE
     tick_interval: timedelta = timedelta(seconds=30)
     standby_replicas: int = 0
 
@@ -57,6 +62,7 @@ async def run(
 
     Raises:
         TopicMismatch: the topics are not there as configured.
+        TopicReplaced: one of them was made anew meanwhile.
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
         Unavailable: told to stop while Kafka is away.
     """
@@ -67,16 +73,24 @@ async def run(
     await producer.start()
     names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clock = clusters.attach(
-        app, kafka=kafka, clusters=cluster_table(app, kafka), producer=producer, policy=settings.policy
+        app,
+        kafka=kafka,
+        clusters=cluster_table(app, kafka),
+        producer=producer,
+        policy=settings.policy,
+        source=settings.service_name,
     )
+    app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
-    ready(lambda: app.at_work)
+    ready(lambda: app.at_work and not HELD.told)
     RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
     ticking = [
         asyncio.create_task(ticker.tick(settings.tick_interval)),
         asyncio.create_task(ticker.tick_between()),
+        asyncio.create_task(HELD.watch(app.kafka_consumers)),
+        asyncio.create_task(watch_topics(kafka, ids)),
     ]
     crashed = asyncio.create_task(app._crashed.wait())
     stopped = asyncio.create_task(stop.wait())
@@ -88,6 +102,9 @@ async def run(
                 task.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app.crash_reason))
+    except TopicReplaced:
+        await _stop(app, producer, kafka)
+        raise
     finally:
         for task in tasks:
             task.cancel()

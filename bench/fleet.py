@@ -15,6 +15,7 @@ from domain.decide import decide, decide_report, evolve, sealed
 from domain.events import Event
 from domain.ids import deterministic_id
 from domain.names import NameRecord, name_key
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.schedule import due
 from streams.codec import encode
@@ -63,7 +64,7 @@ def record(number: int, *, at: datetime) -> ClusterRecord:
     for offset, step in enumerate(steps):
         state = _after(state, step, at)
         outcome = Outcome(command_id=step.command_id) if isinstance(step, Command) else None
-        state = sealed(state, topic="bench", offset=offset, at=at, outcome=outcome)
+        state = sealed(state, seen=Seen("bench", offset), at=at, outcome=outcome)
     assert state is not None
     return state
 

@@ -100,7 +100,7 @@ async def send(kafka: KafkaSettings, outputs: Sequence[Output]) -> None:
     )
     async with producer:
         sent = []
-        for topic, key, value, headers, _ in outputs:
+        for topic, key, value, headers, *_ in outputs:
             said = [(name, text.encode()) for name, text in headers.items()]
             sent.append(await producer.send(topic, value, key=key, headers=said))
         await asyncio.gather(*sent)

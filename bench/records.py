@@ -39,7 +39,7 @@ def _command(number: int, clusters: int, at: datetime) -> Output:
         spec={**spec(), "infraID": f"n{number}"},
     )
     body = encode(message_of(update, issued_at=at))
-    return Output(_TOPICS.commands, update.cluster_id.encode(), body)
+    return Output(_TOPICS.accepted_commands, update.cluster_id.encode(), body)
 
 
 def _report(number: int, clusters: int, at: datetime) -> Output:

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaError
 from cli.running import joined
 from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
+from streams.held import HELD
 from telemetry import logs
 from telemetry.server import metrics_server
 
@@ -118,7 +119,8 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
                 stack.callback(watch.cancel)
             if settings.metrics_enabled:
                 host, port = settings.bind_host, settings.metrics_port
-                await stack.enter_async_context(metrics_server(host, port, ready=ready))
+                server = metrics_server(host, port, ready=ready, held=lambda: HELD.told)
+                await stack.enter_async_context(server)
             log.info("starting", extra={"role": name})
             for variable, why in settings.warnings():
                 log.warning("doubtful setting", extra={"setting": variable, "why": why})

@@ -11,6 +11,7 @@ from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_
 from cli.values import duration
 from settings import Settings
 from streams.admin import declare_topics
+from streams.held import HELD
 
 app = typer.Typer()
 
@@ -56,6 +57,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             disable_auth=settings.disable_auth,
             database=settings.database if settings.database_url.get_secret_value() else None,
             environment=settings.environment,
+            service_name=settings.service_name,
             version=version("clusterflow"),
             git_commit=settings.git_commit,
             build_time=settings.build_time,
@@ -72,6 +74,7 @@ async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> 
         agents.worker.WorkerSettings(
             kafka=settings.kafka,
             policy=settings.policy,
+            service_name=settings.service_name,
             tick_interval=settings.reconciliation_check_interval,
             standby_replicas=settings.standby_replicas,
         ),
@@ -89,7 +92,9 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         database=settings.database,
         group_id=settings.kafka.topics.prefix + "clusterflow-postgres",
     )
-    await sinks.role.run(sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready))
+    await sinks.role.run(
+        sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.told)
+    )
 
 
 @app.command("all")
@@ -118,10 +123,20 @@ def migrate() -> None:
 
 
 @app.command()
-def topics() -> None:
+def topics(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Set what is not as needed on topics that are there.")
+    ] = False,
+) -> None:
     """Declare the topics, or check that they fit."""
-    for name in run_command("topics", _declare_topics):
+    declared = run_command("topics", lambda settings: declare_topics(settings.kafka, repair=repair))
+    for name in declared.created:
         typer.echo(f"created {name}")
+    for finding in declared.repaired:
+        typer.echo(f"set {finding.topic}: {finding.setting} to {finding.needed}, was {finding.found}")
+    for finding in declared.doubtful:
+        remedy = "; --repair sets it right" if finding.settable else ""
+        typer.echo(f"warning: {finding}{remedy}", err=True)
 
 
 @app.command()
@@ -176,7 +191,3 @@ async def _migrate(settings: Settings) -> list[str]:
     from migrations.apply import migrate as apply_migrations
 
     return await apply_migrations(settings.required("database_url"), pooler=settings.database_pooler)
-
-
-async def _declare_topics(settings: Settings) -> list[str]:
-    return await declare_topics(settings.kafka)

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from domain.spec import CHANNEL_GROUPS
+from streams.messages import SOURCE_PATTERN
 from streams.secrets import BadKeys, Keyring
 
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|µs|μs|ms|s|m|h)")
@@ -101,6 +102,9 @@ Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Servers = Annotated[str, AfterValidator(_servers)]
 TopicText = Annotated[
     str, AfterValidator(_matching(r"[A-Za-z0-9._-]{1,200}", "letters, digits, '.', '_' or '-'"))
+]
+ServiceName = Annotated[
+    str, AfterValidator(_matching(SOURCE_PATTERN, "1 to 64 letters, digits, '.', '_' or '-'"))
 ]
 Origins = Annotated[
     Listed,

@@ -2,8 +2,8 @@
 
 In transaction mode a pooler gives each transaction whatever connection to the server is free. So nothing may
 outlive a transaction: no prepared statement, no setting of the session, no lock of the session. And it takes
-no parameters at the start of a connection that it cannot carry over. A pooler in session mode refuses these,
-too, and takes what is left without them.
+no parameters at the start of a connection that it cannot carry over. A pooler in session mode takes that as
+well.
 """
 
 from enum import StrEnum

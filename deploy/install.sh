@@ -2,7 +2,7 @@
 # Brings what the Makefile's targets need, and nothing twice.
 #   deploy/install.sh            .venv, from requirements.lock
 #   deploy/install.sh --servers  Java and Maven for the embedded Kafka as well
-#   deploy/install.sh --faults   a C compiler as well, for the fault that steps a clock, and PgBouncer, for its tests
+#   deploy/install.sh --faults   a C compiler, for the fault that steps a clock, and PgBouncer as well
 # With apt where it may (root on Debian or Ubuntu), otherwise it says in a line what to install.
 set -eu
 cd "$(dirname "$0")/.."
@@ -54,15 +54,17 @@ servers() {
     esac
 }
 
-# A fault less is no reason to stop: without it a run says that it left the clock alone, and tests say what they lack.
+# A fault less is no reason to stop: without them a run says that it left the clock alone, and tests with a
+# pooler are skipped.
 faults() {
     missing=
     command -v cc > /dev/null || missing="gcc libc6-dev"
     command -v pgbouncer > /dev/null || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
     [ -n "$missing" ] || return 0
     may_use_apt || return 0
-    say "Installing with apt, for faults and their tests:" $missing
+    say "Installing with apt for the tests: $missing"
     apt_get update
+    # shellcheck disable=SC2086 # words of ours
     apt_get install --no-install-recommends $missing
 }
 

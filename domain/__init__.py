@@ -4,5 +4,6 @@ Nothing here knows Kafka, HTTP, a clock or a random number: time arrives on the 
 command, so a replay decides alike. Only the standard library is imported (import-linter holds it).
 
 Read in this order: `cluster` (the values), `commands`, `events`, `decide` (the rules of one cluster),
-`status` (what the reports add up to), `schedule` (when a cluster is reconciled), `names` (one name an owner).
+`status` (what the reports add up to), `schedule` (when a cluster is reconciled), `believed` (which stored
+moments count), `names` (one name an owner).
 """

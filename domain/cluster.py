@@ -16,6 +16,8 @@ from domain.values import Struct, field
 REMEMBERED_COMMANDS: Final = 64
 REMEMBERED_KEYS: Final = 192
 KEPT_FOR: Final = timedelta(hours=24)
+# Brokers' clocks may differ by half a minute; a moment further ahead than this is not believed.
+TOLERANCE: Final = timedelta(minutes=1)
 # How long before its spec write a report may have come.
 _GUESSED_BEFORE: Final = timedelta(minutes=1)
 # Per controller; a controller repeats its last report, at most the few before it.
@@ -140,11 +142,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """What became of one command; kept so that a replay of it gets the same answer.
 
     Attributes:
+        caller: Who sent it; empty for the cluster's owner.
         code: Why it was refused; None when it was applied.
         until: How long it must be kept whatever comes after it; None: for the next 63 commands.
     """
 
     command_id: str
+    caller: str = ""
     code: str | None = None
     error: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -165,8 +169,8 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
         reports: By controller name.
         reactive: What was announced of late; None until something is (`domain.reactive`).
         first_report_at: When the first report for the current generation arrived.
-        offsets: Per input topic, the offset of the last record this state reflects.
-        recent: Outcomes of the last commands, oldest first; of one that was just applied only the id.
+        offsets: How far this state reflects its inputs (`domain.offsets`).
+        recent: Outcomes of the last commands, oldest first; of an owner's that was just applied only the id.
     """
 
     revision: int
@@ -180,12 +184,16 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
     offsets: Mapping[str, int] = field(default_factory=dict)
     recent: tuple[str | Outcome, ...] = ()
 
-    def outcome_of(self, command_id: str) -> Outcome | None:
-        """The remembered outcome of a command, None if it is unknown or forgotten."""
-        if command_id in self.recent:
+    def outcome_of(self, command_id: str, caller: str = "") -> Outcome | None:
+        """The remembered outcome of a caller's command, None if it is unknown or forgotten.
+
+        Args:
+            caller: Empty for the cluster's owner (`Command.caller`).
+        """
+        if not caller and command_id in self.recent:
             return Outcome(command_id=command_id)
         for known in self.recent:
-            if isinstance(known, Outcome) and known.command_id == command_id:
+            if isinstance(known, Outcome) and (known.command_id, known.caller) == (command_id, caller):
                 return known
         return None
 

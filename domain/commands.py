@@ -11,7 +11,7 @@ class Command(Struct, frozen=True, kw_only=True):
     """What every command carries.
 
     Attributes:
-        command_id: Its identity; a second command with the same one gets the first one's outcome.
+        command_id: Its identity; a second command of the same caller with it gets the first one's outcome.
         user_email: Who asks; proven by the gateway or by the write ACL of the topic.
         triggered_by: `api_request` or `kafka_command`, told to listeners in the event.
         request_id: The HTTP request behind it, if any.
@@ -24,6 +24,15 @@ class Command(Struct, frozen=True, kw_only=True):
     triggered_by: str = "kafka_command"
     request_id: str | None = None
     keyed: bool = False
+
+    def caller(self, owner: str) -> str:
+        """Who sent it, as it is remembered with a cluster: empty for its owner."""
+        return "" if self.user_email == owner else self.user_email
+
+    def identity(self, owner: str) -> tuple[str, ...]:
+        """What makes it one among the commands to a cluster: each caller's ids are its own."""
+        caller = self.caller(owner)
+        return (self.command_id, caller) if caller else (self.command_id,)
 
 
 class Create(Command, frozen=True, kw_only=True):

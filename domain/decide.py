@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from domain.access import visible
+from domain.believed import Now, believed
 from domain.cluster import (
     REMEMBERED_COMMANDS,
     REMEMBERED_KEYS,
@@ -33,10 +34,11 @@ from domain.events import (
     Updated,
 )
 from domain.ids import deterministic_id
+from domain.offsets import Seen, holds
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting
 from domain.schedule import first_schedule, moves_at, reconciled, with_attention
-from domain.secrets import kept_secrets, secret_changes, without_secrets
+from domain.secrets import kept_secrets, require_known_keys, secret_changes, without_secrets
 from domain.spec import accept_spec, changes, check_name, check_project_id
 from domain.status import aggregate
 from domain.values import replace
@@ -65,6 +67,7 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
     check_name(command.name)
     check_project_id(command.target_project_id)
     spec, said = without_secrets(accept_spec(command.spec, policy))
+    require_known_keys(said, policy.secret_key_ids)
     if record is not None:
         raise Rejected("RESOURCE_CONFLICT", "A cluster with this id already exists", field="cluster_id")
     return Created(
@@ -74,19 +77,21 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
         target_project_id=command.target_project_id,
         spec=spec,
         secrets=kept_secrets({}, said),
-        resource_version=_resource_version(command),
+        resource_version=_resource_version(command, command.user_email),
         at=at,
     )
 
 
 def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
-    spec, said = without_secrets(accept_spec(command.spec, policy))
-    cluster, secrets = record.cluster, kept_secrets(record.secrets, said)
+    cluster = record.cluster
+    spec, said = without_secrets(accept_spec(command.spec, policy, before=cluster.spec))
+    require_known_keys(said, policy.secret_key_ids)
+    secrets = kept_secrets(record.secrets, said)
     _require_expected(record, command)
     return Updated(
         spec=spec,
         secrets=secrets,
-        resource_version=_resource_version(command),
+        resource_version=_resource_version(command, cluster.created_by),
         changes={**changes(cluster.spec, spec), **secret_changes(record.secrets, secrets)},
         at=at,
     )
@@ -115,8 +120,8 @@ def _delete(record: ClusterRecord, command: Delete, at: datetime) -> Deleted:
     return Deleted(force=command.force, at=at)
 
 
-def _resource_version(command: Command) -> str:
-    return deterministic_id(command.cluster_id, command.command_id, "resource_version")
+def _resource_version(command: Command, owner: str) -> str:
+    return deterministic_id(command.cluster_id, *command.identity(owner), "resource_version")
 
 
 def repeats(record: ClusterRecord, report: Report) -> bool:
@@ -130,6 +135,8 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
 
     An older generation than the stored one is stale, except that a stored report from the future yields to
     any report at or below the cluster's generation: it was a guess and must not hide the truth.
+
+    One on the current generation has come after its spec write, even if the clock was set back since.
     """
     if repeats(record, report):
         return Ignored(result="duplicate")
@@ -141,6 +148,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
         if report.observed_generation < stored.observed_generation and not guessed:
             return Ignored(result="stale")
     before = {c.type: c for c in stored.conditions} if stored else {}
+    current = report.observed_generation == record.cluster.generation
     return Reported(
         report=ControllerReport(
             controller_name=report.controller_name,
@@ -148,7 +156,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
             conditions=tuple(_timed(c, before.get(c.type), at) for c in report.conditions),
             metadata=report.metadata,
             last_error=report.last_error,
-            last_updated=at,
+            last_updated=max(at, record.cluster.updated_at) if current else at,
             report_ids=(*known, *([report.report_id] if report.report_id else ()))[-REMEMBERED_REPORTS:],
         ),
         at=at,
@@ -163,18 +171,21 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
 
 
 def moved_on(
-    record: ClusterRecord, *, at: datetime, policy: Policy
+    record: ClusterRecord, now: Now, policy: Policy
 ) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
     """The record as time alone changes it, None once its retention is over; and what of that is announced.
 
     Time brings a status that tells how long it waits, and changes whose turn to be announced has come.
+    Moments that are not believed are corrected first. A purge can't be undone: both clocks must agree to it.
     """
+    at = now.at
+    record = believed(record, now, policy)
     moment = moves_at(record, policy)
     after = record
     announced: tuple[Reconciled, ...] = ()
     if moment is not None and moment <= at:
         if record.deleted_at:
-            return None, ()
+            return (None, ()) if moment <= now.earliest else (record, ())
         event = Reevaluated(at=at)
         after, announced = announce(record, evolve(record, event, policy), event, at=at, policy=policy)
     after, waited = announce_waiting(after, at=at, policy=policy)
@@ -264,13 +275,13 @@ def _restated(
 
 
 def sealed(
-    record: ClusterRecord, *, topic: str, offset: int, at: datetime, outcome: Outcome | None = None
+    record: ClusterRecord, *, seen: Seen, at: datetime, outcome: Outcome | None = None
 ) -> ClusterRecord:
     """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
     return replace(
         record,
         revision=record.revision + 1,
-        offsets={**record.offsets, topic: offset},
+        offsets=seen.noted(record.offsets),
         recent=record.recent if outcome is None else _remembered(record.recent, outcome, at),
     )
 
@@ -279,7 +290,7 @@ def _remembered(
     recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
 ) -> tuple[str | Outcome, ...]:
     """The outcomes worth keeping, oldest first: the last ones, before them those whose day is not over."""
-    plain = outcome.applied and outcome.until is None
+    plain = outcome.applied and outcome.until is None and not outcome.caller
     recent = (*recent, outcome.command_id if plain else outcome)
     beyond = [
         known
@@ -289,6 +300,6 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
-def reflects(record: ClusterRecord | None, topic: str, offset: int) -> bool:
+def reflects(record: ClusterRecord | None, log: str, offset: int) -> bool:
     """Whether the record already holds what this input led to, so that a redelivery is dropped."""
-    return record is not None and record.offsets.get(topic, -1) >= offset
+    return record is not None and holds(record.offsets, log, offset)

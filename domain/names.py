@@ -7,11 +7,12 @@ the name's own key decides it before the command reaches the cluster.
 from collections.abc import Mapping
 from datetime import datetime
 
-from domain.cluster import KEPT_FOR, REMEMBERED_KEYS
+from domain.cluster import KEPT_FOR, REMEMBERED_KEYS, TOLERANCE
 from domain.commands import Create
 from domain.errors import Rejected
+from domain.offsets import noted
 from domain.policy import Policy
-from domain.secrets import without_secrets
+from domain.secrets import require_known_keys, without_secrets
 from domain.spec import accept_spec, check_name, check_project_id
 from domain.values import Struct, field, replace
 
@@ -42,8 +43,19 @@ class NameRecord(Struct, frozen=True, kw_only=True):
         return command_id in self.refused
 
     def without_old(self, at: datetime) -> "NameRecord":
-        """The record without the refusals whose day is over."""
-        return replace(self, refused={known: until for known, until in self.refused.items() if until > at})
+        """The record without the refusals whose day is over.
+
+        One that is to stay for longer than a day, because the broker's clock was ahead, stays for a day.
+        """
+        day = at + KEPT_FOR
+        return replace(
+            self,
+            refused={
+                known: day if until > day + TOLERANCE else until
+                for known, until in self.refused.items()
+                if until > at
+            },
+        )
 
 
 def name_key(owner: str, name: str) -> str:
@@ -58,15 +70,14 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     """
     check_name(command.name)
     check_project_id(command.target_project_id)
-    without_secrets(accept_spec(command.spec, policy))
+    require_known_keys(without_secrets(accept_spec(command.spec, policy))[1], policy.secret_key_ids)
     if holder is None:
         return
     by = (holder.command_id, holder.cluster_id)
     mine = not holder.held or by == (command.command_id, command.cluster_id)
     if not mine or holder.refuses(command.command_id):
-        raise Rejected(
-            "CLUSTER_NAME_EXISTS", f"Cluster with name '{command.name}' already exists", field="name"
-        )
+        text = f"Cluster with name '{command.name}' already exists"
+        raise Rejected("CLUSTER_NAME_EXISTS", text, field="name", value=command.name)
 
 
 def releases(holder: NameRecord | None, cluster_id: str) -> bool:
@@ -74,14 +85,12 @@ def releases(holder: NameRecord | None, cluster_id: str) -> bool:
     return holder is not None and holder.held and holder.cluster_id == cluster_id
 
 
-def freed(holder: NameRecord, offsets: Mapping[str, int]) -> NameRecord:
-    """The record of a name that is free again as of these offsets."""
-    return replace(holder, cluster_id="", command_id="", offsets=offsets)
+def freed(holder: NameRecord, log: str, offset: int) -> NameRecord:
+    """The record of a name that is free again as of a record of a log."""
+    return replace(holder, cluster_id="", command_id="", offsets=noted(holder.offsets, log, offset))
 
 
-def turned_away(
-    holder: NameRecord, command: Create, *, at: datetime, offsets: Mapping[str, int]
-) -> NameRecord:
+def turned_away(holder: NameRecord, command: Create, *, at: datetime) -> NameRecord:
     """The record that remembers a create turned away under an `Idempotency-Key`."""
     refused = {command.command_id: at + KEPT_FOR, **holder.without_old(at).refused}
-    return replace(holder, offsets=offsets, refused=dict([*refused.items()][:REMEMBERED_KEYS]))
+    return replace(holder, refused=dict([*refused.items()][:REMEMBERED_KEYS]))

@@ -12,6 +12,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         platforms: Accepted `spec.platform.type`, lower case; holds `*` when any is accepted.
         require_release: Whether `release.version` and `release.channelGroup` must be there in the end.
         default_version, default_channel_group: Filled into a spec that leaves them empty.
+        secret_key_ids: The ids of the keys for secrets that this deployment has; empty where none is known.
         privileged_domain: Addresses of exactly this domain belong to controllers and operators.
         grace_period: How long controllers may take before a cluster without a ready one has failed.
         activity_window: A report younger than this shows that its controller still works.
@@ -31,6 +32,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     require_release: bool = False
     default_version: str = ""
     default_channel_group: str = ""
+    secret_key_ids: frozenset[str] = frozenset()
     privileged_domain: str = "system.local"
     grace_period: timedelta = timedelta(minutes=30)
     activity_window: timedelta = timedelta(minutes=5)

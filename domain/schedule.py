@@ -4,8 +4,9 @@ A cluster needs attention while it is young or has failed. `moves_at` and `recon
 which a tick has something to do for a record, so that a tick costs what is due and not what exists.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
+from domain.believed import FIRST_RECONCILE_WITHIN
 from domain.cluster import Cluster, ClusterRecord, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
@@ -14,13 +15,13 @@ from domain.values import replace
 
 
 def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:
-    """The seed's rule: younger than the attention age, or failed."""
+    """The seed's rule: younger than the attention age, or failed. One of the future counts as young."""
     return at - cluster.created_at < policy.attention_age or cluster.status.phase in ("Failed", "Error")
 
 
 def first_schedule(at: datetime) -> Schedule:
     """The schedule a cluster is born with; never reconciled, so due at the next tick."""
-    return Schedule(last_reconciled_at=None, next_reconcile_at=at + timedelta(minutes=1))
+    return Schedule(last_reconciled_at=None, next_reconcile_at=at + FIRST_RECONCILE_WITHIN)
 
 
 def with_attention(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRecord:
@@ -77,7 +78,7 @@ def reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:
     if not policy.reconcile_enabled or not schedule.enabled or record.deleted_at:
         return None
     if schedule.last_reconciled_at is None:
-        return record.cluster.created_at
+        return min(record.cluster.created_at, schedule.next_reconcile_at)  # the former never changes
     if _unanswered(record):
         return min(schedule.next_reconcile_at, schedule.last_reconciled_at + policy.attention_interval)
     return schedule.next_reconcile_at

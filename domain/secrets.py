@@ -5,7 +5,9 @@ of what a user sends; a Kafka client makes its own. Apart from the spec a secret
 answer or a log line, whoever encodes the spec.
 """
 
+import json
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ SECRET_MEMBERS: Final = ("serviceAccountSigningKey",)
 MASK: Final = "***"
 """What stands for a secret where a change of it is told."""
 
-_JWE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+JWE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str | None]]:
@@ -33,12 +35,45 @@ def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping
     said = {}
     for member in members:
         value = spec[member]
-        if value is not None and value != "" and not _JWE.fullmatch(value):
+        if value is not None and value != "" and not JWE.fullmatch(value):
             text = f"{member} must be encrypted (JWE in compact form) before it is published; REST does it"
             raise invalid(text, field=f"spec.{member}")
         if value != "":
             said[member] = value
     return {name: value for name, value in spec.items() if name not in members}, said
+
+
+def require_known_keys(said: Mapping[str, str | None], key_ids: frozenset[str]) -> None:
+    """Refuse a secret that nobody here can ever read: of another form, or under a key that is not ours.
+
+    Args:
+        said: As `without_secrets` has it.
+        key_ids: Of the keys that are known here; where none are, nothing is refused.
+
+    Raises: Rejected: `VALIDATION_FAILED`, naming the member.
+    """
+    if not key_ids:
+        return
+    for member, token in said.items():
+        if token is None:
+            continue
+        header = _header(token)
+        if (header.get("alg"), header.get("enc")) != ("dir", "A256GCM"):
+            text = f"{member} must be a JWE with alg dir, enc A256GCM and the key's id as kid"
+            raise invalid(text, field=f"spec.{member}")
+        if str(header.get("kid")) not in key_ids:
+            text = f"{member} is encrypted under a key that this server does not have: see SECRET_KEYS"
+            raise invalid(text, field=f"spec.{member}")
+
+
+def _header(token: str) -> Mapping[str, Any]:
+    """The header of a JWE (RFC 7516, section 4); empty where it is none."""
+    encoded = token.partition(".")[0]
+    try:
+        header = json.loads(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+    except (ValueError, RecursionError):
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
 def kept_secrets(before: Mapping[str, str], said: Mapping[str, str | None]) -> Mapping[str, str]:

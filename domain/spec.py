@@ -108,15 +108,21 @@ def check_project_id(project_id: str) -> None:
         raise invalid(text, field="target_project_id")
 
 
-def accept_spec(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
+def accept_spec(
+    spec: Mapping[str, Any], policy: Policy, *, before: Mapping[str, Any] = MappingProxyType({})
+) -> Mapping[str, Any]:
     """The spec with defaults applied, once it has passed V2 to V5; the same object where none applied.
+
+    Args:
+        before: The spec that this one replaces. A value that it leaves as it was is never refused: it came in
+            under other rules or settings, and who changes something else must not be kept from it.
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    if (misfit := _misfit(spec, SPEC)) is not None:
+    if (misfit := _misfit(spec, SPEC, before)) is not None:
         raise _not_of_its_type(misfit)
-    _check_platform(spec, policy)
-    return _with_release(spec, policy)
+    _check_platform(spec, policy, before)
+    return _with_release(spec, policy, before)
 
 
 class _Misfit(NamedTuple):
@@ -127,22 +133,36 @@ class _Misfit(NamedTuple):
     value: Any
 
 
-def _misfit(value: Any, kind: Kind) -> _Misfit | None:
-    """What in a value is not of this kind. Paths are made on the way back, as nearly all specs fit."""
+_ABSENT: Final = object()
+
+
+def _misfit(value: Any, kind: Kind, before: Any) -> _Misfit | None:
+    """What in a value is not of this kind, nor as it was before in its place.
+
+    Paths are made on the way back, as nearly all specs fit.
+    """
     if type(value) is not kind.python:
-        return _Misfit("", kind, value)
+        return None if _same(value, before) else _Misfit("", kind, value)
     if kind.members:
         for name, member in value.items():
             known = kind.members.get(name)
             if known is None or member is None or (known is _STRING and type(member) is str):
                 continue
-            if (misfit := _misfit(member, known)) is not None:
+            if (misfit := _misfit(member, known, _member(before, name))) is not None:
                 return misfit._replace(path=f".{name}{misfit.path}")
     if kind.items is not None:
         for index, item in enumerate(value):
-            if (misfit := _misfit(item, kind.items)) is not None:
+            old = before[index] if type(before) is list and index < len(before) else _ABSENT
+            if (misfit := _misfit(item, kind.items, old)) is not None:
                 return misfit._replace(path=f"[{index}]{misfit.path}")
     return None
+
+
+def _member(value: Any, *names: str) -> Any:
+    """A member of an object, or of those within it; `_ABSENT` where there is none."""
+    for name in names:
+        value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+    return value
 
 
 def _not_of_its_type(misfit: _Misfit) -> Rejected:
@@ -151,10 +171,13 @@ def _not_of_its_type(misfit: _Misfit) -> Rejected:
     return invalid(f"{path} must be {_JSON_NAMES[misfit.kind.python]}", field=path, value=shown)
 
 
-def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
-    kind = (spec.get("platform") or {}).get("type") or ""
+def _check_platform(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, Any]) -> None:
+    kind = _member(spec, "platform", "type")
+    if kind is _ABSENT or type(kind) is not str:  # null, or something that was there before
+        kind = ""
     allowed = policy.platforms
-    if not kind or ("*" not in allowed and kind.lower() not in allowed):
+    known = "*" in allowed or kind.lower() in allowed
+    if not (kind and known) and (not before or kind != (_member(before, "platform", "type") or "")):
         raise Rejected(
             "INVALID_SPEC",
             "Invalid cluster specification",
@@ -163,7 +186,7 @@ def _check_platform(spec: Mapping[str, Any], policy: Policy) -> None:
             allowed=sorted(allowed),
         )
     infra_id = spec.get("infraID") or ""
-    if kind.lower() == "gcp" and infra_id:
+    if kind == "GCP" and infra_id and infra_id != before.get("infraID"):
         _check_infra_id(infra_id)
 
 
@@ -181,19 +204,27 @@ def _check_infra_id(infra_id: str) -> None:
     raise invalid(text, field="spec.infraID", value=infra_id)
 
 
-def _with_release(spec: Mapping[str, Any], policy: Policy) -> Mapping[str, Any]:
+def _with_release(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, Any]) -> Mapping[str, Any]:
     release = spec.get("release") or {}
+    if not isinstance(release, Mapping):  # as it was before
+        return spec
+    old = _member(before, "release")
     version = release.get("version") or policy.default_version
     channel = release.get("channelGroup") or policy.default_channel_group
-    if not version and policy.require_release:
+    if not version and policy.require_release and not _left_empty(old, "version"):
         raise invalid("release.version is required", field="spec.release.version")
-    if not channel and policy.require_release:
+    if not channel and policy.require_release and not _left_empty(old, "channelGroup"):
         raise invalid("release.channelGroup is required", field="spec.release.channelGroup")
-    if channel and channel not in CHANNEL_GROUPS:
+    if channel and channel not in CHANNEL_GROUPS and channel != _member(old, "channelGroup"):
         text = f"invalid channelGroup '{short(channel)}': must be one of {', '.join(CHANNEL_GROUPS)}"
         raise invalid(text, field="spec.release.channelGroup", value=channel)
     filled = {m: v for m, v in (("version", version), ("channelGroup", channel)) if v and v != release.get(m)}
     return {**spec, "release": {**release, **filled}} if filled else spec
+
+
+def _left_empty(release: Any, name: str) -> bool:
+    """Whether a member of the release that an update replaces was empty, too."""
+    return isinstance(release, Mapping) and not release.get(name)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ async def rebuild(settings: RecoverySettings, *, accept_old_rows: bool = False) 
 
     Raises:
         RebuildRefused: it is not empty, somebody is at work, the rows are old, or one cannot be restored.
-        TopicMismatch: its topics are there with other partition counts.
+        TopicMismatch: its topics are there with other partition counts, or with settings that lose data.
         Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
     """
     kafka = settings.kafka

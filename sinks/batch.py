@@ -222,7 +222,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             counts, claim = self._counts(record)
             content = None
             try:
-                content = read(record, self._settings.topics) if counts else None
+                if counts or record.key is None:  # without a key it is nobody's, and parked
+                    content = read(record, self._settings.topics)
             except MalformedRecord as error:
                 bad.append((record, error))
             changes.append(Change(record, content, claim))

@@ -14,9 +14,11 @@ from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from streams.admin import kafka_cluster_id
+from streams.admin import check_topics, kafka_cluster_id
 from streams.fetches import fetch_in_sessions
+from streams.held import HELD
 from streams.producer import Producer
+from streams.settings import READ_COMMITTED
 
 log = logging.getLogger("clusterflow.sink")
 
@@ -58,6 +60,7 @@ async def _run(
     settings: SinkSettings, cluster_id: str, stop: asyncio.Event, ready: Callable[[bool], None]
 ) -> None:
     writers: list[Writer] = []
+    consumers: list[AIOKafkaConsumer] = []
 
     def changed() -> None:
         ready(all(writer.available for writer in writers))
@@ -69,14 +72,17 @@ async def _run(
         for number in range(settings.writers):
             database = Postgres(pool, kafka_cluster_id=cluster_id)
             consumer = await resources.enter_async_context(_consumer(settings, number))
+            consumers.append(consumer)
             producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
             writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(writer.run()) for writer in writers]
             lag = group.create_task(_watch_lag(writers))
+            held = group.create_task(HELD.watch(lambda: consumers))
             await asyncio.wait(running)
             lag.cancel()
+            held.cancel()
 
 
 @asynccontextmanager
@@ -85,7 +91,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
         **settings.kafka.client(f"clusterflow-sink-{number}"),
         group_id=settings.group_id,
         enable_auto_commit=False,
-        isolation_level="read_committed",  # what a transaction aborted has never been
+        isolation_level=READ_COMMITTED,
         auto_offset_reset="none",  # positions come from the database, and a wrong one must not pass unseen
         session_timeout_ms=int(settings.kafka.session_timeout * 1000),
         heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),
@@ -112,10 +118,16 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 
 
 async def _cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
-    """The id of the Kafka at hand, once it answers; None if asked to stop before."""
+    """The id of the Kafka at hand, once it answers; None if asked to stop before.
+
+    Raises: TopicMismatch: topics that the sink uses are not there as configured.
+    """
     waiting = False
+    topics = settings.kafka.topics
+    read = (topics.state, topics.events)
     while not stop.is_set():
         try:
+            await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
             return await kafka_cluster_id(settings.kafka)
         except KafkaError as error:
             if not waiting:

@@ -18,6 +18,7 @@ from streams.claims import NO_CLAIM
 from streams.codec import from_millis
 from streams.messages import UUID_PATTERN, Generation, Uuid
 from streams.topics import Topics
+from streams.unpacking import unreadable
 
 
 class ClusterRow(NamedTuple):
@@ -172,8 +173,10 @@ _CLUSTER_KEY: Final = re.compile(UUID_PATTERN.encode())
 def read(record: ConsumerRecord, topics: Topics) -> Content:
     """What a record says, checked as far as columns need it.
 
-    Raises: MalformedRecord: `bad_key` or `invalid_schema`.
+    Raises: MalformedRecord: `unreadable`, `bad_key` or `invalid_schema`.
     """
+    if (why := unreadable(record)) is not None:
+        raise MalformedRecord("unreadable", why)
     try:
         str(record.value or b"", "utf-8")  # what is taken over as it is has to be text, too
         if record.topic == topics.events:

@@ -1,18 +1,28 @@
-"""Declares topics and checks them: what is missing is created, what cannot be changed must fit."""
+"""Declares topics and checks them: what is missing is created, what is there is compared (`fitting`)."""
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from aiokafka.protocol.metadata import MetadataRequest
 
 from domain.errors import ControlPlaneError
+from streams.fitting import Finding, FoundTopic, compare
 from streams.settings import KafkaSettings
 from streams.topics import TopicSpec
 
@@ -20,6 +30,13 @@ log = logging.getLogger("clusterflow.topics")
 
 # Where a setting comes from, in answers of the broker (Kafka's DescribeConfigsResponse.ConfigSource).
 _SET_ON_TOPIC: Final = 1
+
+# Settings of a topic that is not there, or that we may not ask for.
+_NOT_TOLD: Final = (
+    UnknownTopicOrPartitionError.errno,
+    TopicAuthorizationFailedError.errno,
+    ClusterAuthorizationFailedError.errno,
+)
 
 # A broker answers before every partition it has just made has its leader.
 _VISIBLE_WITHIN: Final = 15.0
@@ -30,37 +47,68 @@ _ASKED_WITHIN_MS: Final = 10_000
 
 
 class TopicMismatch(ControlPlaneError):
-    """Topics are missing, or have another partition count than configured."""
+    """Topics are missing, or have settings with which data would be lost or rules broken."""
 
 
-async def declare_topics(kafka: KafkaSettings) -> list[str]:
-    """Create the topics that are missing and wait until all can be used; returns the names created.
+class Declared(NamedTuple):
+    """What `declare_topics` has done.
 
-    Settings of topics that are there are completed, not changed.
-
-    Raises: TopicMismatch: keys would go to other partitions than the data that is there.
+    Attributes:
+        created: Names of topics that were not there.
+        repaired: What was not as needed, and is now.
+        doubtful: What is still not as declared; it may stay so.
     """
+
+    created: Sequence[str]
+    repaired: Sequence[Finding]
+    doubtful: Sequence[Finding]
+
+
+async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Declared:
+    """Create the topics that are missing, compare the others, and wait until all can be used.
+
+    Topics that are there get the settings they lack. What is set on them stays, unless it is to be repaired.
+
+    Raises: TopicMismatch: with all that would lose data or break a rule, and what to do about it.
+    """
+    specs = kafka.topics.all()
     async with _admin(kafka) as admin:
-        existing = await _partition_counts(admin, kafka)
+        found = await _found(admin, specs)
+        changes = _lacking(specs, found)
+        if changes:
+            log.info("topics to be completed", extra={"topics": [*changes]})
+        completed = {name: _with(topic, changes.get(name, {})) for name, topic in found.items()}
+        findings = _compared(kafka, specs, completed)
+        repaired = [finding for finding in findings if repair and finding.settable]
+        doubtful = _refuse([finding for finding in findings if finding not in repaired])
         missing = [
             NewTopic(spec.name, kafka.partitions, kafka.replication, topic_configs=spec.config)
-            for spec in kafka.topics.all()
-            if spec.name not in existing
+            for spec in specs
+            if spec.name not in found
         ]
         created = _created(await admin.create_topics(missing)) if missing else []
-        await _complete(admin, [spec for spec in kafka.topics.all() if spec.name in existing])
-        await _check(admin, kafka, within=_VISIBLE_WITHIN)
+        for finding in repaired:
+            changes.setdefault(finding.topic, {})[finding.setting] = finding.needed
+        await _alter(admin, found, changes)
+        await _usable(admin, specs)
+        _warn(doubtful)
         log.info("topics declared", extra={"topics": created})
-        return created
+        return Declared(created, repaired, doubtful)
 
 
-async def check_topics(kafka: KafkaSettings) -> None:
-    """Look whether all topics are there as configured.
+async def check_topics(kafka: KafkaSettings, names: Collection[str] | None = None) -> None:
+    """Look whether topics are there and have what whoever uses them depends on; warns of what is doubtful.
 
-    Raises: TopicMismatch: with what to do about it.
+    Args:
+        names: The topics to be used; None for all.
+
+    Raises: TopicMismatch: with all that would lose data or break a rule, and what to do about it.
     """
+    specs = [spec for spec in kafka.topics.all() if names is None or spec.name in names]
     async with _admin(kafka) as admin:
-        await _check(admin, kafka, within=0.0)
+        found = await _found(admin, specs)
+    _refuse_missing(spec.name for spec in specs if spec.name not in found)
+    _warn(_refuse(_compared(kafka, specs, found)))
 
 
 async def kafka_cluster_id(kafka: KafkaSettings) -> str:
@@ -120,56 +168,131 @@ def _created(response: Any) -> list[str]:
     return created
 
 
-async def _complete(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
-    """Give topics of an earlier version the settings that are new since; what is set there stays as it is."""
-    if not specs:
-        return
-    wanted = {spec.name: spec.config for spec in specs}
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in wanted]
-    changed = []
+async def _found(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> dict[str, FoundTopic]:
+    """The topics that are there, asked for at once.
+
+    Raises: TopicMismatch: we may not see one of them. ControlPlaneError: a broker would not answer.
+    """
+    layouts, configs = await asyncio.gather(_metadata(admin, specs), _configs(admin, specs))
+    found = {}
+    for topic in layouts:
+        name, partitions = topic["topic"], topic["partitions"]
+        if topic["error_code"] == TopicAuthorizationFailedError.errno:
+            raise TopicMismatch(f"topic {name} may not be seen: grant this principal Describe on it")
+        if topic["error_code"] or not partitions:
+            continue
+        config = configs.get(name)
+        found[name] = FoundTopic(
+            partitions=len(partitions),
+            replication=min(len(partition["replicas"]) for partition in partitions),
+            config=None if config is None else {entry[0]: entry[1] for entry in config},
+            own={entry[0]: entry[1] for entry in config or () if entry[3] == _SET_ON_TOPIC},
+        )
+    return found
+
+
+async def _metadata(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> Sequence[Mapping[str, Any]]:
+    """What a broker knows of topics. `describe_topics` would have it make those that are missing."""
+    request = MetadataRequest([spec.name for spec in specs], allow_auto_topic_creation=False)
+    topics: Sequence[Mapping[str, Any]] = (await admin._send_request(request)).to_object()["topics"]
+    return topics
+
+
+async def _configs(
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
+) -> Mapping[str, Sequence[Sequence[Any]]]:
+    """The entries of each topic that is there and whose settings we may ask for."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, spec.name) for spec in specs]
+    configs = {}
     for answer in await admin.describe_configs(asked):
         for code, text, _, name, entries in answer.resources:
-            _raise_for(code, text, name)
-            given = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_TOPIC}
-            # Kafka forgets what a change of this kind leaves out, so all that is set goes with it.
-            if wanted[name].keys() - given.keys():
-                complete = {**wanted[name], **given}
-                changed.append(ConfigResource(ConfigResourceType.TOPIC, name, complete))
-    if changed:
-        for answer in await admin.alter_configs(changed):
-            for code, text, _, name in answer.resources:
-                _raise_for(code, text, name)
-        log.info("topics completed", extra={"topics": [resource.name for resource in changed]})
+            if code == 0:
+                configs[name] = entries
+            elif code not in _NOT_TOLD:
+                raise ControlPlaneError(
+                    f"cannot look at topic {name}: {for_code(code).__name__} {text or ''}"
+                )
+    return configs
 
 
-def _raise_for(code: int, text: str | None, topic: str) -> None:
-    if code:
-        raise ControlPlaneError(f"cannot complete topic {topic}: {for_code(code).__name__} {text or ''}")
+def _compared(
+    kafka: KafkaSettings, specs: Sequence[TopicSpec], found: Mapping[str, FoundTopic]
+) -> list[Finding]:
+    return [
+        finding
+        for spec in specs
+        if spec.name in found
+        for finding in compare(
+            spec, found[spec.name], partitions=kafka.partitions, replication=kafka.replication
+        )
+    ]
 
 
-async def _check(admin: AIOKafkaAdminClient, kafka: KafkaSettings, *, within: float) -> None:
-    deadline = time.monotonic() + within
-    while True:
-        counts = await _partition_counts(admin, kafka)
-        missing = sorted({spec.name for spec in kafka.topics.all()} - counts.keys())
-        if not missing or time.monotonic() >= deadline:
-            break
-        await asyncio.sleep(0.05)
-    if missing:
+def _refuse(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings, if all are warnings. Raises: TopicMismatch: with those that are not."""
+    refused = [finding for finding in findings if finding.severity == "refuse"]
+    if refused:
+        remedy = "; `clusterflow topics --repair` sets it right"
+        raise TopicMismatch(
+            "\n".join(f"{finding}{remedy if finding.settable else ''}" for finding in refused)
+        )
+    return list(findings)
+
+
+def _warn(doubtful: Iterable[Finding]) -> None:
+    for finding in doubtful:
+        about = {"topic": finding.topic, "setting": finding.setting, "found": finding.found}
+        log.warning("doubtful topic", extra={**about, "needed": finding.needed, "why": finding.why})
+
+
+def _refuse_missing(names: Iterable[str]) -> None:
+    if missing := sorted(names):
         raise TopicMismatch(f"missing topics: {', '.join(missing)}; run `clusterflow topics`")
-    for name, count in sorted(counts.items()):
-        if count != kafka.partitions:
-            raise TopicMismatch(
-                f"topic {name} has {count} partitions, KAFKA_PARTITIONS says {kafka.partitions}:"
-                " the count is fixed for the life of the data; set it back, or start with new topics"
-            )
 
 
-async def _partition_counts(admin: AIOKafkaAdminClient, kafka: KafkaSettings) -> Mapping[str, int]:
-    """Partitions per topic of ours, for those whose every partition has a leader."""
-    described = await admin.describe_topics([spec.name for spec in kafka.topics.all()])
-    return {
-        topic["topic"]: len(topic["partitions"])
-        for topic in described
-        if not topic["error_code"] and all(p["leader"] >= 0 for p in topic["partitions"])
-    }
+def _lacking(specs: Sequence[TopicSpec], found: Mapping[str, FoundTopic]) -> dict[str, dict[str, str]]:
+    """By topic, the settings that are not set on it: those that are new since it was made."""
+    lacking = {}
+    for spec in specs:
+        topic = found.get(spec.name)
+        if topic is not None and topic.config is not None and (new := spec.config.keys() - topic.own.keys()):
+            lacking[spec.name] = {name: spec.config[name] for name in sorted(new)}
+    return lacking
+
+
+async def _alter(
+    admin: AIOKafkaAdminClient, found: Mapping[str, FoundTopic], changes: Mapping[str, Mapping[str, str]]
+) -> None:
+    """Change settings of topics. Kafka forgets what a change leaves out, so all that is set goes with it."""
+    if not changes:
+        return
+    resources = [
+        ConfigResource(ConfigResourceType.TOPIC, name, {**found[name].own, **changed})
+        for name, changed in changes.items()
+    ]
+    for answer in await admin.alter_configs(resources):
+        for code, text, _, name in answer.resources:
+            if code:
+                raise ControlPlaneError(f"cannot set topic {name}: {for_code(code).__name__} {text or ''}")
+
+
+def _with(topic: FoundTopic, changed: Mapping[str, str]) -> FoundTopic:
+    if topic.config is None:
+        return topic
+    return replace(topic, config={**topic.config, **changed}, own={**topic.own, **changed})
+
+
+async def _usable(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Wait until each partition has its leader. Raises: TopicMismatch: in vain."""
+    deadline = time.monotonic() + _VISIBLE_WITHIN
+    while True:
+        led = {
+            topic["topic"]
+            for topic in await _metadata(admin, specs)
+            if not topic["error_code"] and all(p["leader"] >= 0 for p in topic["partitions"])
+        }
+        if all(spec.name in led for spec in specs):
+            return
+        if time.monotonic() >= deadline:
+            _refuse_missing(spec.name for spec in specs if spec.name not in led)
+        await asyncio.sleep(0.05)

@@ -16,7 +16,8 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from domain.errors import TransientError
-from streams.batches import BatchSchema, BatchTransport
+from streams.batch import BatchSchema
+from streams.batches import BatchTransport
 from streams.claims import claim_output
 from streams.lease import Lease
 from streams.producer import Producer
@@ -67,18 +68,27 @@ class BatchApp(faust.App):
         publisher: What it writes by.
         worker_id: Its name in claims.
         claims: Per changelog partition that it owns, the offset of its claim.
+        topic_ids: By name, the ids of its topics as they were when it started.
+        logs: Per input partition that it reads, the name of its log (`domain.offsets`).
     """
 
     lease: Lease
     publisher: Producer
     worker_id: str
     claims: Mapping[TP, int]
+    topic_ids: Mapping[str, str]
+    logs: Mapping[TP, str]
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
         """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
+
+    def kafka_consumers(self) -> Sequence[Any]:
+        """aiokafka's consumers that are at work now."""
+        inner = self.consumer._thread._consumer
+        return () if inner is None else (inner,)
 
     @property
     def recovering(self) -> bool:
@@ -129,6 +139,8 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app.lease = Lease(kafka.session_timeout)
     app.worker_id = f"{socket.gethostname()}/{os.getpid()}"
     app.claims = {}
+    app.topic_ids = {}
+    app.logs = {}
     app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     return app
 

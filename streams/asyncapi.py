@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.claims import CLAIM_KEY
-from streams.headers import ChangelogHeaders, DeadLetterHeaders, EventHeaders, InputHeaders, ResultHeaders
+from streams.headers import (
+    AcceptedHeaders,
+    ChangelogHeaders,
+    DeadLetterHeaders,
+    EventHeaders,
+    InputHeaders,
+    ResultHeaders,
+)
 from streams.schemas.catalogue import MESSAGES, payloads
 from streams.schemas.derive import described
 from streams.settings import GROUP, KafkaSettings
@@ -20,7 +27,14 @@ Document = dict[str, Any]
 _BINDING: Final = "0.5.0"
 _REF: Final = "#/components/schemas/{name}"
 _CLAIM: Final = "partition-claim"
-_HEADERS: Final = (InputHeaders, ChangelogHeaders, EventHeaders, ResultHeaders, DeadLetterHeaders)
+_HEADERS: Final = (
+    InputHeaders,
+    AcceptedHeaders,
+    ChangelogHeaders,
+    EventHeaders,
+    ResultHeaders,
+    DeadLetterHeaders,
+)
 _KAFKA_KEY: Final = {
     "cluster id": {"type": "string", "format": "uuid", "description": "The cluster's id, lower case"},
     "<created_by>/<name>": {"type": "string", "description": "`<created_by>/<name>`"},
@@ -51,9 +65,19 @@ def traffic(topics: Topics) -> Mapping[str, Traffic]:
     return {
         topics.create_requests: Traffic(
             message="cluster-create-request",
-            about="Creates, decided per name: the first passes on to its cluster, others are rejected.",
+            about="Clients' creates, which pass on to the name requests.",
             headers=InputHeaders,
-            senders=("clients", "web", "cluster agent"),
+            senders=("clients",),
+            receivers=("name agent",),
+        ),
+        topics.name_requests: Traffic(
+            message="cluster-name-request",
+            about=(
+                "Creates and releases, decided per name: the first create passes on to its cluster, others"
+                " are rejected; ours alone."
+            ),
+            headers=AcceptedHeaders,
+            senders=("web", "name agent", "cluster agent"),
             receivers=("name agent",),
         ),
         topics.names: Traffic(
@@ -65,9 +89,16 @@ def traffic(topics: Topics) -> Mapping[str, Traffic]:
         ),
         topics.commands: Traffic(
             message="cluster-command",
-            about="Commands to clusters; creates come by way of the create requests.",
+            about="Clients' commands to clusters, which pass on; creates go to the create requests.",
             headers=InputHeaders,
-            senders=("clients", "web", "name agent"),
+            senders=("clients",),
+            receivers=("cluster agent",),
+        ),
+        topics.accepted_commands: Traffic(
+            message="cluster-accepted-command",
+            about="All commands to a cluster in one order, and creates that have their name; ours alone.",
+            headers=AcceptedHeaders,
+            senders=("web", "name agent", "cluster agent"),
             receivers=("cluster agent",),
         ),
         topics.reports: Traffic(

@@ -18,23 +18,27 @@ must see each partition in order and without holes:
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from time import monotonic
 from typing import Any, ClassVar
 
-import faust
 from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from domain.errors import ControlPlaneError
+from domain.offsets import Resumption, life_of, resume
+from streams.batch import Batch
 from streams.fetches import fetch_in_sessions
-from streams.settings import MAX_FETCH_BYTES
+from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
 
 log = logging.getLogger("clusterflow.batches")
 
-# Records handed to agents and not yet acknowledged, over all partitions: the bound of their memory.
+# Records handed to agents and not yet acknowledged, over all partitions, and their bytes: the bounds of their
+# memory, which one poll may go beyond.
 MAX_BACKLOG = 20_000
+MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 
 
 # A fetch that waits at the broker keeps partitions that were resumed meanwhile waiting too; Faust's 1.5 s
@@ -49,30 +53,6 @@ class LeaseLost(ControlPlaneError):
     """The group may have given this worker's partitions to others; its memory is not to be trusted."""
 
 
-class Batch:
-    """Records of one partition in offset order, the value of one event."""
-
-    __slots__ = ("next_offset", "partition", "records", "topic")
-
-    def __init__(self, tp: TP, records: Sequence[ConsumerRecord]) -> None:
-        self.topic = tp.topic
-        self.partition = tp.partition
-        self.records = records
-        self.next_offset = records[-1].offset + 1
-
-
-class BatchSchema(faust.Schema):
-    """Passes key and value on as they are: agents decode for themselves, so that a bad record is theirs."""
-
-    def compile(self, app: Any, **kwargs: Any) -> Any:
-        """Faust's hook: a decoder that makes an event without touching the payload."""
-
-        async def decode(message: Any, *, propagate: bool = False) -> Any:
-            return app.create_event(message.key, message.value, message.headers, message)
-
-        return decode
-
-
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, with fetches that wait for less, and bring less at a time."""
 
@@ -80,6 +60,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._fetch_max_bytes = MAX_FETCH_BYTES
+        consumer._isolation_level = READ_COMMITTED
         return consumer
 
     async def on_start(self) -> None:
@@ -87,6 +68,18 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         await super().on_start()
         fetch_in_sessions(self._consumer)
         self.app.lease.renew_by(self._consumer._coordinator)
+        self._commit_lives()
+
+    def _commit_lives(self) -> None:
+        """Commit with each offset which life of its topic it is an offset of."""
+        consumer, commit = self._consumer, self._consumer.commit
+
+        async def commit_lives(offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+            logs = self.app.logs
+            lives = {place: life_of(logs.get(place, "")) for place in offsets}
+            await commit({tp: OffsetAndMetadata(at.offset, lives[tp]) for tp, at in offsets.items()})
+
+        consumer.commit = commit_lives
 
 
 class BatchConsumer(driver.Consumer):
@@ -95,7 +88,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}  # next offset to commit
-        self._backlog = 0
+        self._backlog = 0  # records
+        self._backlog_bytes = 0
         self._progress_at = 0.0  # monotonic; when something was last acknowledged or the backlog was empty
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
@@ -118,7 +112,10 @@ class BatchConsumer(driver.Consumer):
                     continue
                 generation = self.app.consumer_generation_id
                 records, active = await self._wait_next_records(timeout=1.0)
-                if not records or self.should_stop:
+                if self.should_stop:
+                    continue
+                if not records:
+                    await self._pass_markers(active or (), generation)
                     continue
                 for tp, polled in records.items():
                     # A poll that a rebalance has overtaken says nothing about the positions of today.
@@ -137,9 +134,18 @@ class BatchConsumer(driver.Consumer):
             raise
 
     async def _until_room(self) -> None:
-        while self._backlog > MAX_BACKLOG and not self.should_stop and self.flow_active:
+        while self._is_full and not self.should_stop and self.flow_active:
             self._room.clear()
             await self.wait_first(self._room.wait(), self.suspend_flow.wait())
+
+    @property
+    def _is_full(self) -> bool:
+        return self._backlog > MAX_BACKLOG or self._backlog_bytes > MAX_BACKLOG_BYTES
+
+    def _backlogged(self, batch: Batch, *, sign: int) -> None:
+        """Count a batch in, or out again."""
+        self._backlog = max(0, self._backlog + sign * len(batch.records))
+        self._backlog_bytes = max(0, self._backlog_bytes + sign * batch.size)
 
     async def _hand_on(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """Hand a partition's records on; returns those that a rebalance kept from it."""
@@ -153,9 +159,9 @@ class BatchConsumer(driver.Consumer):
         message.value = batch
         if self._backlog == 0:
             self._progress_at = monotonic()
-        self._backlog += len(unread)
+        self._backlogged(batch, sign=1)
         if not await self._call(message):
-            self._backlog = max(0, self._backlog - len(unread))
+            self._backlogged(batch, sign=-1)
             return unread
         self._read_offset[tp] = batch.next_offset
         return ()
@@ -223,16 +229,44 @@ class BatchConsumer(driver.Consumer):
         await self.seek(tp, expected)
         return ()
 
+    async def _pass_markers(self, active: Iterable[TP], generation: int) -> None:
+        """Take the end of a partition for read where only markers and aborted records lie before it.
+
+        No record comes that would move the position, so that the group would seem to lag behind for ever.
+        """
+        inputs = [tp for tp in active if not self._is_changelog_tp(tp)]
+        if self._backlog or not self._positioned or not inputs:
+            return
+        positions = await self._thread.call_thread(self._fetch_positions, inputs)
+        if self._positioned and generation == self.app.consumer_generation_id:
+            for tp, position in positions.items():
+                expected = self._read_offset[tp]
+                if expected is not None and position > expected:
+                    self._read_offset[tp] = self._done[tp] = position
+
+    async def _fetch_positions(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
+        """How far the fetcher has come, where it is known."""
+        consumer = self._thread._ensure_consumer()
+        assigned = consumer.assignment()
+        places = {tp: TopicPartition(*tp) for tp in inputs}
+        states = {
+            tp: consumer._subscription._assigned_state(place)
+            for tp, place in places.items()
+            if place in assigned
+        }
+        return {tp: state._position for tp, state in states.items() if state._position is not None}
+
     # --- positions --------------------------------------------------------------------------------
 
     async def perform_seek(self) -> None:
         """Go back to the committed offsets, or the beginning where there is none, before streams resume."""
         self._sought_again.clear()
         self._done.clear()
-        self._backlog = 0
+        self._backlog = self._backlog_bytes = 0
         self._room.set()
         inputs = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        positions = await self._thread.call_thread(self._seek_inputs, inputs)
+        resumed = await self._thread.call_thread(self._seek_inputs, inputs)
+        positions = {tp: at.offset for tp, at in resumed.items()}
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
         self._sought = True
@@ -272,17 +306,39 @@ class BatchConsumer(driver.Consumer):
         self._positioned = self._sought
         super().resume_flow()
 
-    async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
+    async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, Resumption]:
         consumer = self._thread._ensure_consumer()
         places = [TopicPartition(*tp) for tp in inputs]
+        resumed = await self._resumed(places)
+        self.app.logs = {TP(*place): at.log_of(place.topic) for place, at in resumed.items()}
+        unusual = {place: at for place, at in resumed.items() if at.anomaly}
+        for place, at in unusual.items():
+            where = {"topic": place.topic, "partition": place.partition, "offset": at.offset}
+            log.error("input is not read on where it was left", extra={**where, "why": at.anomaly})
+        if unusual:  # now, or a crash before the next commit would find the old place again
+            await consumer.commit({place: OffsetAndMetadata(at.offset, "") for place, at in unusual.items()})
+        for place, at in resumed.items():
+            consumer.seek(place, at.offset)
+        return {TP(*place): at for place, at in resumed.items()}
+
+    async def _resumed(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, Resumption]:
+        consumer = self._thread._ensure_consumer()
+        if not places:
+            return {}
         beginnings = await consumer.beginning_offsets(places)
         committed = await consumer._coordinator.fetch_committed_offsets(places)
-        positions = {}
-        for tp, place in zip(inputs, places, strict=True):
-            offset = committed[place].offset if place in committed else -1  # -1: none committed
-            positions[tp] = max(offset, beginnings[place])
-            consumer.seek(place, positions[tp])
-        return positions
+        ends = await consumer.end_offsets(places)
+        known = {place: at for place, at in committed.items() if at.offset >= 0}  # -1: none committed
+        return {
+            place: resume(
+                self.app.topic_ids.get(place.topic, ""),
+                committed=known[place].offset if place in known else None,
+                life=known[place].metadata if place in known else "",
+                beginning=beginnings[place],
+                end=ends[place],
+            )
+            for place in places
+        }
 
     async def _seek(self, partition: TP, offset: int) -> None:
         async def seek() -> None:
@@ -300,7 +356,7 @@ class BatchConsumer(driver.Consumer):
         self._unacked_messages.discard(message)
         batch = message.value
         if isinstance(batch, Batch):
-            self._backlog = max(0, self._backlog - len(batch.records))
+            self._backlogged(batch, sign=-1)
             self._progress_at = monotonic()
             self._room.set()
             if message.generation_id == self.app.consumer_generation_id:
@@ -355,32 +411,3 @@ class BatchTransport(driver.Transport):
     """Faust's aiokafka transport with the consumer above."""
 
     Consumer: ClassVar[Any] = BatchConsumer
-
-
-async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
-    """Everything queued for an agent, as lists of events, oldest first; waits while there is nothing.
-
-    The agent acknowledges each event (`event.ack()`) when its outputs and states are stored. Events that a
-    rebalance has overtaken are left alone: recovery seeks back to them, here or on another worker.
-    """
-    app = stream.app
-    queue = stream.channel.queue
-    await stream.maybe_start()
-    while not stream.should_stop:
-        try:
-            events = [await stream.channel.get()]
-        except StopAsyncIteration:  # how Faust tells a stream that it stops
-            return
-        while not queue.empty():
-            events.append(queue.get_nowait())
-        generation = app.consumer_generation_id
-        current = [
-            event
-            for event in events
-            if app.flow_control.is_active() and event.message.generation_id == generation
-        ]
-        for event in current:
-            event.message.tracked = True
-            app.consumer.track_message(event.message)
-        if current:
-            yield current

@@ -5,7 +5,7 @@ something downstream does not (U+0000, bottomless nesting), so nothing after thi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -16,14 +16,15 @@ from domain.cluster import ClusterRecord, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected, invalid
 from domain.names import NameRecord
-from domain.spec import MAX_DEPTH, check_json
+from streams.decoding import decode_body, decoder_of
 from streams.messages import (
     CommandBase,
     CommandMessage,
+    ConditionMessage,
     CreateMessage,
-    CreateRequestMessage,
     DeleteMessage,
     LastErrorMessage,
+    NameRequestMessage,
     ReconcileMessage,
     ReleaseMessage,
     ReportBody,
@@ -39,6 +40,14 @@ MAX_HINT_CHARACTERS: Final = 128  # of a header taken over into events: as of a 
 # Header of a command whose id its sender derived from an Idempotency-Key.
 KEYED: Final = "idempotency_keyed"
 
+# Header that tells how a command came in; believed on topics that clients may not write.
+TRIGGERED_BY: Final = "triggered_by"
+BY_REST: Final = "api_request"
+BY_KAFKA: Final = "kafka_command"
+
+# Header of a client's record that was passed on: its log and offset on its own topic.
+ORIGIN: Final = "origin"
+
 T = TypeVar("T")
 
 
@@ -47,15 +56,14 @@ class _Holder(msgspec.Struct, gc=False):
 
 
 _encoder = msgspec.json.Encoder()
-_record_decoder = msgspec.json.Decoder(ClusterRecord)
+_record_decoder = decoder_of(ClusterRecord)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
-_command_decoder: msgspec.json.Decoder[CommandMessage] = msgspec.json.Decoder(CommandMessage)
-_create_decoder: msgspec.json.Decoder[CreateRequestMessage] = msgspec.json.Decoder(CreateRequestMessage)
-_report_decoder = msgspec.json.Decoder(ReportMessage)
+_command_decoder: msgspec.json.Decoder[CommandMessage] = decoder_of(CommandMessage)  # type: ignore[arg-type]
+_create_decoder = decoder_of(CreateMessage)
+_name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = decoder_of(NameRequestMessage)  # type: ignore[arg-type]
+_report_decoder = decoder_of(ReportMessage)
 _time_decoder = msgspec.json.Decoder(datetime)
-_FAULT_AT = re.compile(r"(?P<text>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
-_MISSING = re.compile(r"missing required field `(\w+)`")
 _GO_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ns|us|µs|ms|s|m|h)")  # bounded: no infinity
 _NANOSECONDS: Final = {
     "ns": 1,
@@ -83,34 +91,6 @@ def decode_name(data: bytes) -> NameRecord:
 def is_held(data: bytes) -> bool:
     """`decode_name(data).held`, at a quarter of its cost."""
     return bool(_holder_decoder.decode(data).cluster_id)
-
-
-def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Untrusted JSON as a message.
-
-    Raises: Rejected: `VALIDATION_FAILED`, naming the member at fault in `details.field`.
-    """
-    try:
-        message = decoder.decode(data)
-        if b"\\u0000" in data or data.count(b"{") + data.count(b"[") > MAX_DEPTH:
-            check_json(msgspec.json.decode(data), field="body")
-        return message
-    except RecursionError:
-        raise invalid(f"body is nested deeper than {MAX_DEPTH} levels", field="body") from None
-    except msgspec.ValidationError as error:
-        raise _named(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise invalid(f"invalid JSON: {error}", field="body") from None
-    except ValueError:  # Python bounds the digits of a number
-        raise invalid("a number in the body has too many digits", field="body") from None
-
-
-def _named(fault: str) -> Rejected:
-    match = _FAULT_AT.fullmatch(fault)
-    text, path = (match["text"], match["path"] or "") if match else (fault, "")
-    if missing := _MISSING.search(text):
-        path = f"{path}.{missing[1]}".lstrip(".")
-    return invalid(f"{text[0].lower()}{text[1:]}" if not path else f"{path}: {text}", field=path or "body")
 
 
 def utc(text: str, *, field: str) -> datetime:
@@ -147,20 +127,20 @@ def command_of(
     }
     match message:
         case CreateMessage(name=name, spec=spec, target_project_id=project):
-            return Create(**common, name=name, spec=_bounded(spec), target_project_id=project)
+            return Create(**common, name=name, spec=_bounded(spec), target_project_id=project or "")
         case UpdateMessage(spec=spec, expected_generation=generation, expected_resource_version=version):
             return Update(
                 **common,
                 spec=_bounded(spec),
                 expected_generation=generation,
-                expected_resource_version=version,
+                expected_resource_version=version or None,
             )
         case DeleteMessage(expected_generation=generation, expected_resource_version=version):
             return Delete(
                 **common,
-                force=message.force,
+                force=bool(message.force),
                 expected_generation=generation,
-                expected_resource_version=version,
+                expected_resource_version=version or None,
             )
         case ReconcileMessage():
             return Reconcile(**common)
@@ -220,13 +200,14 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
     if len(encode(body)) > MAX_REPORT_BYTES:
         text = f"a report must be at most {MAX_REPORT_BYTES // 1024} KiB of JSON"
         raise Rejected("PAYLOAD_TOO_LARGE", text, field="body")
+    _require_distinct(body.conditions or ())
     conditions = tuple(
         ReportedCondition(
             type=c.type,
             status=c.status,
             lastTransitionTime=_optional_utc(c.lastTransitionTime, f"conditions[{i}].lastTransitionTime"),
-            reason=c.reason,
-            message=c.message,
+            reason=c.reason or "",
+            message=c.message or "",
             severity=c.severity,
         )
         for i, c in enumerate(body.conditions or ())
@@ -245,15 +226,25 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
     )
 
 
+def _require_distinct(conditions: Sequence[ConditionMessage]) -> None:
+    """Raises: Rejected: a type comes twice, and nobody could say which of them counts."""
+    seen = set()
+    for number, condition in enumerate(conditions):
+        if condition.type in seen:
+            field = f"conditions[{number}].type"
+            raise invalid(f"{field} is there twice: one condition a type", field=field, value=condition.type)
+        seen.add(condition.type)
+
+
 def _last_error(error: LastErrorMessage, controller_name: str, at: datetime) -> LastError:
     if not any(getattr(error, member) for member in LastErrorMessage.one_of):
         raise invalid("last_error needs a message or an errorCode", field="last_error")
     return LastError(
         controllerName=error.controllerName or controller_name,
-        errorType=error.errorType,
-        errorCode=error.errorCode or error.code,
-        message=error.message,
-        userActionable=error.userActionable,
+        errorType=error.errorType or "",
+        errorCode=error.errorCode or error.code or "",
+        message=error.message or "",
+        userActionable=bool(error.userActionable),
         suggestions=tuple(error.suggestions or ()),
         details=error.details or {},
         retryAfter=_nanoseconds(error.retryAfter),
@@ -304,27 +295,34 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # --- what agents take off their topics -------------------------------------------------------------
 
 
-def read_command(value: bytes, headers: Mapping[str, str]) -> Command:
-    """A record of `cluster-commands`.
+def read_command(value: bytes, headers: Mapping[str, str], *, accepted: bool = False) -> Command:
+    """A record of `cluster-commands`, or of `cluster-accepted-commands`.
+
+    Args:
+        accepted: Whether no client can have written it, so that its headers are believed.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
-    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers))
+    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers, accepted=accepted))
 
 
-def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
+def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create:
     """A record of `cluster-create-requests`.
+
+    Raises: MalformedRecord: `invalid_schema`.
+    """
+    return _read(lambda: _to_create(decode_body(value, _create_decoder), headers, accepted=False))
+
+
+def read_name_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
+    """A record of `cluster-name-requests`.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
 
     def read() -> Create | ReleaseMessage:
-        message = decode_body(value, _create_decoder)
-        if isinstance(message, ReleaseMessage):
-            return message
-        command = _to_command(message, headers)
-        assert isinstance(command, Create)
-        return command
+        message = decode_body(value, _name_request_decoder)
+        return message if isinstance(message, ReleaseMessage) else _to_create(message, headers, accepted=True)
 
     return _read(read)
 
@@ -343,18 +341,26 @@ def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Repor
     return _read(read)
 
 
-def _to_command(message: CommandMessage, headers: Mapping[str, str]) -> Command:
+def _to_command(message: CommandMessage, headers: Mapping[str, str], *, accepted: bool) -> Command:
+    by_rest = accepted and headers.get(TRIGGERED_BY) == BY_REST
     return command_of(
         message,
-        triggered_by=_hint(headers, "triggered_by", "kafka_command"),
-        request_id=_hint(headers, "request_id", None),
+        triggered_by=BY_REST if by_rest else BY_KAFKA,
+        request_id=_hint(headers, "request_id"),
         keyed=headers.get(KEYED) == "true",
     )
 
 
-def _hint(headers: Mapping[str, str], name: str, absent: T) -> str | T:
-    text = headers.get(name)
-    return text if text is not None and len(text) <= MAX_HINT_CHARACTERS else absent
+def _to_create(message: CreateMessage, headers: Mapping[str, str], *, accepted: bool) -> Create:
+    command = _to_command(message, headers, accepted=accepted)
+    assert isinstance(command, Create)
+    return command
+
+
+def _hint(headers: Mapping[str, str], name: str) -> str | None:
+    """A header that is taken over into events and rows; absent where a store could not hold it as it is."""
+    text = headers.get(name, "")
+    return text if 0 < len(text) <= MAX_HINT_CHARACTERS and text.isprintable() else None
 
 
 def _read(read: Callable[[], T]) -> T:

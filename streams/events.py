@@ -9,7 +9,6 @@ from domain.ids import deterministic_id
 from streams.codec import encode, go_duration, rfc3339
 from streams.headers import EventHeaders
 from streams.messages import (
-    SOURCE,
     ClusterSnapshot,
     LifecycleEvent,
     LifecycleMetadata,
@@ -38,6 +37,7 @@ def event_output(
     before: ClusterRecord | None,
     after: ClusterRecord,
     cause: Command | str,
+    source: str,
 ) -> Output:
     """The record that tells of an event.
 
@@ -45,6 +45,7 @@ def event_output(
         before, after: The cluster's record around the event.
         cause: The command behind it, or the id of the tick; the event's id follows from it, so that a
             replay repeats the id.
+        source: The name of the service.
     """
     cluster = after.cluster
     kind = "cluster.reconcile" if isinstance(event, Reconciled) else _LIFECYCLE_TYPES[type(event)]
@@ -54,13 +55,14 @@ def event_output(
         "cluster_id": cluster.id,
         "generation": cluster.generation,
         "timestamp": event.at,
+        "source": source,
         "cluster": _snapshot(cluster),
     }
     headers: EventHeaders = {
         "event_type": kind,
         "cluster_id": cluster.id,
         "generation": str(cluster.generation),
-        "source": SOURCE,
+        "source": source,
         "timestamp": rfc3339(event.at),
         "platform": cluster.spec["platform"]["type"].lower(),
         "event_id": common["id"],
@@ -86,7 +88,7 @@ def _cause(cause: Command | str, event: PublicEvent, before: ClusterRecord) -> t
     repeat may decide first. So what it tells is part of the identity: one id never has two contents.
     """
     if isinstance(cause, Command):
-        return (cause.command_id,)
+        return cause.identity(before.cluster.created_by)
     assert isinstance(event, Reconciled)
     return (cause, event.at, event.reason, event.interval, before.schedule.last_reconciled_at)
 

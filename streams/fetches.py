@@ -15,6 +15,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.protocol.fetch import FetchRequest
 
+from streams.unpacking import bound_unpacking
+
 log = logging.getLogger("clusterflow.fetches")
 
 FIRST_VERSION: Final = 7
@@ -27,7 +29,8 @@ Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
 
 
 def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
-    """Have a consumer that was started fetch in sessions from now on."""
+    """Have a consumer that was started fetch in sessions from now on, and unpack within bounds."""
+    bound_unpacking(consumer)
     fetcher = consumer._fetcher
     fetcher._client = SessionClient(fetcher._client)
 

@@ -2,24 +2,34 @@
 
 from typing import Literal, NotRequired, TypedDict
 
+from streams.messages import Source
+
 
 class InputHeaders(TypedDict, total=False):
-    """Headers of commands, create requests and reports.
+    """Headers of clients' commands, create requests and reports.
 
     Attributes:
         request_id: The HTTP request behind it.
-        triggered_by: `api_request` on what came by REST.
         answer: On a report with a `report_id`: `true` asks for a result.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
-        name_admitted: `true` on a create that the name agent let through to `cluster-commands`.
     """
 
     content_type: Literal["application/json"]
     request_id: str
-    triggered_by: str
     answer: Literal["true"]
     idempotency_keyed: Literal["true"]
-    name_admitted: Literal["true"]
+
+
+class AcceptedHeaders(InputHeaders, total=False):
+    """Headers of what web and agents send each other on topics that clients may not write.
+
+    Attributes:
+        triggered_by: `api_request` on what came by REST, `kafka_command` on what came from a client.
+        origin: Of what was passed on from a client's topic, its log and offset there, with a `/` between.
+    """
+
+    triggered_by: Literal["api_request", "kafka_command"]
+    origin: str
 
 
 class EventHeaders(TypedDict):
@@ -36,7 +46,7 @@ class EventHeaders(TypedDict):
     event_type: Literal["cluster.created", "cluster.updated", "cluster.deleted", "cluster.reconcile"]
     cluster_id: str
     generation: str
-    source: Literal["clusterflow"]
+    source: Source
     timestamp: str
     platform: str
     event_id: str
@@ -59,9 +69,11 @@ class ResultHeaders(TypedDict):
 
     Attributes:
         command_id: Whose result it is; nobody has to decode those of others.
+        triggered_by: `api_request` on results of what came by REST. No client can make one bear it.
     """
 
     command_id: str
+    triggered_by: NotRequired[Literal["api_request"]]
 
 
 class DeadLetterHeaders(TypedDict):
@@ -72,6 +84,7 @@ class DeadLetterHeaders(TypedDict):
         dlq_error: The same in a sentence, at most 1000 characters.
         dlq_topic, dlq_partition, dlq_offset: Where the record was.
         dlq_cut_from: Its sizes, where it was too large to keep whole.
+        dlq_headers_cut_from: How many headers it had, where they were too many or too large to keep all.
     """
 
     dlq_reason: str
@@ -80,3 +93,4 @@ class DeadLetterHeaders(TypedDict):
     dlq_partition: str
     dlq_offset: str
     dlq_cut_from: NotRequired[str]
+    dlq_headers_cut_from: NotRequired[str]

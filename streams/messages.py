@@ -47,11 +47,11 @@ class CommandBase(Struct, kw_only=True, tag_field="type", omit_defaults=True):
 
 
 class CreateMessage(CommandBase, tag="cluster.create"):
-    """Create a cluster; on `cluster-create-requests`, and from there on `cluster-commands`."""
+    """Create a cluster; from clients on `cluster-create-requests`."""
 
     name: Name
     spec: Spec
-    target_project_id: ProjectId = ""
+    target_project_id: ProjectId | None = ""
 
 
 class UpdateMessage(CommandBase, tag="cluster.update"):
@@ -65,7 +65,7 @@ class UpdateMessage(CommandBase, tag="cluster.update"):
 class DeleteMessage(CommandBase, tag="cluster.delete"):
     """Delete."""
 
-    force: bool = False
+    force: bool | None = False
     expected_generation: Generation | None = None
     expected_resource_version: str | None = None
 
@@ -75,14 +75,14 @@ class ReconcileMessage(CommandBase, tag="cluster.reconcile"):
 
 
 class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release"):
-    """Free a name on `cluster-create-requests`, if this cluster holds it."""
+    """Free a name on `cluster-name-requests`, if this cluster holds it."""
 
     cluster_id: Uuid
     release: bool = True
 
 
 CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessage
-CreateRequestMessage = CreateMessage | ReleaseMessage
+NameRequestMessage = CreateMessage | ReleaseMessage
 
 
 class ConditionMessage(Struct, kw_only=True, omit_defaults=True):
@@ -91,8 +91,8 @@ class ConditionMessage(Struct, kw_only=True, omit_defaults=True):
     type: Annotated[str, Meta(min_length=1, max_length=316)]
     status: ConditionStatus
     lastTransitionTime: Time | None = None
-    reason: str = ""
-    message: str = ""
+    reason: str | None = ""
+    message: str | None = ""
     severity: Literal["Info", "Warning", "Error", "Critical"] | None = None
 
 
@@ -101,12 +101,12 @@ class LastErrorMessage(Struct, kw_only=True, omit_defaults=True):
 
     one_of: ClassVar = ("message", "errorCode", "code")  # one of these says something
 
-    controllerName: str = ""
-    errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] = ""
-    errorCode: str = ""
-    code: str = ""
-    message: str = ""
-    userActionable: bool = False
+    controllerName: str | None = ""
+    errorType: Literal["Transient", "Configuration", "Fatal", "System"] | Literal[""] | None = ""
+    errorCode: str | None = ""
+    code: str | None = ""
+    message: str | None = ""
+    userActionable: bool | None = False
     suggestions: list[str] | None = None
     details: dict[str, Any] | None = None
     retryAfter: int | str | None = None
@@ -179,6 +179,15 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
 # --- events: what is told to everyone (contract, section 5) ----------------------------------------
 
 SOURCE: Final = "clusterflow"
+SOURCE_PATTERN: Final = "[A-Za-z0-9._-]{1,64}"
+
+Source = Annotated[
+    str,
+    Meta(
+        description="The name of the service, `SERVICE_NAME`",
+        extra_json_schema={"pattern": f"^{SOURCE_PATTERN}$"},
+    ),
+]
 
 
 class ClusterSnapshot(Struct, kw_only=True):
@@ -254,7 +263,7 @@ class LifecycleEvent(Struct, kw_only=True):
     cluster_id: str
     generation: int
     timestamp: datetime
-    source: Literal["clusterflow"] = SOURCE
+    source: Source = SOURCE
     cluster: ClusterSnapshot
     changes: Mapping[str, Any] | UnsetType = UNSET
     metadata: LifecycleMetadata
@@ -274,7 +283,7 @@ class ReconcileEvent(Struct, kw_only=True):
     cluster_id: str
     generation: int
     timestamp: datetime
-    source: Literal["clusterflow"] = SOURCE
+    source: Source = SOURCE
     cluster: ClusterSnapshot
     reason: str
     metadata: ScheduledMetadata | ReactiveMetadata | ManualMetadata
@@ -288,9 +297,9 @@ class CreateBody(Struct, kw_only=True):
 
     must_have: ClassVar = ("name", "spec")  # told by the domain, in its own words, when they are missing
 
-    name: Name = ""
+    name: Name | None = ""
     spec: Spec | None = None
-    target_project_id: ProjectId = ""
+    target_project_id: ProjectId | None = ""
 
 
 class UpdateBody(Struct, kw_only=True):

@@ -63,13 +63,18 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Output(NamedTuple):
-    """One record to publish; `partition` only where the key does not decide it. A value of None deletes."""
+    """One record to publish; `partition` only where the key does not decide it. A value of None deletes.
+
+    Attributes:
+        original_headers: Those of a record that is passed on as it came, before ours.
+    """
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Mapping[str, str] = MappingProxyType({})
     partition: int | None = None
+    original_headers: Sequence[tuple[str, bytes | None]] = ()
 
 
 def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
@@ -297,4 +302,5 @@ def _noticed(future: "asyncio.Future[Any]") -> None:
 
 
 def _headers(output: Output) -> Headers:
-    return [(name, text.encode()) for name, text in output.headers.items()]
+    own: Headers = [(name, text.encode()) for name, text in output.headers.items()]
+    return [*output.original_headers, *own] if output.original_headers else own

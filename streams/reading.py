@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from domain.errors import MalformedRecord, Unavailable
 from streams.claims import Claims
-from streams.settings import KafkaSettings
+from streams.fetches import fetch_in_sessions
+from streams.settings import READ_COMMITTED, KafkaSettings
 
 # Offsets by partition.
 Offsets = Mapping[int, int]
@@ -40,7 +41,7 @@ class Reader:
             **kafka.client(client_id),
             group_id=None,
             enable_auto_commit=False,
-            isolation_level="read_committed",  # what a transaction aborted has never been
+            isolation_level=READ_COMMITTED,
             auto_offset_reset="earliest",  # retention may take what is about to be read
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
@@ -51,6 +52,7 @@ class Reader:
         """Connect. Raises: KafkaError: no broker answers."""
         try:
             await self._consumer.start()
+            fetch_in_sessions(self._consumer)
         except BaseException:
             await self._consumer.stop()
             raise

@@ -7,16 +7,25 @@ encrypts, all of them decrypt. Any JOSE library can make one, so Kafka clients n
 
 import base64
 import binascii
+import logging
 import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from domain.errors import ControlPlaneError, Unavailable, invalid
+from prometheus_client import Counter
+
+from domain.errors import ControlPlaneError, invalid
 from domain.secrets import SECRET_MEMBERS
 
 if TYPE_CHECKING:
     from joserfc.jwk import OctKey
+
+log = logging.getLogger("clusterflow.secrets")
+
+UNREADABLE_SECRETS = Counter(
+    "clusterflow_unreadable_secrets_total", "Secrets that were asked for and that no key here opens"
+)
 
 KEY_BYTES: Final = 32
 
@@ -59,6 +68,11 @@ class Keyring:
                 raise BadKeys(f"the key {key_id} must have {KEY_BYTES} bytes (openssl rand -base64 32)")
         return cls(keys)
 
+    @property
+    def key_ids(self) -> frozenset[str]:
+        """The ids of its keys."""
+        return frozenset(self._keys)
+
     def encrypted(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
         """The spec with each secret in it encrypted; the same object where there is none.
 
@@ -73,11 +87,13 @@ class Keyring:
         return {**spec, **{name: self._encrypt(value) for name, value in said.items()}}
 
     def decrypted(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """The secrets in clear.
+        """The secrets in clear, without those under a key that is not here, or that were tampered with.
 
-        Raises: Unavailable: one is under a key that is not here, or was tampered with.
+        One that cannot be read is left out, as users never see it: reading a cluster must not fail for it,
+        and what is written back without it keeps it.
         """
-        return {name: self._decrypt(name, token) for name, token in secrets.items()}
+        opened = {name: self._decrypt(name, token) for name, token in secrets.items()}
+        return {name: text for name, text in opened.items() if text is not None}
 
     # joserfc takes a tenth of a second to load, so it is when there is a secret, not at every start.
 
@@ -87,7 +103,7 @@ class Keyring:
         header = {"alg": "dir", "enc": "A256GCM", "kid": self._current}
         return jwe.encrypt_compact(header, value.encode(), self._imported[str(self._current)])
 
-    def _decrypt(self, name: str, token: str) -> str:
+    def _decrypt(self, name: str, token: str) -> str | None:
         from joserfc import jwe
         from joserfc.errors import JoseError
         from joserfc.jwk import KeySet
@@ -96,7 +112,12 @@ class Keyring:
             plaintext = jwe.decrypt_compact(token, KeySet([*self._imported.values()])).plaintext
             return (plaintext or b"").decode()
         except (JoseError, ValueError) as error:
-            raise Unavailable(f"{name} cannot be decrypted here: {type(error).__name__}") from None
+            UNREADABLE_SECRETS.inc()
+            log.warning(
+                "secret not shown: no key in SECRET_KEYS opens it",
+                extra={"member": name, "error": type(error).__name__},
+            )
+            return None
 
     @cached_property
     def _imported(self) -> Mapping[str, "OctKey"]:

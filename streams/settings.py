@@ -6,6 +6,9 @@ from typing import Any, Final
 
 from streams.topics import Topics
 
+# How every consumer reads: what a transaction has written counts once it is committed, and never otherwise.
+READ_COMMITTED: Final = "read_committed"
+
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 
 # What one answer of a broker brings, of all partitions together. At the client's 50 MB a fetch of many

@@ -12,9 +12,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 from prometheus_client import Counter
 
-from domain.errors import Unavailable
+from domain.errors import MalformedRecord, Unavailable
 from streams.fetches import fetch_in_sessions
-from streams.settings import MAX_FETCH_BYTES, KafkaSettings
+from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED, KafkaSettings
+from streams.unpacking import unreadable
 
 log = logging.getLogger("clusterflow.tail")
 
@@ -22,6 +23,9 @@ UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail pas
 
 # Records handled before other tasks of the loop get their turn.
 _SLICE = 500
+
+# Records of one poll; of a packed batch millions may come at once.
+_POLL_RECORDS = 5000
 
 # A probe waits so many times so many seconds. After a pause only one of them is over, however long it was.
 _PROBE_STEPS = 20
@@ -55,6 +59,7 @@ class Tail:
             max_partition_fetch_bytes=MAX_FETCH_BYTES,
             fetch_max_bytes=MAX_FETCH_BYTES,
             request_timeout_ms=10_000,
+            isolation_level=READ_COMMITTED,
         )
         self.caught_up = asyncio.Event()
 
@@ -88,10 +93,15 @@ class Tail:
                 raise
             log.info("stopped without a broker")
 
+    @property
+    def consumer(self) -> AIOKafkaConsumer:
+        """What it reads by, for `streams.held`."""
+        return self._consumer
+
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
-            polled = await self._consumer.getmany(timeout_ms=1000)
+            polled = await self._consumer.getmany(timeout_ms=1000, max_records=_POLL_RECORDS)
             for tp, records in polled.items():
                 handle = self._handlers[tp.topic]
                 for start in range(0, len(records), _SLICE):
@@ -143,6 +153,8 @@ class Tail:
 def _handled(handle: Callable[[ConsumerRecord], None], record: ConsumerRecord) -> None:
     """One foreign record that nobody can read must not stop a process from following all others."""
     try:
+        if (why := unreadable(record)) is not None:
+            raise MalformedRecord("unreadable", why)
         handle(record)
     except Exception:
         UNREADABLE.labels(record.topic).inc()

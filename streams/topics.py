@@ -22,6 +22,10 @@ DEAD_LETTER_SUFFIX: Final = ".dlq"
 # readers of its change feed may have missed while it was down, and an owner what a zombie has written over.
 STATE_HISTORY: Final = timedelta(hours=1)
 
+# How long a changelog keeps the tombstone of a key. A sink that was away for longer has not seen it, and must
+# compare its rows with the topic.
+TOMBSTONES_KEPT: Final = timedelta(days=7)
+
 EVENTS: Final = "cluster-events"
 
 
@@ -32,15 +36,18 @@ class TopicSpec:
     Attributes:
         key: What its records are keyed by, for people.
         retention: How long records are kept; None where compaction decides.
+        least_retention: Below it, what is lost is more than old; None where nothing depends on old records.
         history: How long compaction leaves every record.
-        from_outside: Whether clients publish to it. Then the broker stamps its records, so that agents
-            share one clock and no client can date its command, and they may be less large.
+        from_outside: Whether agents decide what comes on it, clients' records or what REST makes of requests.
+            Then the broker stamps its records, so that agents share one clock and no client can date its
+            command, and they may be less large.
         dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
     """
 
     name: str
     key: str
     retention: timedelta | None = None
+    least_retention: timedelta | None = None
     history: timedelta | None = None
     from_outside: bool = False
     dead_letters: bool = False
@@ -52,10 +59,10 @@ class TopicSpec:
         if self.from_outside:
             config["message.timestamp.type"] = "LogAppendTime"
         if self.history is not None:
-            config["min.compaction.lag.ms"] = str(int(self.history.total_seconds() * 1000))
+            config["min.compaction.lag.ms"] = _millis(self.history)
         if self.retention is None:
-            return {**config, "cleanup.policy": "compact"}
-        return {**config, "retention.ms": str(int(self.retention.total_seconds() * 1000))}
+            return {**config, "cleanup.policy": "compact", "delete.retention.ms": _millis(TOMBSTONES_KEPT)}
+        return {**config, "retention.ms": _millis(self.retention)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +74,13 @@ class Topics:
 
     @property
     def commands(self) -> str:
-        """Commands to clusters that exist, and creates whose name was admitted."""
+        """Clients' commands to clusters that exist."""
         return f"{self.prefix}cluster-commands"
+
+    @property
+    def accepted_commands(self) -> str:
+        """All commands in one order, and creates whose name was admitted; clients may not write here."""
+        return f"{self.prefix}cluster-accepted-commands"
 
     @property
     def reports(self) -> str:
@@ -97,13 +109,23 @@ class Topics:
 
     @property
     def create_requests(self) -> str:
-        """Creates and releases of names."""
+        """Clients' creates."""
         return f"{self.prefix}cluster-create-requests"
+
+    @property
+    def name_requests(self) -> str:
+        """Creates from everywhere, and releases of names, in one order; clients may not write here."""
+        return f"{self.prefix}cluster-name-requests"
 
     @property
     def names(self) -> str:
         """Changelog of the name table."""
         return f"{self.prefix}cluster-names"
+
+    @property
+    def worked_on(self) -> tuple[str, ...]:
+        """The topics whose offsets somebody remembers: all but those of dead letters."""
+        return tuple(spec.name for spec in self.all() if not spec.name.endswith(DEAD_LETTER_SUFFIX))
 
     @staticmethod
     def dead_letters(topic: str) -> str:
@@ -112,34 +134,67 @@ class Topics:
 
     def all(self) -> tuple[TopicSpec, ...]:
         """Every topic, dead-letter topics included, in the order a record travels."""
-        week, day = timedelta(days=7), timedelta(days=1)
+        week, day, hour = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
         declared = (
             TopicSpec(
                 name=self.create_requests,
                 key="<created_by>/<name>",
                 retention=week,
+                least_retention=day,
+                from_outside=True,
+                dead_letters=True,
+            ),
+            TopicSpec(
+                name=self.name_requests,
+                key="<created_by>/<name>",
+                retention=week,
+                least_retention=day,
                 from_outside=True,
                 dead_letters=True,
             ),
             TopicSpec(name=self.names, key="<created_by>/<name>", history=STATE_HISTORY),
             TopicSpec(
-                name=self.commands, key="cluster id", retention=week, from_outside=True, dead_letters=True
+                name=self.commands,
+                key="cluster id",
+                retention=week,
+                least_retention=day,
+                from_outside=True,
+                dead_letters=True,
             ),
             TopicSpec(
-                name=self.reports, key="cluster id", retention=week, from_outside=True, dead_letters=True
+                name=self.accepted_commands,
+                key="cluster id",
+                retention=week,
+                least_retention=day,
+                from_outside=True,
+                dead_letters=True,
+            ),
+            TopicSpec(
+                name=self.reports,
+                key="cluster id",
+                retention=week,
+                least_retention=day,
+                from_outside=True,
+                dead_letters=True,
             ),
             TopicSpec(
                 name=self.ticks,
                 key="partition number",
-                retention=timedelta(hours=1),
+                retention=hour,
                 from_outside=True,
                 dead_letters=True,
             ),
             TopicSpec(name=self.state, key="cluster id", history=STATE_HISTORY, dead_letters=True),
-            TopicSpec(name=self.events, key="cluster id", retention=week, dead_letters=True),
-            TopicSpec(name=self.results, key="cluster id", retention=day),
+            TopicSpec(
+                name=self.events, key="cluster id", retention=week, least_retention=day, dead_letters=True
+            ),
+            TopicSpec(name=self.results, key="cluster id", retention=day, least_retention=hour),
         )
         return (*declared, *_dead_letter_topics(declared))
+
+
+def _millis(time: timedelta) -> str:
+    return str(int(time.total_seconds() * 1000))
 
 
 def _dead_letter_topics(declared: Iterable[TopicSpec]) -> Iterable[TopicSpec]:

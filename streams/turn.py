@@ -11,13 +11,15 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
+from faust.types import TP
 from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord, TransientError
-from streams.batches import queued_batches
+from streams.batch import queued_batches
 from streams.dead_letters import parked
 from streams.producer import Output, Position, Producer
 
@@ -74,13 +76,22 @@ class _Part(Generic[V]):
 class Turn(Generic[V]):
     """One agent's work on a list of batches: `get` and `put` states, `publish` outputs, then `commit`."""
 
-    def __init__(self, agent: str, events: Sequence[Any], table: Table[V], producer: Producer) -> None:
+    def __init__(
+        self,
+        agent: str,
+        events: Sequence[Any],
+        table: Table[V],
+        producer: Producer,
+        *,
+        logs: Mapping[TP, str] = MappingProxyType({}),
+    ) -> None:
         self._agent = agent
         self._events = events
         self._table = table
         self._producer = producer
         # As of now: what is decided here must not be written under the claim of a later assignment.
         self._headers = table.ownership()
+        self._logs = logs
         self._dirty: dict[tuple[int, bytes], V | None] = {}
         self._parts: list[_Part[V]] = [_Part()]
 
@@ -88,6 +99,10 @@ class Turn(Generic[V]):
         """The input, in offset order within each partition."""
         for event in self._events:
             yield from event.value.records
+
+    def log_of(self, record: ConsumerRecord) -> str:
+        """The log that a record is of, as states remember it (`domain.offsets`)."""
+        return self._logs.get(TP(record.topic, record.partition), record.topic)
 
     def get(self, partition: int, key: bytes) -> V | None:
         """The state of a key as this turn has it so far."""
@@ -167,7 +182,7 @@ async def take_turns(agent: str, stream: Any, table: Table[V], producer: Produce
     """Turns over everything an agent is sent, one after the other."""
     async for events in queued_batches(stream):
         with TURN_SECONDS.labels(agent).time():
-            yield Turn(agent, events, table, producer)
+            yield Turn(agent, events, table, producer, logs=stream.app.logs)
 
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:

@@ -49,7 +49,7 @@ class PartitionedStore(Store[Any, Any]):
         applied, admits = self._applied.get(partition, -1), self.claims.admits
         self.recovered.add(partition)
         for record in records:
-            if record.offset <= applied:
+            if record.offset <= applied or record.key is None:  # without a key it is nobody's state
                 continue
             if not admits(record):
                 if not is_claim(record):

@@ -19,6 +19,7 @@ from msgspec import Raw, Struct, structs
 
 from domain.cluster import ControllerReport
 from streams.claims import Claims
+from streams.decoding import decoder_of
 
 _NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -61,7 +62,7 @@ class _Record(Struct, gc=False):
 
 _record_decoder = msgspec.json.Decoder(_Record)
 _document_decoder = msgspec.json.Decoder(_Document)
-_reports_decoder = msgspec.json.Decoder(dict[str, ControllerReport])
+_reports_decoder = decoder_of(dict[str, ControllerReport])
 _status_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 

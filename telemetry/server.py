@@ -1,6 +1,6 @@
 """The metrics port of every role: `/metrics`, `/live` and `/ready`."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -8,11 +8,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 
 @asynccontextmanager
-async def metrics_server(host: str, port: int, *, ready: Callable[[], bool]) -> AsyncIterator[None]:
+async def metrics_server(
+    host: str, port: int, *, ready: Callable[[], bool], held: Callable[[], Sequence[str]] = tuple
+) -> AsyncIterator[None]:
     """Serve while the block runs.
 
     Args:
         ready: Whether this process can do its work now; decides between 200 and 503 on `/ready`.
+        held: The partitions that an open transaction holds back now; named in the body of `/ready`.
 
     Raises: OSError: the port is taken.
     """
@@ -26,9 +29,8 @@ async def metrics_server(host: str, port: int, *, ready: Callable[[], bool]) -> 
 
     async def readiness(request: web.Request) -> web.Response:
         is_ready = ready()
-        return web.json_response(
-            {"status": "ready" if is_ready else "not ready"}, status=200 if is_ready else 503
-        )
+        body = {"status": "ready" if is_ready else "not ready", "held_partitions": [*held()]}
+        return web.json_response(body, status=200 if is_ready else 503)
 
     app.add_routes([web.get("/metrics", metrics), web.get("/live", live), web.get("/ready", readiness)])
     runner = web.AppRunner(app, access_log=None)

@@ -39,6 +39,7 @@ DEFAULTS = {
     "metrics_port": 8081,
     "metrics_enabled": True,
     "environment": "development",
+    "service_name": "clusterflow",
     "server_read_timeout_seconds": 30,
     "server_write_timeout_seconds": 30,
     "server_idle_timeout_seconds": 120,
@@ -85,6 +86,17 @@ def test_the_defaults_are_the_contracts(reading):
 
 def test_a_variable_that_is_set_and_empty_counts_as_not_set(reading):
     assert reading(PORT="", DATABASE_URL="", PLATFORMS="") == Settings()
+
+
+@pytest.mark.parametrize("name", ["cls-backend", "x", "A.b_c-9", "n" * 64])
+def test_a_service_may_be_called(reading, name):
+    assert name == reading(SERVICE_NAME=name).service_name
+
+
+@pytest.mark.parametrize("name", ["n" * 65, "a b", "ä", "a/b", "a\n", '"'])
+def test_a_service_may_not_be_called(reading, name):
+    with pytest.raises(BadSettings, match=r"^SERVICE_NAME="):
+        reading(SERVICE_NAME=name)
 
 
 @pytest.mark.parametrize(

@@ -1,39 +1,39 @@
 """The cluster resource: list, create, get, update, delete."""
 
-import asyncio
 import re
-from collections.abc import Mapping
-from typing import Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 from uuid import UUID
 
 import msgspec
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from domain.access import is_privileged
 from domain.commands import Create, Delete, Update
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
 from domain.spec import accept_spec, check_name, check_project_id
-from streams.codec import MAX_SPEC_BYTES, decode_body, encode
+from streams.codec import MAX_SPEC_BYTES, encode
+from streams.decoding import decoder_of
 from streams.messages import CreateBody, ResultMessage, UpdateBody
 from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
+from web.bodies import body_of
 from web.documents import DeleteAccepted
 from web.errors import json_response
-from web.headers import new_id
+from web.headers import new_id, once, once_as_text
 from web.identity import caller
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 from web.reads import Answer, PageQuery, cluster_id
 from web.watch import WATCHES, is_watch
 
-T = TypeVar("T")
-
+KEY: Final = "Idempotency-Key"
 MAX_KEY: Final = 255
 
 _ETAG = re.compile(r'"([^"]*)"')
-_create_decoder = msgspec.json.Decoder(CreateBody)
-_update_decoder = msgspec.json.Decoder(UpdateBody)
+_create_decoder = decoder_of(CreateBody)
+_update_decoder = decoder_of(UpdateBody)
 
 
 async def list_clusters(request: web.Request) -> web.StreamResponse:
@@ -48,10 +48,11 @@ async def list_clusters(request: web.Request) -> web.StreamResponse:
 async def create_cluster(request: web.Request) -> web.Response:
     """Create a cluster; answered once it exists."""
     email = caller(request)
-    body = decode_body(await body_of(request), _create_decoder)
-    check_name(body.name)
+    body = (await body_of(request, _create_decoder)).meaning()
+    name, project_id = body.name or "", body.target_project_id or ""
+    check_name(name)
     spec = _acceptable(body.spec, request)
-    check_project_id(body.target_project_id)
+    check_project_id(project_id)
     command_id, keyed = command_identity(request, email, "create")
     command = Create(
         command_id=command_id,
@@ -60,9 +61,9 @@ async def create_cluster(request: web.Request) -> web.Response:
         triggered_by="api_request",
         request_id=request[SEEN].request_id,
         keyed=keyed,
-        name=body.name,
+        name=name,
         spec=spec,
-        target_project_id=body.target_project_id,
+        target_project_id=project_id,
     )
     request[SEEN].cluster_id = command.cluster_id
     result = await request.app[SUBMITTER].submit(command)
@@ -83,19 +84,12 @@ async def update_cluster(request: web.Request) -> web.Response:
     """Replace the spec; with `If-Match` or `resource_version` only if nobody else has since it was read."""
     email = caller(request)
     cluster_id = path_id(request)
-    body = decode_body(await body_of(request), _update_decoder)
-    command_id, keyed = command_identity(request, email, "update", cluster_id)
-    try:
-        visible_entry(request, email)
-        gone = None
-    except Rejected as refusal:
-        if not keyed:
-            raise
-        gone = refusal  # a repeat is answered by the cluster's agent, though the cluster is gone
-    try:
-        spec = _acceptable(body.spec, request)
-    except Rejected as refusal:
-        raise gone or refusal from None  # what could never be applied has no first outcome either
+    body = await body_of(request, _update_decoder)
+    with _behind(_absence(request, email)):
+        command_id, keyed = command_identity(request, email, "update", cluster_id)
+        message = body.meaning()
+        spec = _acceptable(message.spec, request, before=lambda: _shown_spec(request, email))
+        expected = _expected_version(request, message.resource_version or None)
     command = Update(
         command_id=command_id,
         cluster_id=cluster_id,
@@ -104,7 +98,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         request_id=request[SEEN].request_id,
         keyed=keyed,
         spec=spec,
-        expected_resource_version=_expected_version(request, body.resource_version),
+        expected_resource_version=expected,
     )
     return _document(await request.app[SUBMITTER].submit(command), status=200)
 
@@ -113,9 +107,9 @@ async def delete_cluster(request: web.Request) -> web.Response:
     """Delete; takes effect at once."""
     email = caller(request)
     cluster_id = path_id(request)
-    command_id, keyed = command_identity(request, email, "delete", cluster_id)
-    if not keyed:  # a repeat is answered by the cluster's agent, though the cluster is gone
-        visible_entry(request, email)
+    with _behind(_absence(request, email)):
+        command_id, keyed = command_identity(request, email, "delete", cluster_id)
+        expected = _expected_version(request, None)
     command = Delete(
         command_id=command_id,
         cluster_id=cluster_id,
@@ -124,7 +118,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
         request_id=request[SEEN].request_id,
         keyed=keyed,
         force=request.query.get("force", "").lower() == "true",
-        expected_resource_version=_expected_version(request, None),
+        expected_resource_version=expected,
     )
     result = await request.app[SUBMITTER].submit(command)
     body = encode(DeleteAccepted(cluster_id=cluster_id))
@@ -141,6 +135,34 @@ def visible_entry(request: web.Request, email: str) -> ClusterEntry:
     return request.app[READS].entry(email, request.match_info["id"])
 
 
+def _absence(request: web.Request, email: str) -> Rejected | None:
+    """Why the cluster of the path can't be found, where a key may still make the request a repeat.
+
+    The cluster's agent answers a repeat, though the cluster is gone.
+
+    Raises: Rejected: it can't be found, and there is no key.
+    """
+    try:
+        visible_entry(request, email)
+    except Rejected as absence:
+        if KEY not in request.headers:
+            raise
+        return absence
+    return None
+
+
+@contextmanager
+def _behind(absence: Rejected | None) -> Iterator[None]:
+    """Look for the meaning of a request. Where the cluster is absent, that is what a bad one is told.
+
+    What could never be applied has no first outcome either.
+    """
+    try:
+        yield
+    except Rejected as refusal:
+        raise absence or refusal from None
+
+
 def shown(answer: Answer) -> web.Response:
     """What was read, as a response."""
     version = answer.resource_version
@@ -153,14 +175,13 @@ def command_identity(request: web.Request, email: str, *operation: str) -> tuple
     The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
     gets the first outcome.
 
-    Raises: Rejected: the key is empty, longer than 255 characters, or not printable.
+    Raises: Rejected: the key is empty, longer than 255 characters, not printable, or there are two.
     """
-    key = request.headers.get("Idempotency-Key")
+    key = once(request.headers, KEY)
     if key is None:
         return new_id(), False
     if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-        text = f"Idempotency-Key must be 1 to {MAX_KEY} printable characters"
-        raise invalid(text, field="Idempotency-Key")
+        raise invalid(f"{KEY} must be 1 to {MAX_KEY} printable characters", field=KEY)
     return deterministic_id("idempotency", email, *operation, key), True
 
 
@@ -169,26 +190,26 @@ def replayed(result: ResultMessage) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if result.outcome == "duplicate" else {}
 
 
-async def body_of(request: web.Request) -> bytes:
-    """The request's body. Raises: Rejected: its sender takes too long."""
-    try:
-        if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
-            small = request.content.total_bytes <= request.client_max_size
-            return request.content.read_nowait() if small else await request.read()
-        async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):
-            return await request.read()
-    except TimeoutError:
-        raise Rejected("REQUEST_TIMEOUT", "The request body did not arrive in time") from None
-    except (HttpProcessingError, web.RequestPayloadError):
-        raise invalid("the request body cannot be unpacked", field="body") from None
+def _acceptable(
+    spec: dict[str, object] | None,
+    request: web.Request,
+    *,
+    before: Callable[[], Mapping[str, object]] | None = None,
+) -> Mapping[str, object]:
+    """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply.
 
-
-def _acceptable(spec: dict[str, object] | None, request: web.Request) -> Mapping[str, object]:
-    """The spec as it may enter a topic: checked, its secrets encrypted. Defaults are the agent's to apply."""
+    Args:
+        before: Makes the spec that this one replaces; asked only where the new one breaks a rule.
+    """
     if spec is None:
         raise invalid("spec is required", field="spec")
     settings = request.app[SETTINGS]
-    accept_spec(spec, settings.policy)
+    try:
+        accept_spec(spec, settings.policy)
+    except Rejected:
+        if before is None:
+            raise
+        accept_spec(spec, settings.policy, before=before())
     encrypted = settings.keyring.encrypted(spec)
     if len(encode(encrypted)) > MAX_SPEC_BYTES:
         text = f"spec must be at most {MAX_SPEC_BYTES // 1024} KiB of JSON"
@@ -197,15 +218,30 @@ def _acceptable(spec: dict[str, object] | None, request: web.Request) -> Mapping
 
 
 def _expected_version(request: web.Request, in_body: str | None) -> str | None:
-    header = request.headers.get("If-Match")
-    if header is None or header.strip() == "*":
+    header = once_as_text(request.headers, "If-Match")
+    if header is None or header == "*":
         return in_body
-    match = _ETAG.fullmatch(header.strip())
+    match = _ETAG.fullmatch(header)
     if match is None:
         raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
     if in_body not in (None, match[1]):
         raise invalid("If-Match and resource_version differ", field="resource_version")
     return match[1]
+
+
+class _Specified(msgspec.Struct):
+    spec: dict[str, object]
+
+
+_spec_decoder = decoder_of(_Specified)
+
+
+def _shown_spec(request: web.Request, email: str) -> Mapping[str, object]:
+    """The spec of the path's cluster as this process shows it; empty while it shows none."""
+    try:
+        return _spec_decoder.decode(visible_entry(request, email).document).spec
+    except Rejected:
+        return {}
 
 
 class _Version(msgspec.Struct):

@@ -83,6 +83,7 @@ class ControllerStatus(Struct, kw_only=True):
 
     Attributes:
         observed_generation: The generation it speaks of; below the cluster's it does not count any more.
+        last_error: Absent when the report has no error.
         last_updated, updated_at: When it arrived; the two are the same.
     """
 
@@ -91,7 +92,7 @@ class ControllerStatus(Struct, kw_only=True):
     observed_generation: int
     conditions: list[ShownCondition]
     metadata: Mapping[str, Any]
-    last_error: ShownError | None
+    last_error: ShownError | UnsetType = UNSET
     last_updated: datetime
     updated_at: datetime
 

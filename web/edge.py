@@ -18,12 +18,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.hdrs import ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
-from multidict import istr
+from multidict import CIMultiDict, MultiMapping, istr
 
-from domain.errors import Rejected, TransientError
+from domain.errors import Rejected, TransientError, invalid
 from web.errors import (
     JSON_TYPE,
     error_response,
@@ -31,10 +31,10 @@ from web.errors import (
     rejection_response,
     unavailable_response,
 )
-from web.headers import Cors, request_id, response_time
+from web.headers import Cors, new_id, once, request_id, response_time
 from web.keys import CORS, SEEN, Seen
 from web.plain import Plain, PlainReads
-from web.telling import route_of, tell, tell_of
+from web.telling import UNMATCHED, route_of, tell, tell_of
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -53,7 +53,14 @@ class _Written(web.StreamResponse):
         """It is."""
 
 
+class LastWritten(_Written):
+    """Stands for the last answer on its connection."""
+
+    keep_alive = False
+
+
 WRITTEN: Final = _Written()
+LAST_WRITTEN: Final = LastWritten()
 
 
 class Edge:
@@ -76,6 +83,12 @@ class Edge:
         plain = self._plain.find(request)
         if plain is not None and _is_open(request):
             return await self._written(request, given, self._told(request, plain, given, started))
+        try:
+            if request.version not in (HttpVersion11, HttpVersion10):
+                raise invalid(NO_HTTP, field="request")
+            once(request.headers, ORIGIN)
+        except Rejected as refusal:
+            return self.refuse(request, refusal, started=started, given=given)
         request[SEEN] = seen = Seen(given, started)
         response = await self._answer(request, given)
         seconds = (seen.answered or time.perf_counter()) - started  # of a watch, to its beginning
@@ -86,6 +99,29 @@ class Edge:
             return await self._written(request, given, self._usual(request, given, response, body, seconds))
         await self._bounded(request, given, _sent(response, request))
         return response
+
+    def refuse(
+        self, request: web.BaseRequest, refusal: Rejected, *, started: float, given: str | None = None
+    ) -> web.StreamResponse:
+        """Answer what gets to no route, and let its connection end."""
+        given = given or new_id()
+        response = rejection_response(refusal, request_id=given)
+        assert isinstance(response.body, bytes)
+        seconds = time.perf_counter() - started
+        tell_of(
+            request,
+            route=UNMATCHED,
+            status=response.status,
+            seconds=seconds,
+            request_id=given,
+            cluster_id=None,
+            body_size=0,
+        )
+        begun = f"{_begun(response)}Connection: close\r\n"
+        head = self._head(NO_HEADERS, given, begun, len(response.body), seconds)
+        if request.transport is not None:  # a client that sends no HTTP often leaves without an answer
+            request.transport.write(head if request.method == "HEAD" else head + response.body)
+        return LAST_WRITTEN
 
     def _told(self, request: web.Request, plain: Plain, given: str, started: float) -> bytes:
         """Tell of a plain read; returns its answer as it goes over the wire."""
@@ -101,23 +137,21 @@ class Edge:
             body_size=0,
         )
         etag = "" if version is None else f'ETag: "{version}"\r\n'
-        head = self._head(request, given, f"{_BEGUN}{etag}", sum(map(len, pieces)), seconds)
+        head = self._head(request.headers, given, f"{_BEGUN}{etag}", sum(map(len, pieces)), seconds)
         return b"".join((head, *pieces))
 
     def _usual(
         self, request: web.Request, given: str, response: web.StreamResponse, body: bytes, seconds: float
     ) -> bytes:
         """A usual answer as it goes over the wire."""
-        own = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
-        begun = f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
-        return self._head(request, given, begun, len(body), seconds) + body
+        return self._head(request.headers, given, _begun(response), len(body), seconds) + body
 
-    def _head(self, request: web.Request, given: str, begun: str, length: int, seconds: float) -> bytes:
-        """The head of an answer, begun with its status and its own headers."""
+    def _head(self, asked: MultiMapping[str], given: str, begun: str, length: int, seconds: float) -> bytes:
+        """The head of an answer to a request of these headers, begun with its status and its own."""
         return (
             f"{begun}Content-Length: {length}\r\n{_dated(int(time.time()))}"
             f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
-            f"{self._cors.for_(request.headers.get(ORIGIN, '')).lines}\r\n"
+            f"{self._cors.for_(asked).lines}\r\n"
         ).encode()
 
     async def _written(self, request: web.Request, given: str, whole: bytes) -> web.StreamResponse:
@@ -131,7 +165,7 @@ class Edge:
     async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
         """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
         try:
-            return await self._ordinary(request)
+            return await self._routed(request)
         except Rejected as refusal:
             return rejection_response(refusal, request_id=given)
         except TransientError as error:
@@ -143,6 +177,19 @@ class Edge:
         except Exception:
             log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
             return error_response(500, "INTERNAL_ERROR", "Internal error", request_id=given)
+
+    async def _routed(self, request: web.Request) -> web.StreamResponse:
+        """Let the application answer. Where there is no route, that is what is wrong.
+
+        aiohttp looks at expectations first, and there refuses those it does not know, in words of its own.
+        Our routes pass over them (RFC 9110, section 10.1.1, lets both be done).
+        """
+        try:
+            return await self._ordinary(request)
+        except Exception:
+            if (missing := request.match_info.http_exception) is not None:
+                raise missing from None
+            raise
 
     async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None]) -> None:
         """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
@@ -175,12 +222,18 @@ def _is_open(request: web.Request) -> bool:
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on what every answer carries, just before aiohttp sends its headers."""
+    """Put on what every answer carries, just before aiohttp sends its headers.
+
+    In HTTP/1.0 there are no chunks: what has no length ends where its connection does. aiohttp knows that for
+    the headers, and yet keeps the connection of a client that has asked for it.
+    """
+    if request.version < HttpVersion11 and response.content_length is None:
+        response.force_close()
     seen, headers = request[SEEN], response.headers
     seen.answered = time.perf_counter()
     headers["X-Request-ID"] = seen.request_id
     headers["X-Response-Time"] = response_time(seen.answered - seen.started)
-    headers.update(request.app[CORS].for_(request.headers.get(ORIGIN, "")).headers)
+    headers.update(request.app[CORS].for_(request.headers).headers)
 
 
 async def _sent(response: web.StreamResponse, request: web.Request) -> None:
@@ -194,6 +247,13 @@ def _cut(request: web.Request, given: str) -> None:
         request.transport.abort()
 
 
+def _begun(response: web.StreamResponse) -> str:
+    own = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
+    return f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
+
+
+NO_HTTP: Final = "The request line is not one of HTTP/1.1"
+NO_HEADERS: Final[MultiMapping[str]] = CIMultiDict()
 _REQUEST_ID: Final = istr("X-Request-ID")
 _BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"
 

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from domain.errors import Rejected, TransientError
 from web.documents import ErrorBody
+from web.headers import encodable
 
 STATUS: Final[Mapping[str, int]] = {
     "VALIDATION_FAILED": 400,
@@ -33,6 +34,8 @@ _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     413: ("PAYLOAD_TOO_LARGE", "Request body is larger than 1 MiB"),
 }
 
+_OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
+
 
 def error_response(
     status: int,
@@ -57,7 +60,11 @@ def error_body(code: str, text: str, *, request_id: str) -> ErrorBody:
 
 def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
     """The answer to a request that was understood and refused."""
-    details = {name: value for name, value in refusal.details.items() if value is not None}
+    details = {
+        name: encodable(value) if isinstance(value, str) else value
+        for name, value in refusal.details.items()
+        if value is not None
+    }
     status = STATUS.get(refusal.code, 500)
     return error_response(status, refusal.code, refusal.text, request_id=request_id, details=details)
 
@@ -75,10 +82,10 @@ def unavailable_response(error: TransientError, *, request_id: str) -> web.Respo
 
 def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
     """An error that aiohttp raised itself: no such route, wrong method, body too large."""
-    code, text = _CODE_OF_STATUS.get(error.status, ("VALIDATION_FAILED", error.reason))
+    code, text = _CODE_OF_STATUS.get(error.status, _OTHERWISE)
     allow = error.headers.get("Allow")
     return error_response(
-        error.status, code, text, request_id=request_id, headers={"Allow": allow} if allow else None
+        STATUS[code], code, text, request_id=request_id, headers={"Allow": allow} if allow else None
     )
 
 

@@ -1,9 +1,18 @@
-"""What stands on every answer, whoever writes it: the request's id, and what browsers want to be told."""
+"""The headers of requests, as they may be believed, and those that every answer has.
+
+A header that decides something occurs once: of two values the first would be the client's, and the second the
+one that a gateway added. Bytes that are no UTF-8 reach us as lone surrogates, which nothing can encode again.
+"""
 
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
+
+from aiohttp.hdrs import ORIGIN
+from multidict import MultiMapping
+
+from domain.errors import invalid
 
 REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
 
@@ -16,6 +25,40 @@ _ALLOWED: Final = {
     ),
     "Access-Control-Expose-Headers": "X-Request-ID, X-Response-Time, ETag, Location, Idempotent-Replayed",
 }
+
+
+BLANKS: Final = " \t"
+"""What HTTP trims off a header's value (RFC 9110, section 5.5); other blanks of Unicode belong to it."""
+
+
+def once(headers: MultiMapping[str], name: str) -> str | None:
+    """The trimmed value of a header; None where it is absent.
+
+    Raises: Rejected: `VALIDATION_FAILED`, it occurs more than once.
+    """
+    given = headers.getall(name, None)
+    if given is None:
+        return None
+    if len(given) > 1:
+        raise invalid(f"{name} must be sent once", field=str(name))
+    value: str = given[0]
+    return value.strip(BLANKS)
+
+
+def once_as_text(headers: MultiMapping[str], name: str) -> str | None:
+    """The same of a header whose value is passed on.
+
+    Raises: Rejected: `VALIDATION_FAILED`, it occurs more than once, or is no UTF-8.
+    """
+    value = once(headers, name)
+    if value is not None and encodable(value) != value:
+        raise invalid(f"{name} must be UTF-8", field=str(name))
+    return value
+
+
+def encodable(given: str) -> str:
+    """Text of a request, with a question mark for each byte that was no UTF-8."""
+    return given if given.isascii() else given.encode(errors="replace").decode()
 
 
 def request_id(given: str) -> str:
@@ -79,9 +122,10 @@ class Cors:
             self._others = _shared({"Vary": "Origin"})
             self._listed = {origin: _shared(_to(origin)) for origin in origins}
 
-    def for_(self, origin: str) -> Shared:
-        """For a request from this origin; empty when it has none."""
-        return self._listed.get(origin, self._others)
+    def for_(self, headers: MultiMapping[str]) -> Shared:
+        """For a request with these headers. Of two origins neither is believed."""
+        given = headers.getall(ORIGIN, ())
+        return self._listed.get(given[0], self._others) if len(given) == 1 else self._others
 
 
 def _to(origin: str) -> dict[str, str]:

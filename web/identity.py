@@ -1,13 +1,13 @@
 """Who is asking: the address a trusted gateway puts into `X-User-Email`."""
 
-from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
-from multidict import istr
+from multidict import MultiMapping, istr
 
 from domain.access import valid_email
 from domain.errors import Rejected
+from web.headers import once
 from web.keys import SETTINGS
 from web.settings import WebSettings
 
@@ -19,12 +19,13 @@ def caller(request: web.Request) -> str:
     return address(request.headers, request.app[SETTINGS])
 
 
-def address(headers: Mapping[str, str], settings: WebSettings) -> str:
+def address(headers: MultiMapping[str], settings: WebSettings) -> str:
     """The address in a request's headers.
 
-    Raises: Rejected: `AUTH_REQUIRED` without one, `INVALID_EMAIL` for a malformed one.
+    Raises: Rejected: `AUTH_REQUIRED` without one, `INVALID_EMAIL` for a malformed one, `VALIDATION_FAILED`
+        for two, of which nobody can tell the gateway's.
     """
-    email = headers.get(_EMAIL, "").strip()
+    email = once(headers, _EMAIL) or ""
     if valid_email(email):
         return email
     if settings.disable_auth:

@@ -23,7 +23,7 @@ A write is answered once it is decided and readable here; what it led to is also
 [the topics](/docs/topics).
 
 - **Identity** comes in `X-User-Email`, which a trusted gateway sets. Owners see their own clusters, addresses
-  of `{domain}` see all.
+  of `{domain}` see all. This header, like every other that decides something, is sent once.
 - **Errors** have one shape on every route. After a 503 try again; a write with an `Idempotency-Key` safely.
 - **HEAD** is answered as GET without the body, **OPTIONS** on any path with 204. A trailing slash makes no
   difference. Unknown members of a body are ignored, those of a spec kept.
@@ -94,15 +94,13 @@ def _responses(operation: Operation) -> Document:
 
 def _refusals(operation: Operation) -> Iterable[str]:
     """The codes of its own, and those it shares with all routes of its kind."""
-    shared = ["METHOD_NOT_ALLOWED", "INTERNAL_ERROR"]
+    shared = ["VALIDATION_FAILED", "METHOD_NOT_ALLOWED", "INTERNAL_ERROR"]
     if not operation.public:
         shared += ["AUTH_REQUIRED", "INVALID_EMAIL", "UNAVAILABLE"]
-    if any(parameter.name == "Idempotency-Key" for parameter in operation.parameters):
-        shared += ["VALIDATION_FAILED"]
     if any(parameter.name == "id" for parameter in operation.parameters):
-        shared += ["VALIDATION_FAILED", "RESOURCE_NOT_FOUND"]
+        shared += ["RESOURCE_NOT_FOUND"]
     if operation.body is not None:
-        shared += ["VALIDATION_FAILED", "REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE"]
+        shared += ["REQUEST_TIMEOUT", "PAYLOAD_TOO_LARGE"]
     return dict.fromkeys((*operation.refusals, *shared))
 
 

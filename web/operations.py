@@ -121,15 +121,21 @@ OFFSET: Final = Parameter(
     schema={"type": "integer", "minimum": 0, "default": 0},
 )
 PLATFORM: Final = Parameter(
-    name="platform", where="query", about="Only with this `spec.platform.type`, in any case", schema=_TEXT
+    name="platform",
+    where="query",
+    about="Only with this `spec.platform.type`, in any case; empty for any",
+    schema=_TEXT,
 )
 PHASE: Final = Parameter(
-    name="status", where="query", about="Only with this `status.phase`, in any case", schema=_TEXT
+    name="status",
+    where="query",
+    about="Only with this `status.phase`, in any case; empty for any",
+    schema=_TEXT,
 )
 CREATED_BY: Final = Parameter(
     name="created_by",
     where="query",
-    about="Only of this owner; for privileged callers, others see their own anyway",
+    about="Only of this owner; for privileged callers, others see their own anyway. Empty for any",
     schema=_TEXT,
 )
 WATCH: Final = Parameter(

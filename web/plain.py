@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import HttpVersion11, web
-from aiohttp.hdrs import EXPECT
+from aiohttp.hdrs import EXPECT, ORIGIN
 from msgspec import Struct
 from yarl import URL
 
+from web.headers import once
 from web.identity import address
 from web.reads import Answer, PageQuery, Reads
 from web.settings import WebSettings
@@ -59,6 +60,8 @@ class PlainReads:
             return None
         try:
             email = address(request.headers, self._settings)
+            if ORIGIN in request.headers:
+                once(request.headers, ORIGIN)
             if one is not None:
                 return self._one(email, *one.groups())
             assert listed is not None

@@ -45,7 +45,10 @@ class Answer(Struct, frozen=True, gc=False):
 
 
 class PageQuery(NamedTuple):
-    """What the query of a list asks for; `platform` and `phase` in lower case, None for any."""
+    """What the query of a list asks for; `platform` and `phase` in lower case, None for any.
+
+    A filter without a value counts as not given: that is what forms send for a field left empty.
+    """
 
     created_by: str | None
     platform: str | None
@@ -58,9 +61,9 @@ class PageQuery(NamedTuple):
         """Read it; what is no number in its range counts as not given."""
         limit = _integer(query.get("limit"), DEFAULT_LIMIT)
         return cls(
-            created_by=query.get("created_by"),
-            platform=query["platform"].lower() if "platform" in query else None,
-            phase=query["status"].lower() if "status" in query else None,
+            created_by=query.get("created_by") or None,
+            platform=query.get("platform", "").lower() or None,
+            phase=query.get("status", "").lower() or None,
             limit=min(limit, MAX_LIMIT) if limit >= 1 else DEFAULT_LIMIT,
             offset=max(0, _integer(query.get("offset"), 0)),
         )
@@ -147,16 +150,18 @@ def _integer(text: str | None, default: int) -> int:
 
 
 def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerStatus:
-    return ControllerStatus(
+    shown = ControllerStatus(
         cluster_id=cluster_id,
         controller_name=report.controller_name,
         observed_generation=report.observed_generation,
         conditions=convert(report.conditions, list[ShownCondition], from_attributes=True),
         metadata=report.metadata,
-        last_error=convert(report.last_error, ShownError | None, from_attributes=True),
         last_updated=report.last_updated,
         updated_at=report.last_updated,
     )
+    if report.last_error is not None:
+        shown.last_error = convert(report.last_error, ShownError, from_attributes=True)
+    return shown
 
 
 def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:

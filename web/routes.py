@@ -19,6 +19,15 @@ from web.operations import HTML, Answer, Operation
 _WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
 _SPEC: Final = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}
 
+_HEALTH: Final = Operation(
+    tag="Service",
+    answers=(
+        Answer(status=200, about="Healthy or degraded", body=Health),
+        Answer(status=503, about="Unhealthy", body=Health),
+    ),
+    public=True,
+)
+
 
 class Route(NamedTuple):
     """One operation; what it is for stands in its handler's docstring."""
@@ -151,19 +160,8 @@ ROUTES: Final = (
         system.info,
         Operation(tag="Service", answers=(Answer(status=200, about="The build", body=Info),), public=True),
     ),
-    Route(
-        "GET",
-        "/health",
-        system.health,
-        Operation(
-            tag="Service",
-            answers=(
-                Answer(status=200, about="Healthy or degraded", body=Health),
-                Answer(status=503, about="Unhealthy", body=Health),
-            ),
-            public=True,
-        ),
-    ),
+    Route("GET", "/health", system.health, _HEALTH),
+    Route("GET", "/api/v1/health", system.api_health, _HEALTH),
     Route(
         "GET",
         "/openapi.json",

@@ -2,17 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import Gauge
 
 from database import Pool
-from streams.admin import kafka_cluster_id
+from streams.admin import check_topics, kafka_cluster_id
+from streams.held import HELD
 from streams.producer import Producer
 from streams.tail import Tail
+from streams.topic_ids import topic_ids, watch_topics
 from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
@@ -21,6 +23,7 @@ from web.edge import Edge, stamp
 from web.headers import Cors
 from web.health import Health
 from web.plain import PlainReads
+from web.protocol import Runner
 from web.reads import Reads
 from web.routes import add_routes
 from web.settings import WebSettings
@@ -42,12 +45,20 @@ async def run(
     Args:
         ready: Told how to ask whether this process is ready.
 
-    Raises: OSError: the port is taken. KafkaError: no broker answers at the start.
+    Raises:
+        OSError: the port is taken.
+        KafkaError: no broker answers at the start.
+        TopicMismatch: topics that it uses are not there as configured.
+        TopicReplaced: one of them was made anew meanwhile.
     """
+    topics = settings.kafka.topics
+    await check_topics(
+        settings.kafka,
+        (topics.name_requests, topics.accepted_commands, topics.reports, topics.results, topics.state),
+    )
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")
-    topics = settings.kafka.topics
     states = Tail(
         settings.kafka,
         client_id="clusterflow-web-states",
@@ -74,17 +85,22 @@ async def run(
         for part in (results, states, producer):
             resources.push_async_callback(part.stop)
             await part.start()
-        feed.identify(await kafka_cluster_id(settings.kafka), topics.state)
-        await _follow(app, states, results, stop)
+        ids = await topic_ids(settings.kafka, topics.worked_on)
+        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state, topics.state))
+        await _follow(app, states, results, ids, stop)
 
 
-async def _follow(app: web.Application, states: Tail, results: Tail, stop: asyncio.Event) -> None:
+async def _follow(
+    app: web.Application, states: Tail, results: Tail, ids: Mapping[str, str], stop: asyncio.Event
+) -> None:
     runner = await serve(app)
     tasks = [
         asyncio.create_task(states.run(), name="states"),
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
+        asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
+        asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]
     try:
@@ -115,8 +131,10 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
 async def serve(app: web.Application) -> web.AppRunner:
     """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
     settings = app[keys.SETTINGS]
-    runner = web.AppRunner(
+    plain = PlainReads(app[keys.READS], settings)
+    runner = Runner(
         app,
+        lambda ordinary: Edge(plain, ordinary, app[keys.CORS], write_timeout=settings.write_timeout),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),
         max_field_size=settings.max_header_bytes,
@@ -124,11 +142,6 @@ async def serve(app: web.Application) -> web.AppRunner:
         shutdown_timeout=30.0,
     )
     await runner.setup()
-    server = runner.server
-    assert server is not None
-    plain = PlainReads(app[keys.READS], settings)
-    edge = Edge(plain, server.request_handler, app[keys.CORS], write_timeout=settings.write_timeout)
-    server.request_handler = cast("Any", edge)  # of `web.Request`, which is what the application makes of all
     await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     log.info("listening", extra={"host": settings.host, "port": settings.port})
     return runner

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from database import DatabaseSettings
 from domain.policy import Policy
+from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSettings
 
@@ -25,6 +26,7 @@ class WebSettings:
         watch_reach: How long a watcher that comes from another process waits for this one to get as far.
         max_watchers: Watches served at a time.
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
+        service_name: What `/health` and `/api/v1/info` call the service, as its events do.
         disable_auth: Requests without a valid identity act as a controller.
     """
 
@@ -48,6 +50,7 @@ class WebSettings:
     disable_auth: bool = False
     database: DatabaseSettings | None = None
     environment: str = "development"
+    service_name: str = SOURCE
     version: str = "0"
     git_commit: str = "unknown"
     build_time: str = "unknown"

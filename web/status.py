@@ -2,20 +2,21 @@
 
 from datetime import UTC, datetime
 
-import msgspec
 from aiohttp import web
 
 from domain.access import require_controller
 from domain.errors import Unconfirmed
-from streams.codec import decode_body, encode, report_of
+from streams.codec import encode, report_of
+from streams.decoding import decoder_of
 from streams.messages import ReportBody, ReportMessage
-from web.clusters import body_of, command_identity, path_id, shown, visible_entry
+from web.bodies import body_of
+from web.clusters import command_identity, path_id, shown, visible_entry
 from web.documents import ReportTaken
 from web.errors import json_response
 from web.identity import caller
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 
-_report_decoder = msgspec.json.Decoder(ReportBody)
+_report_decoder = decoder_of(ReportBody)
 
 
 async def get_status(request: web.Request) -> web.Response:
@@ -28,9 +29,10 @@ async def put_status(request: web.Request) -> web.Response:
     """Take a controller's report; it replaces that controller's last one."""
     email = caller(request)
     cluster_id = path_id(request)
-    body = decode_body(await body_of(request), _report_decoder)
+    given = await body_of(request, _report_decoder)
     require_controller(email, request.app[SETTINGS].policy)
     visible_entry(request, email)
+    body = given.meaning()
     report_of(body, cluster_id=cluster_id, at=datetime.now(UTC), answer=True)  # raises what is wrong
     key_id, _ = command_identity(request, email, "status", cluster_id)
     report = ReportMessage(

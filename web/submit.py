@@ -6,6 +6,7 @@ then waits until the view holds the revision that the result names: a client rea
 """
 
 import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -15,12 +16,14 @@ from aiokafka import ConsumerRecord
 from domain.commands import Command, Create
 from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
-from streams.codec import KEYED, encode, message_of
+from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
 from streams.messages import ReportMessage, ResultMessage
-from streams.producer import Output, Producer
+from streams.producer import Headers, Output, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
+
+log = logging.getLogger("clusterflow.api_server")
 
 UNKNOWN: Final = "The write was not confirmed in time; its outcome is unknown"
 
@@ -32,13 +35,18 @@ ACKNOWLEDGED_WITHIN: Final = 3.0
 
 
 class _Write:
-    """A write on its way: `ended` is done once it is decided and shown, or when it has failed."""
+    """A write on its way: `ended` is done once it is decided and shown, or when it has failed.
 
-    __slots__ = ("cluster_id", "ended", "output", "result", "stored")
+    Attributes:
+        answered_by: What the record of its result has to bear.
+    """
 
-    def __init__(self, output: Output, cluster_id: str) -> None:
+    __slots__ = ("answered_by", "cluster_id", "ended", "output", "result", "stored")
+
+    def __init__(self, output: Output, cluster_id: str, answered_by: Headers) -> None:
         self.output = output
         self.cluster_id = cluster_id
+        self.answered_by = answered_by
         self.stored = False  # acknowledged by Kafka, or decided, which is as good
         self.result: ResultMessage | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -54,6 +62,15 @@ class _Write:
 
 
 _result_decoder = msgspec.json.Decoder(ResultMessage)
+_OF_COMMANDS: Final[Headers] = [(TRIGGERED_BY, BY_REST.encode())]
+_OF_REPORTS: Final[Headers] = []
+
+
+def _answers(record: ConsumerRecord, write: _Write) -> bool:
+    """Whether a result is of this write, and not of one that only bears its id."""
+    return record.key == write.cluster_id.encode() and all(
+        header in record.headers for header in write.answered_by
+    )
 
 
 class Submitter:
@@ -78,8 +95,12 @@ class Submitter:
         waiting = self._waiting.get(header.decode(errors="replace"))
         if waiting is None or record.value is None:
             return
+        # The same id may stand on what somebody else has sent over Kafka, or of another cluster.
+        answered = [write for write in waiting if _answers(record, write)]
+        if not answered:
+            return
         result = _result_decoder.decode(record.value)
-        for write in waiting:
+        for write in answered:
             if write.result is None and not write.ended.done():
                 write.result, write.stored = result, True
                 if result.code is None:
@@ -98,29 +119,31 @@ class Submitter:
         """
         message = message_of(command, issued_at=datetime.now(UTC))
         if isinstance(command, Create):
-            topic, key = self._topics.create_requests, name_key(command.user_email, command.name)
+            topic, key = self._topics.name_requests, name_key(command.user_email, command.name)
         else:
-            topic, key = self._topics.commands, command.cluster_id
+            topic, key = self._topics.accepted_commands, command.cluster_id
         headers = {"content_type": "application/json", "triggered_by": command.triggered_by}
         if command.request_id:
             headers["request_id"] = command.request_id
         if command.keyed:
             headers[KEYED] = "true"
         output = Output(topic, key.encode(), encode(message), headers)
-        return await self._outcome(output, command.command_id, command.cluster_id)
+        return await self._outcome(output, command.command_id, command.cluster_id, _OF_COMMANDS)
 
     async def report(self, report: ReportMessage, *, request_id: str) -> ResultMessage:
         """Have a status report decided; like `submit`, and `stale` is a result too."""
         assert report.report_id is not None
         headers = {"content_type": "application/json", "answer": "true", "request_id": request_id}
         output = Output(self._topics.reports, report.cluster_id.encode(), encode(report), headers)
-        return await self._outcome(output, report.report_id, report.cluster_id)
+        return await self._outcome(output, report.report_id, report.cluster_id, _OF_REPORTS)
 
-    async def _outcome(self, output: Output, command_id: str, cluster_id: str) -> ResultMessage:
+    async def _outcome(
+        self, output: Output, command_id: str, cluster_id: str, answered_by: Headers
+    ) -> ResultMessage:
         self._health.require_kafka()
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
-        write = _Write(output, cluster_id)
+        write = _Write(output, cluster_id, answered_by)
         self._waiting.setdefault(command_id, []).append(write)
         self._publish_soon(write)
         overdue = asyncio.get_running_loop().call_later(self._timeout, write.overdue)
@@ -152,9 +175,12 @@ class Submitter:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
                 await self._producer.publish([write.output for write in writes])
         except Exception as error:
+            if isinstance(error, TimeoutError | Unavailable):
+                log.warning("writes not acknowledged", extra={"number": len(writes), "error": repr(error)})
+                error = Unavailable(UNKNOWN)  # the client's own words tell callers what Kafka is and where
             for write in writes:
                 if not write.stored:
-                    write.fail(Unavailable(UNKNOWN) if isinstance(error, TimeoutError) else error)
+                    write.fail(error)
         else:
             for write in writes:
                 write.stored = True

@@ -8,11 +8,15 @@ from aiohttp import web
 from aiohttp.hdrs import USER_AGENT
 
 from telemetry import logs
+from web.headers import BLANKS, encodable
 from web.keys import SEEN
 from web.meters import METERS
 from web.reads import is_id
 
 log = logging.getLogger("clusterflow.api_server")
+
+UNMATCHED: Final = "unmatched"
+"""The route of what gets to none."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
@@ -33,7 +37,7 @@ def tell(request: web.Request, *, status: int, seconds: float) -> None:
 
 
 def tell_of(
-    request: web.Request,
+    request: web.BaseRequest,
     *,
     route: str,
     status: int,
@@ -62,14 +66,14 @@ def tell_of(
     if more:
         line |= more
     if log.isEnabledFor(logging.DEBUG):
-        line["user_email"] = _text(request.headers.get("X-User-Email", "").strip(), 254)
+        line["user_email"] = _text(request.headers.get("X-User-Email", "").strip(BLANKS), 254)
     logs.tell(log, "request", line)
 
 
 def route_of(request: web.Request) -> str:
     """The route's pattern; never the raw URL, which would make a label of everything a client sends."""
     resource = request.match_info.route.resource
-    return resource.canonical if resource is not None else "unmatched"
+    return resource.canonical if resource is not None else UNMATCHED
 
 
 def _path_id(request: web.Request) -> str | None:
@@ -79,5 +83,5 @@ def _path_id(request: web.Request) -> str | None:
 
 
 def _text(given: str, most: int) -> str:
-    """A header that may hold any bytes, as text that can be encoded."""
-    return given[:most] if given.isascii() else given[:most].encode(errors="replace").decode()
+    """The beginning of a header that may hold any bytes, as text that can be encoded."""
+    return encodable(given[:most])

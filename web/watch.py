@@ -16,10 +16,11 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 from prometheus_client import Counter, Gauge
 
-from domain.errors import Unavailable, not_found
+from domain.errors import Rejected, Unavailable, not_found
 from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
 from tables.positions import Position, expired
 from web.errors import error_body
+from web.headers import once_as_text
 from web.health import Health
 from web.keys import SEEN
 from web.settings import WebSettings
@@ -65,12 +66,17 @@ class Watches:
             Unavailable: the view is still being filled, or too many are watching.
         """
         self._health.require_view()
-        since = await self._since(request)
+        try:
+            since = await self._since(request)
+        except Rejected as refusal:
+            if refusal.code == "VALIDATION_FAILED" and not self._is_there(wanted, []):
+                raise not_found() from None
+            raise
         if len(self._open) >= self._settings.max_watchers:
             raise Unavailable("Too many watches on this process; try again", retry_after=5.0)
         watcher = self._feed.watch(wanted, since)
         beginning = watcher.take()
-        if wanted.id is not None and not self._is_there(wanted, beginning):
+        if not self._is_there(wanted, beginning):
             raise not_found()
         stream = _Stream(request, self._feed, watcher, self._settings)
         self._open.add(stream)
@@ -88,7 +94,7 @@ class Watches:
             stream.hurry()
 
     async def _since(self, request: web.Request) -> Position | None:
-        token = request.headers.get("Last-Event-ID") or request.query.get("last_event_id")
+        token = once_as_text(request.headers, "Last-Event-ID") or request.query.get("last_event_id")
         if not token:
             return None
         since = self._feed.position_of(token)
@@ -103,7 +109,8 @@ class Watches:
 
     def _is_there(self, wanted: Watched, beginning: list[Event]) -> bool:
         """Whether the reader may know of the cluster: it is visible now, or was at its last event."""
-        assert wanted.id is not None
+        if wanted.id is None:
+            return True
         entry = self._feed.view.get(wanted.id)
         shown = entry is not None and wanted.filter.shows(entry.columns)
         return shown or any(event.kind == "DELETED" for event in beginning)

@@ -84,6 +84,7 @@ def _consumer(settings: Settings, controller: str) -> AIOKafkaConsumer:
         auto_offset_reset="earliest",  # a new controller takes on the clusters that are there
         max_poll_interval_ms=MAX_POLL_INTERVAL,
         fetch_max_wait_ms=FETCH_WAIT,
+        isolation_level="read_committed",
     )
 
 

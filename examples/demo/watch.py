@@ -37,7 +37,12 @@ async def watch(bootstrap_servers: str, progress: Progress) -> None:
         EVENTS: lambda value: _see_event(value, progress),
         REPORTS: lambda value: _see_report(value, progress),
     }
-    consumer = AIOKafkaConsumer(*see, bootstrap_servers=bootstrap_servers, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        *see,
+        bootstrap_servers=bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
     await consumer.start()
     try:
         async for record in consumer:

@@ -126,12 +126,19 @@ def as_sent(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     sent = {name: as_sent(member) for name, member in schema.items()}
-    if schema.get("default", schema) in (None, ""):
+    if "default" not in schema:
+        return sent
+    if schema["default"] in (None, ""):
         del sent["default"]
-        if "type" not in schema and "anyOf" in schema:
-            choices = [choice for choice in sent.pop("anyOf") if choice not in _ABSENT]
-            return {**sent, **choices[0]} if len(choices) == 1 else {**sent, "anyOf": choices}
+    if "type" not in schema and "anyOf" in schema:
+        choices = [_said(choice) for choice in sent.pop("anyOf") if choice not in _ABSENT]
+        return {**sent, **choices[0]} if len(choices) == 1 else {**sent, "anyOf": choices}
     return sent
+
+
+def _said(choice: Schema) -> Schema:
+    """A choice among values without the empty one."""
+    return {**choice, "enum": [value for value in choice["enum"] if value]} if "enum" in choice else choice
 
 
 _ABSENT: Sequence[Schema] = ({"type": "null"}, {"enum": [""]})

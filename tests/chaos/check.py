@@ -30,11 +30,14 @@ class Finding:
     text: str
 
 
-def check(history: History, observed: Observed, *, poison: Collection[str] = ()) -> list[Finding]:
+def check(
+    history: History, observed: Observed, *, poison: Collection[str] = (), bombs: int = 0
+) -> list[Finding]:
     """Everything that is wrong; empty when all is well.
 
     Args:
         poison: Keys of the bad records that were published.
+        bombs: How many records were published that unpack to more than anybody would.
     """
     take_results(history, observed)
     events = list(observed.events.values())
@@ -53,7 +56,7 @@ def check(history: History, observed: Observed, *, poison: Collection[str] = ())
         *_reports(history, observed),
         *_answers(observed),
         *_rows(observed),
-        *_parked(observed, poison),
+        *_parked(observed, poison, bombs),
     ]
 
 
@@ -253,13 +256,17 @@ def _event_rows(rows: Mapping[str, tuple[str, int]], events: Mapping[str, EventF
         yield Finding("wrong", f"PostgreSQL has event {event_id}, which was never published")
 
 
-def _parked(observed: Observed, poison: Collection[str]) -> Iterator[Finding]:
+def _parked(observed: Observed, poison: Collection[str], bombs: int) -> Iterator[Finding]:
     """A bad record is parked, maybe twice after a crash; a good one only if its cluster is gone."""
     for letter in observed.parked:
         state = observed.states.get(letter.key)
         late = letter.reason == "unknown_cluster" and state is not None and state.deleted
-        if letter.key not in poison and not late:
+        bomb = bombs > 0 and (letter.reason, letter.key) == ("unreadable", "")
+        if letter.key not in poison and not late and not bomb:
             yield Finding("wrong", f"parked although it was good: {letter}")
+    unpacked = bombs - sum(letter.reason == "unreadable" for letter in observed.parked)
+    if unpacked > 0:
+        yield Finding("lost", f"no dead letters for {unpacked} records that unpack to too much")
     for key in set(poison) - {letter.key for letter in observed.parked}:
         yield Finding("lost", f"no dead letter for {key}")
 

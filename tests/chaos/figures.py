@@ -96,7 +96,8 @@ async def fill(fleet: Fleet, count: int) -> None:
             message = _create(owner, name, draws)
             await producer.send(topics.create_requests, message, key=f"{owner}/{name}".encode())
         await producer.flush()
-    for inputs in ((topics.create_requests,), (topics.commands,)):  # the second is filled from the first
+    # Each is filled from the one before.
+    for inputs in ((topics.create_requests,), (topics.name_requests,), (topics.accepted_commands,)):
         left = await until_worked_off(servers, group=GROUP, topics=inputs, within=FILLED_WITHIN)
         if left:
             raise RuntimeError(f"not worked off: {left}")

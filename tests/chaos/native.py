@@ -6,11 +6,13 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from streams.topics import Topics
 from tests.chaos.clients import CONFLICT, NAME_EXISTS, SHARED_OWNER
@@ -38,6 +40,7 @@ class NativeClient:
     own: list[str]
     per_second: float
     topics: Topics = field(default_factory=Topics)
+    name: str = "native"
     _names: list[str] = field(default_factory=list)
     _marks: Iterator[int] = field(default_factory=itertools.count)
 
@@ -95,17 +98,20 @@ class NativeClient:
         return self.topics.commands, cluster_id, self._message(attempt, email, **members)
 
     def _noted(self, kind: Kind, cluster_id: str, expected: tuple[str, ...]) -> Attempt:
-        attempt = Attempt(
-            mark=f"native-mark-{next(self._marks)}",
+        attempt = self._attempt(kind, cluster_id, expected)
+        self.history.attempts.append(attempt)
+        return attempt
+
+    def _attempt(self, kind: Kind, cluster_id: str, expected: tuple[str, ...]) -> Attempt:
+        return Attempt(
+            mark=f"{self.name}-mark-{next(self._marks)}",
             kind=kind,
-            client="native",
+            client=self.name,
             cluster_id=cluster_id,
             started=time.monotonic(),
             command_id=self._uuid(),
             expected=expected,
         )
-        self.history.attempts.append(attempt)
-        return attempt
 
     def _message(self, attempt: Attempt, email: str, **members: Any) -> dict[str, Any]:
         return {
@@ -119,3 +125,67 @@ class NativeClient:
 
     def _uuid(self) -> str:
         return str(UUID(int=self.random.getrandbits(128), version=4))
+
+
+@dataclass(slots=True)
+class WaveringClient(NativeClient):
+    """Publishes within transactions and aborts half of them.
+
+    What it takes back is nobody's attempt: should it take effect, its marks are found to be unknown. What it
+    commits is noted once Kafka has confirmed that; a commit whose end is not known asked for nothing that
+    would leave a trace.
+    """
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until told to stop; no transaction is open when this returns."""
+        transactional_id = f"wavering-{self._uuid()}"
+        while not stop.is_set():
+            try:
+                async with AIOKafkaProducer(
+                    bootstrap_servers=self.bootstrap_servers,
+                    transactional_id=transactional_id,  # a new producer ends what the one before left open
+                    transaction_timeout_ms=5000,
+                    request_timeout_ms=5000,
+                ) as producer:
+                    while not stop.is_set():
+                        await self._transact(producer, commit=self.random.random() < 0.5)
+                        await asyncio.sleep(self.random.expovariate(self.per_second))
+            except (KafkaError, TimeoutError):
+                await asyncio.sleep(0.5)
+
+    async def _transact(self, producer: AIOKafkaProducer, *, commit: bool) -> None:
+        if not commit:
+            with suppress(_TakenBack):
+                async with producer.transaction():
+                    for topic, key, message in self._taken_back():
+                        await producer.send_and_wait(topic, json.dumps(message).encode(), key=key.encode())
+                    raise _TakenBack
+            return
+        kept = [self._attempt("reconcile", self.random.choice(self.own), (OK,)) for _ in range(2)]
+        async with producer.transaction():
+            for attempt in kept:
+                message = self._message(attempt, OWNER)
+                await producer.send_and_wait(
+                    self.topics.commands, json.dumps(message).encode(), key=attempt.cluster_id.encode()
+                )
+        self.history.attempts += kept
+
+    def _taken_back(self) -> Iterator[Message]:
+        for kind in ("update", "delete"):
+            attempt = self._attempt(kind, self.random.choice(self.own), (OK,))
+            members = (
+                {"spec": marked_spec(f"taken-back-{attempt.mark}")} if kind == "update" else {"force": True}
+            )
+            yield self.topics.commands, attempt.cluster_id, self._message(attempt, OWNER, **members)
+        create = self._attempt("create", self._uuid(), (OK,))
+        name = f"taken-back-{create.cluster_id[:8]}"
+        spec = marked_spec(f"taken-back-{create.mark}")
+        yield (
+            self.topics.create_requests,
+            f"{OWNER}/{name}",
+            self._message(create, OWNER, name=name, spec=spec),
+        )
+
+
+class _TakenBack(Exception):
+    """Ends a transaction that is to be aborted."""

@@ -150,7 +150,7 @@ def counts(record: ConsumerRecord, standing: dict[int, int]) -> bool:
 
 def note_parked(record: ConsumerRecord, observed: Observed) -> None:
     """Take a dead letter into account."""
-    headers = {name: value.decode() for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     key = (record.key or b"").decode(errors="replace")
     observed.parked.append(Parked(headers.get("dlq_topic", "?"), headers.get("dlq_reason", "?"), key))
 

@@ -15,10 +15,13 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 
 from streams.topics import MAX_INPUT_BYTES, Topics
+from streams.unpacking import MAX_BATCH_BYTES
 
 POISON: Final = "poison-"  # how the keys of bad records begin; no cluster's id and no owner's name does
 STOP_WITHIN: Final = 10.0  # seconds; a client whose Kafka is away would try for ever
 Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
+
+BOMB: Final = 2 * MAX_BATCH_BYTES  # bytes, of which the packed ones are a thousandth
 
 WINDOW: Final = 0.2  # seconds of input that are repeated together
 
@@ -32,7 +35,10 @@ class Repeater:
     def __init__(self, bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> None:
         topics = topics or Topics()
         self.repeated = 0
-        self._topics = (topics.create_requests, topics.commands, topics.reports, topics.ticks)
+        self._topics = (
+            *(topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands),
+            *(topics.reports, topics.ticks),
+        )
         self._bootstrap_servers = bootstrap_servers
         self._draws = draws
         self._own: set[tuple[str, int, int]] = set()
@@ -52,7 +58,11 @@ class Repeater:
     def _new_consumer(self) -> AIOKafkaConsumer:
         servers = self._bootstrap_servers
         return AIOKafkaConsumer(
-            *self._topics, bootstrap_servers=servers, group_id=None, auto_offset_reset="latest"
+            *self._topics,
+            bootstrap_servers=servers,
+            group_id=None,
+            auto_offset_reset="latest",
+            isolation_level="read_committed",  # what was taken back is nobody's to repeat
         )
 
     async def run(self, seconds: float) -> None:
@@ -136,26 +146,34 @@ def _someone_elses(topic: str, topics: Topics, draws: random.Random) -> bytes:
         "user_email": "poison@example.com",
         "issued_at": "2026-01-01T00:00:00Z",
     }
-    if topic == topics.create_requests:
+    if topic in (topics.create_requests, topics.name_requests):
         spec = {"platform": {"type": "gcp"}}
         return json.dumps({**command, "type": "cluster.create", "name": "bad", "spec": spec}).encode()
     return json.dumps({**command, "type": "cluster.delete", "force": True}).encode()
 
 
+def bombed(topics: Topics) -> list[str]:
+    """The topics that get a record which packs far more than any process would unpack."""
+    return [spec.name for spec in topics.all() if spec.from_outside]
+
+
 async def poison(bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> int:
-    """Publish one of every kind of bad record; returns how many."""
+    """Publish one of every kind of bad record, and bombs; returns how many."""
+    topics = topics or Topics()
     # Compressed, large ones get past the broker's bound.
     producer = await _started(lambda: _producer(bootstrap_servers, compression_type="gzip"))
-    records = list(bad_records(draws, topics or Topics()))
+    records = list(bad_records(draws, topics))
     try:
         for record in records:
             await producer.send_and_wait(
                 record.topic, record.value, key=record.key.encode(), headers=list(record.headers)
             )
+        for topic in bombed(topics):
+            await producer.send_and_wait(topic, b" " * BOMB, key=_key("bomb", draws).encode())
     finally:
         with suppress(TimeoutError):
             await asyncio.wait_for(producer.stop(), STOP_WITHIN)
-    return len(records)
+    return len(records) + len(bombed(topics))
 
 
 async def _started(make: Callable[[], Client]) -> Client:
@@ -176,6 +194,7 @@ def _producer(bootstrap_servers: str, **options: Any) -> AIOKafkaProducer:
         bootstrap_servers=bootstrap_servers,
         enable_idempotence=True,
         acks="all",
-        max_request_size=8 * MAX_INPUT_BYTES,
+        max_request_size=2 * BOMB,
+        max_batch_size=2 * BOMB,
         **options,
     )

@@ -20,7 +20,7 @@ from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.faults import inject
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import History
-from tests.chaos.native import OWNER, NativeClient
+from tests.chaos.native import OWNER, NativeClient, WaveringClient
 from tests.chaos.observe import (
     Observed,
     observe_database,
@@ -30,10 +30,11 @@ from tests.chaos.observe import (
 )
 from tests.chaos.plan import Fault, Lane, Plan
 from tests.chaos.quiet import until_stored, until_worked_off
-from tests.chaos.records import bad_records
+from tests.chaos.records import bad_records, bombed
 
 SHARED: Final = 4  # clusters that all clients write to
 NATIVE: Final = 12  # clusters of the native client
+WAVERING: Final = 4  # of the one with transactions
 QUIET_WITHIN: Final = 90.0  # seconds
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
@@ -125,29 +126,40 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     outcome.moments = [(at - start, what) for at, what in fleet.moments]
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
-    outcome.findings = check(history, outcome.observed, poison=_poison_of(plan))
+    outcome.findings = check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan))
     return outcome
 
 
 async def _clients(
     fleet: Fleet, plan: Plan, history: History, draws: random.Random
-) -> list[HttpClient | NativeClient]:
+) -> Sequence[HttpClient | NativeClient]:
     def client(name: str, per_second: float = 0.0, shared: Sequence[str] = (), web: int = 0) -> HttpClient:
         doors = [AsyncConnection(HOST, door.port, timeout=ANSWER_WITHIN) for door in fleet.doors]
         seed = random.Random(draws.random())
         return HttpClient(name, doors, history, seed, shared, per_second, web=web)
 
     shared = await create_clusters(client("everyone"), SHARED)
+    owned = await create_clusters(client(OWNER.partition("@")[0]), NATIVE + WAVERING)
     native = NativeClient(
         fleet.stage.bootstrap_servers,
         history,
         random.Random(draws.random()),
         shared,
-        await create_clusters(client(OWNER.partition("@")[0]), NATIVE),
+        owned[:NATIVE],
         per_second=plan.native_per_second,
     )
+    wavering = WaveringClient(
+        fleet.stage.bootstrap_servers,
+        history,
+        random.Random(draws.random()),
+        shared,
+        owned[NATIVE:],
+        per_second=plan.native_per_second / 4,
+        name="wavering",
+    )
     numbers = range(plan.clients)
-    return [*(client(f"client-{n}", plan.per_second, shared, n % len(fleet.doors)) for n in numbers), native]
+    others = (client(f"client-{n}", plan.per_second, shared, n % len(fleet.doors)) for n in numbers)
+    return [*others, native, wavering]
 
 
 async def _inject_all(fleet: Fleet, plan: Plan, outcome: Outcome, draws: random.Random) -> None:
@@ -169,6 +181,11 @@ async def _inject_lane(fleet: Fleet, plan: Plan, lane: Lane, outcome: Outcome, d
             fleet.note(f"{fault} was cut short: {error!r}")
         outcome.injected.append(Injected(fault, began, time.monotonic()))
         await asyncio.sleep(draws.uniform(*plan.calm))
+
+
+def _bombs_of(plan: Plan) -> int:
+    poisoned = [fault for faults in plan.faults.values() for fault in faults if fault.kind == "poison"]
+    return len(poisoned) * len(bombed(Topics()))
 
 
 def _poison_of(plan: Plan) -> set[str]:
@@ -194,7 +211,8 @@ async def settle(
     Workers that go on would publish ticks and reconcile events while we read.
     """
     topics, servers = topics or Topics(), stage.bootstrap_servers
-    inputs = (topics.create_requests, topics.commands, topics.reports)
+    requests = (topics.create_requests, topics.name_requests)
+    inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
     webs = stage.running("web")

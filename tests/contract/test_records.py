@@ -24,8 +24,8 @@ async def test_what_rest_writes_carries_its_request_and_its_type(api, product):
     report = {"controller_name": "dns", "observed_generation": 1}
     await api.as_(CONTROLLER).request("PUT", f"{cluster['id']}/status", report, headers=MINE)
     keys = {
-        "cluster-create-requests": f"{api.email}/carried",
-        "cluster-commands": cluster["id"],
+        "cluster-name-requests": f"{api.email}/carried",
+        "cluster-accepted-commands": cluster["id"],
         "cluster-status-reports": cluster["id"],
     }
     for topic, key in keys.items():

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import asyncpg
@@ -11,7 +12,9 @@ import pytest
 from database import DatabaseSettings, Pool, Pooler
 from domain.errors import SinkUnavailable
 from migrations import migrate, migrations
+from migrations.apply import NotMigrated
 from recovery import rebuild, verify
+from sinks.postgres import SESSION, transaction
 from streams.topics import Topics
 from tests.conftest import Servers, until
 from tests.database.pgbouncer import needed, pgbouncer
@@ -24,20 +27,34 @@ pytestmark = needed
 SET = "DATABASE_POOLER=transaction"
 
 
+@asynccontextmanager
+async def running(database_url: str, *, mode: str) -> AsyncIterator[str]:
+    with pgbouncer(database_url, mode=mode) as pooled:
+
+        async def answers() -> bool:
+            try:
+                connection = await asyncpg.connect(pooled, statement_cache_size=0)
+            except (OSError, asyncpg.PostgresError):
+                return False
+            await connection.close()
+            return True
+
+        await until(answers, what="PgBouncer")
+        yield pooled
+
+
+@pytest.fixture(scope="module")
+async def pooled(servers: Servers) -> AsyncIterator[str]:
+    """The URL of an empty database by way of PgBouncer."""
+    async with running(await servers.new_database(), mode="transaction") as url:
+        yield url
+
+
 @pytest.fixture(params=["transaction", "session"])
 async def behind(request: pytest.FixtureRequest, servers: Servers) -> AsyncIterator[tuple[str, str]]:
     """The URLs of an empty database: by a pooler, and straight."""
     url = await servers.new_database()
-    with pgbouncer(url, mode=request.param) as pooled:
-
-        async def answers() -> bool:
-            try:
-                await (await asyncpg.connect(pooled, statement_cache_size=0)).close()
-            except OSError:
-                return False
-            return True
-
-        await until(answers, what="PgBouncer")
+    async with running(url, mode=request.param) as pooled:
         yield pooled, url
 
 
@@ -63,12 +80,6 @@ async def test_sink_verify_and_rebuild_work_behind_it(behind: tuple[str, str], s
 
         new = replace(world.kafka, topics=Topics(f"{world.topics.prefix}new."))
         assert 100 == (await rebuild(replace(settings, kafka=new))).clusters
-
-
-async def test_several_migrate_at_once_behind_it(behind: tuple[str, str]):
-    pooled, _ = behind
-    results = await asyncio.gather(*[migrate(pooled, pooler=Pooler.TRANSACTION) for _ in range(4)])
-    assert list(migrations()) == sorted(version for applied in results for version in applied)
 
 
 async def test_settings_hold_for_a_transaction_and_no_longer(behind: tuple[str, str]):
@@ -119,3 +130,56 @@ async def test_the_commands_take_the_setting(behind: tuple[str, str]):
     assert (0, len(migrations())) == (done.returncode, len(done.stdout.splitlines())), done.stderr
     bad = await a_run("migrate", DATABASE_URL=behind[0], DATABASE_POOLER="statement")
     assert (2, True) == (bad.returncode, "DATABASE_POOLER" in bad.stderr)
+
+
+async def test_migrations_go_through_it(pooled):
+    results = await asyncio.gather(*[migrate(pooled, pooler=Pooler.TRANSACTION) for _ in range(3)])
+    assert [*migrations()] == sorted(version for applied in results for version in applied)
+    assert [] == await migrate(pooled, pooler=Pooler.TRANSACTION)
+
+
+async def test_transactions_go_through_it_with_their_settings(pooled):
+    settings = DatabaseSettings(url=pooled, pooler=Pooler.TRANSACTION)
+    pool = Pool(settings, application="test", session=SESSION)
+
+    async def work(number):
+        async with transaction(pool, "test") as connection:
+            told = await connection.fetchval("SELECT current_setting('synchronous_commit')")
+            same = await connection.fetchval("SELECT $1::int", number)
+            return told, same
+
+    try:
+        found = await asyncio.gather(*[work(number) for number in range(50)])
+    finally:
+        await pool.close()
+    assert [("off", number) for number in range(50)] == found
+
+
+async def test_without_the_setting_prepared_statements_name_it_too(pooled):
+    pool = Pool(DatabaseSettings(url=pooled), application="test")
+
+    async def work():
+        async with transaction(pool, "test") as connection:
+            await connection.fetchval("SELECT pg_sleep($1::float)", 0.01)
+
+    try:
+        for _ in range(20):
+            ended = await asyncio.gather(*[work() for _ in range(6)], return_exceptions=True)
+            if failed := [error for error in ended if error is not None]:
+                break
+    finally:
+        await pool.close()
+    assert failed
+    assert all(isinstance(error, SinkUnavailable) for error in failed), failed
+    assert "DATABASE_POOLER=transaction" in str(failed[0])
+
+
+async def test_a_migration_that_meets_it_unprepared_is_told(pooled):
+    async def told():
+        try:
+            await asyncio.gather(*[migrate(pooled) for _ in range(4)])
+        except NotMigrated as refusal:
+            return "DATABASE_POOLER=transaction" in str(refusal)
+        return False
+
+    await until(told, what="a refusal that names the pooler")

@@ -42,6 +42,11 @@ def test_the_image_is_built_from_files_that_exist():
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
+def test_a_container_of_the_image_listens_where_others_reach_it():
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    assert "ENV BIND_HOST=0.0.0.0" in lines
+
+
 def test_named_volumes_are_declared():
     used = {
         volume.partition(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from jsonschema import FormatChecker
@@ -72,6 +73,9 @@ async def _by_kafka(deployment, api):
         deployment.log("cluster-commands"),
         deployment.log("cluster-command-results"),
     )
+    native = command("create", str(uuid4()), api.email, name="native", spec=SPEC)
+    key = f"{api.email}/native"
+    await deployment.log("cluster-create-requests").publish(key, native, headers={"request_id": "r"})
     sent = [
         command("update", id_, api.email, spec=SPEC, expected_generation=1),
         command("update", id_, api.email, spec=SPEC, expected_generation=1),
@@ -143,16 +147,18 @@ async def test_the_traffic_has_some_of_everything(after_traffic):
     seen = defaultdict(set)
     for topic, members in {
         "cluster-commands": ["type"],
+        "cluster-accepted-commands": ["type"],
         "cluster-create-requests": ["type"],
+        "cluster-name-requests": ["type"],
         "cluster-events": ["type"],
         "cluster-command-results": ["outcome"],
     }.items():
         for record in await records(deployment, topic):
             seen[topic] |= {json.loads(record.value)[member] for member in members}
-    assert {"cluster.create", "cluster.update", "cluster.delete", "cluster.reconcile"} == seen[
-        "cluster-commands"
-    ]
-    assert {"cluster.create", "name.release"} == seen["cluster-create-requests"]
+    assert {"cluster.update", "cluster.delete", "cluster.reconcile"} == seen["cluster-commands"]
+    assert {"cluster.create", "cluster.update", "cluster.delete"} <= seen["cluster-accepted-commands"]
+    assert {"cluster.create"} == seen["cluster-create-requests"]
+    assert {"cluster.create", "name.release"} == seen["cluster-name-requests"]
     assert {f"cluster.{k}" for k in ("created", "updated", "deleted", "reconcile")} == seen["cluster-events"]
     assert {"applied", "duplicate", "rejected", "stale"} == seen["cluster-command-results"]
     reconciles = [json.loads(r.value)["metadata"] for r in await records(deployment, "cluster-events")]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from domain.believed import Now
 from domain.cluster import ClusterRecord, ControllerReport, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.decide import decide, decide_report, evolve, moved_on
@@ -116,10 +117,13 @@ def step(
 
 
 def ticked(
-    record: ClusterRecord, at: datetime, policy: Policy = POLICY
+    record: ClusterRecord, at: datetime, policy: Policy = POLICY, *, told: datetime | None = None
 ) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
-    """The record after a tick that takes all that is due, None when it is purged, and what is announced."""
-    after, announced = moved_on(record, at=at, policy=policy)
+    """The record after a tick that takes all that is due, None when it is purged, and what is announced.
+
+    `told`: what the ticker's own clock says, if it differs.
+    """
+    after, announced = moved_on(record, Now(at, told or at), policy)
     moment = None if after is None else reconciles_at(after, policy)
     if after is None or moment is None or moment > at:
         return after, announced

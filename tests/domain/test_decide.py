@@ -12,6 +12,7 @@ from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
 from domain.ids import NAMESPACE, deterministic_id
 from domain.names import NameRecord, admit, name_key, releases
+from domain.offsets import Seen
 from domain.policy import Policy
 from domain.values import replace
 from tests.domain.given import (
@@ -250,7 +251,7 @@ def remembered(count):
     record = BORN
     for number in range(count):
         outcome = Outcome(command_id=uuid(100 + number), code="X" if number % 2 else None)
-        record = sealed(record, topic="commands", offset=number, at=T0, outcome=outcome)
+        record = sealed(record, seen=Seen("commands", number), at=T0, outcome=outcome)
     return record
 
 
@@ -267,14 +268,14 @@ def test_a_remembered_command_finds_its_own_outcome():
 
 
 def test_a_record_reflects_each_topic_up_to_its_own_offset():
-    record = sealed(sealed(BORN, topic="commands", offset=7, at=T0), topic="reports", offset=3, at=T0)
+    record = sealed(sealed(BORN, seen=Seen("commands", 7), at=T0), seen=Seen("reports", 3), at=T0)
     asked = [("commands", 7), ("commands", 8), ("reports", 3), ("reports", 4), ("ticks", 0)]
     assert [True, False, True, False, False] == [reflects(record, *place) for place in asked]
     assert not reflects(None, "commands", 0)
 
 
 def test_each_sealing_is_one_revision():
-    record = sealed(sealed(BORN, topic="commands", offset=7, at=T0), topic="reports", offset=3, at=T0)
+    record = sealed(sealed(BORN, seen=Seen("commands", 7), at=T0), seen=Seen("reports", 3), at=T0)
     assert BORN.revision + 2 == record.revision
 
 

@@ -22,6 +22,7 @@ from domain.cluster import ClusterRecord, Outcome, counted
 from domain.commands import Command, Report
 from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.offsets import Seen
 from domain.schedule import reconciles_at
 from domain.values import replace
 from streams.events import event_output
@@ -122,11 +123,11 @@ def _ticked(record: ClusterRecord | None, given: Input) -> Any:
 
 
 def _sealed(record: ClusterRecord, given: Input, outcome: Outcome | None = None) -> ClusterRecord:
-    return sealed(record, topic=given.topic, offset=given.offset, at=given.at, outcome=outcome)
+    return sealed(record, seen=Seen(given.topic, given.offset), at=given.at, outcome=outcome)
 
 
 def _event(event: TELLING, before: ClusterRecord | None, after: ClusterRecord, cause: Command | str) -> Any:
-    output = event_output("events", 0, event, before=before, after=after, cause=cause)
+    output = event_output("events", 0, event, before=before, after=after, cause=cause, source="here")
     return event, output.value
 
 

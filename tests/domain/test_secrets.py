@@ -1,10 +1,16 @@
 """Secrets of a spec: apart from it, encrypted, kept until they are removed."""
 
+import json
+from base64 import urlsafe_b64encode
+
 import pytest
 
+from domain.decide import decide
 from domain.errors import Rejected
+from domain.events import Refused
 from domain.names import admit
 from domain.secrets import MASK, without_secrets
+from domain.values import replace
 from tests.domain.given import GCP, POLICY, T0, after, create, delete, step, story, update
 
 MEMBER = "serviceAccountSigningKey"
@@ -68,3 +74,40 @@ def test_a_name_is_not_given_to_a_create_with_one_in_clear():
         admit(None, create(1, spec=with_secret("c2VjcmV0")), POLICY)
     _, (event,) = step(None, create(1, spec=with_secret("c2VjcmV0")), T0)
     assert "VALIDATION_FAILED" == event.code
+
+
+def token(**header):
+    encoded = urlsafe_b64encode(json.dumps(header).encode()).decode().rstrip("=")
+    return f"{encoded}..aXY.Y2lwaGVy.dGFn"
+
+
+OURS = {"alg": "dir", "enc": "A256GCM", "kid": "first"}
+
+
+@pytest.mark.parametrize(
+    ("header", "taken"),
+    [
+        (OURS, True),
+        ({**OURS, "kid": "old"}, True),
+        ({**OURS, "kid": "theirs"}, False),
+        ({**OURS, "kid": None}, False),
+        ({**OURS, "kid": ["first"]}, False),
+        ({**OURS, "alg": "RSA-OAEP"}, False),
+        ({**OURS, "enc": "A128GCM"}, False),
+        ({}, False),
+    ],
+    ids=str,
+)
+def test_a_secret_that_no_key_of_ours_opens_is_refused(header, taken):
+    policy = replace(POLICY, secret_key_ids=frozenset({"first", "old"}))
+    for record, command in ((None, create(1, spec=with_secret(token(**header)))), (KEYED, None)):
+        command = command or update(2, spec=with_secret(token(**header)))
+        event = decide(record, command, at=T0, policy=policy)
+        assert taken == (not isinstance(event, Refused)), event
+
+
+def test_a_header_that_is_none_is_refused():
+    policy = replace(POLICY, secret_key_ids=frozenset({"first"}))
+    for head in ("AAAA", "W10", "bnVsbA", "-_-_-"):
+        event = decide(None, create(1, spec=with_secret(f"{head}..aXY.Y2lwaGVy.dGFn")), at=T0, policy=policy)
+        assert "VALIDATION_FAILED" == event.code

@@ -212,7 +212,7 @@ class Log:
     ) -> list[tuple[int, int]]:
         pairs = [(n, v if isinstance(v, bytes) else v.encode()) for n, v in (headers or {}).items()]
         async with AIOKafkaProducer(
-            bootstrap_servers=self.bootstrap_servers, max_request_size=10**8, **settings
+            **{"bootstrap_servers": self.bootstrap_servers, "max_request_size": 10**8, **settings}
         ) as producer:
             pending = [
                 await producer.send(

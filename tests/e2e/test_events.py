@@ -1,8 +1,9 @@
 """Contract section 5: envelope, headers, keys and identities of what is told to everyone."""
 
+import json
 from uuid import uuid4
 
-from tests.e2e.product import CONTROLLER, SPEC, available, command, headers_of
+from tests.e2e.product import CONTROLLER, SPEC, Deployment, available, command, headers_of
 from tests.web.answers import TIME
 
 SNAPSHOT = {
@@ -134,3 +135,20 @@ async def test_a_manual_reconcile_is_told_with_its_reason(api, product):
         headers["reason"],
         headers["event_id"],
     )
+
+
+async def test_events_name_the_service_as_it_is_set(servers):
+    async with Deployment(await servers.new_topics()) as deployment:
+        await deployment.worker(service_name="cls-backend")
+        api = await deployment.web("owner@example.com")
+        cluster = await api.created()
+        await deployment.log("cluster-commands").publish(
+            cluster["id"], command("reconcile", cluster["id"], api.email)
+        )
+        events = deployment.log("cluster-events")
+        await events.wait_for(cluster["id"], lambda body: body["type"] == "cluster.reconcile")
+        sources = [
+            (json.loads(record.value)["source"], headers_of(record)["source"])
+            for record in await events.of(cluster["id"])
+        ]
+    assert [("cls-backend", "cls-backend")] * 2 == sources

@@ -75,6 +75,80 @@ class Native:
         return letter, headers_of(letter)
 
 
+# --- what clients may not say -------------------------------------------------------------------------
+
+
+async def test_a_client_cannot_free_the_name_of_a_live_cluster(native, product):
+    cluster_id = await native.created("mine")
+    release = {"type": "name.release", "release": True, "cluster_id": cluster_id}
+    await product.log(CREATES).publish(f"{native.email}/mine", release)
+    _, headers = await native.dead(CREATES, f"{native.email}/mine")
+    assert "invalid_schema" == headers["dlq_reason"]
+    assert 409 == (await native.api.create("mine")).status
+
+
+async def test_a_client_cannot_admit_its_own_create(native, product):
+    await native.created("taken")
+    second = str(uuid4())
+    create = command("create", second, native.email, name="taken", spec=SPEC)
+    told = {"name_admitted": "true", "triggered_by": "api_request"}
+    await product.log(COMMANDS).publish(second, create, headers=told)
+    _, headers = await native.dead(COMMANDS, second)
+    assert "wrong_topic" == headers["dlq_reason"]
+    assert 404 == (await native.api.get(second)).status
+
+
+async def test_a_client_cannot_say_that_it_came_by_rest(native, product):
+    cluster_id = str(uuid4())
+    key, told = f"{native.email}/posing", {"triggered_by": "api_request", "origin": "x/1"}
+    create = command("create", cluster_id, native.email, name="posing", spec=SPEC)
+    update = command("update", cluster_id, native.email, spec=SPEC)
+    await product.log(CREATES).publish(key, create, headers=told)
+    await native.result(cluster_id, create["command_id"])
+    await product.log(COMMANDS).publish(cluster_id, update, headers=told)
+    await native.result(cluster_id, update["command_id"])
+    events = await product.log("cluster-events").bodies(cluster_id)
+    assert ["kafka_command"] * 2 == [event["metadata"]["triggered_by"] for event in events]
+
+
+async def test_a_stranger_who_repeats_a_command_s_id_is_told_nothing(native, product):
+    cluster_id = await native.created()
+    update = command("update", cluster_id, native.email, spec=SPEC)
+    await product.log(COMMANDS).publish(cluster_id, update)
+    await native.result(cluster_id, update["command_id"])
+    stranger = an_owner()
+    await product.log(COMMANDS).publish(cluster_id, {**update, "user_email": stranger})
+    log = product.log("cluster-command-results")
+
+    async def told():
+        bodies = [b for b in await log.bodies(cluster_id) if b["command_id"] == update["command_id"]]
+        return bodies if len(bodies) == 2 else None
+
+    _, second = await until(told, within=20, what="the stranger's result")
+    assert ("rejected", "RESOURCE_NOT_FOUND") == (second["outcome"], second["code"])
+    assert "cluster" not in second
+
+
+async def test_a_controller_who_repeats_an_owner_s_command_id_asks_for_something_of_its_own(native, product):
+    cluster_id = await native.created()
+    mine = await native.send("update", cluster_id, spec=SPEC)
+    theirs = command("update", cluster_id, CONTROLLER, spec={**SPEC, "x": 1}, command_id=mine["command_id"])
+    await product.log(COMMANDS).publish(cluster_id, theirs)
+    cluster = await native.shown(cluster_id, lambda cluster: cluster["generation"] == 3)
+    assert 1 == cluster["spec"]["x"]
+    assert cluster["resource_version"] != mine["cluster"]["resource_version"]
+
+
+@pytest.mark.parametrize("name", ["request_id", "triggered_by"])
+async def test_a_header_that_no_database_can_hold_counts_as_absent(native, product, name):
+    cluster_id = await native.created()
+    update = command("update", cluster_id, native.email, spec=SPEC)
+    await product.log(COMMANDS).publish(cluster_id, update, headers={name: "a\0b"})
+    await native.result(cluster_id, update["command_id"])
+    event = (await product.log("cluster-events").bodies(cluster_id))[-1]
+    assert (None, "kafka_command") == (event["metadata"]["request_id"], event["metadata"]["triggered_by"])
+
+
 # --- commands -----------------------------------------------------------------------------------------
 
 

@@ -35,7 +35,7 @@ from domain.policy import Policy
 from domain.schedule import due, reconciles_at
 from domain.status import aggregate
 from domain.values import replace
-from streams.batches import Batch
+from streams.batch import Batch
 from streams.codec import decode_name, decode_record, encode
 from streams.partitions import partition_of
 from streams.producer import Output
@@ -163,8 +163,11 @@ class Worker:
         parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": policy}
         clusters = ClusterAgent(clusters=self.clusters, **parts)
         self._agents = {
-            "names": (NameAgent(names=self.names, **parts), (TOPICS.create_requests,)),
-            "clusters": (clusters, (TOPICS.commands, TOPICS.reports, TOPICS.ticks)),
+            "names": (NameAgent(names=self.names, **parts), (TOPICS.create_requests, TOPICS.name_requests)),
+            "clusters": (
+                clusters,
+                (TOPICS.commands, TOPICS.accepted_commands, TOPICS.reports, TOPICS.ticks),
+            ),
         }
         self.names.recovered()
         self.clusters.recovered()
@@ -222,6 +225,7 @@ def _stream(queue: asyncio.Queue[Any]) -> Any:
         consumer_generation_id=1,
         flow_control=SimpleNamespace(is_active=lambda: True),
         consumer=SimpleNamespace(track_message=lambda message: None),
+        logs={},
     )
     channel = SimpleNamespace(queue=queue, get=get)
     return SimpleNamespace(app=app, channel=channel, maybe_start=started, should_stop=False)

@@ -17,13 +17,14 @@ from streams.claims import NO_CLAIM
 from streams.codec import encode
 from streams.partitions import partition_of
 from streams.tombstones import TOMBSTONE_LIFE, tombstone_life
+from streams.topics import TOMBSTONES_KEPT
 from tests.conftest import until
 from tests.sinks.conftest import World
 from tests.sinks.given import OWNER, cluster, report, rows_of, uuid
 from tests.sinks.test_claims import Changelog
 
 DONE = "removed rows without a record"
-DAYS_AGO = "UPDATE sink_offsets SET read_until = now() - interval '2 days'"
+DAYS_AGO = "UPDATE sink_offsets SET read_until = now() - interval '8 days'"
 
 
 async def vanish(world: World, word: str) -> None:
@@ -130,9 +131,11 @@ async def test_a_log_that_begins_behind_the_position_is_reconciled(
     await world.publish(kept := cluster("kept", generation=2))
     admin = AIOKafkaAdminClient(bootstrap_servers=world.kafka.bootstrap_servers)
     await admin.start()
-    may_delete = {"cleanup.policy": "compact,delete"}  # of a topic that is only compacted, it may not
+    declared = next(spec.config for spec in world.topics.all() if spec.name == lost.topic)
+    may_delete = {**declared, "cleanup.policy": "compact,delete"}  # of one that is only compacted, it may not
     await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, lost.topic, may_delete)])
     await admin.delete_records({lost: RecordsToDelete(before_offset=offset + 1)})
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, lost.topic, declared)])
     await admin.close()
 
     await resume(world)
@@ -202,9 +205,9 @@ async def test_an_idle_sink_at_the_end_stays_young(world: World):
     ("written", "age"),
     [
         (timedelta(hours=30), timedelta(hours=30)),
-        (timedelta(hours=60), timedelta(hours=48)),
+        (timedelta(hours=240), timedelta(days=8)),
         (timedelta(hours=-60), timedelta(0)),
-        (None, timedelta(hours=48)),
+        (None, timedelta(days=8)),
     ],
     ids=["its time", "never older than before", "never younger than now", "no record, no time"],
 )
@@ -227,7 +230,7 @@ async def test_a_position_is_as_old_as_the_record_before_it(
 
 
 async def test_a_lag_that_grows_too_old_is_noticed_while_the_sink_runs(world: World):
-    old = int((time.time() - 2 * 86_400) * 1000)
+    old = int((time.time() - 8 * 86_400) * 1000)
     backlog = [cluster(n) for n in range(1500)]
     for each in backlog:
         key, value = each.cluster.id.encode(), encode(each)
@@ -247,7 +250,7 @@ async def test_a_lag_that_grows_too_old_is_noticed_while_the_sink_runs(world: Wo
 
 async def test_the_life_of_tombstones_is_that_of_the_topic(world: World):
     kafka, topic = world.kafka, world.topics.state
-    assert TOMBSTONE_LIFE == await tombstone_life(kafka, topic)
+    assert TOMBSTONES_KEPT == await tombstone_life(kafka, topic)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     await admin.start()
     config = {"delete.retention.ms": "3600000", "cleanup.policy": "compact"}

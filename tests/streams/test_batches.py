@@ -11,7 +11,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from streams.app import add_agent, create_app
-from streams.batches import BatchConsumer, LeaseLost, queued_batches
+from streams.batch import queued_batches
+from streams.batches import BatchConsumer, LeaseLost
 from streams.producer import Producer
 from streams.settings import GROUP, KafkaSettings
 from tables.typed import TypedTable

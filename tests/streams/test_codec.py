@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from domain.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
@@ -22,6 +23,7 @@ from streams.codec import (
     message_of,
     read_command,
     read_create_request,
+    read_name_request,
     read_report,
     rfc3339,
     utc,
@@ -163,7 +165,7 @@ def test_what_was_read_can_be_stored(path, value):
 
 COMMANDS = [
     create(1, target_project_id="p"),
-    update(2, spec={"platform": {"type": "aws"}, "x": [1, None, 1.5, "ü"]}),
+    update(2, spec={"platform": {"type": "aws"}, "x": [1, None, Raw(b"1.5"), "ü"]}),
     update(3, expected_generation=7, expected_resource_version="v"),
     delete(4),
     delete(5, force=True),
@@ -175,7 +177,7 @@ COMMANDS = [
 def test_a_command_comes_back_as_it_went(command):
     data = encode(message_of(command, issued_at=NOW))
     headers = {"triggered_by": "api_request", "request_id": "r"}
-    back = read_command(data, headers)
+    back = read_command(data, headers, accepted=True)
     assert replace(command, triggered_by="api_request", request_id="r") == back
     assert isinstance(back, Create | Update | Delete | Reconcile)
 
@@ -185,12 +187,22 @@ def test_without_headers_a_command_is_kafka_s_own():
     assert ("kafka_command", None) == (back.triggered_by, back.request_id)
 
 
-def test_headers_too_long_for_what_they_should_be_are_not_taken_over():
-    headers = {"triggered_by": "x" * (MAX_HINT_CHARACTERS + 1), "request_id": "x" * MAX_HINT_CHARACTERS}
+def test_a_client_cannot_say_that_its_command_came_by_rest():
+    headers = {"triggered_by": "api_request"}
     back = read_command(encode(message_of(reconcile(), issued_at=NOW)), headers)
-    assert ("kafka_command", headers["request_id"]) == (back.triggered_by, back.request_id)
-    headers["request_id"] += "x"
-    assert read_command(encode(message_of(reconcile(), issued_at=NOW)), headers).request_id is None
+    assert "kafka_command" == back.triggered_by
+
+
+@pytest.mark.parametrize(
+    "said", ["x" * (MAX_HINT_CHARACTERS + 1), "", "a\0b", "a\nb", "\x7f", "\u2028"], ids=ascii
+)
+def test_a_request_id_that_not_every_store_can_hold_counts_as_absent(said):
+    data = encode(message_of(reconcile(), issued_at=NOW))
+    assert read_command(data, {"request_id": said}).request_id is None
+    assert (
+        "x" * MAX_HINT_CHARACTERS == read_command(data, {"request_id": "x" * MAX_HINT_CHARACTERS}).request_id
+    )
+    assert "räume 7" == read_command(data, {"request_id": "räume 7"}).request_id
 
 
 def test_ids_are_read_in_any_case_and_kept_in_lower():
@@ -228,9 +240,11 @@ def test_unknown_members_are_passed_over():
     assert isinstance(READERS["report"](json.dumps({**REPORT, "new": [1]}).encode()), Report)
 
 
-def test_a_release_is_a_create_request():
-    body = {"type": "name.release", "release": True, "cluster_id": uuid(1)}
-    assert isinstance(READERS["create request"](json.dumps(body).encode()), ReleaseMessage)
+def test_a_release_is_read_only_where_clients_may_not_write():
+    body = json.dumps({"type": "name.release", "release": True, "cluster_id": uuid(1)}).encode()
+    assert isinstance(read_name_request(body, {}), ReleaseMessage)
+    with pytest.raises(MalformedRecord):
+        read_create_request(body, {})
 
 
 def test_an_answer_needs_an_id_to_go_under():
@@ -365,3 +379,62 @@ def test_retry_after_that_is_none(value):
 )
 def test_durations_as_people_read_them(seconds, text):
     assert text == go_duration(timedelta(seconds=seconds))
+
+
+# --- null, and what is there twice --------------------------------------------------------------------
+
+CREATE = {**COMMAND, "type": "cluster.create", "name": "one", "spec": {"platform": {"type": "gcp"}}}
+ERROR = {"message": "m", "timestamp": "2026-01-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    ("read", "body", "nulls"),
+    [
+        (read_command, CREATE, {"target_project_id": None}),
+        (read_command, {**COMMAND, "type": "cluster.delete"}, {"force": None, "expected_generation": None}),
+        (read_command, COMMAND, {"expected_resource_version": None}),
+        (read_command, COMMAND, {"expected_resource_version": ""}),
+    ],
+    ids=["create", "delete", "update", "an empty version"],
+)
+def test_a_member_of_a_command_that_is_null_is_absent(read, body, nulls):
+    without = {name: member for name, member in body.items() if name not in nulls}
+    assert read(json.dumps(without).encode(), {}) == read(json.dumps({**body, **nulls}).encode(), {})
+
+
+@pytest.mark.parametrize(
+    "nulls",
+    [
+        {"conditions": [{"type": "A", "status": "True", "reason": None, "message": None, "severity": None}]},
+        {"last_error": {**ERROR, **dict.fromkeys(("controllerName", "errorType", "errorCode", "code"))}},
+        {
+            "last_error": {
+                **ERROR,
+                **dict.fromkeys(("userActionable", "suggestions", "details", "retryAfter")),
+            }
+        },
+        {"metadata": None},
+    ],
+    ids=["condition", "texts of an error", "others of an error", "metadata"],
+)
+def test_a_member_of_a_report_that_is_null_is_absent(nulls):
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(member) for name, member in value.items() if member is not None}
+        return [without(item) for item in value] if isinstance(value, list) else value
+
+    report = {**REPORT, **nulls}
+    read = READERS["report"]
+    assert read(json.dumps(without(report)).encode()) == read(json.dumps(report).encode())
+
+
+def test_an_error_that_says_nothing_but_null_is_refused():
+    body = {**REPORT, "last_error": {"message": None, "errorCode": None, "code": None}}
+    with pytest.raises(MalformedRecord, match="needs a message"):
+        READERS["report"](json.dumps(body).encode())
+
+
+def test_a_condition_type_that_comes_twice_is_refused():
+    conditions = [{"type": kind, "status": "True"} for kind in ("A", "B", "A")]
+    with pytest.raises(MalformedRecord, match=r"conditions\[2\].type is there twice"):
+        READERS["report"](json.dumps({**REPORT, "conditions": conditions}).encode())

@@ -11,8 +11,8 @@ from streams.events import event_output
 from tests.domain.given import T0, after, create, says, step, story, update
 
 
-def told(event, before, record, cause):
-    return event_output("events", 3, event, before=before, after=record, cause=cause)
+def told(event, before, record, cause, source="clusterflow"):
+    return event_output("events", 3, event, before=before, after=record, cause=cause, source=source)
 
 
 def test_a_replay_tells_the_same_to_the_byte():
@@ -46,6 +46,18 @@ def test_an_event_goes_to_its_cluster_s_partition_under_its_key():
     assert ("events", record.cluster.id.encode(), 3) == (output.topic, output.key, output.partition)
 
 
+@pytest.mark.parametrize("cause", ["a command", "a tick"])
+def test_an_event_names_the_service_it_is_from(cause):
+    command = create()
+    record, (event,) = step(None, command, T0)
+    if cause == "a tick":
+        event = Reconciled(reason="r", scheduled_by="reconciliation_scheduler", interval=timedelta(30), at=T0)
+        output = told(event, record, record, "tick", source="cls-backend")
+    else:
+        output = told(event, None, record, command, source="cls-backend")
+    assert ("cls-backend", "cls-backend") == (json.loads(output.value)["source"], output.headers["source"])
+
+
 def test_status_and_reports_are_not_told():
     command = update()
     before = story((create(), T0), (says(ready=True), T0))
@@ -70,8 +82,7 @@ def test_what_a_tick_tells_otherwise_has_another_id(other):
     )
 
     def id_of(event):
-        output = event_output("events", 0, event, before=record, after=record, cause="tick")
-        return output.headers["event_id"]
+        return told(event, record, record, "tick").headers["event_id"]
 
     assert id_of(event) == id_of(replace(event))
     assert id_of(event) != id_of(replace(event, **other))

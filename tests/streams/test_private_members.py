@@ -1,4 +1,4 @@
-"""What we use or override of the inside of aiokafka, Faust and mode (docs/decisions, 6).
+"""What we use or override of the inside of aiohttp, aiokafka, Faust and mode (docs/decisions, 6).
 
 One that has gone is named here at once, instead of failing somewhere in a worker or, where it is overridden,
 never being called again. One that is there may mean something else: read it before taking a new version.
@@ -12,10 +12,13 @@ from pathlib import Path
 
 import faust
 import pytest
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
@@ -28,23 +31,27 @@ from faust.tables.recovery import Recovery
 from faust.tables.table import Table
 from faust.transport.drivers import aiokafka as driver
 
-OURS = ("agents", "streams", "tables")
+OURS = ("agents", "streams", "tables", "web")
 
 USED = {
+    AIOKafkaAdminClient: "_send_request",
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
     MessageAccumulator: "_append_batch _batches _closed _exception create_builder fail_all",
     MessageBatch: "_builder future tp",
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",
-    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _subscription",
-    Fetcher: "_client",
+    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _isolation_level"
+    " _subscription",
+    Fetcher: "_client _subscriptions fetched_records",
+    FetchResult: "_assignment _partition_records _topic_partition _update_position check_assignment has_more",
+    PartitionRecords: "_records",
     FetchRequest: "_topics build",
     AIOKafkaClient: "_wait_on_metadata force_metadata_update send",
     ClusterMetadata: "partitions_for_topic",
     GroupCoordinator: "_send_req fetch_committed_offsets",
-    SubscriptionState: "_assigned_state",
-    TopicPartitionState: "_position",
+    SubscriptionState: "_assigned_state subscription",
+    TopicPartitionState: "_position highwater lso",
     driver.AIOKafkaConsumerThread: "_consumer _create_worker_consumer _ensure_consumer _stopped call_thread"
     " on_start thread_loop",
     driver.Consumer: "_committed_offset _drain_messages _filter_tps_with_pending_acks _get_active_partitions"
@@ -58,6 +65,10 @@ USED = {
     TableManager: "_changelogs _update_channels changelog_queue on_rebalance on_start recovery",
     Recovery: "active_offsets active_tps completed",
     Table: "_new_store on_recover",
+    RequestHandler: "_current_request _messages _request_handler close connection_lost data_received"
+    " handle_error log_exception",
+    web.Server: "_kwargs _loop",
+    web.AppRunner: "_make_server",
     Store: "apply_changelog_batch on_rebalance on_recovery_completed",
 }
 

@@ -6,7 +6,7 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
-from domain.errors import Rejected, Unavailable
+from domain.errors import Rejected
 from domain.secrets import without_secrets
 from streams.secrets import BadKeys, Keyring
 
@@ -47,15 +47,13 @@ def test_after_a_rotation_the_new_key_encrypts_and_both_decrypt():
     new = rotated.encrypted({MEMBER: "new"})
     assert {MEMBER: "old"} == rotated.decrypted(secret_of(old))
     assert {MEMBER: "new"} == rotated.decrypted(secret_of(new))
-    with pytest.raises(Unavailable, match="cannot be decrypted here"):
-        Keyring.parse(pair("first", FIRST)).decrypted(secret_of(new))
+    assert {} == Keyring.parse(pair("first", FIRST)).decrypted(secret_of(new))
 
 
 def test_what_was_tampered_with_is_not_read():
     spec = Keyring({"first": FIRST}).encrypted({MEMBER: "c2VjcmV0"})
     head, _, tail = spec[MEMBER].rpartition(".")
-    with pytest.raises(Unavailable):
-        Keyring({"first": FIRST}).decrypted({MEMBER: f"{head}.{'A' * len(tail)}"})
+    assert {} == Keyring({"first": FIRST}).decrypted({MEMBER: f"{head}.{'A' * len(tail)}"})
 
 
 def test_without_a_key_a_secret_is_refused_and_a_spec_without_one_is_not():

@@ -130,36 +130,16 @@ async def test_roles_and_organisations_are_carried_but_not_evaluated(api):
 # --- order of checks ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("case", "status", "code"),
-    [
-        pytest.param(
-            {"email": None, "id": "nonsense", "body": b"{"}, 401, "AUTH_REQUIRED", id="identity first"
-        ),
-        pytest.param(
-            {"id": "nonsense", "body": b"{"}, 400, "VALIDATION_FAILED", id="then the id of the path"
-        ),
-        pytest.param({"id": "absent", "body": b"{"}, 400, "VALIDATION_FAILED", id="then the body's syntax"),
-        pytest.param({"id": "absent", "body": b"[]"}, 400, "VALIDATION_FAILED", id="an array is bad syntax"),
-        pytest.param({"id": "absent", "body": {"spec": {}}}, 404, "RESOURCE_NOT_FOUND", id="then existence"),
-        pytest.param(
-            {"id": "foreign", "body": {"spec": {}}}, 404, "RESOURCE_NOT_FOUND", id="visibility likewise"
-        ),
-        pytest.param(
-            {"id": "own", "body": {"spec": {}, "resource_version": "old"}},
-            400,
-            "INVALID_SPEC",
-            id="then meaning",
-        ),
-        pytest.param(
-            {"id": "own", "body": {"spec": SPEC, "resource_version": "old"}},
-            409,
-            "GENERATION_CONFLICT",
-            id="then state",
-        ),
-    ],
-)
-async def test_checks_of_an_update_come_in_their_order(api, case, status, code):
+NONE, BAD, OWN = {"email": None}, {"id": "nonsense"}, {"id": "own"}
+ABSENT, FOREIGN = {"id": "absent"}, {"id": "foreign"}
+CUT_OFF = {"body": b"{"}
+BY_CONTROLLER = {"email": CONTROLLER}
+BAD_KEY, BAD_MATCH = {"Idempotency-Key": "x" * 256}, {"If-Match": "unquoted"}
+OLD = {"spec": SPEC, "resource_version": "old"}
+
+
+async def answer_in_order(api, method, path, case, body):
+    """The answer to a request with several faults."""
     ids = {
         "nonsense": "nonsense",
         "absent": str(uuid4()),
@@ -167,37 +147,125 @@ async def test_checks_of_an_update_come_in_their_order(api, case, status, code):
         "foreign": (await api.as_(an_owner()).created())["id"],
     }
     client = api.as_(case.get("email", api.email))
-    check_error(await client.request("PUT", ids[case["id"]], case["body"]), status, code)
+    path = path.format(id=ids[case["id"]])
+    return await client.request(method, path, case.get("body", body), headers=case.get("headers"))
 
 
 @pytest.mark.parametrize(
     ("case", "status", "code"),
     [
-        pytest.param({"email": None, "id": "nonsense", "body": b"{"}, 401, "AUTH_REQUIRED", id="identity"),
-        pytest.param({"id": "nonsense", "body": b"{"}, 400, "VALIDATION_FAILED", id="then the path's id"),
-        pytest.param({"id": "absent", "body": b"{"}, 400, "VALIDATION_FAILED", id="then the body's syntax"),
-        pytest.param({"id": "absent"}, 403, "FORBIDDEN", id="then the role, before existence"),
-        pytest.param({"id": "own"}, 403, "FORBIDDEN", id="and whatever the cluster"),
-        pytest.param({"email": CONTROLLER, "id": "absent"}, 404, "RESOURCE_NOT_FOUND", id="then existence"),
+        pytest.param({**NONE, **BAD, **CUT_OFF}, 401, "AUTH_REQUIRED", id="identity first"),
+        pytest.param({**BAD, **CUT_OFF}, 400, "VALIDATION_FAILED", id="then the id of the path"),
+        pytest.param({**ABSENT, **CUT_OFF}, 400, "VALIDATION_FAILED", id="then whether it is JSON"),
+        pytest.param({**ABSENT, "body": {}}, 404, "RESOURCE_NOT_FOUND", id="then existence"),
+        pytest.param({**FOREIGN, "body": {}}, 404, "RESOURCE_NOT_FOUND", id="visibility likewise"),
+        pytest.param({**ABSENT, "body": b"[]"}, 404, "RESOURCE_NOT_FOUND", id="before an array"),
+        pytest.param({**ABSENT, "body": {"spec": 5}}, 404, "RESOURCE_NOT_FOUND", id="before a wrong type"),
         pytest.param(
-            {"email": CONTROLLER, "id": "absent", "body": {**REPORT, "metadata": {"x": "y" * 70_000}}},
+            {**ABSENT, "body": {"spec": {"a": "\0"}}},
+            404,
+            "RESOURCE_NOT_FOUND",
+            id="before what can't be kept",
+        ),
+        pytest.param({**ABSENT, "headers": BAD_KEY}, 404, "RESOURCE_NOT_FOUND", id="before a bad key"),
+        pytest.param({**ABSENT, "headers": BAD_MATCH}, 404, "RESOURCE_NOT_FOUND", id="before a bad version"),
+        pytest.param(
+            {**ABSENT, "headers": {**BAD_MATCH, "Idempotency-Key": "k"}},
+            404,
+            "RESOURCE_NOT_FOUND",
+            id="before a bad version under a key",
+        ),
+        pytest.param(
+            {**ABSENT, "headers": {"Idempotency-Key": "k"}, "body": {"spec": 5}},
+            404,
+            "RESOURCE_NOT_FOUND",
+            id="before a wrong type under a key",
+        ),
+        pytest.param({**OWN, "body": b"[]"}, 400, "VALIDATION_FAILED", id="then an array"),
+        pytest.param({**OWN, "body": {"spec": 5}}, 400, "VALIDATION_FAILED", id="then a wrong type"),
+        pytest.param({**OWN, "body": {**OLD, "spec": {}}}, 400, "INVALID_SPEC", id="then meaning"),
+        pytest.param({**OWN, "body": OLD, "headers": BAD_KEY}, 400, "VALIDATION_FAILED", id="of the key"),
+        pytest.param({**OWN, "headers": BAD_MATCH}, 400, "VALIDATION_FAILED", id="of the version"),
+        pytest.param({**OWN, "body": OLD}, 409, "GENERATION_CONFLICT", id="then state"),
+    ],
+)
+async def test_checks_of_an_update_come_in_their_order(api, case, status, code):
+    check_error(await answer_in_order(api, "PUT", "{id}", case, {"spec": SPEC}), status, code)
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        pytest.param({**NONE, **BAD, **CUT_OFF}, 401, "AUTH_REQUIRED", id="identity"),
+        pytest.param({**BAD, **CUT_OFF}, 400, "VALIDATION_FAILED", id="then the path's id"),
+        pytest.param({**ABSENT, **CUT_OFF}, 400, "VALIDATION_FAILED", id="then whether it is JSON"),
+        pytest.param(ABSENT, 403, "FORBIDDEN", id="then the role, before existence"),
+        pytest.param(OWN, 403, "FORBIDDEN", id="and whatever the cluster"),
+        pytest.param({**OWN, "body": {}}, 403, "FORBIDDEN", id="before a missing member"),
+        pytest.param({**OWN, "body": b"[]"}, 403, "FORBIDDEN", id="before an array"),
+        pytest.param({**OWN, "headers": BAD_KEY}, 403, "FORBIDDEN", id="before a bad key"),
+        pytest.param({**BY_CONTROLLER, **ABSENT}, 404, "RESOURCE_NOT_FOUND", id="then existence"),
+        pytest.param(
+            {**BY_CONTROLLER, **ABSENT, "body": {}}, 404, "RESOURCE_NOT_FOUND", id="then it, before a member"
+        ),
+        pytest.param(
+            {**BY_CONTROLLER, **ABSENT, "headers": BAD_KEY}, 404, "RESOURCE_NOT_FOUND", id="and a bad key"
+        ),
+        pytest.param(
+            {**BY_CONTROLLER, **ABSENT, "body": {**REPORT, "metadata": {"x": "y" * 70_000}}},
             404,
             "RESOURCE_NOT_FOUND",
             id="existence before the bound of metadata",
         ),
+        pytest.param({**BY_CONTROLLER, **OWN, "body": {}}, 400, "VALIDATION_FAILED", id="then a member"),
         pytest.param(
-            {"email": CONTROLLER, "id": "own", "body": {**REPORT, "last_error": {}}},
+            {**BY_CONTROLLER, **OWN, "body": {**REPORT, "last_error": {}}},
             400,
             "VALIDATION_FAILED",
             id="then meaning",
         ),
+        pytest.param({**BY_CONTROLLER, **OWN, "headers": BAD_KEY}, 400, "VALIDATION_FAILED", id="of the key"),
     ],
 )
 async def test_checks_of_a_report_come_in_their_order(api, case, status, code):
-    ids = {"nonsense": "nonsense", "absent": str(uuid4()), "own": (await api.created())["id"]}
-    body = case.get("body", REPORT)
-    client = api.as_(case.get("email", api.email))
-    check_error(await client.request("PUT", f"{ids[case['id']]}/status", body), status, code)
+    check_error(await answer_in_order(api, "PUT", "{id}/status", case, REPORT), status, code)
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        pytest.param({**NONE, **BAD}, 401, "AUTH_REQUIRED", id="identity"),
+        pytest.param({**BAD, "headers": BAD_KEY}, 400, "VALIDATION_FAILED", id="then the path's id"),
+        pytest.param(
+            {**ABSENT, "headers": BAD_KEY}, 404, "RESOURCE_NOT_FOUND", id="then existence, not the key"
+        ),
+        pytest.param({**FOREIGN, "headers": BAD_MATCH}, 404, "RESOURCE_NOT_FOUND", id="nor the version"),
+        pytest.param(
+            {**ABSENT, "headers": {**BAD_MATCH, "Idempotency-Key": "k"}},
+            404,
+            "RESOURCE_NOT_FOUND",
+            id="nor both",
+        ),
+        pytest.param({**OWN, "headers": BAD_KEY}, 400, "VALIDATION_FAILED", id="then the key"),
+        pytest.param({**OWN, "headers": BAD_MATCH}, 400, "VALIDATION_FAILED", id="and the version"),
+        pytest.param({**OWN, "headers": {"If-Match": '"old"'}}, 409, "GENERATION_CONFLICT", id="then state"),
+    ],
+)
+async def test_checks_of_a_delete_come_in_their_order(api, case, status, code):
+    check_error(await answer_in_order(api, "DELETE", "{id}", case, None), status, code)
+
+
+@pytest.mark.parametrize(
+    ("case", "status", "code"),
+    [
+        pytest.param(ABSENT, 404, "RESOURCE_NOT_FOUND", id="existence"),
+        pytest.param(FOREIGN, 404, "RESOURCE_NOT_FOUND", id="visibility likewise"),
+        pytest.param(OWN, 400, "VALIDATION_FAILED", id="then the id of the last event"),
+    ],
+)
+async def test_checks_of_a_watch_come_in_their_order(api, case, status, code):
+    case = {**case, "headers": {"Last-Event-ID": "none of ours"}}
+    check_error(await answer_in_order(api, "GET", "{id}?watch=true", case, None), status, code)
 
 
 BAD_IDS = [

@@ -67,7 +67,7 @@ NOT_AN_OBJECT = {
     "a byte order mark": b"\xef\xbb\xbf" + ONE,
     "UTF-16": ONE.decode().encode("utf-16"),
     "UTF-32": ONE.decode().encode("utf-32"),
-    "a number beyond floats": b'{"name":"one","spec":{"platform":{"type":"gcp"},"x":1e999}}',
+    "a number beyond PostgreSQL's": b'{"name":"one","spec":{"platform":{"type":"gcp"},"x":1e1001}}',
     "a number of 5,000 digits": b'{"name":"one","spec":{"platform":{"type":"gcp"},"x":%b}}' % (b"9" * 5000),
     "a member that is no string": b"{1:2}",
     "leading zeros": b'{"name":"one","spec":{"platform":{"type":"gcp"},"x":007}}',
@@ -203,9 +203,9 @@ async def test_a_body_that_cannot_be_unpacked_is_refused(api, encoding, body):
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "rot13", "gzip, gzip"])
 async def test_an_encoding_nobody_knows_is_refused_or_passed_over(api, encoding):
-    """aiohttp's parser refuses some of them itself, before there is a request to give a shape to."""
     answer = await api.request("POST", CLUSTERS, ONE, headers={"Content-Encoding": encoding})
-    assert 201 == answer.status or 400 <= answer.status < 500, answer
+    if answer.status != 201:
+        is_refusal(answer)
 
 
 async def test_a_packed_body_is_a_body(api):
@@ -226,8 +226,7 @@ async def test_broken_chunks_are_refused(api, raw_request, body):
     head = (
         b"POST /api/v1/clusters HTTP/1.1\r\nHost: x\r\nX-User-Email: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    answer = await raw_request(api.url, head % api.email.encode() + body)
-    assert 400 <= answer.status < 500, answer
+    is_refusal(await raw_request(api.url, head % api.email.encode() + body))
 
 
 async def test_a_client_that_leaves_in_the_middle_of_its_body_disturbs_nobody(api, raw_request):

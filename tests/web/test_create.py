@@ -184,7 +184,7 @@ async def test_a_platform_is_one_of_those_allowed(api, spec, value):
 @pytest.mark.parametrize(
     ("member", "field"),
     [
-        ({"infraID": "Not-Valid"}, "spec.infraID"),
+        ({"platform": {"type": "GCP"}, "infraID": "Not-Valid"}, "spec.infraID"),
         ({"release": {"channelGroup": "nightly"}}, "spec.release.channelGroup"),
         ({"release": "4.20"}, "spec.release"),
         ({"infraID": 5}, "spec.infraID"),
@@ -198,12 +198,33 @@ async def test_rules_of_the_spec_name_the_member(api, member, field):
     assert b"c2VjcmV0" not in answer.body
 
 
-@pytest.mark.parametrize(
-    "project", [5, None, [], "x" * 256], ids=["number", "null", "array", "256 characters"]
-)
+@pytest.mark.parametrize("project", [5, [], "x" * 256], ids=["number", "array", "256 characters"])
 async def test_a_project_is_a_string_of_at_most_255_characters(api, project):
     answer = await api.create("one", target_project_id=project)
     check_error(answer, 400, "VALIDATION_FAILED", field="target_project_id")
+
+
+async def test_what_is_null_in_a_create_is_absent(api):
+    created = (await api.create("one", target_project_id=None)).json
+    assert "" == created["target_project_id"]
+    check_error(
+        await api.request("POST", "/api/v1/clusters", {"name": None, "spec": SPEC}), 400, "VALIDATION_FAILED"
+    )
+
+
+async def test_numbers_of_a_spec_come_back_to_the_last_digit(api):
+    spec = b'{"platform":{"type":"gcp"},"x":[123456789.123456789123456789,1e-400,1E400,1.50,-0.0]}'
+    created = await api.request("POST", "/api/v1/clusters", b'{"name":"exact","spec":%b}' % spec)
+    shown = await api.get(created["id"])
+    listed = await api.list()
+    for answer in (created, shown, listed):
+        assert spec in answer.body
+
+
+async def test_a_name_that_is_taken_is_told(api):
+    await api.created("taken")
+    details = check_error(await api.create("taken"), 409, "CLUSTER_NAME_EXISTS", field="name")
+    assert "taken" == details["value"]
 
 
 async def test_a_spec_of_512_kib_passes_and_more_does_not(api):

@@ -94,7 +94,11 @@ async def test_all_pages_together_are_the_whole_list(owner):
         ("platform=AWS", 3),
         ("platform=Gcp", 9),
         ("platform=azure", 0),
-        ("platform=", 0),
+        ("platform=", 12),
+        ("platform", 12),
+        ("status=", 12),
+        ("platform=&status=ready", 1),
+        ("platform=aws&status=", 3),
         ("platform=%00", 0),
         ("platform=%ff%fe", 0),
         ("status=Pending", 11),
@@ -133,4 +137,4 @@ async def test_others_do_not_see_it_and_privileged_do(owner):
     theirs = await client.as_(CONTROLLER).list(f"?created_by={client.email}")
     assert ids[::-1] == [cluster["id"] for cluster in theirs["clusters"]]
     assert 0 == (await client.as_(CONTROLLER).list("?created_by=nobody@example.com"))["total"]
-    assert 0 == (await client.as_(CONTROLLER).list("?created_by="))["total"]
+    assert everyone["total"] == (await client.as_(CONTROLLER).list("?created_by=&limit=1"))["total"]

@@ -99,7 +99,8 @@ async def test_a_bare_report_is_shown_without_nulls(api):
     cluster = await api.created()
     await api.report(cluster["id"])
     (shown,) = (await status_of(api, cluster["id"]))["controllers"]
-    assert ([], {}, None) == (shown["conditions"], shown["metadata"], shown["last_error"])
+    assert ([], {}) == (shown["conditions"], shown["metadata"])
+    assert "last_error" not in shown
 
 
 async def test_a_later_report_replaces_all_of_an_earlier_one(api):
@@ -109,7 +110,8 @@ async def test_a_later_report_replaces_all_of_an_earlier_one(api):
     )
     await api.report(cluster["id"])
     (shown,) = (await status_of(api, cluster["id"]))["controllers"]
-    assert ([], {}, None) == (shown["conditions"], shown["metadata"], shown["last_error"])
+    assert ([], {}) == (shown["conditions"], shown["metadata"])
+    assert "last_error" not in shown
 
 
 async def test_reading_changes_nothing(api):
@@ -313,7 +315,7 @@ async def test_a_missing_member_is_named(api, missing):
     [
         {"controller_name": "x" * 255},
         {"conditions": [{"type": "x" * 316, "status": "Unknown"}]},
-        {"conditions": available() * 64},
+        {"conditions": [{"type": f"T{n}", "status": "True"} for n in range(64)]},
         {"conditions": [{"type": "Available", "status": "True", "severity": "Critical"}]},
         {"conditions": available(lastTransitionTime="9999-12-31T23:59:59.999999Z")},
         {"conditions": available(lastTransitionTime="2024-01-01t00:00:00z")},

@@ -58,11 +58,12 @@ class World:
             await asyncio.sleep(0)
         return tasks
 
-    def decide(self, id: str, code: str | None = None) -> None:
-        """Let the topic of results tell of a command."""
+    def decide(self, id: str, code: str | None = None, *, key: str | None = None, told: int = 2) -> None:
+        """Let the topic of results tell of a command, of another cluster or with fewer headers if need be."""
         outcome = "applied" if code is None else "rejected"
         result = ResultMessage(command_id=id, outcome=outcome, revision=1, code=code)
-        self.submitter.on_result(Record(b"", encode(result), headers=(("command_id", id.encode()),)))
+        headers = (("command_id", id.encode()), ("triggered_by", b"api_request"))
+        self.submitter.on_result(Record((key or id).encode(), encode(result), headers=headers[:told]))
 
     def show(self, id: str) -> None:
         """Let the topic of states tell of a cluster."""
@@ -99,6 +100,17 @@ async def test_a_write_ends_once_it_is_decided_and_shown():
     assert IDS[:2] == [(await write).command_id for write in writes]
 
 
+async def test_a_result_of_somebody_else_s_command_of_that_id_is_not_taken():
+    """Who repeats a command's id over Kafka must not answer for the one that asked by REST."""
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.decide(IDS[0], code="RESOURCE_NOT_FOUND", told=1)
+    world.decide(IDS[0], code="RESOURCE_NOT_FOUND", key=IDS[1])
+    world.show(IDS[0])
+    world.decide(IDS[0])
+    assert "applied" == (await write).outcome
+
+
 async def test_a_refusal_waits_for_no_state():
     world = World()
     (write,) = await world.submitted(IDS[0])
@@ -117,6 +129,14 @@ async def test_a_failure_ends_those_that_were_published_together_and_nobody_else
     world.show(IDS[2])
     world.decide(IDS[2])
     assert "applied" == (await later).outcome
+
+
+async def test_what_kafka_s_client_says_stays_here():
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.kafka.ends[0].set_exception(Unavailable("KafkaConnectionError: broker.internal:9092"))
+    with pytest.raises(Unavailable, match=f"^{submit.UNKNOWN}$"):
+        await write
 
 
 async def test_a_result_is_proof_enough_that_kafka_has_the_write():

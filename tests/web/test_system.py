@@ -8,7 +8,7 @@ from tests.e2e.product import free_port
 from tests.web.answers import TIME, check
 
 
-@pytest.mark.parametrize("path", ["/health", "/api/v1/info"])
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health", "/api/v1/info"])
 async def test_it_needs_no_identity(api, path):
     for email in (None, "nonsense"):
         check(await api.as_(email).get(path), 200)
@@ -33,6 +33,20 @@ async def test_all_is_well(product, servers):
     assert ("healthy", "clusterflow") == (body["status"], body["service"])
     assert {"status", "service", "components", "timestamp"} == body.keys()
     assert TIME.fullmatch(body["timestamp"])
+
+
+async def test_health_is_told_under_the_path_of_the_api_too(product):
+    client = await product.web()
+    bodies = [check(await client.get(path), 200).json for path in ("/health", "/api/v1/health")]
+    for body in bodies:
+        del body["timestamp"]
+    assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/health", "/api/v1/info"])
+async def test_the_service_is_called_as_the_setting_says(product, path):
+    client = await product.web(service_name="cls-backend")
+    assert "cls-backend" == (await client.get(path))["service"]
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def test_a_body_without_spec_wipes_nothing(api, body):
     [
         ({}, "INVALID_SPEC"),
         ({"platform": {"type": "x"}}, "INVALID_SPEC"),
-        ({**SPEC, "infraID": "1"}, "VALIDATION_FAILED"),
+        ({"platform": {"type": "GCP"}, "infraID": "1"}, "VALIDATION_FAILED"),
         ([], "VALIDATION_FAILED"),
     ],
     ids=["no platform", "unknown platform", "bad infraID", "an array"],
@@ -90,6 +90,14 @@ async def test_the_current_etag_lets_an_update_through(api):
 async def test_the_current_version_in_the_body_lets_an_update_through(api):
     cluster = await api.created()
     assert 200 == (await api.update(cluster["id"], resource_version=cluster["resource_version"])).status
+
+
+@pytest.mark.parametrize("if_match", [None, "current", "*"])
+async def test_an_empty_version_in_the_body_counts_as_not_given(api, if_match):
+    cluster = await api.created()
+    header = f'"{cluster["resource_version"]}"' if if_match == "current" else if_match
+    answer = await api.update(cluster["id"], if_match=header, resource_version="")
+    assert (200, 2) == (answer.status, answer["generation"])
 
 
 @pytest.mark.parametrize("how", ["header", "body"])
@@ -133,6 +141,18 @@ async def test_a_malformed_if_match_is_told_or_does_not_match(api, header):
 async def test_a_version_is_a_string(api, version):
     cluster = await api.created()
     check_error(await api.update(cluster["id"], resource_version=version), 400, "VALIDATION_FAILED")
+
+
+@pytest.mark.parametrize("how", ["header", "body"])
+async def test_a_version_of_any_length_is_told_or_does_not_match(api, how):
+    cluster, version = await api.created(), "x" * 900_000
+    if how == "header":
+        answer = await api.update(cluster["id"], if_match=f'"{version}"')
+    else:
+        answer = await api.update(cluster["id"], resource_version=version)
+    assert answer.status in (400, 409)
+    check_error(answer, answer.status, {400: "VALIDATION_FAILED", 409: "GENERATION_CONFLICT"}[answer.status])
+    assert 1 == (await api.get(cluster["id"]))["generation"]
 
 
 # --- concurrency --------------------------------------------------------------------------------------

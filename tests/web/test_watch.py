@@ -77,6 +77,17 @@ async def test_each_sees_what_the_list_shows_them(served):
         assert "MODIFIED" == (await everyones.next()).kind
 
 
+async def test_a_filter_without_a_value_is_none_for_watches_too(served):
+    served.put(ONE)
+    served.put(TWO, owner="else@example.com")
+    query = {"platform": "", "status": "", "created_by": ""}
+    async with (
+        watching(served.client, **query) as owners,
+        watching(served.client.as_(CONTROLLER), **query) as everyones,
+    ):
+        assert [1, 2] == [len(await watch.beginning()) for watch in (owners, everyones)]
+
+
 async def test_the_watch_of_one_cluster_ends_with_it(served):
     served.put(ONE)
     served.put(TWO)
@@ -242,6 +253,37 @@ async def slow_reader(served: Served) -> tuple[asyncio.StreamReader, asyncio.Str
     writer.write(request.encode())
     await reader.readuntil(b"BOOKMARK")
     return reader, writer
+
+
+@pytest.mark.parametrize("connection", ["keep-alive", "close"])
+async def test_over_http_1_0_a_watch_ends_with_its_connection(served, connection):
+    """There are no chunks, so nothing else tells a reader that it is over."""
+    served.put(ONE)
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    head = (
+        f"GET {CLUSTERS}/{ONE}?watch=true HTTP/1.0\r\nX-User-Email: {OWNER}\r\nConnection: {connection}\r\n"
+    )
+    writer.write(f"{head}\r\n".encode())
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"BOOKMARK")
+        served.put(ONE, deleted=True)
+        rest = await reader.read()
+    writer.close()
+    assert b"event: DELETED\n" in rest
+
+
+async def test_over_http_1_0_an_answer_of_known_length_keeps_its_connection(served):
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    for _ in range(2):
+        writer.write(b"GET /api/v1/info HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"\r\nConnection: keep-alive\r\n" in head
+            length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+            await reader.readexactly(int(length[16:]))
+    writer.close()
 
 
 async def test_a_reader_that_falls_behind_is_told_so_and_let_go():

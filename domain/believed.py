@@ -1,0 +1,174 @@
+"""Which stored moments are believed: none that lies further ahead than any interval can explain (section 12).
+
+A broker whose clock is ahead for some seconds stamps records with a time that has yet to come. Whatever was
+stored then would stand still until that time: a cluster would not be reconciled, a report on a spec would
+count as older than the spec, a status would not be looked at. A tick corrects such a record: every moment
+that is not believed becomes the tick's own. `created_at` never changes; the rules that read it cope.
+
+The other way round, a broker whose clock is behind makes all that is stored look as if it lay ahead. So a
+tick carries a second opinion, the ticker's own clock, and only what lies ahead of both is not believed.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+from domain.cluster import (
+    KEPT_FOR,
+    TOLERANCE,
+    Change,
+    ClusterRecord,
+    ControllerReport,
+    Outcome,
+    Reactive,
+    Schedule,
+    Status,
+)
+from domain.policy import Policy
+from domain.values import replace
+
+FIRST_RECONCILE_WITHIN: Final = timedelta(minutes=1)
+"""The first schedule of a cluster is due after this time (`domain.schedule.first_schedule`)."""
+
+_Past = Callable[[datetime], datetime]
+
+
+class Now(NamedTuple):
+    """The moment of a tick, as two clocks have it.
+
+    Attributes:
+        at: The broker's, stamped on the tick's record; the rules go by it.
+        told: The ticker's own, a second opinion for what could not be undone.
+    """
+
+    at: datetime
+    told: datetime
+
+    @property
+    def earliest(self) -> datetime:
+        """What both clocks have reached."""
+        return min(self)
+
+    @property
+    def latest(self) -> datetime:
+        """What neither clock has passed."""
+        return max(self)
+
+
+def furthest(record: ClusterRecord, policy: Policy) -> datetime:
+    """The moment that the clock must have reached when the record was written last.
+
+    That is the latest of its moments, those of the future less the longest interval that explains them.
+    """
+    return max(_moments(record, policy))
+
+
+def ahead(record: ClusterRecord, now: Now, policy: Policy) -> bool:
+    """Whether the record has a moment that is not believed."""
+    return furthest(record, policy) > now.latest + TOLERANCE
+
+
+def believed(record: ClusterRecord, now: Now, policy: Policy) -> ClusterRecord:
+    """The record with `now.at` in place of what is not believed; the same object if all is.
+
+    A reconcile that is not believed is due at once. An outcome is kept for as long as if it were a new one.
+    """
+    if not ahead(record, now, policy):
+        return record
+    limit = now.latest + TOLERANCE
+
+    def past(moment: datetime) -> datetime:
+        return now.at if moment > limit else moment
+
+    cluster, reactive = record.cluster, record.reactive
+    return replace(
+        record,
+        cluster=replace(cluster, updated_at=past(cluster.updated_at), status=_status(cluster.status, past)),
+        reports={name: _report(report, past) for name, report in record.reports.items()},
+        schedule=_schedule(record.schedule, past, limit + _longest_interval(policy), now.at),
+        reactive=None if reactive is None else _reactive(reactive, past),
+        first_report_at=_optional(record.first_report_at, past),
+        deleted_at=_optional(record.deleted_at, past),
+        recent=tuple(_outcome(known, limit + KEPT_FOR, now.at) for known in record.recent),
+    )
+
+
+def _moments(record: ClusterRecord, policy: Policy) -> Iterator[datetime]:
+    cluster, schedule, reactive = record.cluster, record.schedule, record.reactive
+    yield cluster.updated_at
+    yield cluster.status.lastUpdateTime
+    for condition in cluster.status.conditions:
+        if condition.lastTransitionTime is not None:
+            yield condition.lastTransitionTime
+    for report in record.reports.values():
+        yield report.last_updated
+    for moment in (schedule.last_reconciled_at, record.first_report_at, record.deleted_at):
+        if moment is not None:
+            yield moment
+    yield schedule.next_reconcile_at - _longest_interval(policy)
+    if reactive is not None:
+        yield from reactive.sent
+        yield from reactive.last.values()
+        for change in reactive.waiting.values():
+            yield change.at
+    for known in record.recent:
+        if not isinstance(known, str) and known.until is not None:
+            yield known.until - KEPT_FOR
+
+
+def _longest_interval(policy: Policy) -> timedelta:
+    return max(
+        policy.attention_interval, policy.stable_interval, policy.default_interval, FIRST_RECONCILE_WITHIN
+    )
+
+
+def _optional(moment: datetime | None, past: _Past) -> datetime | None:
+    return None if moment is None else past(moment)
+
+
+def _status(status: Status, past: _Past) -> Status:
+    conditions = tuple(
+        replace(condition, lastTransitionTime=_optional(condition.lastTransitionTime, past))
+        for condition in status.conditions
+    )
+    return replace(status, lastUpdateTime=past(status.lastUpdateTime), conditions=conditions)
+
+
+def _report(report: ControllerReport, past: _Past) -> ControllerReport:
+    """The report; of its controller's own times only those that may have been filled in as it arrived."""
+    arrived = past(report.last_updated)
+    if arrived == report.last_updated:
+        return report
+    conditions = tuple(
+        replace(condition, lastTransitionTime=_optional(condition.lastTransitionTime, past))
+        for condition in report.conditions
+    )
+    error = report.last_error
+    if error is not None:
+        error = replace(error, timestamp=past(error.timestamp))
+    return replace(report, last_updated=arrived, conditions=conditions, last_error=error)
+
+
+def _schedule(schedule: Schedule, past: _Past, limit: datetime, at: datetime) -> Schedule:
+    return replace(
+        schedule,
+        last_reconciled_at=_optional(schedule.last_reconciled_at, past),
+        next_reconcile_at=at if schedule.next_reconcile_at > limit else schedule.next_reconcile_at,
+    )
+
+
+def _reactive(reactive: Reactive, past: _Past) -> Reactive:
+    return Reactive(
+        sent=tuple(sorted(past(moment) for moment in reactive.sent)),
+        last={kind: past(moment) for kind, moment in reactive.last.items()},
+        waiting={
+            kind: Change(reason=change.reason, at=past(change.at))
+            for kind, change in reactive.waiting.items()
+        },
+    )
+
+
+def _outcome(known: str | Outcome, limit: datetime, at: datetime) -> str | Outcome:
+    if not isinstance(known, str) and known.until is not None and known.until > limit:
+        return replace(known, until=at + KEPT_FOR)
+    return known

@@ -1,0 +1,88 @@
+"""Partitions that somebody's open transaction holds back, told instead of passing for a hang.
+
+Everything here reads committed records only. While a producer has a transaction open in a partition, nobody
+is shown what comes after its first record, until it commits, aborts, or the broker ends it by its time-out
+(`transaction.timeout.ms`, at most the broker's `transaction.max.timeout.ms`). The broker tells both ends of a
+partition with each fetch: the high watermark, and the last stable offset up to which records are decided.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from time import monotonic
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from prometheus_client import Gauge
+
+log = logging.getLogger("clusterflow.held")
+
+HELD_PARTITIONS = Gauge(
+    "clusterflow_held_partitions", "Partitions held back by an open transaction of another program", ["topic"]
+)
+
+# Seconds for which a transaction may be open before it is worth telling.
+TOLD_AFTER: Final = 2.0
+
+_LOOK_EVERY: Final = 0.5
+
+
+class HeldPartitions:
+    """The partitions held back now, of all consumers of this process that are watched."""
+
+    def __init__(self) -> None:
+        self._seen: dict[object, set[TopicPartition]] = {}  # by who watches, at the last look
+        self._since: dict[TopicPartition, float] = {}  # monotonic
+        self._told: set[TopicPartition] = set()
+
+    @property
+    def told(self) -> list[str]:
+        """Those held back for longer than `TOLD_AFTER`, as `topic/partition`."""
+        return [f"{tp.topic}/{tp.partition}" for tp in sorted(self._told)]
+
+    async def watch(self, consumers: Callable[[], Iterable[Any]]) -> None:
+        """Look at these consumers until cancelled.
+
+        Args:
+            consumers: Those of aiokafka that are at work now; they may change.
+        """
+        who = object()
+        try:
+            while True:
+                self._seen[who] = {tp for consumer in consumers() for tp in _held(consumer)}
+                self._note(monotonic())
+                await asyncio.sleep(_LOOK_EVERY)
+        finally:
+            self._seen.pop(who, None)
+            self._note(monotonic())
+
+    def _note(self, now: float) -> None:
+        held = set().union(*self._seen.values())
+        self._since = {tp: self._since.get(tp, now) for tp in held}
+        told = {tp for tp, since in self._since.items() if now - since >= TOLD_AFTER}
+        for tp in told - self._told:
+            log.warning(
+                "an open transaction holds a partition back",
+                extra={"topic": tp.topic, "partition": tp.partition},
+            )
+        for tp in self._told - told:
+            log.info("a partition goes on", extra={"topic": tp.topic, "partition": tp.partition})
+        for topic in {tp.topic for tp in told | self._told}:
+            HELD_PARTITIONS.labels(topic).set(sum(tp.topic == topic for tp in told))
+        self._told = told
+
+
+HELD: Final = HeldPartitions()
+"""Of this process, as its metrics are."""
+
+
+def _held(consumer: Any) -> Iterable[TopicPartition]:
+    """The partitions of a consumer whose end is not decided yet, as of its last fetches."""
+    subscription = consumer._subscription.subscription
+    assignment = None if subscription is None else subscription.assignment  # another thread may change it
+    if assignment is None:
+        return
+    for tp in tuple(assignment.tps):
+        state = assignment.state_value(tp)
+        if state.highwater is not None and state.lso is not None and state.lso < state.highwater:
+            yield tp

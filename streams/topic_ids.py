@@ -1,0 +1,187 @@
+"""Which topic a name stands for: Kafka gives each topic an id that dies with it.
+
+Offsets mean nothing in another topic of the same name. So whoever remembers one remembers the id beside it,
+and a process that has started on a topic ends when that is made anew, to begin again on what is there now.
+"""
+
+import asyncio
+import logging
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable, Mapping
+from io import BytesIO
+from typing import Any, Final
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+from domain.errors import ControlPlaneError, Unavailable
+from streams.settings import KafkaSettings
+
+log = logging.getLogger("clusterflow.topics")
+
+# Seconds between two looks of a process at the topics it works on.
+_LOOK_EVERY: Final = 5.0
+
+# Seconds for a broker to answer one.
+_ANSWER_WITHIN: Final = 10.0
+
+_UNKNOWN_TOPIC: Final = 3
+
+
+class TopicReplaced(ControlPlaneError):
+    """A topic is another one than when this process started; it must begin anew."""
+
+
+class _Uuid:
+    """Sixteen bytes, in the text that Kafka's own tools show."""
+
+    @classmethod
+    def encode(cls, value: bytes) -> bytes:
+        return value
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> str:
+        return urlsafe_b64encode(data.read(16)).decode().rstrip("=")
+
+    @classmethod
+    def repr(cls, value: Any) -> str:
+        return repr(value)
+
+
+# Version 12 of the metadata request, the first whose answers tell ids by name with every broker since Kafka
+# 3.1; aiokafka knows up to 5. Source: Kafka's protocol guide, "Metadata API".
+class _MetadataResponse(Response):
+    API_KEY = 3
+    API_VERSION = 12
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString("utf-8")),
+                ("port", Int32),
+                ("rack", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString("utf-8")),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString("utf-8")),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest_v12(RequestStruct):  # noqa: N801 (as aiokafka names them)
+    API_KEY = 3
+    API_VERSION = 12
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _MetadataResponse
+    SCHEMA = Schema(
+        (
+            "topics",
+            CompactArray(("topic_id", _Uuid), ("name", CompactString("utf-8")), ("tags", TaggedFields)),
+        ),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class _MetadataRequest(Request[_MetadataRequest_v12]):
+    API_KEY = 3
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        self._topics = topics
+
+    def build(self, request_struct_class: type[_MetadataRequest_v12]) -> _MetadataRequest_v12:
+        return request_struct_class([(bytes(16), topic, {}) for topic in self._topics], False, False, {})
+
+
+async def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
+    """The ids of these topics by name, without those that are not there. Raises: KafkaError; Unavailable."""
+    client = AIOKafkaClient(**kafka.client("clusterflow-topic-ids"))
+    try:
+        await client.bootstrap()
+        return await _ids(client, topics)
+    finally:
+        await client.close()
+
+
+async def _ids(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, str]:
+    try:
+        async with asyncio.timeout(_ANSWER_WITHIN):
+            answer = await client.send(client.get_random_node(), _MetadataRequest(topics))
+    except TimeoutError:
+        raise Unavailable("Kafka has not told the ids of its topics in time") from None
+    found = {}
+    for code, name, topic_id, *_ in answer.topics:
+        if code and code != _UNKNOWN_TOPIC and not topic_id.strip("A"):
+            raise for_code(code)(name)
+        if topic_id.strip("A"):  # all zeros stand for none
+            found[name] = topic_id
+    return found
+
+
+async def watch_topics(kafka: KafkaSettings, known: Mapping[str, str]) -> None:
+    """Look at topics until cancelled; what is not there now, or not answered for, is looked at again.
+
+    Args:
+        known: Their ids as this process has found them.
+
+    Raises: TopicReplaced: one of them has another id.
+    """
+    client = AIOKafkaClient(**kafka.client("clusterflow-topic-ids"))
+    try:
+        connected = False
+        while True:
+            await asyncio.sleep(_LOOK_EVERY)
+            try:
+                if not connected:
+                    await client.bootstrap()
+                    connected = True
+                found = await _ids(client, known)
+            except (KafkaError, Unavailable) as error:
+                log.debug("topics not looked at", extra={"error": repr(error)})
+                continue
+            for name, topic_id in found.items():
+                if topic_id != known[name]:
+                    raise TopicReplaced(
+                        f"topic {name} was made anew while this process worked on it; it begins again on what"
+                        " is there now"
+                    )
+    finally:
+        await client.close()
