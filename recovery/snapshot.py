@@ -31,12 +31,13 @@ class Place(NamedTuple):
 
 
 class StoredPosition(NamedTuple):
-    """How far the sink has read a partition of a topic, and of which Kafka."""
+    """How far the sink has read a partition of a topic, and of which Kafka and topic, where that is known."""
 
     topic: str
     partition: int
     kafka_cluster_id: str
     next_offset: int
+    topic_id: str | None
 
 
 class Snapshot:

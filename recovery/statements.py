@@ -100,7 +100,7 @@ COMPARISONS: Final = {
 }
 
 POSITIONS: Final = """
-SELECT topic, partition, kafka_cluster_id, next_offset FROM sink_offsets ORDER BY topic, partition
+SELECT topic, partition, kafka_cluster_id, next_offset, topic_id FROM sink_offsets ORDER BY topic, partition
 """
 
 COUNT: Final = "SELECT count(*) FROM clusters"

@@ -38,6 +38,7 @@ from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
 from streams.admin import check_topics, kafka_cluster_id
 from streams.reading import Changelog, Offsets, Reader
+from streams.topic_ids import topic_ids
 
 log = logging.getLogger("clusterflow.recovery")
 
@@ -107,10 +108,12 @@ async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verifie
     """
     await check_topics(settings.kafka)
     cluster_id = await kafka_cluster_id(settings.kafka)
+    topics = settings.kafka.topics
+    ids = await topic_ids(settings.kafka, (topics.state, topics.events))
     pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
     try:
         async with Reader(settings.kafka) as reader:
-            look = _Look(settings, reader, pool, cluster_id)
+            look = _Look(settings, reader, pool, cluster_id, ids)
             found = await look(Repair(pool, look.refused) if repair else None)
             repaired: Counter[str] = Counter()
             for attempt in range(REPAIRS if repair else 0):
@@ -127,12 +130,20 @@ async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verifie
 class _Look:
     """One comparison, from waiting for the sink to the names."""
 
-    def __init__(self, settings: RecoverySettings, reader: Reader, pool: Pool, cluster_id: str) -> None:
+    def __init__(
+        self,
+        settings: RecoverySettings,
+        reader: Reader,
+        pool: Pool,
+        cluster_id: str,
+        topic_ids: Mapping[str, str],
+    ) -> None:
         self._settings = settings
         self._topics = settings.kafka.topics
         self._reader = reader
         self._pool = pool
         self._cluster_id = cluster_id
+        self._topic_ids = topic_ids
         self.refused = Refused()
         self._widths: Widths = {}
 
@@ -183,7 +194,7 @@ class _Look:
     def _checked(self, stored: Iterable[StoredPosition], ends: Mapping[str, Offsets]) -> dict[str, Offsets]:
         """Positions by topic and partition.
 
-        Raises: NotComparable: they are of another Kafka, or there are none.
+        Raises: NotComparable: they are of another Kafka or of topics that are gone, or there are none.
         """
         found: dict[str, dict[int, int]] = {topic: dict.fromkeys(of, 0) for topic, of in ends.items()}
         ours = [position for position in stored if position.topic in ends]
@@ -198,6 +209,12 @@ class _Look:
                     f"this database holds what was read from Kafka cluster {position.kafka_cluster_id}, but"
                     f" the brokers belong to cluster {self._cluster_id}: point DATABASE_URL or"
                     " KAFKA_BOOTSTRAP_SERVERS back, or see `clusterflow rebuild` if that Kafka is lost"
+                )
+            if position.topic_id not in (None, self._topic_ids.get(position.topic)):
+                raise NotComparable(
+                    f"{position.topic} was made anew: this database holds what was read from"
+                    f" {position.topic_id}, and its id is {self._topic_ids.get(position.topic)} now;"
+                    " docs/recovery.md says what to do"
                 )
             found[position.topic][position.partition] = position.next_offset
         return dict(found)

@@ -17,7 +17,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
-from domain.errors import MalformedRecord, TransientError
+from domain.errors import MalformedRecord, TransientError, Unavailable
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
 from sinks.postgres import Bookmark, Position, Postgres
@@ -27,6 +27,7 @@ from sinks.vanished import Vanished
 from streams.claims import NO_CLAIM, Claims
 from streams.dead_letters import parked
 from streams.producer import Producer
+from streams.topic_ids import topic_ids
 
 log = logging.getLogger("clusterflow.sink")
 
@@ -75,6 +76,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._failures = 0
         self._waits_since: float | None = None
         self._touched: float | None = None
+        self._topic_ids: Mapping[str, str] = {}
         self._commits = 0
 
     @property
@@ -133,7 +135,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _take_over(self) -> None:
         taken = self._forgotten
         partitions = self._consumer.assignment()
-        positions = await self._database.positions(partitions)
+        self._topic_ids = await self._present_topics()
+        positions = await self._database.positions(partitions, self._topic_ids)
         starts = await self._starts({tp: position.offset for tp, position in positions.items()})
         if await self._remove_vanished(positions, starts):
             return  # it takes its time; the next look at Kafka is due, and then the other partitions
@@ -157,6 +160,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._touched = None
         self._changed()
         await self._note()
+
+    async def _present_topics(self) -> Mapping[str, str]:
+        """The ids of both topics. Raises: Unavailable: one is not there; KafkaError."""
+        wanted = (self._settings.topics.state, self._settings.topics.events)
+        found = await topic_ids(self._settings.kafka, wanted)
+        if missing := [topic for topic in wanted if topic not in found]:
+            raise Unavailable(f"{' and '.join(missing)} not there; run `clusterflow topics`")
+        return found
 
     async def _remove_vanished(
         self, positions: Mapping[TopicPartition, Bookmark], starts: Mapping[TopicPartition, int]
@@ -287,7 +298,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return
         ends = await self._consumer.end_offsets(list(positions))
         await self._database.touch({tp: end for tp, end in ends.items() if end == positions[tp]})
-        if await self._vanished.may_have(await self._database.positions(positions)):
+        if await self._vanished.may_have(await self._database.positions(positions, self._topic_ids)):
             self._forget()
 
     async def _refused(self, change: Change, refusal: RowsRefused) -> None:

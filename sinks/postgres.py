@@ -77,15 +77,21 @@ class Postgres:
         self._pool = pool
         self._kafka_cluster_id = kafka_cluster_id
 
-    async def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Bookmark]:
+    async def positions(
+        self, partitions: Iterable[TopicPartition], topic_ids: Mapping[str, str]
+    ) -> dict[TopicPartition, Bookmark]:
         """The position in each partition; 0 for one that was never read.
 
-        Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka.
+        Args:
+            topic_ids: Of the topics that are there now, by name.
+
+        Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka, or to a topic that is gone.
         """
         wanted = sorted(partitions)
         topics, numbers = [tp.topic for tp in wanted], [tp.partition for tp in wanted]
+        ids = [topic_ids[topic] for topic in topics]
         async with transaction(self._pool, "positions") as connection:
-            await connection.execute(statements.REGISTER, self._kafka_cluster_id, topics, numbers)
+            await connection.execute(statements.REGISTER, self._kafka_cluster_id, topics, numbers, ids)
             stored = await connection.fetch(statements.POSITIONS, topics, numbers)
         for row in stored:
             if row["kafka_cluster_id"] != self._kafka_cluster_id:
@@ -94,6 +100,12 @@ class Postgres:
                     f" brokers belong to cluster {self._kafka_cluster_id}: point DATABASE_URL or"
                     " KAFKA_BOOTSTRAP_SERVERS back, or fill the new Kafka from this database"
                     " (`clusterflow rebuild`) if the old one is lost"
+                )
+            if row["topic_id"] != topic_ids[row["topic"]]:
+                raise ForeignPositions(
+                    f"{row['topic']} was made anew: this database holds what was read from"
+                    f" {row['topic_id']}, and its id is {topic_ids[row['topic']]} now;"
+                    " docs/recovery.md says what to do"
                 )
         return {
             TopicPartition(row["topic"], row["partition"]): Bookmark(

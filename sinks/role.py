@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from database import Pool
+from domain.errors import Unavailable
 from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
@@ -19,6 +20,7 @@ from streams.fetches import fetch_in_sessions
 from streams.held import HELD
 from streams.producer import Producer
 from streams.settings import READ_COMMITTED
+from streams.topic_ids import topic_ids, watch_topics
 
 log = logging.getLogger("clusterflow.sink")
 
@@ -36,6 +38,13 @@ FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 REQUEST_TIMEOUT_MS: Final = 10_000
 
 
+class _Kafka(NamedTuple):
+    """Which Kafka this is, and by name which topics are read there."""
+
+    cluster_id: str
+    topic_ids: Mapping[str, str]
+
+
 async def run(
     settings: SinkSettings, *, stop: asyncio.Event, ready: Callable[[bool], None] = lambda available: None
 ) -> None:
@@ -47,8 +56,8 @@ async def run(
     Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
     """
     try:
-        if (cluster_id := await _cluster_id(settings, stop)) is not None:
-            await _run(settings, cluster_id, stop, ready)
+        if (kafka := await _known(settings, stop)) is not None:
+            await _run(settings, kafka, stop, ready)
     except Exception:
         log.critical("the sink failed", exc_info=True)
         raise
@@ -57,7 +66,7 @@ async def run(
 
 
 async def _run(
-    settings: SinkSettings, cluster_id: str, stop: asyncio.Event, ready: Callable[[bool], None]
+    settings: SinkSettings, kafka: _Kafka, stop: asyncio.Event, ready: Callable[[bool], None]
 ) -> None:
     writers: list[Writer] = []
     consumers: list[AIOKafkaConsumer] = []
@@ -70,7 +79,7 @@ async def _run(
         pool.watched()
         resources.push_async_callback(pool.close)
         for number in range(settings.writers):
-            database = Postgres(pool, kafka_cluster_id=cluster_id)
+            database = Postgres(pool, kafka_cluster_id=kafka.cluster_id)
             consumer = await resources.enter_async_context(_consumer(settings, number))
             consumers.append(consumer)
             producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
@@ -80,9 +89,10 @@ async def _run(
             running = [group.create_task(writer.run()) for writer in writers]
             lag = group.create_task(_watch_lag(writers))
             held = group.create_task(HELD.watch(lambda: consumers))
+            replaced = group.create_task(watch_topics(settings.kafka, kafka.topic_ids))
             await asyncio.wait(running)
-            lag.cancel()
-            held.cancel()
+            for watching in (lag, held, replaced):
+                watching.cancel()
 
 
 @asynccontextmanager
@@ -117,8 +127,8 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
         await asyncio.sleep(LAG_INTERVAL)
 
 
-async def _cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None:
-    """The id of the Kafka at hand, once it answers; None if asked to stop before.
+async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
+    """The Kafka at hand, once it answers; None if asked to stop before.
 
     Raises: TopicMismatch: topics that the sink uses are not there as configured.
     """
@@ -128,8 +138,8 @@ async def _cluster_id(settings: SinkSettings, stop: asyncio.Event) -> str | None
     while not stop.is_set():
         try:
             await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
-            return await kafka_cluster_id(settings.kafka)
-        except KafkaError as error:
+            return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
+        except (KafkaError, Unavailable) as error:
             if not waiting:
                 log.warning("the sink waits for Kafka", extra={"error": repr(error)})
             waiting = True

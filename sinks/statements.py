@@ -20,13 +20,15 @@ WHERE stored.topic = moved.topic AND stored.partition = moved.partition
 """
 
 REGISTER: Final = """
-INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset, read_until)
-SELECT topic, partition, $1, 0, 'epoch' FROM unnest($2::text[], $3::int[]) AS assigned (topic, partition)
-ON CONFLICT (topic, partition) DO NOTHING
+INSERT INTO sink_offsets AS stored (topic, partition, kafka_cluster_id, next_offset, read_until, topic_id)
+SELECT topic, partition, $1, 0, 'epoch', topic_id
+FROM unnest($2::text[], $3::int[], $4::text[]) AS assigned (topic, partition, topic_id)
+ON CONFLICT (topic, partition) DO UPDATE SET topic_id = excluded.topic_id
+WHERE stored.topic_id IS NULL AND stored.kafka_cluster_id = excluded.kafka_cluster_id
 """
 
 POSITIONS: Final = """
-SELECT topic, partition, kafka_cluster_id, next_offset, claim, now() - read_until AS age
+SELECT topic, partition, kafka_cluster_id, topic_id, next_offset, claim, now() - read_until AS age
 FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partition) USING (topic, partition)
 """
 

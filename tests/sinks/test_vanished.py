@@ -218,13 +218,13 @@ async def test_a_position_is_as_old_as_the_record_before_it(
     tp = TopicPartition(world.topics.state, 0)
     pool = Pool(world.settings.database, application="test")
     database = Postgres(pool, kafka_cluster_id="one")
-    await database.positions([tp])
+    await database.positions([tp], {tp.topic: "its id"})
     await world.fetch(DAYS_AGO)
 
     read_until = None if written is None else datetime.now(UTC) - written
     await database.write([], {tp: (0, Position(7, NO_CLAIM, read_until))})
 
-    stored = (await database.positions([tp]))[tp]
+    stored = (await database.positions([tp], {tp.topic: "its id"}))[tp]
     await pool.close()
     assert (7, True) == (stored.offset, abs(stored.age - age) < timedelta(minutes=5)), stored.age
 
