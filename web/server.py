@@ -52,10 +52,9 @@ async def run(
         TopicReplaced: one of them was made anew meanwhile.
     """
     topics = settings.kafka.topics
-    await check_topics(
-        settings.kafka,
-        (topics.name_requests, topics.accepted_commands, topics.reports, topics.results, topics.state),
-    )
+    # Those it uses, and those that its clients' records take to them.
+    requests = (topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands)
+    await check_topics(settings.kafka, (*requests, topics.reports, topics.results, topics.state))
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")

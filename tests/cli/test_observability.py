@@ -129,7 +129,9 @@ async def traffic(url: str, kafka) -> str:
         cluster_id = (await api.created(NAME, spec))["id"]
         assert (await api.create(NAME, spec)).status == 409
         assert (await api.create("bad", {**spec, "platform": {"type": SECRET}})).status == 400
-        assert (await api.create("bad", {**spec, "infraID": SECRET + "_"})).status == 400
+        assert (
+            await api.create("bad", {**spec, "platform": {"type": "GCP"}, "infraID": SECRET + "_"})
+        ).status == 400
         assert (await api.create("bad", {**spec, "release": {"channelGroup": SECRET}})).status == 400
         assert (await api.request("POST", "/api/v1/clusters", f'{{"{SECRET}'.encode())).status == 400
         assert (await api.update(cluster_id, spec)).status == 200
@@ -148,7 +150,9 @@ async def bad_records(kafka, cluster_id: str, spec: dict) -> None:
     topics = kafka.topics
     other = str(uuid4())
     misspelt = command("update", other, OWNER, spec=SECRET)
-    refused = command("update", cluster_id, OWNER, spec={**spec, "infraID": SECRET + "_"})
+    refused = command(
+        "update", cluster_id, OWNER, spec={**spec, "platform": {"type": "GCP"}, "infraID": SECRET}
+    )
     records = [
         (topics.commands, other, json.dumps(misspelt)),
         (topics.commands, cluster_id, json.dumps(refused)),

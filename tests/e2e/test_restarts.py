@@ -54,7 +54,7 @@ async def test_a_command_repeated_to_the_next_worker_finds_its_outcome(deploymen
     worker = await deployment.worker()
     api = await deployment.web(an_owner())
     cluster = await api.created()
-    commands, results = deployment.log("cluster-commands"), deployment.log("cluster-command-results")
+    commands, results = deployment.log("cluster-accepted-commands"), deployment.log("cluster-command-results")
     applied = command("update", cluster["id"], api.email, spec=SPEC)
     refused = command("update", cluster["id"], api.email, spec={})
     await commands.publish_all([(cluster["id"], applied), (cluster["id"], refused)])
@@ -91,7 +91,7 @@ async def test_the_whole_log_published_again_changes_nothing(deployment):
     last = await api.created("last")  # in another partition, perhaps: so wait for each that was touched
     for cluster_id in before:
         done = command("reconcile", cluster_id, api.email)
-        await deployment.log("cluster-commands").publish(cluster_id, done)
+        await deployment.log("cluster-accepted-commands").publish(cluster_id, done)
         results = deployment.log("cluster-command-results")
         await results.wait_for(cluster_id, lambda body, done=done: body["command_id"] == done["command_id"])
     after = await shown(api)
@@ -212,7 +212,7 @@ async def test_a_stopping_web_finishes_what_is_under_way(deployment):
     """The write waits for a worker; told to stop, the process waits for the write."""
     api, web = await deployment.web_role(an_owner())
     pending = asyncio.create_task(api.create("last-one"))
-    requests = deployment.log("cluster-create-requests")
+    requests = deployment.log("cluster-name-requests")
     await until(requests.read, what="the request in its topic")
     web.stop.set()
     await deployment.worker()

@@ -144,7 +144,8 @@ async def test_a_role_that_may_not_ask_for_settings_starts_and_says_so(kafka, ca
     await web(kafka)
     doubtful = {record.topic for record in caplog.records if record.message == "doubtful topic"}
     topics = kafka.topics
-    assert {topics.create_requests, topics.commands, topics.reports, topics.results, topics.state} == doubtful
+    requests = {topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands}
+    assert {*requests, topics.reports, topics.results, topics.state} == doubtful
 
 
 # --- clusterflow topics -------------------------------------------------------------------------------
