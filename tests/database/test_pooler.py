@@ -175,11 +175,23 @@ async def test_without_the_setting_prepared_statements_name_it_too(pooled):
 
 
 async def test_a_migration_that_meets_it_unprepared_is_told(pooled):
-    async def told():
-        try:
-            await asyncio.gather(*[migrate(pooled) for _ in range(4)])
-        except NotMigrated as refusal:
-            return "DATABASE_POOLER=transaction" in str(refusal)
-        return False
+    # given that every connection to the server has the statements of other programs
+    others = [await asyncpg.connect(pooled, statement_cache_size=0) for _ in range(2)]
+    held = [other.transaction() for other in others]
+    for transaction_, other in zip(held, others, strict=True):
+        await transaction_.start()  # so that each has a connection of its own
+        await other.execute("DEALLOCATE ALL")
+        await other.execute("; ".join(f'PREPARE "__asyncpg_stmt_{n:x}__" AS SELECT 1' for n in range(5000)))
+    for transaction_ in held:
+        await transaction_.commit()
 
-    await until(told, what="a refusal that names the pooler")
+    # when, then
+    try:
+        with pytest.raises(NotMigrated, match="DATABASE_POOLER=transaction"):
+            await migrate(pooled)
+    finally:
+        for other in others:  # the next connection is one of the two, as long as nobody gives it back
+            await other.transaction().start()
+            await other.execute("DEALLOCATE ALL")
+        for other in others:
+            await other.close()
