@@ -17,7 +17,7 @@ from prometheus_client import Counter
 
 from agents.announcer import Announcer
 from agents.clock import Clock
-from agents.guard import guarded, passed_on
+from agents.guard import guarded, pass_on
 from agents.placement import Placement
 from agents.results import decided, result_output
 from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
@@ -102,8 +102,7 @@ class ClusterAgent:
         require_key(record, command.cluster_id)
         if isinstance(command, Create):
             raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
-        topic, headers = self._topics.accepted_commands, passed_on(turn, record)
-        turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+        pass_on(turn, record, self._topics.accepted_commands)
 
     def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
         headers = headers_of(record)

@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from domain.errors import MalformedRecord
 from domain.offsets import origin_of
 from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
-from streams.producer import Headers, batch_bytes
+from streams.producer import Headers, Output, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
 from streams.unpacking import unreadable
@@ -54,15 +54,15 @@ def _without_value(record: ConsumerRecord) -> MalformedRecord:
     return MalformedRecord("null_value", "a record without a value")
 
 
-def passed_on(turn: Turn[V], record: ConsumerRecord) -> dict[str, str]:
-    """The headers of a client's record on its way to a topic that clients may not write.
+def pass_on(turn: Turn[V], record: ConsumerRecord, topic: str) -> None:
+    """Pass a client's record on to a topic that clients may not write, into the partition that it is in.
 
-    Raises: MalformedRecord: `too_large`, with them that topic would not take it.
+    Raises: MalformedRecord: `too_large`, that topic would not take it with the headers that are added.
     """
     origin = origin_of(turn.log_of(record), record.offset)
     headers = {**headers_of(record), TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
     require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
-    return headers
+    turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
 
 
 def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from aiokafka import ConsumerRecord
 
-from agents.guard import guarded, passed_on, require_passable
+from agents.guard import guarded, pass_on, require_passable
 from agents.placement import Placement
 from agents.results import decided, result_output
 from domain.commands import Create
@@ -99,11 +99,8 @@ class NameAgent:
         if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
-        headers = headers_of(record)
-        _require_key(record, read_create_request(record.value, headers))
-        headers = passed_on(turn, record)
-        topic = self._topics.name_requests
-        turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+        _require_key(record, read_create_request(record.value, headers_of(record)))
+        pass_on(turn, record, self._topics.name_requests)
 
     def _decide(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
         headers = headers_of(record)

@@ -62,7 +62,7 @@ async def run(
 
     Raises:
         TopicMismatch: the topics are not there as configured.
-        TopicReplaced: one of them was made anew meanwhile.
+        TopicReplaced: one of them was deleted and created again meanwhile.
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
         Unavailable: told to stop while Kafka is away.
     """

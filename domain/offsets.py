@@ -1,7 +1,7 @@
 """How far a state reflects its inputs: by log, the offset of the last record that it holds.
 
 A log is one life of a topic's partition: its name with Kafka's id of the topic (`cluster-commands#x3Fb…`). A
-topic that was made anew has another id, so what a state remembers of the old one says nothing of it.
+topic that was deleted and created again has another id, so offsets of the old one do not apply to it.
 """
 
 from collections.abc import Mapping

@@ -83,7 +83,7 @@ def _kept(headers: Iterable[tuple[str, bytes | None]], told: DeadLetterHeaders) 
 
 
 def masked(data: bytes) -> bytes:
-    """The same bytes with a mask for every secret in clear; JSON is written anew only if it has one."""
+    """Return the bytes with every secret in clear masked; JSON is encoded again only if it holds one."""
     try:
         content = _any_decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):

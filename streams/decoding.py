@@ -18,7 +18,7 @@ from domain.spec import MAX_DEPTH, check_json
 T = TypeVar("T")
 
 # Within these bounds a number is one for every store: PostgreSQL's numeric takes 131,072 digits before the
-# point and 16,383 behind it, and writes an exponent out as so many zeros.
+# point and 16,383 behind it, and writes an exponent out as zeros.
 MAX_NUMBER_CHARACTERS: Final = 1000
 MAX_EXPONENT: Final = 1000
 

@@ -136,47 +136,12 @@ class Topics:
         """Every topic, dead-letter topics included, in the order a record travels."""
         week, day, hour = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
         declared = (
-            TopicSpec(
-                name=self.create_requests,
-                key="<created_by>/<name>",
-                retention=week,
-                least_retention=day,
-                from_outside=True,
-                dead_letters=True,
-            ),
-            TopicSpec(
-                name=self.name_requests,
-                key="<created_by>/<name>",
-                retention=week,
-                least_retention=day,
-                from_outside=True,
-                dead_letters=True,
-            ),
+            _input(self.create_requests, "<created_by>/<name>"),
+            _input(self.name_requests, "<created_by>/<name>"),
             TopicSpec(name=self.names, key="<created_by>/<name>", history=STATE_HISTORY),
-            TopicSpec(
-                name=self.commands,
-                key="cluster id",
-                retention=week,
-                least_retention=day,
-                from_outside=True,
-                dead_letters=True,
-            ),
-            TopicSpec(
-                name=self.accepted_commands,
-                key="cluster id",
-                retention=week,
-                least_retention=day,
-                from_outside=True,
-                dead_letters=True,
-            ),
-            TopicSpec(
-                name=self.reports,
-                key="cluster id",
-                retention=week,
-                least_retention=day,
-                from_outside=True,
-                dead_letters=True,
-            ),
+            _input(self.commands, "cluster id"),
+            _input(self.accepted_commands, "cluster id"),
+            _input(self.reports, "cluster id"),
             TopicSpec(
                 name=self.ticks,
                 key="partition number",
@@ -191,6 +156,18 @@ class Topics:
             TopicSpec(name=self.results, key="cluster id", retention=day, least_retention=hour),
         )
         return (*declared, *_dead_letter_topics(declared))
+
+
+def _input(name: str, key: str) -> TopicSpec:
+    """A topic of requests that agents decide."""
+    return TopicSpec(
+        name=name,
+        key=key,
+        retention=timedelta(days=7),
+        least_retention=timedelta(days=1),
+        from_outside=True,
+        dead_letters=True,
+    )
 
 
 def _millis(time: timedelta) -> str:
