@@ -150,7 +150,15 @@ async def shared_api(product: "Deployment") -> "Client":
 
 @pytest.fixture
 async def api(shared_api: "Client") -> "Client":
-    """REST as an owner that no other test is."""
+    """REST as an owner that no other test is, ready to serve.
+
+    Its roles share this session's loop, which rests during tests that are no coroutines: after minutes of
+    them Kafka has to answer first.
+    """
     from tests.e2e.product import an_owner
 
+    async def ready() -> bool:
+        return (await shared_api.get("/ready")).status == 200
+
+    await until(ready, what="a web process that is ready")
     return shared_api.as_(an_owner())
