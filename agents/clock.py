@@ -5,14 +5,15 @@ cluster. Between two regular ticks others come, that announce changes which have
 with what the last one has left: all of it goes a slice a turn, so that commands come between.
 
 A broker's clock may have been ahead for a while (`domain.believed`). Clusters that were written then are in
-the indexes at moments that have yet to come. So the clock keeps, of each partition, the furthest moment of
-all that was indexed. A regular tick that finds it ahead has the whole partition indexed once more, a slice at
-a time like what was recovered, and clusters whose moments are not believed wake for the next tick to correct.
+the indexes at moments that have yet to come. So the clock keeps, of each partition, how far the broker's
+clock had come in all that was decided or recovered. A regular tick that finds it ahead has the whole
+partition indexed once more, a slice at a time like what was recovered, and clusters whose moments are not
+believed wake for the next tick to correct.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, NamedTuple
@@ -173,7 +174,7 @@ class Clock:
         moment = moves_at(deleted, self._policy)
         if moment is not None and moment <= now.at:
             self._moving.set(partition, key, moment + (now.at - now.earliest))
-            self._furthest[partition] = max(now.at, self._furthest.get(partition, now.at))
+            self._note_furthest(partition, now.at)
 
     def _reconcile(
         self,
@@ -300,11 +301,6 @@ class Clock:
 
     def index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
         """Note from when on a cluster has to be looked at; None: never."""
-        self._place(partition, key, cluster)
-        if cluster is not None:
-            self._note_furthest(partition, cluster)
-
-    def _place(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
         moves = reconciles = announces = None
         attention = False
         if cluster is not None:
@@ -317,8 +313,16 @@ class Clock:
         self._stable.set(partition, key, None if attention else reconciles, order)
         self._waiting.set(partition, key, announces)
 
-    def _note_furthest(self, partition: int, cluster: ClusterRecord) -> None:
-        moment = furthest(cluster, self._policy)
+    def note_times(self, records: Iterable[ConsumerRecord]) -> None:
+        """Note when what a turn has decided on arrived: no moment that it has added to a state is later."""
+        latest: dict[int, int] = {}
+        for record in records:
+            if record.timestamp > latest.get(record.partition, 0):
+                latest[record.partition] = record.timestamp
+        for partition, millis in latest.items():
+            self._note_furthest(partition, from_millis(millis))
+
+    def _note_furthest(self, partition: int, moment: datetime) -> None:
         self._furthest[partition] = max(moment, self._furthest.get(partition, moment))
 
     def _doubt(self, partition: int, now: Now) -> None:
@@ -364,11 +368,11 @@ class Clock:
     def _index_again(self, partition: int, key: bytes, cluster: ClusterRecord) -> None:
         """Index a cluster, and wake it for the next tick if the one that had doubts does not believe it."""
         now = self._doubted.get(partition)
+        self.index(partition, key, cluster)
         if now is not None and ahead(cluster, now, self._policy):
-            self._place(partition, key, cluster)
             self._moving.set(partition, key, now.at)
-        else:
-            self.index(partition, key, cluster)
+        # One that is ahead counts, too: a command that comes before that tick would put it back in its place.
+        self._note_furthest(partition, furthest(cluster, self._policy))
 
     def _recovered(self) -> None:
         for partition in self._clusters.take_recovered():

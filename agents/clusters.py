@@ -86,6 +86,7 @@ class ClusterAgent:
             await turn.commit()
             for partition, key, cluster in turn.touched():
                 self.clock.index(partition, key, cluster)
+            self.clock.note_times(turn.records())
 
     # --- commands ---------------------------------------------------------------------------------
 

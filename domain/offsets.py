@@ -84,8 +84,10 @@ class Seen(NamedTuple):
     @classmethod
     def of(cls, log: str, offset: int, origin: str | None) -> Self:
         """Args: origin: As `origin_of` has it; None for a record that was not passed on."""
-        from_log, _, from_offset = (origin or "").rpartition("/")
-        return cls(log, offset, from_log, int(from_offset)) if from_log else cls(log, offset)
+        if not origin:
+            return cls(log, offset)
+        from_log, _, from_offset = origin.rpartition("/")
+        return cls(log, offset, from_log, int(from_offset))
 
     @property
     def passed_on(self) -> bool:

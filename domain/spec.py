@@ -119,10 +119,26 @@ def accept_spec(
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    if (misfit := _misfit(spec, SPEC, before)) is not None:
+    if not _fits(spec, SPEC) and (misfit := _misfit(spec, SPEC, before)) is not None:
         raise _not_of_its_type(misfit)
     _check_platform(spec, policy, before)
     return _with_release(spec, policy, before)
+
+
+def _fits(value: Any, kind: Kind) -> bool:
+    """Whether a value and all in it are of this kind, as nearly always: no more is looked at than types."""
+    if type(value) is not kind.python:
+        return False
+    if members := kind.members:
+        for name, member in value.items():
+            known = members.get(name)
+            if known is None or member is None or (known is _STRING and type(member) is str):
+                continue
+            if not _fits(member, known):
+                return False
+    if kind.items is None:
+        return True
+    return all(type(item) is str if kind.items is _STRING else _fits(item, kind.items) for item in value)
 
 
 class _Misfit(NamedTuple):
@@ -137,16 +153,13 @@ _ABSENT: Final = object()
 
 
 def _misfit(value: Any, kind: Kind, before: Any) -> _Misfit | None:
-    """What in a value is not of this kind, nor as it was before in its place.
-
-    Paths are made on the way back, as nearly all specs fit.
-    """
+    """What in a value is not of this kind, nor as it was before in its place."""
     if type(value) is not kind.python:
         return None if _same(value, before) else _Misfit("", kind, value)
     if kind.members:
         for name, member in value.items():
             known = kind.members.get(name)
-            if known is None or member is None or (known is _STRING and type(member) is str):
+            if known is None or member is None:
                 continue
             if (misfit := _misfit(member, known, _member(before, name))) is not None:
                 return misfit._replace(path=f".{name}{misfit.path}")
@@ -161,7 +174,7 @@ def _misfit(value: Any, kind: Kind, before: Any) -> _Misfit | None:
 def _member(value: Any, *names: str) -> Any:
     """A member of an object, or of those within it; `_ABSENT` where there is none."""
     for name in names:
-        value = value.get(name, _ABSENT) if isinstance(value, Mapping) else _ABSENT
+        value = value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
     return value
 
 
@@ -206,7 +219,7 @@ def _check_infra_id(infra_id: str) -> None:
 
 def _with_release(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, Any]) -> Mapping[str, Any]:
     release = spec.get("release") or {}
-    if not isinstance(release, Mapping):  # as it was before
+    if not isinstance(release, dict):  # as it was before
         return spec
     old = _member(before, "release")
     version = release.get("version") or policy.default_version
@@ -224,7 +237,7 @@ def _with_release(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, 
 
 def _left_empty(release: Any, name: str) -> bool:
     """Whether a member of the release that an update replaces was empty, too."""
-    return isinstance(release, Mapping) and not release.get(name)
+    return isinstance(release, dict) and not release.get(name)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,6 +259,8 @@ def _differences(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
     for name in olds if olds.keys() == news.keys() else {**olds, **news}:
         a, b = olds.get(name), news.get(name)
         if type(a) is str and a == b:  # as most are
+            continue
+        if a == b and repr(a) == repr(b):  # in one step; what JSON tells apart looks different, too
             continue
         if type(a) is dict or type(b) is dict:
             _differences(a, b, f"{path}.{name}", found)

@@ -77,7 +77,7 @@ class BatchApp(faust.App):
     worker_id: str
     claims: Mapping[TP, int]
     topic_ids: Mapping[str, str]
-    logs: Mapping[TP, str]
+    logs: Mapping[tuple[str, int], str]
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)

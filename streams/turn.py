@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
-from faust.types import TP
 from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord, TransientError
@@ -83,7 +82,7 @@ class Turn(Generic[V]):
         table: Table[V],
         producer: Producer,
         *,
-        logs: Mapping[TP, str] = MappingProxyType({}),
+        logs: Mapping[tuple[str, int], str] = MappingProxyType({}),
     ) -> None:
         self._agent = agent
         self._events = events
@@ -102,7 +101,7 @@ class Turn(Generic[V]):
 
     def log_of(self, record: ConsumerRecord) -> str:
         """The log that a record is of, as states remember it (`domain.offsets`)."""
-        return self._logs.get(TP(record.topic, record.partition), record.topic)
+        return self._logs.get((record.topic, record.partition), record.topic)
 
     def get(self, partition: int, key: bytes) -> V | None:
         """The state of a key as this turn has it so far."""
