@@ -29,9 +29,14 @@ Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
 
 
 def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
-    """Have a consumer that was started fetch in sessions from now on, and unpack within bounds."""
+    """Have a consumer that was started fetch in sessions from now on, and unpack within bounds.
+
+    It fetches from leaders, as we name no rack: looking for another replica, per partition and fetch, took
+    half the time in which a fetch is put together.
+    """
     bound_unpacking(consumer)
     fetcher = consumer._fetcher
+    fetcher._select_read_replica = fetcher._client.cluster.leader_for_partition
     fetcher._client = SessionClient(fetcher._client)
 
 
