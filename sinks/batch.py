@@ -17,8 +17,8 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 
-from domain.errors import MalformedRecord, TransientError, Unavailable
-from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused
+from domain.errors import MalformedRecord, SinkUnavailable, TransientError, Unavailable
+from sinks.errors import ForeignPositions, LockHeld, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
 from sinks.postgres import Bookmark, Position, Postgres
 from sinks.rows import Change, read, written_at
@@ -340,10 +340,21 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._waits_since = time.monotonic()
             log.warning("the sink waits", extra={"error": str(error)})
         self._forget()
+        if isinstance(error, LockHeld):
+            await self._end_stopped()
         delay = min(self._settings.max_backoff, FIRST_BACKOFF * 2**self._failures)
         self._failures += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay)
+
+    async def _end_stopped(self) -> None:
+        try:
+            ended = await self._database.end_stopped()
+        except SinkUnavailable as error:
+            log.info("sessions that stand still not looked for", extra={"error": str(error)})
+        else:
+            if ended:
+                log.warning("sessions of a sink that stands still were ended", extra={"sessions": ended})
 
     def _goes_on(self) -> None:
         """Not before a turn has passed: a database without space still tells its positions."""

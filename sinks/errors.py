@@ -1,12 +1,15 @@
 """What an error of the database means for the records at hand.
 
 SinkUnavailable     nothing is wrong with them: wait, then go on from the stored positions
+LockHeld            the same; whoever holds the lock may stand still
 PositionsMoved      another writer has them: go on from the stored positions
 RowsRefused         one of them will never be stored
 anything else       a fault of this program: it must end and say so
 """
 
 from collections.abc import Mapping
+
+import asyncpg
 
 from database import pooler_reason
 from domain.errors import ControlPlaneError, PermanentError, SinkUnavailable
@@ -41,6 +44,10 @@ _UNCLEAR = {
 }
 
 
+class LockHeld(SinkUnavailable):
+    """Another session has held a lock for too long."""
+
+
 class PositionsMoved(ControlPlaneError):
     """The stored positions are not those this writer left: another took over, or the database lost some."""
 
@@ -71,6 +78,8 @@ def explained(error: Exception) -> Exception:
         return SinkUnavailable(f"{reason}: {error!r}")
     if isinstance(error, OSError):  # TimeoutError included
         return SinkUnavailable(f"the server does not answer: {error!r}")
+    if isinstance(error, asyncpg.LockNotAvailableError):
+        return LockHeld(f"a lock is held: {error!r}")
     if meaning := _meaning(_AWAY, error):
         return SinkUnavailable(f"{meaning}: {error!r}")
     if meaning := _meaning(_REFUSED, error) or _meaning(_UNCLEAR, error):

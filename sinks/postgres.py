@@ -61,6 +61,7 @@ SESSION: Final = {
     "synchronous_commit": "off",
     # A process that is stopped or cut off in a transaction must not lock its successor out for ever.
     "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "10s",  # no batch takes as long; `end_stopped` looks who does
     "jit": "off",  # compiling costs more than such statements take
 }
 
@@ -137,6 +138,17 @@ class Postgres:
         async with transaction(self._pool, "positions") as connection:
             offsets = [ends[tp] for tp in ordered]
             await connection.execute(statements.TOUCH, self._kafka_cluster_id, topics, numbers, offsets)
+
+    async def end_stopped(self) -> int:
+        """End sessions of writers that stand still within a statement; returns how many there were.
+
+        The parts of a statement go over the wire apart. A process that is frozen between two of them holds
+        its locks, and the server, which takes it for busy, ends it by none of its time-outs.
+
+        Raises: SinkUnavailable.
+        """
+        async with transaction(self._pool, "end_stopped") as connection:
+            return int(await connection.fetchval(statements.END_STOPPED))
 
     async def has_rows(self, partition: int) -> bool:
         """Whether a row shows a record of this partition, as far as is known. Raises: SinkUnavailable."""

@@ -19,6 +19,15 @@ WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
 
+# Only sessions of our own user and name: those of sinks, and a user may end its own without any other right.
+END_STOPPED: Final = """
+SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))
+FROM pg_stat_activity
+WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
+  AND application_name = current_setting('application_name')
+  AND state = 'active' AND wait_event = 'ClientRead' AND state_change < now() - interval '5 s'
+"""
+
 REGISTER: Final = """
 INSERT INTO sink_offsets AS stored (topic, partition, kafka_cluster_id, next_offset, read_until, topic_id)
 SELECT topic, partition, $1, 0, 'epoch', topic_id

@@ -5,12 +5,14 @@ import base64
 import logging
 import pickle
 import signal
+import struct
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -20,6 +22,7 @@ from deploy.embedded import Stack
 from domain.cluster import ClusterRecord
 from sinks import run
 from sinks.errors import ForeignPositions
+from sinks.postgres import SESSION
 from tests.conftest import Servers, until
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import cluster, event, report, rows_of
@@ -301,6 +304,27 @@ async def test_a_writer_that_slept_through_its_eviction_overwrites_nothing(world
         await zombie.wait()
 
     assert rows_of([*last, *newest[100:]]) == await world.tables()
+
+
+async def test_a_writer_that_stops_within_a_statement_locks_nobody_out(world: World):
+    """Between the parts of one the server takes it for busy, so that no time-out of idle sessions ends it."""
+    # given a writer that holds locks on all positions, and has only sent the first part of its next statement
+    await world.publish(*many(10))
+    await world.drain()
+    session = {**SESSION, "application_name": "clusterflow-sink"}
+    stopped = await asyncpg.connect(world.database_url, server_settings=session)
+    await stopped.execute("BEGIN")
+    await stopped.execute("UPDATE sink_offsets SET next_offset = next_offset")
+    body = b"\0SELECT 1\0\0\0"
+    stopped._transport.write(b"P" + struct.pack(">i", 4 + len(body)) + body + b"H\0\0\0\4")
+
+    # when there is more to write
+    await world.publish(*(newest := many(10, generation=2)))
+    await world.drain()
+
+    # then it was written
+    stopped.terminate()
+    assert rows_of(newest) == await world.tables()
 
 
 # --- positions that cannot be right ---------------------------------------------------------------
