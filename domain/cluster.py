@@ -193,7 +193,10 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
         if not caller and command_id in self.recent:
             return Outcome(command_id=command_id)
         for known in self.recent:
-            if isinstance(known, Outcome) and (known.command_id, known.caller) == (command_id, caller):
+            if type(known) is str:  # as most are
+                continue
+            assert isinstance(known, Outcome)
+            if (known.command_id, known.caller) == (command_id, caller):
                 return known
         return None
 
