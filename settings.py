@@ -66,6 +66,10 @@ class Settings(BaseSettings):
     server_write_timeout_seconds: Count = 30
     server_idle_timeout_seconds: Count = 120
     server_max_header_bytes: Count = 1048576
+    server_max_unread_bytes: Count = 64 * 1024 * 1024
+    server_max_unread_bytes_per_connection: Annotated[int, Field(ge=1024 * 1024)] = 4 * 1024 * 1024
+    max_watches: Count = 1000
+    max_watches_per_identity: Count = 100
     cors_allowed_origins: Origins = ("*",)
 
     kafka_bootstrap_servers: Servers = ""
@@ -263,6 +267,9 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
     if settings.command_timeout.total_seconds() >= settings.server_write_timeout_seconds:
         names = ("command_timeout", "server_write_timeout_seconds")
         yield names, "COMMAND_TIMEOUT must be below SERVER_WRITE_TIMEOUT_SECONDS"
+    names = ("server_max_unread_bytes", "server_max_unread_bytes_per_connection")
+    if settings.server_max_unread_bytes < 2 * settings.server_max_unread_bytes_per_connection:
+        yield names, "SERVER_MAX_UNREAD_BYTES must be at least twice SERVER_MAX_UNREAD_BYTES_PER_CONNECTION"
     names = ("cluster_events_topic", "pubsub_cluster_events_topic")
     if settings.model_fields_set >= set(names) and len({getattr(settings, name) for name in names}) > 1:
         yield names, "CLUSTER_EVENTS_TOPIC and PUBSUB_CLUSTER_EVENTS_TOPIC are one setting, and differ"

@@ -84,6 +84,17 @@ def test_the_defaults_are_the_contracts(reading):
     assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
 
 
+def test_the_bound_of_what_nobody_reads_holds_more_than_one_connection(reading):
+    assert 8388608 == reading(SERVER_MAX_UNREAD_BYTES="8388608").server_max_unread_bytes
+    with pytest.raises(BadSettings, match=r"^SERVER_MAX_UNREAD_BYTES must be at least twice "):
+        reading(SERVER_MAX_UNREAD_BYTES="8388607")
+
+
+def test_what_a_connection_may_leave_unread_has_room_for_any_cluster(reading):
+    with pytest.raises(BadSettings, match=r"^SERVER_MAX_UNREAD_BYTES_PER_CONNECTION='1048575': "):
+        reading(SERVER_MAX_UNREAD_BYTES_PER_CONNECTION="1048575")
+
+
 def test_a_variable_that_is_set_and_empty_counts_as_not_set(reading):
     assert reading(PORT="", DATABASE_URL="", PLATFORMS="") == Settings()
 

@@ -21,10 +21,11 @@ from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
 from web.bodies import body_of
 from web.documents import DeleteAccepted
-from web.errors import json_response
+from web.errors import JSON_TYPE, json_response
 from web.headers import new_id, once, once_as_text
 from web.identity import caller
-from web.keys import READS, SEEN, SETTINGS, SUBMITTER
+from web.keys import READS, SEEN, SETTINGS, SUBMITTER, UNREAD
+from web.pieces import Pieces
 from web.reads import Answer, PageQuery, cluster_id
 from web.watch import WATCHES, is_watch
 
@@ -41,7 +42,7 @@ async def list_clusters(request: web.Request) -> web.StreamResponse:
     email = caller(request)
     reads, asked = request.app[READS], PageQuery.of(request.query)
     if is_watch(request):
-        return await request.app[WATCHES].serve(request, Watched(reads.filter(email, asked)))
+        return await request.app[WATCHES].serve(request, email, Watched(reads.filter(email, asked)))
     return shown(reads.page(email, asked))
 
 
@@ -66,7 +67,7 @@ async def create_cluster(request: web.Request) -> web.Response:
         target_project_id=project_id,
     )
     request[SEEN].cluster_id = command.cluster_id
-    result = await request.app[SUBMITTER].submit(command)
+    result = await _decided(request, command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})
 
@@ -76,7 +77,7 @@ async def get_cluster(request: web.Request) -> web.StreamResponse:
     email, settings = caller(request), request.app[SETTINGS]
     if is_watch(request):
         owner = None if is_privileged(email, settings.policy) else email
-        return await request.app[WATCHES].serve(request, Watched(Filter(owner), path_id(request)))
+        return await request.app[WATCHES].serve(request, email, Watched(Filter(owner), path_id(request)))
     return shown(request.app[READS].cluster(email, request.match_info["id"]))
 
 
@@ -100,7 +101,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         spec=spec,
         expected_resource_version=expected,
     )
-    return _document(await request.app[SUBMITTER].submit(command), status=200)
+    return _document(await _decided(request, command), status=200)
 
 
 async def delete_cluster(request: web.Request) -> web.Response:
@@ -123,6 +124,12 @@ async def delete_cluster(request: web.Request) -> web.Response:
     result = await request.app[SUBMITTER].submit(command)
     body = encode(DeleteAccepted(cluster_id=cluster_id))
     return json_response(body, status=202, headers=replayed(result))
+
+
+async def _decided(request: web.Request, command: Create | Update) -> ResultMessage:
+    """Have a command decided whose answer shows the cluster, about as long as the body that has come."""
+    async with request.app[UNREAD].reserved(request.content.total_bytes):
+        return await request.app[SUBMITTER].submit(command)
 
 
 def path_id(request: web.Request) -> str:
@@ -165,8 +172,12 @@ def _behind(absence: Rejected | None) -> Iterator[None]:
 
 def shown(answer: Answer) -> web.Response:
     """What was read, as a response."""
-    version = answer.resource_version
-    return json_response(answer.body, headers={} if version is None else {"ETag": f'"{version}"'})
+    headers = {"Content-Type": JSON_TYPE}
+    if answer.resource_version is not None:
+        headers["ETag"] = f'"{answer.resource_version}"'
+    if answer.secret:
+        headers["Cache-Control"] = "no-store"
+    return web.Response(body=Pieces(answer.pieces), headers=headers)
 
 
 def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:

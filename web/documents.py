@@ -33,13 +33,16 @@ class ClusterList(Struct, kw_only=True):
 
     Attributes:
         total: All that match, on whatever page.
-        limit, offset: As they were applied; page by these.
+        limit, offset: As they were applied; page by these, and not by what was asked for.
+        next_offset: Where the next page begins. Only there when this one holds fewer clusters than were asked
+            for because they are long; `limit` is then their number.
     """
 
     clusters: list[Cluster]
     total: int
     limit: int
     offset: int
+    next_offset: int | UnsetType = UNSET
 
 
 class DeleteAccepted(Struct, kw_only=True):

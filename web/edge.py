@@ -1,8 +1,11 @@
 """What every request goes through: id, answer or error in the one shape, bounds, and what is told of it.
 
-    Edge ──▶ plain read? ──────────────────────────────────────▶ written in one piece
+    Edge ──▶ plain read? ──────────────────────────────────────▶ written at once
       └────▶ aiohttp's application: route, handler ──▶ errors ──┘
                                                            └────▶ HEAD, streams, …: written by aiohttp
+
+What clients do not read is bounded (`web/unread.py`). A read that does not fit goes the ordinary way, and is
+asked for again when there is room. A write has found room before it was done (`web/clusters.py`).
 
 It stands around the application and not in it as middlewares: those come after the router and cost more than
 most reads do. What aiohttp does to write a small answer costs as much again, so what is nothing special is
@@ -12,7 +15,7 @@ written here, headers in the same order.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from email.utils import formatdate
 from functools import lru_cache
@@ -33,8 +36,10 @@ from web.errors import (
 )
 from web.headers import Cors, new_id, once, request_id, response_time
 from web.keys import CORS, SEEN, Seen
+from web.pieces import Pieces, body_of, pieces_of
 from web.plain import Plain, PlainReads
 from web.telling import UNMATCHED, route_of, tell, tell_of
+from web.unread import SHORT, Unread
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -70,10 +75,13 @@ class Edge:
         ordinary: The application.
     """
 
-    def __init__(self, plain: PlainReads, ordinary: Handler, cors: Cors, *, write_timeout: timedelta) -> None:
+    def __init__(
+        self, plain: PlainReads, ordinary: Handler, cors: Cors, unread: Unread, *, write_timeout: timedelta
+    ) -> None:
         self._plain = plain
         self._ordinary = ordinary
         self._cors = cors
+        self._unread = unread
         self._write_timeout = write_timeout.total_seconds()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -82,7 +90,11 @@ class Edge:
         given = request_id(request.headers.get(_REQUEST_ID, ""))
         plain = self._plain.find(request)
         if plain is not None and _is_open(request):
-            return await self._written(request, given, self._told(request, plain, given, started))
+            length = sum(map(len, plain.answer.pieces))
+            if self._unread.fits(length):
+                head = self._told(request, plain, given, length, started)
+                return await self._written(request, given, head, plain.answer.pieces, length)
+            plain = None  # its documents may be out of date, and nobody else's, before there is room
         try:
             if request.version not in (HttpVersion11, HttpVersion10):
                 raise invalid(NO_HTTP, field="request")
@@ -95,9 +107,11 @@ class Edge:
         tell(request, status=response.status, seconds=seconds)
         if response.prepared:  # it is a stream, which has bounds of its own
             return response
+        length = _length(request, response)
         if (body := usual_body(request, response)) is not None:
-            return await self._written(request, given, self._usual(request, given, response, body, seconds))
-        await self._bounded(request, given, _sent(response, request))
+            head = self._head(request.headers, given, _begun(response), length, seconds)
+            return await self._written(request, given, head, pieces_of(body), length)
+        await self._bounded(request, given, _sent(response, request), length)
         return response
 
     def refuse(
@@ -123,9 +137,9 @@ class Edge:
             request.transport.write(head if request.method == "HEAD" else head + response.body)
         return LAST_WRITTEN
 
-    def _told(self, request: web.Request, plain: Plain, given: str, started: float) -> bytes:
-        """Tell of a plain read; returns its answer as it goes over the wire."""
-        pieces, version = plain.answer.pieces, plain.answer.resource_version
+    def _told(self, request: web.Request, plain: Plain, given: str, length: int, started: float) -> bytes:
+        """Tell of a plain read; returns the head of its answer."""
+        answer = plain.answer
         seconds = time.perf_counter() - started
         tell_of(
             request,
@@ -136,15 +150,10 @@ class Edge:
             cluster_id=plain.cluster_id,
             body_size=0,
         )
+        version = answer.resource_version
         etag = "" if version is None else f'ETag: "{version}"\r\n'
-        head = self._head(request.headers, given, f"{_BEGUN}{etag}", sum(map(len, pieces)), seconds)
-        return b"".join((head, *pieces))
-
-    def _usual(
-        self, request: web.Request, given: str, response: web.StreamResponse, body: bytes, seconds: float
-    ) -> bytes:
-        """A usual answer as it goes over the wire."""
-        return self._head(request.headers, given, _begun(response), len(body), seconds) + body
+        begun = f"{_BEGUN}{etag}{_NO_STORE}" if answer.secret else f"{_BEGUN}{etag}"
+        return self._head(request.headers, given, begun, length, seconds)
 
     def _head(self, asked: MultiMapping[str], given: str, begun: str, length: int, seconds: float) -> bytes:
         """The head of an answer to a request of these headers, begun with its status and its own."""
@@ -154,12 +163,17 @@ class Edge:
             f"{self._cors.for_(asked).lines}\r\n"
         ).encode()
 
-    async def _written(self, request: web.Request, given: str, whole: bytes) -> web.StreamResponse:
-        """Write an answer in one piece."""
+    async def _written(
+        self, request: web.Request, given: str, head: bytes, pieces: Sequence[bytes], length: int
+    ) -> web.StreamResponse:
+        """Write an answer at once; long pieces are the view's, and stay so."""
         assert request.transport is not None
-        request.transport.write(whole)
+        if length <= SHORT:
+            request.transport.write(b"".join((head, *pieces)))
+        else:
+            request.transport.writelines((head, *pieces))
         if request.protocol.writing_paused:
-            await self._bounded(request, given, request.writer.drain())
+            await self._bounded(request, given, request.writer.drain(), length)
         return WRITTEN
 
     async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
@@ -183,29 +197,41 @@ class Edge:
 
         aiohttp looks at expectations first, and there refuses those it does not know, in words of its own.
         Our routes pass over them (RFC 9110, section 10.1.1, lets both be done).
+
+        Raises: Unavailable: what others have not read leaves no room for the answer.
         """
         try:
-            return await self._ordinary(request)
+            response = await self._ordinary(request)
+            while not (response.prepared or request.method in _WRITES):
+                length = _length(request, response)
+                if self._unread.fits(length):
+                    break
+                del response
+                await self._unread.require_room(length)
+                response = await self._ordinary(request)
+            return response
         except Exception:
             if (missing := request.match_info.http_exception) is not None:
                 raise missing from None
             raise
 
-    async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None]) -> None:
+    async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None], length: int) -> None:
         """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
         loop = asyncio.get_running_loop()
         overdue = loop.call_later(self._write_timeout, _cut, request, given)  # a third of `asyncio.timeout`
         try:
-            await sending
+            with self._unread.holding(length):
+                await sending
         except ConnectionError:
             log.debug("client went away", extra={"request_id": given})
         finally:
             overdue.cancel()
 
 
-def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | None:
+def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | Pieces | None:
     """The body of an answer that has nothing special; None when it takes aiohttp to write it."""
-    if not isinstance(response, web.Response) or not isinstance(response.body, bytes):
+    body = body_of(response)
+    if body is None:
         return None
     usual = (
         request.method != "HEAD"
@@ -214,7 +240,13 @@ def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | No
         and _is_open(request)
         and all(map(str.isprintable, response.headers.values()))
     )
-    return response.body if usual else None
+    return body if usual else None
+
+
+def _length(request: web.Request, response: web.StreamResponse) -> int:
+    """Bytes of an answer's body that will be sent."""
+    body = body_of(response)
+    return 0 if body is None or request.method == "HEAD" else sum(map(len, pieces_of(body)))
 
 
 def _is_open(request: web.Request) -> bool:
@@ -254,6 +286,8 @@ def _begun(response: web.StreamResponse) -> str:
 
 NO_HTTP: Final = "The request line is not one of HTTP/1.1"
 NO_HEADERS: Final[MultiMapping[str]] = CIMultiDict()
+_NO_STORE: Final = "Cache-Control: no-store\r\n"
+_WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 _REQUEST_ID: Final = istr("X-Request-ID")
 _BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"
 

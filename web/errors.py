@@ -25,6 +25,7 @@ STATUS: Final[Mapping[str, int]] = {
     "RESOURCE_CONFLICT": 409,
     "WATCH_EXPIRED": 410,
     "PAYLOAD_TOO_LARGE": 413,
+    "TOO_MANY_WATCHES": 429,
     "INTERNAL_ERROR": 500,
     "UNAVAILABLE": 503,
 }
@@ -33,6 +34,9 @@ _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     405: ("METHOD_NOT_ALLOWED", "Method not allowed"),
     413: ("PAYLOAD_TOO_LARGE", "Request body is larger than 1 MiB"),
 }
+
+RETRY_WATCH: Final = "5"
+"""Seconds for a caller of too many watches to end one."""
 
 _OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
 
@@ -66,7 +70,10 @@ def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
         if value is not None
     }
     status = STATUS.get(refusal.code, 500)
-    return error_response(status, refusal.code, refusal.text, request_id=request_id, details=details)
+    headers = {"Retry-After": RETRY_WATCH} if status == 429 else None
+    return error_response(
+        status, refusal.code, refusal.text, request_id=request_id, details=details, headers=headers
+    )
 
 
 def unavailable_response(error: TransientError, *, request_id: str) -> web.Response:

@@ -12,6 +12,7 @@ from web.health import Health
 from web.reads import Reads
 from web.settings import WebSettings
 from web.submit import Submitter
+from web.unread import Unread
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
 VIEW: Final = web.AppKey("view", ClusterView)
@@ -19,6 +20,7 @@ SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", Health)
 READS: Final = web.AppKey("reads", Reads)
 CORS: Final = web.AppKey("cors", Cors)
+UNREAD: Final = web.AppKey("unread", Unread)
 
 
 @dataclass(slots=True)

@@ -94,7 +94,11 @@ HEADERS: Final[Mapping[str, Header]] = {
 }
 
 EVERY_ANSWER: Final = ("X-Request-ID", "X-Response-Time")
-OF_STATUS: Final[Mapping[int, tuple[str, ...]]] = {405: ("Allow",), 503: ("Retry-After",)}
+OF_STATUS: Final[Mapping[int, tuple[str, ...]]] = {
+    405: ("Allow",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 
 ID: Final = Parameter(
     name="id",
@@ -111,7 +115,11 @@ REQUEST_ID: Final = Parameter(
 LIMIT: Final = Parameter(
     name="limit",
     where="query",
-    about=f"Clusters a page. More than {MAX_LIMIT} is {MAX_LIMIT}; what is no such number, {DEFAULT_LIMIT}",
+    about=(
+        f"Clusters a page. More than {MAX_LIMIT} is {MAX_LIMIT}; what is no such number, {DEFAULT_LIMIT}. A"
+        " page is bounded in bytes as well: `limit` in the answer is what was applied, and the next page"
+        " begins at `offset` + `limit` of the answer"
+    ),
     schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 )
 OFFSET: Final = Parameter(

@@ -80,6 +80,12 @@ class Protocol(RequestHandler):
 
     _lost: asyncio.Event | None = None
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let writing be paused as soon as anything waits here, so that all that does is counted."""
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.set_write_buffer_limits(high=0)
+
     def data_received(self, data: bytes) -> None:
         """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""
         super().data_received(data)

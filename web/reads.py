@@ -5,7 +5,9 @@ after. Everything comes out of the view's memory.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Final, NamedTuple, Self
 
 import msgspec
@@ -17,9 +19,10 @@ from domain.errors import invalid, not_found
 from streams.codec import encode
 from streams.messages import UUID_PATTERN
 from tables.views import ClusterEntry, ClusterView, Filter
-from web.documents import ControllerStatus, ShownCondition, ShownError, StatusView
+from web.documents import ControllerStatus, ShownCondition, ShownError
 from web.health import Health
 from web.settings import WebSettings
+from web.unread import SHORT
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
@@ -30,18 +33,19 @@ _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class Answer(Struct, frozen=True, gc=False):
-    """JSON in pieces, and the resource version it shows if it is of one cluster.
+    """JSON in pieces, many of them the view's own.
 
-    The pieces are joined where it is written, behind its head: a page is long enough for each copy to cost.
+    They are joined where they are written, behind their head, and long ones not even there: a page is long
+    enough for each copy to cost.
+
+    Attributes:
+        resource_version: The one it shows, if it is of one cluster.
+        secret: Whether it shows what is to be stored nowhere.
     """
 
     pieces: tuple[bytes, ...]
     resource_version: str | None = None
-
-    @property
-    def body(self) -> bytes:
-        """The JSON."""
-        return b"".join(self.pieces)
+    secret: bool = False
 
 
 class PageQuery(NamedTuple):
@@ -80,6 +84,7 @@ class Reads:
         self._health = health
         self._policy = settings.policy
         self._keyring = settings.keyring
+        self._max_page = settings.max_unread_each
 
     def entry(self, email: str, given: str) -> ClusterEntry:
         """The cluster of this id, in any case.
@@ -98,29 +103,45 @@ class Reads:
         document = entry.document
         if entry.secrets and is_privileged(email, self._policy):
             document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
+            return Answer((document,), entry.resource_version, secret=True)
         return Answer((document,), entry.resource_version)
 
     def status(self, email: str, given: str) -> Answer:
         """The aggregated status and every controller's last report, of whatever generation."""
         entry = self.entry(email, given)
         reports = entry.controller_statuses()
-        controllers = [_controller_status(entry.id, reports[name]) for name in sorted(reports)]
-        body = StatusView(
-            cluster_id=entry.id,
-            generation=entry.generation,
-            status=entry.status(),
-            controllers=controllers,
-            controller_status=controllers,
+        controllers = encode([_controller_status(entry.id, reports[name]) for name in sorted(reports)])
+        pieces = (
+            b'{"cluster_id":"%b","generation":%d,"status":' % (entry.id.encode(), entry.generation),
+            bytes(entry.status()),
+            b',"controllers":',
+            controllers,
+            b',"controller_status":',
+            controllers,
+            b"}",
         )
-        return Answer((encode(body),), entry.resource_version)
+        return Answer(pieces, entry.resource_version)
 
     def page(self, email: str, asked: PageQuery) -> Answer:
-        """One page of the clusters the caller may see, newest first."""
+        """One page of the clusters the caller may see, newest first.
+
+        It holds as many as fit into the bytes of a page, and at least one: then `limit` is their number, and
+        `next_offset` says that they are fewer than were asked for.
+        """
         self._health.require_view()
         limit, offset = asked.limit, asked.offset
         documents, total = self._view.page(self.filter(email, asked), limit=limit, offset=offset)
-        end = b'],"total":%d,"limit":%d,"offset":%d}' % (total, limit, offset)
-        return Answer((b'{"clusters":[', b",".join(documents), end))
+        length = sum(map(len, documents))
+        more = b""
+        if length > self._max_page:
+            documents = _fitting(documents, self._max_page)
+            limit = len(documents)
+            more = b',"next_offset":%d' % (offset + limit)
+        end = b'],"total":%d,"limit":%d,"offset":%d%b}' % (total, limit, offset, more)
+        if length <= SHORT:
+            return Answer((b'{"clusters":[', b",".join(documents), end))
+        parts = [part for document in documents for part in (b",", document)]
+        return Answer((b'{"clusters":[', *parts[1:], end))
 
     def filter(self, email: str, asked: PageQuery) -> Filter:
         """What of it all is shown: owners their own clusters, whatever they ask for."""
@@ -162,6 +183,12 @@ def _controller_status(cluster_id: str, report: ControllerReport) -> ControllerS
     if report.last_error is not None:
         shown.last_error = convert(report.last_error, ShownError, from_attributes=True)
     return shown
+
+
+def _fitting(documents: list[bytes], most: int) -> list[bytes]:
+    """The first of them that fit into so many bytes, or the first alone."""
+    fitting = bisect_right(list(accumulate(map(len, documents))), most)
+    return documents[: max(1, fitting)]
 
 
 def _with_secrets(document: bytes, secrets: Mapping[str, str]) -> bytes:

@@ -54,7 +54,7 @@ ROUTES: Final = (
                 *_WATCHING,
             ),
             answers=(Answer(status=200, about="A page, or the change feed", body=ClusterList, stream=True),),
-            refusals=("VALIDATION_FAILED", "WATCH_EXPIRED"),
+            refusals=("VALIDATION_FAILED", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         ),
     ),
     Route(
@@ -93,7 +93,7 @@ ROUTES: Final = (
                     stream=True,
                 ),
             ),
-            refusals=("WATCH_EXPIRED",),
+            refusals=("WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         ),
     ),
     Route(

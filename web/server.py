@@ -28,6 +28,7 @@ from web.reads import Reads
 from web.routes import add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
+from web.unread import Unread
 from web.watch import WATCHES, Watches
 
 log = logging.getLogger("clusterflow.api_server")
@@ -119,9 +120,10 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
     app[keys.VIEW] = feed.view
     app[keys.READS] = Reads(feed.view, health, settings)
     app[keys.CORS] = Cors(settings.cors_origins)
+    app[keys.UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
-    app[WATCHES] = watches = Watches(feed, health, settings)
+    app[WATCHES] = watches = Watches(feed, health, unread, settings)
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
@@ -133,7 +135,9 @@ async def serve(app: web.Application) -> web.AppRunner:
     plain = PlainReads(app[keys.READS], settings)
     runner = Runner(
         app,
-        lambda ordinary: Edge(plain, ordinary, app[keys.CORS], write_timeout=settings.write_timeout),
+        lambda ordinary: Edge(
+            plain, ordinary, app[keys.CORS], app[keys.UNREAD], write_timeout=settings.write_timeout
+        ),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),
         max_field_size=settings.max_header_bytes,

@@ -24,7 +24,9 @@ class WebSettings:
         watch_heartbeat: After so much silence a watch shows that it is alive, and where it is.
         watch_write_timeout: How long a watcher may leave what is written to it unread.
         watch_reach: How long a watcher that comes from another process waits for this one to get as far.
-        max_watchers: Watches served at a time.
+        max_watchers, max_watchers_each: Watches served at a time, in all and of one identity.
+        max_unread: Bytes of answers that may wait to be read, of all connections together.
+        max_unread_each: The same of one connection, so that a page holds no more either.
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         service_name: What `/health` and `/api/v1/info` call the service, as its events do.
         disable_auth: Requests without a valid identity act as a controller.
@@ -45,6 +47,9 @@ class WebSettings:
     watch_write_timeout: timedelta = timedelta(seconds=30)
     watch_reach: timedelta = timedelta(seconds=5)
     max_watchers: int = 1000
+    max_watchers_each: int = 100
+    max_unread: int = 64 * 1024 * 1024
+    max_unread_each: int = 4 * 1024 * 1024
     feed_changes: int = 10_000
     feed_bytes: int = 32 * 1024 * 1024
     disable_auth: bool = False

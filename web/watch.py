@@ -1,20 +1,24 @@
 """Watches: the change feed as server-sent events (WHATWG HTML, section 9.2).
 
 A watch is one long answer. `tables.feed` decides what it says next; here it is written, all that is pending
-in one piece. What a reader has not taken waits in the ring, not here: beyond one piece nothing is buffered, a
-reader that blocks a write for too long is cut off, and one that the ring has passed by is told so and let go.
+at once, in pieces that are the feed's own. What a reader has not taken waits in the ring, not here: beyond
+one chunk nothing is buffered, and all watches share the bound of other answers (`web/unread.py`). A reader
+that blocks a write for too long is cut off, and one that the ring has passed by is told so and let go.
 """
 
 import asyncio
 import contextlib
 import logging
+from collections import Counter
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Final, Literal
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp_sse import EventSourceResponse
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter as Metric
+from prometheus_client import Gauge
 
 from domain.errors import Rejected, Unavailable, not_found
 from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
@@ -24,18 +28,22 @@ from web.headers import once_as_text
 from web.health import Health
 from web.keys import SEEN
 from web.settings import WebSettings
+from web.unread import MAX_DOCUMENT, SHORT, Unread
 
 log = logging.getLogger("clusterflow.watch")
 
 WATCHERS = Gauge("clusterflow_watchers", "Open watches")
-EVENTS = Counter("clusterflow_watch_events_total", "Events written to watchers")
-ENDED = Counter("clusterflow_watches_ended_total", "Watches that ended", ["reason"])
+EVENTS = Metric("clusterflow_watch_events_total", "Events written to watchers")
+ENDED = Metric("clusterflow_watches_ended_total", "Watches that ended", ["reason"])
 
 PACE: Final = 0.05
 """Seconds between two writes to one reader: many small ones cost more than they bring."""
 
 LOOK: Final = 2.0
 """Seconds after which an idle watch looks whether its reader is still there; nobody tells it."""
+
+_TAKEN: Final = CHUNK + MAX_DOCUMENT
+"""Bytes that a watch takes at a time, at most."""
 
 Reason = Literal["gone", "deleted", "too_slow", "blocked", "shutdown", "failed"]
 
@@ -51,19 +59,22 @@ def is_watch(request: web.Request) -> bool:
 class Watches:
     """The watches that this process serves."""
 
-    def __init__(self, feed: Feed, health: Health, settings: WebSettings) -> None:
+    def __init__(self, feed: Feed, health: Health, unread: Unread, settings: WebSettings) -> None:
         self._feed = feed
         self._health = health
+        self._unread = unread
         self._settings = settings
         self._open: set[_Stream] = set()
+        self._of_each: Counter[str] = Counter()
 
-    async def serve(self, request: web.Request, wanted: Watched) -> web.StreamResponse:
+    async def serve(self, request: web.Request, email: str, wanted: Watched) -> web.StreamResponse:
         """Stream what is wanted until either side has enough.
 
         Raises:
             Rejected: `WATCH_EXPIRED` or `VALIDATION_FAILED` for the given id of the last event,
-                `RESOURCE_NOT_FOUND` if the one cluster wanted is not there.
-            Unavailable: the view is still being filled, or too many are watching.
+                `RESOURCE_NOT_FOUND` if the one cluster wanted is not there, `TOO_MANY_WATCHES` if this
+                identity has as many as it may.
+            Unavailable: the view is still being filled, too many are watching, or too few are reading.
         """
         self._health.require_view()
         try:
@@ -72,20 +83,36 @@ class Watches:
             if refusal.code == "VALIDATION_FAILED" and not self._is_there(wanted, []):
                 raise not_found() from None
             raise
-        if len(self._open) >= self._settings.max_watchers:
-            raise Unavailable("Too many watches on this process; try again", retry_after=5.0)
+        await self._unread.require_room(_TAKEN)
+        self._require_place(email)
         watcher = self._feed.watch(wanted, since)
         beginning = watcher.take()
         if not self._is_there(wanted, beginning):
             raise not_found()
-        stream = _Stream(request, self._feed, watcher, self._settings)
+        stream = _Stream(request, self._feed, watcher, self._unread, self._settings)
         self._open.add(stream)
+        self._of_each[email] += 1
         WATCHERS.inc()
         try:
             return await stream.run(beginning)
         finally:
             self._open.remove(stream)
+            self._of_each[email] -= 1
+            if not self._of_each[email]:
+                del self._of_each[email]
             WATCHERS.dec()
+
+    def _require_place(self, email: str) -> None:
+        """Look for room for one more watch.
+
+        Who has too many is told so, with a status of its own: another process, or to wait, is no remedy.
+        """
+        most = self._settings.max_watchers_each
+        if self._of_each[email] >= most:
+            text = f"You have {most} watches on this process, as many as one identity may; end one of them"
+            raise Rejected("TOO_MANY_WATCHES", text, limit=most)
+        if len(self._open) >= self._settings.max_watchers:
+            raise Unavailable("Too many watches on this process; try again", retry_after=5.0)
 
     async def close(self, _: web.Application) -> None:
         """End all watches now: their readers come back to another process, where they left off here."""
@@ -122,10 +149,13 @@ WATCHES: Final = web.AppKey("watches", Watches)
 class _Stream:
     """One watch."""
 
-    def __init__(self, request: web.Request, feed: Feed, watcher: Watcher, settings: WebSettings) -> None:
+    def __init__(
+        self, request: web.Request, feed: Feed, watcher: Watcher, unread: Unread, settings: WebSettings
+    ) -> None:
         self._request = request
         self._feed = feed
         self._watcher = watcher
+        self._unread = unread
         self._write_within = settings.watch_write_timeout.total_seconds()
         self._heartbeat = settings.watch_heartbeat.total_seconds()
         self._response = EventSourceResponse(
@@ -143,7 +173,8 @@ class _Stream:
         try:
             async with self._response:
                 reason = await self._follow(beginning)
-                await self._write(self._last_words(reason), end=True)
+                await self._write(self._last_words(reason))
+                await self._end()
         except ConnectionResetError:
             reason = "gone" if reason == "failed" else reason
         except TimeoutError:
@@ -162,22 +193,23 @@ class _Stream:
         return self._response
 
     async def _follow(self, beginning: list[Event]) -> Reason:
-        await self._write(_RECONNECT + self._framed(beginning))
+        await self._write([_RECONNECT, *self._framed(beginning)])
         events = beginning
         while not self._feed.closed:
             if self._watcher.ended:
                 return "deleted"
             if not self._is_connected():
                 return "gone"
+            if not self._unread.fits(_TAKEN) and not await self._unread.room(_TAKEN, within=LOOK):
+                continue  # what it would take now might be kept alive by nobody else, so it takes nothing
             try:
                 events = self._watcher.take() or self._progress()
             except FellBehind:
                 return "too_slow"
             if events:
-                data = self._framed(events)
-                await self._write(data)
+                length = await self._write(self._framed(events))
                 # A write that finds room does not wait, and others want their turn.
-                await asyncio.sleep(PACE if len(data) < CHUNK else 0)
+                await asyncio.sleep(PACE if length < CHUNK else 0)
             else:
                 await self._wait()
         return "shutdown"
@@ -195,7 +227,7 @@ class _Stream:
         event = self._watcher.bookmark()
         return [] if event is None else [event]
 
-    def _framed(self, events: list[Event]) -> bytes:
+    def _framed(self, events: list[Event]) -> list[bytes]:
         if events:
             self._told_at = asyncio.get_running_loop().time()
             self._written += len(events)
@@ -203,23 +235,47 @@ class _Stream:
         parts: list[bytes] = []
         for kind, document, token in events:
             parts += (_head(kind, token), document, _END)
-        return b"".join(parts)
+        return parts
 
-    def _last_words(self, reason: Reason) -> bytes:
+    def _last_words(self, reason: Reason) -> list[bytes]:
         if reason != "too_slow":
-            return b""
+            return []
         text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
         body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[SEEN].request_id)
-        return b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)
+        return [b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)]
 
-    async def _write(self, data: bytes, *, end: bool = False) -> None:
-        """Raises: ConnectionResetError: the reader is gone. TimeoutError: it does not read."""
+    async def _write(self, parts: list[bytes]) -> int:
+        """Write and wait until it is taken; returns how many bytes it was.
+
+        Raises: ConnectionResetError: the reader is gone. TimeoutError: it does not read.
+        """
+        length = sum(map(len, parts))
+        if length:
+            self._send(parts, length)
+            if self._request.protocol.writing_paused:
+                with self._unread.holding(length):
+                    await self._in_time(self._request.writer.drain())
+        return length
+
+    def _send(self, parts: list[bytes], length: int) -> None:
+        """Hand it to the transport, as a chunk unless this is HTTP/1.0; aiohttp would join the parts."""
+        transport = self._request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the reader is gone")
+        if self._request.version >= HttpVersion11:
+            parts = [b"%x\r\n" % length, *parts, b"\r\n"]
+        if length <= SHORT:
+            transport.write(b"".join(parts))
+        else:
+            transport.writelines(parts)
+
+    async def _end(self) -> None:
+        await self._in_time(self._response.write_eof())
+
+    async def _in_time(self, writing: Awaitable[None]) -> None:
         try:
             async with asyncio.timeout(self._write_within) as self._writing:
-                if data:
-                    await self._response.write(data)
-                if end:
-                    await self._response.write_eof()
+                await writing
         finally:
             self._writing = None
 

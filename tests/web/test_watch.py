@@ -220,6 +220,29 @@ async def test_one_watch_too_many_is_turned_away_until_another_ends():
         await until(accepted, what="room for another watch")
 
 
+async def test_one_identity_has_its_share_of_the_watches_and_not_all():
+    async with (
+        serving(max_watchers=4, max_watchers_each=2) as served,
+        watching(served.client) as one,
+        watching(served.client),
+    ):
+        await one.beginning()
+        answer = await served.client.get(f"{CLUSTERS}?watch=true")
+        check_error(answer, 429, "TOO_MANY_WATCHES", limit=2)
+        assert int(answer.headers["Retry-After"]) >= 1
+        async with watching(served.client.as_("else@example.com")) as other:
+            await other.beginning()
+        one.response.close()
+
+        async def accepted():
+            async with served.client.session.get(
+                f"{served.client.url}{CLUSTERS}?watch=true", headers={"X-User-Email": OWNER}
+            ) as response:
+                return response.status == 200
+
+        await until(accepted, what="room for another watch")
+
+
 async def test_silence_is_broken_by_heartbeats_and_the_reader_learns_its_place():
     async with (
         serving(watch_heartbeat=timedelta(milliseconds=50)) as served,
