@@ -130,20 +130,30 @@ class ReportTaken(Struct, kw_only=True):
 
 
 class Components(Struct, kw_only=True):
-    """The parts this process stands on."""
+    """The parts this process stands on.
+
+    Attributes:
+        worker: Only there, and degraded, while writes that were sent bring no result.
+    """
 
     kafka: Component
     tables: Component
     database: Component
+    worker: Component | UnsetType = UNSET
 
 
 class Health(Struct, kw_only=True):
-    """Whether writes and reads work; a missing database only degrades."""
+    """Whether writes and reads work; a missing database only degrades, and so do silent workers.
+
+    Attributes:
+        reason: What is wrong with the workers, where something is.
+    """
 
     status: Component
     service: str
     components: Components
     timestamp: datetime
+    reason: str | UnsetType = UNSET
 
 
 class Info(Struct, kw_only=True):

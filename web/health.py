@@ -1,9 +1,9 @@
-"""How this process is: Kafka probed every second, the tables' view, and the database behind the sink."""
+"""How this process is: Kafka probed every second, the tables, the database of the sink, what writes bring."""
 
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
@@ -11,8 +11,12 @@ import asyncpg
 from database.pool import CLIENT_ERRORS, Pool
 from domain.errors import Unavailable
 from streams.tail import Tail
+from web.outcomes import Outcomes
 
 log = logging.getLogger("clusterflow.health")
+
+RESULT_WITHIN: Final = 15.0
+"""Seconds without a result after which workers are doubted, where no other number is given."""
 
 _PROBE_INTERVAL: Final = 1.0
 _CACHE_SECONDS: Final = 5.0
@@ -26,11 +30,13 @@ class Health:
     Attributes:
         tail: What fills the view.
         database: The sink's; None when none is configured.
+        outcomes: Of the writes that were sent from here.
     """
 
     tail: Tail
     database: Pool | None
     kafka_healthy: bool = False
+    outcomes: Outcomes = field(default_factory=lambda: Outcomes(RESULT_WITHIN, time.monotonic))
     _database: str = "unhealthy"
     _database_checked: float = -_CACHE_SECONDS
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -22,6 +23,7 @@ from web import keys
 from web.edge import Edge, stamp
 from web.headers import Cors
 from web.health import Health
+from web.outcomes import Outcomes
 from web.plain import PlainReads
 from web.protocol import Runner
 from web.reads import Reads
@@ -65,9 +67,16 @@ async def run(
         from_beginning={topics.state: feed.apply},
     )
     database = None if settings.database is None else Pool(settings.database, application="clusterflow-web")
-    health = Health(states, database)
+    # As long as a write may wait: from then on callers are told that their writes are unconfirmed.
+    outcomes = Outcomes(settings.command_timeout.total_seconds(), time.monotonic)
+    health = Health(states, database, outcomes=outcomes)
     submitter = Submitter(
-        producer=producer, view=view, health=health, topics=topics, timeout=settings.command_timeout
+        producer=producer,
+        view=view,
+        health=health,
+        topics=topics,
+        timeout=settings.command_timeout,
+        outcomes=outcomes,
     )
     # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
     results = Tail(

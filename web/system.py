@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from aiohttp import web
-from msgspec import convert
+from msgspec import UNSET, convert
 
 from streams.codec import encode
 from web.documents import Component, Components, Health, Info
@@ -12,24 +12,35 @@ from web.keys import HEALTH, SETTINGS
 
 
 async def health(request: web.Request) -> web.Response:
-    """Whether writes and reads work: 503 without Kafka or tables; a missing database only degrades."""
-    components = convert(await request.app[HEALTH].components(), Components)
+    """Whether writes and reads work: 503 without Kafka or tables; degraded without database or workers.
+
+    Workers count as missing when no result has come for `COMMAND_TIMEOUT` though writes were sent; then
+    `components.worker` and `reason` are there, until a result comes.
+    """
+    known = request.app[HEALTH]
+    components = convert(await known.components(), Components)
+    fault = known.outcomes.fault
+    if fault is not None:
+        components.worker = "degraded"
     status: Component
     if "unhealthy" in (components.kafka, components.tables):
         status = "unhealthy"
+    elif components.database == "healthy" and fault is None:
+        status = "healthy"
     else:
-        status = "healthy" if components.database == "healthy" else "degraded"
+        status = "degraded"
     body = Health(
         status=status,
         service=request.app[SETTINGS].service_name,
         components=components,
         timestamp=datetime.now(UTC),
+        reason=fault or UNSET,
     )
     return json_response(encode(body), status=503 if status == "unhealthy" else 200)
 
 
 async def api_health(request: web.Request) -> web.Response:
-    """The same under the path of the API: 503 without Kafka or tables; a missing database only degrades."""
+    """The same below the path of the API: 503 without Kafka or tables, degraded without the rest."""
     return await health(request)
 
 
