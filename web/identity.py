@@ -12,6 +12,10 @@ from web.keys import SETTINGS
 from web.settings import WebSettings
 
 _EMAIL: Final = istr("X-User-Email")
+_NEEDED: Final = {
+    "field": str(_EMAIL),
+    "expected": "one address such as name@example.com, of at most 254 characters and without blanks",
+}
 
 
 def caller(request: web.Request) -> str:
@@ -31,5 +35,5 @@ def address(headers: MultiMapping[str], settings: WebSettings) -> str:
     if settings.disable_auth:
         return f"controller@{settings.policy.privileged_domain}"
     if not email:
-        raise Rejected("AUTH_REQUIRED", "Authentication required")
-    raise Rejected("INVALID_EMAIL", "Invalid user email format")
+        raise Rejected("AUTH_REQUIRED", "Authentication required", **_NEEDED)
+    raise Rejected("INVALID_EMAIL", "Invalid user email format", **_NEEDED)

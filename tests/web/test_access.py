@@ -40,7 +40,15 @@ NAMES = [f"{method} {path}" for method, path, _ in every_endpoint("{id}")]
 )
 async def test_every_endpoint_asks_who_is_there(api, endpoint, email, code, text):
     method, path, body = every_endpoint(str(uuid4()))[endpoint]
-    check_error(await api.as_(email).request(method, path, body), 401, code, text)
+    check_error(await api.as_(email).request(method, path, body), 401, code, text, field="X-User-Email")
+
+
+async def test_who_is_nobody_learns_which_header_names_them_and_what_it_must_be(api):
+    for email in (None, "nobody"):
+        details = check_error(await api.as_(email).list(), 401, "INVALID_EMAIL" if email else "AUTH_REQUIRED")
+        assert "X-User-Email" == details["field"]
+        assert "name@example.com" in details["expected"]
+        check(await api.as_("name@example.com").list(), 200)  # as it says
 
 
 @pytest.mark.parametrize(
