@@ -27,6 +27,13 @@ _ALLOWED: Final = {
 }
 
 
+BY_CALLER: Final = "X-User-Email"
+"""What nearly all answers differ by, also those that say there is nothing: no cache may give one to another
+caller. It is in every answer's `Vary`, because telling them apart would cost more than it saves.
+"""
+
+_BY_ORIGIN: Final = f"Origin, {BY_CALLER}"
+
 BLANKS: Final = " \t"
 """What HTTP trims off a header's value (RFC 9110, section 5.5); other blanks of Unicode belong to it."""
 
@@ -119,7 +126,7 @@ class Cors:
             self._listed: Mapping[str, Shared] = {}
             self._others = _shared({"Access-Control-Allow-Origin": "*"})
         else:
-            self._others = _shared({"Vary": "Origin"})
+            self._others = _shared({"Vary": _BY_ORIGIN})
             self._listed = {origin: _shared(_to(origin)) for origin in origins}
 
     def for_(self, headers: MultiMapping[str]) -> Shared:
@@ -130,12 +137,12 @@ class Cors:
 
 def _to(origin: str) -> dict[str, str]:
     return {
-        "Vary": "Origin",
+        "Vary": _BY_ORIGIN,
         "Access-Control-Allow-Origin": origin,
         "Access-Control-Allow-Credentials": "true",
     }
 
 
 def _shared(headers: dict[str, str]) -> Shared:
-    headers = {**headers, **_ALLOWED}
+    headers = {"Vary": BY_CALLER, **headers, **_ALLOWED}
     return Shared(headers, "".join(f"{name}: {value}\r\n" for name, value in headers.items()))

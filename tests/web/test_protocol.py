@@ -104,7 +104,7 @@ async def test_what_cannot_be_read_is_refused_in_the_one_shape(served, request_,
     details = check_error(answer, 400, "VALIDATION_FAILED")
     assert field in (None, details["field"])
     assert UUID4.fullmatch(answer.headers["X-Request-ID"])
-    assert ("Origin", "close") == (answer.headers["Vary"], answer.headers["Connection"])
+    assert ("Origin, X-User-Email", "close") == (answer.headers["Vary"], answer.headers["Connection"])
     assert "GET" in answer.headers["Access-Control-Allow-Methods"]
     assert SECRET not in answer.body.lower()
 

@@ -39,6 +39,17 @@ async def test_users_write_it_and_only_controllers_read_it(api):
     assert SECRET == await seen_by_controller(api, created["id"])
 
 
+async def test_what_shows_it_is_stored_nowhere_and_given_to_nobody_else(api):
+    cluster, plain = await api.created("one", keyed()), await api.created("two")
+    controller = api.as_(CONTROLLER)
+    for path in (cluster["id"], f"{cluster['id']}/"):
+        shown = check(await controller.get(path), 200)
+        assert SECRET == shown["spec"][MEMBER]
+        assert "no-store" == shown.headers["Cache-Control"]
+        assert "Cache-Control" not in check(await api.get(path), 200).headers
+    assert "Cache-Control" not in check(await controller.get(plain["id"]), 200).headers
+
+
 async def test_the_rest_of_a_document_is_the_same_for_both(api):
     cluster = await api.created("one", keyed(odd={"float": 1.0, "big": 2**53 + 1, "text": "ü\u2028"}))
     shown = check(await api.as_(CONTROLLER).get(cluster["id"]), 200).json

@@ -148,6 +148,25 @@ async def test_any_origin_is_allowed_by_default_but_without_credentials(api, pat
     assert {"x-request-id", "x-response-time", "etag"} <= exposed
 
 
+@pytest.mark.parametrize("listed_too", [False, True], ids=["by caller", "by caller and origin"])
+async def test_no_cache_gives_an_answer_to_another_caller(api, listed_origins, listed_too):
+    client = listed_origins if listed_too else api
+    cluster = await client.created()
+    stranger = client.as_("stranger@example.com")
+    answers = [
+        *[
+            await client.get(path)
+            for path in (CLUSTERS, f"{CLUSTERS}/", cluster["id"], f"{cluster['id']}/status")
+        ],
+        await client.request("HEAD", cluster["id"]),
+        await stranger.get(cluster["id"]),
+        await client.as_(None).get(cluster["id"]),
+    ]
+    assert [200, 200, 200, 200, 200, 404, 401] == [answer.status for answer in answers]
+    for answer in answers:
+        assert "x-user-email" in listed(answer.headers["Vary"])
+
+
 @pytest.mark.parametrize(
     ("origin", "allowed"),
     [
