@@ -25,6 +25,7 @@ from aiohttp.http_exceptions import (
     LineTooLong,
     TransferEncodingError,
 )
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from domain.errors import Rejected, invalid
@@ -89,10 +90,15 @@ class Protocol(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""
         super().data_received(data)
-        if self._messages and self._current_request is not None:
-            message, _ = self._messages[-1]
+        if not self._messages:
+            return
+        message, _ = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            if message.url is None:  # CONNECT to nothing, of which aiohttp can make no request
+                self._messages[-1] = (_ErrInfo(400, InvalidURLError(""), ""), EMPTY_PAYLOAD)
+        elif self._current_request is not None:
             body = self._current_request.content
-            if isinstance(message, _ErrInfo) and not body.is_eof() and body.exception() is None:
+            if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("the body can't be read"))
 
     def connection_lost(self, exc: BaseException | None) -> None:

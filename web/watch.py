@@ -168,9 +168,9 @@ class _Stream:
     async def run(self, beginning: list[Event]) -> web.StreamResponse:
         """Write until the watch ends; nothing is raised once headers may have been sent."""
         started = asyncio.get_running_loop().time()
-        await self._response.prepare(self._request)
         reason: Reason = "failed"
         try:
+            await self._response.prepare(self._request)
             async with self._response:
                 reason = await self._follow(beginning)
                 await self._write(self._last_words(reason))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from urllib.parse import urlsplit
 
 import pytest
@@ -65,6 +66,7 @@ UNREADABLE = {
     "a query that is not ASCII": (b"GET /?hunter2=\xff HTTP/1.1\r\nHost: x\r\n\r\n", "request"),
     "a header without colon": (b"GET / HTTP/1.1\r\nHost: x\r\nhunter2\r\n\r\n", None),
     "NUL in a header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: hunter2\0\r\n\r\n", None),
+    "CONNECT to nothing": (b"CONNECT \r\nx:1 HTTP/1.1\r\nHost: hunter2\r\n\r\n", "request"),
     "no host": (b"GET /hunter2 HTTP/1.1\r\n\r\n", "request"),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: hunter2\r\n\r\n", "Host"),
     "two lengths": (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", None),
@@ -209,6 +211,61 @@ async def test_clients_that_leave_at_once_disturb_nobody(served, caplog):
         writer.write(b"HUNTER2\r\n\r\n")
         writer.transport.abort()
     assert 200 == (await served.client.get("/api/v1/info")).status
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_a_watcher_that_leaves_at_once_disturbs_nobody(served, caplog):
+    address = urlsplit(served.client.url)
+    request = f"GET {CLUSTERS}?watch=true HTTP/1.1\r\nHost: x\r\nX-User-Email: {OWNER}\r\n\r\n".encode()
+    before = REGISTRY.get_sample_value("clusterflow_watches_ended_total", {"reason": "gone"}) or 0
+    for _ in range(50):
+        _, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(request)
+        writer.write_eof()
+        await asyncio.sleep(0)
+        writer.transport.abort()
+
+    async def ended() -> bool:
+        now = REGISTRY.get_sample_value("clusterflow_watches_ended_total", {"reason": "gone"}) or 0
+        return now > before and not REGISTRY.get_sample_value("clusterflow_watchers")
+
+    await until(ended, what="the end of all of them")
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+
+
+async def test_no_request_gone_wrong_makes_more_of_a_line_than_that_it_was(served, caplog):
+    """Requests with bytes added, taken and changed anywhere, by a seed."""
+    drawn = random.Random(20261126)
+    seeds = [request for request, _ in UNREADABLE.values() if len(request) < 300] + [
+        HEAD + b"Content-Length: 2\r\n\r\n{}",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"GET http://x:80/hunter2 HTTP/1.1\r\nHost: [::1\r\nConnection: Upgrade\r\nUpgrade: h\r\n\r\nhunter2",
+        b"CONNECT hunter2:1 HTTP/1.1\r\nHost: x\r\n\r\nhunter2",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n\r\n",
+    ]
+    served.health.kafka_healthy = False
+    for _ in range(1000):
+        sent = bytearray(drawn.choice(seeds))
+        for _ in range(drawn.choice([1, 1, 2, 3])):
+            place, change = drawn.randrange(len(sent)), drawn.randrange(4)
+            if change == 0:
+                sent[place] = drawn.randrange(256)
+            elif change == 1:
+                sent[place:place] = drawn.randbytes(drawn.choice([1, 2, 8]))
+            elif change == 2:
+                sent[place:place] = drawn.choice([b"\r\n", b"\0", b":", b"http://[", b"%00", b" "])
+            elif len(sent) > 20:
+                del sent[place : place + drawn.choice([1, 2, 10])]
+        address = urlsplit(served.client.url)
+        async with asyncio.timeout(20):
+            reader, writer = await asyncio.open_connection(address.hostname, address.port)
+            writer.write(bytes(sent))
+            await asyncio.sleep(0)
+            writer.write(b"\r\n\r\n0\r\n\r\n")  # whatever the framing, it has an end
+            status = (await reader.readuntil(b"\r\n")).split()[1]
+            writer.transport.abort()
+        assert int(status) < 500 or status == b"503", bytes(sent)
+    served.health.kafka_healthy = True
     assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
