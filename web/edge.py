@@ -91,7 +91,7 @@ class Edge:
         plain = self._plain.find(request)
         if plain is not None and _is_open(request):
             length = sum(map(len, plain.answer.pieces))
-            if self._unread.fits(length):
+            if not self._unread.held or self._unread.fits(length):
                 head = self._told(request, plain, given, length, started)
                 return await self._written(request, given, head, plain.answer.pieces, length)
             plain = None  # its documents may be out of date, and nobody else's, before there is room

@@ -90,7 +90,7 @@ class Protocol(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""
         super().data_received(data)
-        if not self._messages:
+        if not self._messages or (self._current_request is None and not self._upgraded):
             return
         message, _ = self._messages[-1]
         if not isinstance(message, _ErrInfo):

@@ -34,24 +34,22 @@ class Unread:
 
     Args:
         most: Bytes at most. An answer that is longer is sent when no other waits.
+
+    Attributes:
+        held: How many they are now.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._most_for_long = most - most // 4
-        self._held = 0
+        self.held = 0
         self._freed = asyncio.Event()
-
-    @property
-    def held(self) -> int:
-        """How many they are now."""
-        return self._held
 
     def fits(self, length: int) -> bool:
         """Whether an answer of so many bytes may wait as well."""
-        if not self._held:
+        if not self.held:
             return True
-        return self._held + length <= (self._most if length <= SHORT else self._most_for_long)
+        return self.held + length <= (self._most if length <= SHORT else self._most_for_long)
 
     async def room(self, length: int, *, within: float) -> bool:
         """Wait until it fits, for so many seconds at most; returns whether it does."""
@@ -81,12 +79,12 @@ class Unread:
     @contextmanager
     def holding(self, length: int) -> Iterator[None]:
         """Count an answer that waits, until it has been read or given up."""
-        self._held += length
+        self.held += length
         UNREAD_BYTES.inc(length)
         try:
             yield
         finally:
-            self._held -= length
+            self.held -= length
             UNREAD_BYTES.dec(length)
             freed, self._freed = self._freed, asyncio.Event()
             freed.set()
