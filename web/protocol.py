@@ -79,7 +79,11 @@ class _Refusal(LastWritten):
 class Protocol(RequestHandler):
     """One connection."""
 
+    max_head: int
+    """Bytes of a request's line and headers together, about; as many as one header alone may have."""
+
     _lost: asyncio.Event | None = None
+    _head = 0  # bytes of one that is not complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let writing be paused as soon as anything waits here, so that all that does is counted."""
@@ -90,7 +94,12 @@ class Protocol(RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""
         super().data_received(data)
-        if not self._messages or (self._current_request is None and not self._upgraded):
+        if not self._messages:
+            if self._reads_head():
+                self._bound_head(len(data))
+            return
+        self._head = 0
+        if self._current_request is None and not self._upgraded:
             return
         message, _ = self._messages[-1]
         if not isinstance(message, _ErrInfo):
@@ -100,6 +109,27 @@ class Protocol(RequestHandler):
             body = self._current_request.content
             if not body.is_eof() and body.exception() is None:
                 body.set_exception(web.RequestPayloadError("the body can't be read"))
+
+    def _reads_head(self) -> bool:
+        """Whether what comes now is the head of a request, and not the body of one before."""
+        if self._current_request is None:
+            return self._waiter is not None
+        return self._current_request.content.is_eof()
+
+    def _bound_head(self, more: int) -> None:
+        """Refuse a request whose head goes on and on: aiohttp bounds each header, and allows 128 of them.
+
+        Behind a request that is not answered yet it is not even refused, and its connection ends with that.
+        """
+        if self._close:
+            return
+        self._head += more
+        if self._head <= self.max_head:
+            return
+        self._close = True  # what follows is not looked at
+        if self._waiter is not None and not self._waiter.done():
+            self._messages.append((_ErrInfo(400, LineTooLong("", self.max_head), ""), EMPTY_PAYLOAD))
+            self._waiter.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Nobody is there any more."""
@@ -153,7 +183,9 @@ class _Server(web.Server):
     """Makes a protocol for each connection."""
 
     def __call__(self) -> RequestHandler:
-        return Protocol(self, loop=self._loop, **self._kwargs)
+        protocol = Protocol(self, loop=self._loop, **self._kwargs)
+        protocol.max_head = self._kwargs["max_field_size"]
+        return protocol
 
 
 class Runner(web.AppRunner):

@@ -96,6 +96,10 @@ UNREADABLE = {
         b"GET / HTTP/1.1\r\nHost: x\r\nA: hunter2%b\r\n\r\n" % (b"x" * 3 * 10**6),
         "request",
     ),
+    "100 headers of 30,000 bytes": (
+        b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n" % (b"A: hunter2%b\r\n" % (b"x" * 30_000) * 100),
+        "request",
+    ),
     "300 headers": (b"GET / HTTP/1.1\r\nHost: x\r\n%b\r\n" % (b"A: hunter2\r\n" * 300), "request"),
 }
 
@@ -171,6 +175,46 @@ async def test_an_expectation_nobody_knows_changes_nothing(
     assert status == answer.status
     if status >= 400:
         check_error(answer, status, {404: "RESOURCE_NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}[status])
+
+
+async def test_headers_without_end_behind_a_request_under_way_end_their_connection(served):
+    """Nothing of them is kept, and the request under way is answered."""
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    request = f"GET {CLUSTERS}?watch=true HTTP/1.1\r\nHost: x\r\nX-User-Email: {OWNER}\r\n\r\n".encode()
+    writer.write(request)
+    async with asyncio.timeout(20):
+        await reader.readuntil(b"BOOKMARK")
+    (protocol,) = [each for each in served.runner.server.connections if each._current_request is not None]
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    for _ in range(100):
+        writer.write(b"A: %b\r\n" % (b"x" * 30_000))
+        await writer.drain()
+
+    async def ended() -> bool:
+        return protocol._close
+
+    await until(ended, what="no more being taken")
+    assert protocol._head <= 2 * 2**20
+    writer.transport.abort()
+
+
+async def test_a_refusal_before_a_long_body_leaves_its_connection_for_the_next(served):
+    """What is passed over of a body is no head."""
+    body = b"x" * 900_000
+    refused = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
+    address = urlsplit(served.client.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    async with asyncio.timeout(20):
+        for _ in range(4):
+            writer.write(refused)
+            assert b"HTTP/1.1 404 Not Found\r\n" == await reader.readuntil(b"\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length: "))
+            await reader.readexactly(int(length[16:]))
+            writer.write(body)
+            await writer.drain()
+    writer.close()
 
 
 async def test_a_client_that_stays_is_let_go_soon(served):
