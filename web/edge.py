@@ -94,7 +94,7 @@ class Edge:
             if not self._unread.held or self._unread.fits(length):
                 head = self._told(request, plain, given, length, started)
                 return await self._written(request, given, head, plain.answer.pieces, length)
-            plain = None  # its documents may be out of date, and nobody else's, before there is room
+            plain = None  # who waits for room keeps no document in memory
         try:
             if request.version not in (HttpVersion11, HttpVersion10):
                 raise invalid(NO_HTTP, field="request")

@@ -34,6 +34,7 @@ class _Cluster(msgspec.Struct):
 class _Page(msgspec.Struct):
     clusters: list[_Cluster]
     total: int
+    limit: int
 
 
 class _Condition(msgspec.Struct):
@@ -87,7 +88,7 @@ class Fleet:
         while offset < total:
             page = msgspec.json.decode(await self._read(f"?limit={PAGE}&offset={offset}"), type=_Page)
             clusters |= {cluster.id: _seen(cluster) for cluster in page.clusters}
-            total, offset = page.total, offset + PAGE
+            total, offset = page.total, offset + page.limit  # a page of long clusters holds fewer than asked
         return list(clusters.values())
 
     async def reports(self, clusters: Sequence[SeenCluster]) -> set[tuple[str, str, int, bool]]:

@@ -301,7 +301,7 @@ async def _listed(connection: AsyncConnection) -> AsyncIterator[Mapping[str, Any
         path = f"/api/v1/clusters?limit={PAGE}&offset={offset}"
         page = (await connection.exchange(request_bytes("GET", path, email=READER))).json()
         total = page["total"]
-        offset += PAGE
+        offset += page["limit"]
         for cluster in page["clusters"]:
             yield cluster
 

@@ -71,6 +71,7 @@ async def get(path: str, health: object, **headers: str) -> Answer:
         (409, "GENERATION_CONFLICT"),
         (409, "RESOURCE_CONFLICT"),
         (413, "PAYLOAD_TOO_LARGE"),
+        (429, "TOO_MANY_WATCHES"),
         (500, "INTERNAL_ERROR"),
         (503, "UNAVAILABLE"),
     ],
