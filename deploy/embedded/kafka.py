@@ -83,6 +83,7 @@ class Kafka(Server):
         process.run(
             [java, *JVM, "-cp", class_path, *tool],
             failure="cannot format Kafka's storage",
+            doing="formatting Kafka's storage",
             env=self._environment(),
             cwd=self.dir,
         )
@@ -113,7 +114,8 @@ def live_brokers(port: int) -> int:
 
     An open port would be too early: a node listens a while before it has joined its own cluster.
 
-    Raises: OSError: nobody listens, or the answer was cut short.
+    Raises: OSError: nobody listens, or the answer was cut short. A connection to itself is nobody: its own
+        request, read as an answer, would tell of one broker.
     """
     header = struct.pack(">hhih", 3, 1, 1, -1)  # metadata, version 1, correlation 1, no client id
     request = header + struct.pack(">i", 0)  # about no topics
@@ -121,6 +123,8 @@ def live_brokers(port: int) -> int:
         socket.create_connection((HOST, port), timeout=2.0) as connection,
         connection.makefile("rb") as answer,
     ):
+        if connection.getsockname() == connection.getpeername():
+            raise ConnectionError("nobody listens; the connection met itself")
         connection.sendall(struct.pack(">i", len(request)) + request)
         start = answer.read(12)  # size, correlation, number of brokers
     if len(start) < 12:

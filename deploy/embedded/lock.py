@@ -5,6 +5,7 @@ was killed is locked until its servers are dead.
 """
 
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -15,6 +16,8 @@ from deploy.embedded.errors import EmbeddedError
 
 GUARD_ENDS_WITHIN = 15.0  # seconds; how long the servers of a killed owner may take to die
 POLL = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 class DirectoryLock:
@@ -48,6 +51,7 @@ class DirectoryLock:
 
     def _take(self, data_dir: Path) -> None:
         deadline = time.monotonic() + GUARD_ENDS_WITHIN
+        told = False
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,4 +63,7 @@ class DirectoryLock:
                         f"another embedded stack runs on {data_dir} (pid {holder or 'unknown'}): "
                         "stop it first, or choose another data directory"
                     ) from None
+                if not told:
+                    logger.info("waiting until the servers of a run that was killed are gone")
+                    told = True
             time.sleep(POLL)

@@ -27,6 +27,7 @@ from deploy.embedded.server import Server
 DATABASE = "clusterflow"
 USER = "clusterflow"  # a superuser: tests create databases and terminate sessions
 UNPRIVILEGED = "nobody"  # there on every Linux
+STATUS_LINE = 8  # of postmaster.pid; the first has the pid
 
 
 class Postgres(Server):
@@ -95,6 +96,7 @@ class Postgres(Server):
                 *(f"--{key}={value}" for key, value in options.items()),
             ],
             failure="cannot create the PostgreSQL data directory",
+            doing="creating PostgreSQL's database",
             env=self._environment(),
         )
         single = ["--single", "-D", str(part), "-c", "exit_on_error=on", "postgres"]
@@ -131,6 +133,15 @@ class Postgres(Server):
                 f"end it with kill {first_line}"
             )
         pid_file.unlink()
+
+    def _listens(self, child: process.Child) -> bool:
+        """By its own word: under root it is another user's process, whose sockets we may not be shown."""
+        pid_file = self._data / "postmaster.pid"
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        return len(lines) >= STATUS_LINE and (int(lines[0]), lines[STATUS_LINE - 1].strip()) == (
+            child.pid,
+            "ready",
+        )
 
     def _answers(self) -> bool:
         asked = [_binary("pg_isready"), "--quiet", f"--host={HOST}", f"--port={self.port}", "--timeout=1"]
