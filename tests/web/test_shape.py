@@ -18,7 +18,7 @@ PUBLIC = ("/health", "/api/v1/info")
     "path",
     [
         *(
-            "/",
+            "//",
             "/api",
             "/api/v1",
             "/api/v1/",
