@@ -161,8 +161,8 @@ def run(
         raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s")
     if command.returncode != 0:
         raise EmbeddedError(f"{failure}: {argv[0]} ended with status {command.returncode}\n{tail(output)}")
-    if doing is not None:
-        logger.info("%s: done after %.0f s", doing, time.monotonic() - started)
+    if doing is not None and (took := time.monotonic() - started) > TELL_EVERY:
+        logger.info("%s: done after %.0f s", doing, took)
     return output
 
 
