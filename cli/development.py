@@ -15,7 +15,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -146,8 +146,9 @@ async def run_all(settings: Settings) -> None:
                 say(f"starting {', '.join(ROLES)}")
                 if await _unless(stop, _all_ready(roles)):
                     say(f"{', '.join(ROLES)} ready after {time.monotonic() - started:.1f} s")
-                    _welcome(settings, environment)
-                    await stop.wait()
+                    with _address_written(settings):
+                        _welcome(settings, environment)
+                        await stop.wait()
                 say("stopping")
 
 
@@ -293,9 +294,27 @@ async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _url(settings: Settings) -> str:
+    return f"http://{_dialled(settings.bind_host)}:{settings.port}"
+
+
+@contextlib.contextmanager
+def _address_written(settings: Settings) -> Iterator[None]:
+    """Keep the address of REST where scripts find it, for as long as somebody answers there."""
+    path = Path(settings.run_dir) / "address"
+    path.write_text(f"{_url(settings)}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
-    url = f"http://{_dialled(settings.bind_host)}:{settings.port}"
+    url = _url(settings)
     programs = shlex.quote(str(Path(sys.executable).parent))
+    run_dir = ""
+    if "run_dir" in settings.model_fields_set:  # other commands have to be told as well
+        run_dir = f" RUN_DIR={shlex.quote(str(Path(settings.run_dir).absolute()))}"
     say("ready")
     print(
         f"""
@@ -313,7 +332,7 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
       -d '{{"name": "hello", "spec": {{"platform": {{"type": "gcp"}}}}}}'
 
   Other commands (`clusterflow verify`, …) in another terminal, from {Path.cwd()}:
-    export PATH={programs}:"$PATH"
+    export PATH={programs}:"$PATH"{run_dir}
 
   Ctrl-C stops everything; the data stays in {settings.run_dir}/ for the next run.
 """,
