@@ -22,6 +22,7 @@ from deploy.embedded.errors import EmbeddedError
 
 HOST = "127.0.0.1"  # never another interface: the servers have development settings
 CANDIDATES = range(20000, 30000)
+BESIDE = range(30000, 32700)  # for what runs on the servers of this machine for a while
 ATTEMPTS = 200
 SHOWN = 80  # characters of a command line
 
@@ -46,6 +47,17 @@ def is_free(port: int, host: str = HOST) -> bool:
     except OSError:
         return True  # no such host: who is to listen there says it better
     return all(_can_bind(family, address) for family, _, _, _, address in addresses)
+
+
+def free_port() -> int:
+    """A port for a program that is started next; no server here chooses it, no outgoing connection gets it.
+
+    Raises: EmbeddedError: none is free.
+    """
+    found = next((port for port in random.sample(BESIDE, ATTEMPTS) if is_free(port)), None)
+    if found is None:
+        raise EmbeddedError(f"found no free port between {BESIDE.start} and {BESIDE.stop - 1}")
+    return found
 
 
 def holder(port: int, host: str = HOST) -> Holder | None:

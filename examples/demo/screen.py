@@ -25,7 +25,7 @@ SHORT: Final = 0.05  # seconds; not worth a number
 PHASE_STYLES: Final = {"Pending": "dim", "Progressing": "yellow", "Ready": "green", "Failed": "red"}
 REPORT_STYLES: Final = {"ready": "green", "waiting": "yellow", "failed": "red"}
 CHANGES_SHOWN: Final = (3, 12)  # at least, at most; in between as the terminal's height allows
-OTHER_LINES: Final = 12  # around steps and changes: head, tables, bar, failures, and the cursor's
+OTHER_LINES: Final = 13  # around steps and changes: head, tables, bar, failures, and the cursor's
 STEP_WIDTH: Final = 70  # so that the times beside the steps stay where they are
 LINES_EVERY: Final = 2.0  # seconds between two plain lines of counts
 STEPS_EVERY: Final = 5.0  # seconds between two plain lines on a step that lasts
@@ -209,15 +209,15 @@ def on_purpose(progress: Progress) -> Text:
     stumbles = progress.stumbles()
     parts: list[tuple[str, str]] = []
     for controller, names in progress.unlucky.items():
-        parts.append((f"{controller} fails on purpose for {names}: ", "bold"))
+        parts.append((f"{controller} fails on purpose for {names}\n", "bold"))
         own = [stumble for stumble in stumbles if stumble.controller == controller]
         shown = [
-            (f"{each.name} ({_failures(each.failures)}{', then done' if each.recovered else ''})  ", mood)
+            (f"{each.name} {each.failures}×{' → done' if each.recovered else ''}   ", mood)
             for each in own
             for mood in ("green" if each.recovered else "red",)
         ]
         parts += shown or [("not yet", "dim")]
-    return Text.assemble(*parts, no_wrap=True, overflow="ellipsis")
+    return Text.assemble(*parts)
 
 
 def recovery(progress: Progress) -> str:

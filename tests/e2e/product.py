@@ -6,7 +6,6 @@ REST as one identity. `Log` reads and writes a topic as any Kafka client would, 
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -23,7 +22,7 @@ from aiokafka.partitioner import murmur2
 import agents.worker
 import web.server
 from agents.worker import WorkerSettings
-from deploy.embedded.ports import is_free
+from deploy.embedded import ports
 from domain.policy import Policy
 from streams.settings import KafkaSettings
 from tests.conftest import until
@@ -43,7 +42,7 @@ def an_owner() -> str:
 
 def free_port() -> int:
     """A port that nobody listens on, apart from those the embedded servers choose from."""
-    return next(port for port in random.sample(range(30000, 32700), 200) if is_free(port))
+    return ports.free_port()
 
 
 @dataclass(frozen=True)

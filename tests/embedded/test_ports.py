@@ -12,7 +12,7 @@ import pytest
 
 from deploy.embedded import EmbeddedError, Stack
 from deploy.embedded.kafka import live_brokers
-from deploy.embedded.ports import holder, is_free, listens
+from deploy.embedded.ports import CANDIDATES, free_port, holder, is_free, listens
 from deploy.embedded.server import PASSING_WITHIN
 
 # Of the range out of which the system takes the ends of outgoing connections.
@@ -56,6 +56,13 @@ class AnsweringItself:
 
 def test_a_free_port_has_no_holder(ephemeral):
     assert holder(ephemeral) is None
+
+
+def test_ports_for_programs_are_apart_from_those_of_servers_and_of_outgoing_connections():
+    ports = {free_port() for _ in range(50)}
+    assert len(ports) > 40, "at random, so that two programs hardly get one"
+    assert not ports & {*CANDIDATES}
+    assert max(ports) < 32768
 
 
 def test_who_listens_is_named():

@@ -40,21 +40,21 @@ def picture(progress: Progress) -> str:
     console = Console(file=StringIO(), force_terminal=True, width=110, height=40, color_system=None)
     console.print(LiveScreen(console, progress)._picture())
     assert isinstance(console.file, StringIO)
-    return console.file.getvalue()
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def test_the_picture_names_who_fails_on_purpose_from_the_beginning(progress: Progress) -> None:
-    assert "aws-network fails on purpose for demo-aws-*2: not yet" in picture(progress)
+    assert "aws-network fails on purpose for demo-aws-*2\nnot yet" in picture(progress)
 
 
 def test_the_picture_keeps_each_such_failure_and_what_came_of_it(progress: Progress) -> None:
     for _ in range(2):
         reported(progress, "demo-aws-02", available=False)
-    assert "demo-aws-02 (2 failures)" in picture(progress)
+    assert "demo-aws-02 2×" in picture(progress)
     reported(progress, "demo-aws-02", available=True)
     for number in range(100):
         progress.note("worker", f"something else {number}")
-    assert "demo-aws-02 (2 failures, then done)" in picture(progress)
+    assert "demo-aws-02 2× → done" in picture(progress)
 
 
 def test_lines_tell_each_failure_and_its_end_once(progress: Progress) -> None:
