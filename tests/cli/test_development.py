@@ -10,12 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cli.development import ROLES, Role, StartFailed
-from cli.ports import needed_ports, refuse_taken
+from cli.development import ROLES, Role, StartFailed, _own_ports
+from cli.ports import PortsTaken, needed_ports, refuse_taken
 from cli.running import AlreadyRuns, refuse_second, told
 from deploy.embedded.ports import is_free
 from settings import Settings
 from tests.cli.test_process import run
+from tests.embedded.test_ports import ended_connection
 
 
 def free_row(count=5):
@@ -131,3 +132,12 @@ async def test_a_role_is_ready_only_by_its_own_answer(tmp_path, monkeypatch):
         role.process.kill()
         await role.process.wait()
     assert asked == []
+
+
+async def test_a_port_that_an_ended_connection_keeps_is_waited_for(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cli.development.PASSING_WITHIN", 0.2)
+    port = free_row()
+    ended_connection(port)
+    with pytest.raises(PortsTaken, match=rf"{port} .*TIME-WAIT"):
+        await _own_ports(settings(port, run_dir=str(tmp_path)), [])
+    assert f"waiting for {port}: connections that have ended there" in capsys.readouterr().out

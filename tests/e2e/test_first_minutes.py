@@ -15,9 +15,16 @@ from tests.cli.test_development import free_row
 from tests.cli.test_process import eventually
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-PASTED = [block for block in BLOCKS if not block.startswith("make ")]
 OF_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "RUN_DIR")
+
+
+def page(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def blocks(text: str) -> list[str]:
+    """The commands of a page."""
+    return re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 class Run:
@@ -94,8 +101,24 @@ def test_the_banner_leads_to_pages_that_answer_and_to_the_programs(running: Run)
     assert "verify" in running.paste(f"{line}; clusterflow --help")
 
 
+def test_the_commands_of_other_pages_do_what_they_say(running: Run) -> None:
+    # given the programs of the page, saved as it says
+    clients = page("docs/kafka-clients.md")
+    for program in re.findall(r"^```python\n(# (\S+) .*?)^```$", clients, re.MULTILINE | re.DOTALL):
+        (running.directory / program[1]).write_text(program[0])
+    # when its commands are pasted, each that goes on until Ctrl-C for some seconds
+    create, controller = blocks(clients)
+    told = running.paste(f"{create}\ntimeout 15 {controller.strip()} || true")
+    assert '"outcome":"applied"' in told
+    assert "the network of from-kafka is there" in told
+    (watch,) = blocks(page("docs/watch.md"))
+    assert "event: BOOKMARK" in running.paste(watch.replace("curl", "timeout 5 curl").strip() + " || true")
+    assert "PLATFORMS=gcp,aws,azure" in running.paste(blocks(page("docs/settings.md"))[0])
+
+
 def test_the_readme_does_what_it_says(running: Run) -> None:
-    told = running.paste("\n".join(PASTED))
+    pasted = [block for block in blocks(page("README.md")) if not block.startswith("make ")]
+    told = running.paste("\n".join(pasted))
     assert '"phase":"Pending"' in told
     assert '"phase":"Ready"' in told
     assert re.search(r"^equal$", told, re.MULTILINE)
