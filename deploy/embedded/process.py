@@ -136,11 +136,10 @@ def run(
         doing: What is logged while it runs, at once and then every few seconds; None: nothing.
     Raises: EmbeddedError: it could not be run, ran too long or answered with another status than 0.
     """
-    started = time.monotonic()
     if doing is not None:
         logger.info("%s", doing)
     try:
-        with subprocess.Popen(
+        command = subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -149,20 +148,14 @@ def run(
             cwd=cwd,
             text=True,
             errors="replace",
-        ) as command:
-            try:
-                output = _output(command, stdin, timeout, doing)
-            except BaseException:
-                command.kill()
-                raise
+        )
     except OSError as error:
         raise EmbeddedError(f"{failure}: {argv[0]} does not run: {error.strerror}") from error
+    output = _output(command, stdin, timeout, doing)
     if output is None:
         raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s")
     if command.returncode != 0:
         raise EmbeddedError(f"{failure}: {argv[0]} ended with status {command.returncode}\n{tail(output)}")
-    if doing is not None and (took := time.monotonic() - started) > TELL_EVERY:
-        logger.info("%s: done after %.0f s", doing, took)
     return output
 
 
@@ -170,17 +163,26 @@ def _output(command: subprocess.Popen[str], stdin: str, timeout: float, doing: s
     """What it wrote, once it has ended; None when it had to be killed for its time."""
     started = time.monotonic()
     given: str | None = stdin
-    while True:
-        left = started + timeout - time.monotonic()
-        try:
-            return command.communicate(given, timeout=max(0.0, min(left, TELL_EVERY)))[0]
-        except subprocess.TimeoutExpired:
-            given = None  # the first call goes on writing it
-            if left <= TELL_EVERY:
+    with command:
+        while True:
+            waited = time.monotonic() - started
+            try:
+                output = command.communicate(given, timeout=max(0.0, min(timeout - waited, TELL_EVERY)))[0]
+            except subprocess.TimeoutExpired:
+                given = None  # the first call goes on writing it
+            except BaseException:
+                command.kill()
+                raise
+            else:
+                break
+            if waited + TELL_EVERY >= timeout:
                 command.kill()
                 return None
             if doing is not None:
                 logger.info("%s: for %.0f s now", doing, time.monotonic() - started)
+    if doing is not None and (took := time.monotonic() - started) > TELL_EVERY:
+        logger.info("%s: done after %.0f s", doing, took)
+    return output
 
 
 def tail(output: str) -> str:

@@ -139,15 +139,15 @@ class Server(ABC):
         deadline = time.monotonic() + PASSING_WITHIN
         told = False
         while (found := holder(port)) is not None:
+            if found.passing and not told:
+                logger.info("%s waits for port %d: it belongs to %s", self.title, port, found.text)
+                told = True
             if not found.passing or self._aborted.is_set() or time.monotonic() > deadline:
                 raise EmbeddedError(
                     f"port {port} is taken by {found.text}, and the embedded {self.title} is to listen "
                     f"there: end what has it, choose another port (EMBEDDED_{self.name.upper()}_PORT), "
                     f"or set {self.url_variable} to use a running {self.title}"
                 )
-            if not told:
-                logger.info("%s waits for port %d: it belongs to %s", self.title, port, found.text)
-                told = True
             self._aborted.wait(LOOK_AGAIN)
 
     def _await_answer(self, child: Child) -> None:
