@@ -91,6 +91,14 @@ async def test_a_target_that_names_a_host_goes_before_the_header(served, raw_req
         assert status == answer.status, target
 
 
+@pytest.mark.parametrize(
+    "line", [b"OPTIONS * HTTP/1.1", b"CONNECT evil.example:80 HTTP/1.1", b"CONNECT localhost:80 HTTP/1.1"]
+)
+async def test_targets_of_other_forms_make_no_server_fail(served, raw_request, line):
+    answer = await raw_request(served.client.url, line + b"\r\nHost: localhost\r\n\r\n")
+    assert answer.status < 500, answer
+
+
 async def test_named_hosts_are_ours_and_go_the_plain_way(raw_request):
     async with serving(allowed_hosts=("api.example.com",)) as served:
         for host, status in (("api.example.com", 200), ("API.example.com:443", 200), ("example.com", 421)):
