@@ -158,7 +158,7 @@ async def api(shared_api: "Client") -> "Client":
     from tests.e2e.product import an_owner
 
     async def ready() -> bool:
-        return (await shared_api.get("/ready")).status == 200
+        return (await shared_api.get("/health")).status == 200
 
     await until(ready, what="a web process that is ready")
     return shared_api.as_(an_owner())

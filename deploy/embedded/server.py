@@ -16,6 +16,7 @@ from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import Ports, is_free
+from deploy.embedded.private import private_directory
 from deploy.embedded.process import Child, Guard
 
 POLL = 0.03  # seconds between two questions whether a server is ready
@@ -68,8 +69,8 @@ class Server(ABC):
         if self.running():
             return
         guard = self._guard()
-        self.dir.mkdir(parents=True, exist_ok=True)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        private_directory(self.dir)
+        private_directory(self.log_path.parent)
         if self._port is None:
             self._port = self._ports.choose(self.name, self._configured_port)
         self._refuse_taken_port()
