@@ -27,6 +27,7 @@ from cli.ports import needed_ports, passing, refuse_taken
 from cli.running import refuse_second, told
 from deploy.embedded import EmbeddedError, Stack
 from deploy.embedded.ports import listens
+from deploy.embedded.private import private_directory, run_directory, write_private
 from deploy.embedded.server import LOOK_AGAIN, PASSING_WITHIN
 from domain.errors import ControlPlaneError
 from settings import Settings
@@ -240,10 +241,9 @@ def _defaults(servers: Mapping[str, str]) -> dict[str, str]:
 def _secret_keys(settings: Settings) -> dict[str, str]:
     """A key of this machine's own, kept between runs; one in the environment goes before it."""
     path = Path(settings.run_dir) / "secret.key"
+    run_directory(path.parent)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
+        write_private(path, f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
     return {"SECRET_KEYS": path.read_text().strip()}
 
 
@@ -267,7 +267,7 @@ async def _prepare(environment: Mapping[str, str]) -> None:
 @contextlib.asynccontextmanager
 async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[list[Role]]:
     logs = Path(settings.run_dir) / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    private_directory(logs)
     roles = []
     for index, name in enumerate(ROLES):
         port = settings.metrics_port + index

@@ -52,6 +52,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             write_timeout=timedelta(seconds=settings.server_write_timeout_seconds),
             idle_timeout=timedelta(seconds=settings.server_idle_timeout_seconds),
             max_header_bytes=settings.server_max_header_bytes,
+            allowed_hosts=settings.allowed_hosts,
             cors_origins=settings.cors_allowed_origins,
             keyring=settings.keyring,
             disable_auth=settings.disable_auth,

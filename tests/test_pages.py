@@ -35,17 +35,15 @@ def test_commands_are_nothing_but_commands(page):
 
 
 def test_programs_of_the_environment_are_on_the_path_before_they_are_used(page):
-    """A command, a row of a table or a mention of one: `clusterflow …`, `python -m …`."""
-    used = [
-        found.start()
-        for found in re.finditer(r"(?:^ *|`)(?:clusterflow [a-z]|python |ruff |pytest )", page, re.M)
-    ]
-    if used:
-        assert ON_THE_PATH in page
-        commands = [
-            at for at, block in blocks(page, "sh") if re.search(r"^ *(clusterflow|python) ", block, re.M)
-        ]
-        assert page.index(ON_THE_PATH) < min(commands, default=len(page)) + 200
+    """In a command, or in a table of commands; a mention of one in a sentence is no invitation to type it."""
+    program = r"(?:clusterflow|python|ruff|pytest|uv) "
+    commands = [at for at, block in blocks(page, "sh") if re.search(rf"^ *{program}", block, re.M)]
+    tables = [found.start() for found in re.finditer(rf"^\| *`{program}", page, re.M)]
+    if not commands and not tables:
+        return
+    assert ON_THE_PATH in page
+    with_the_line = [at for at, block in blocks(page, "sh") if ON_THE_PATH in block]
+    assert min(with_the_line) <= min(commands, default=len(page))
 
 
 def test_no_command_ends_processes_by_name(page):

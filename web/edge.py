@@ -19,11 +19,12 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, web
-from aiohttp.hdrs import ORIGIN
+from aiohttp.hdrs import HOST, ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, MultiMapping, istr
 
 from domain.errors import Rejected, TransientError, invalid
+from domain.hosts import Hosts
 from web.errors import (
     JSON_TYPE,
     error_response,
@@ -70,8 +71,11 @@ class Edge:
         ordinary: The application.
     """
 
-    def __init__(self, plain: PlainReads, ordinary: Handler, cors: Cors, *, write_timeout: timedelta) -> None:
+    def __init__(
+        self, plain: PlainReads, ordinary: Handler, hosts: Hosts, cors: Cors, *, write_timeout: timedelta
+    ) -> None:
         self._plain = plain
+        self._hosts = hosts
         self._ordinary = ordinary
         self._cors = cors
         self._write_timeout = write_timeout.total_seconds()
@@ -84,9 +88,7 @@ class Edge:
         if plain is not None and _is_open(request):
             return await self._written(request, given, self._told(request, plain, given, started))
         try:
-            if request.version not in (HttpVersion11, HttpVersion10):
-                raise invalid(NO_HTTP, field="request")
-            once(request.headers, ORIGIN)
+            self._require_ours(request)
         except Rejected as refusal:
             return self.refuse(request, refusal, started=started, given=given)
         request[SEEN] = seen = Seen(given, started)
@@ -99,6 +101,18 @@ class Edge:
             return await self._written(request, given, self._usual(request, given, response, body, seconds))
         await self._bounded(request, given, _sent(response, request))
         return response
+
+    def _require_ours(self, request: web.Request) -> None:
+        """Refuse what is no HTTP, meant for somebody else, or a write of somebody else's page."""
+        if request.version not in (HttpVersion11, HttpVersion10):
+            raise invalid(NO_HTTP, field="request")
+        host = once(request.headers, HOST)
+        self._hosts.require(host)
+        if not request.raw_path.startswith(("/", "*")):  # it names a host itself, which goes before `Host`
+            self._hosts.require(request.url.host_subcomponent)
+        origin = once(request.headers, ORIGIN)
+        if origin is not None and request.method not in SAFE:
+            self._cors.require(origin, host)
 
     def refuse(
         self, request: web.BaseRequest, refusal: Rejected, *, started: float, given: str | None = None
@@ -251,6 +265,9 @@ def _begun(response: web.StreamResponse) -> str:
     own = "".join([f"{name}: {value}\r\n" for name, value in response.headers.items()])
     return f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
 
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, section 9.2.1)."""
 
 NO_HTTP: Final = "The request line is not one of HTTP/1.1"
 NO_HEADERS: Final[MultiMapping[str]] = CIMultiDict()

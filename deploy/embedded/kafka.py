@@ -1,4 +1,7 @@
-"""The embedded Apache Kafka: one KRaft node that is broker and controller, on the jars that `jars` brings."""
+"""The embedded Apache Kafka: one KRaft node that is broker and controller, on the jars that `jars` brings.
+
+It asks nobody for a password: who has an account on the machine is a Kafka client (docs/security.md).
+"""
 
 import os
 import re
@@ -12,6 +15,7 @@ from pathlib import Path
 from deploy.embedded import jars, process
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
+from deploy.embedded.private import private_directory
 from deploy.embedded.server import Server
 
 OLDEST_JAVA = 17
@@ -71,6 +75,7 @@ class Kafka(Server):
         (self.dir / PROPERTIES).write_text(
             "".join(f"{key}={value}\n" for key, value in self._settings().items())
         )
+        private_directory(self.dir / "data")
         if not (self.dir / "data" / "meta.properties").exists():  # written last
             _refuse_old(java)
             self._format(java, class_path)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.private import run_directory
 
 GUARD_ENDS_WITHIN = 15.0  # seconds; how long the servers of a killed owner may take to die
 POLL = 0.05
@@ -30,8 +31,8 @@ class DirectoryLock:
         """
         path = data_dir / "lock"
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            run_directory(data_dir)
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise EmbeddedError(
                 f"cannot write to {data_dir}: {error.strerror}; choose another data directory"

@@ -22,6 +22,7 @@ import psutil
 from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
+from deploy.embedded.private import write_private
 from deploy.embedded.server import Server
 
 DATABASE = "clusterflow"
@@ -76,8 +77,7 @@ class Postgres(Server):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         os.chown(part, _owner(), -1)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_hex(16))
+        write_private(self._password_file, secrets.token_hex(16))
         options = {
             "pgdata": part,
             "username": USER,

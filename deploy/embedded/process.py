@@ -21,6 +21,7 @@ import psutil
 
 from deploy.embedded import guard as guard_script
 from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.private import UMASK
 
 WAIT_FOR_THE_WORD = 'read -r word && exec "$@" < /dev/null'
 LOG_TAIL = 15  # lines shown when a server fails: enough for an exception with its cause
@@ -81,6 +82,7 @@ class Child:
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
+                umask=UMASK,
             )
         assert self._process.stdin is not None
         with self._process.stdin as stdin:

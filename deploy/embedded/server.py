@@ -17,6 +17,7 @@ from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import Ports, holder, listens
+from deploy.embedded.private import private_directory
 from deploy.embedded.process import Child, Guard
 
 POLL = 0.03  # seconds between two questions whether a server is ready
@@ -73,8 +74,8 @@ class Server(ABC):
         if self.running():
             return
         guard = self._guard()
-        self.dir.mkdir(parents=True, exist_ok=True)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        private_directory(self.dir)
+        private_directory(self.log_path.parent)
         self.settle_port()
         argv = self._prepare()
         self._child = Child(argv, guard=guard, log_path=self.log_path, env=self._environment(), cwd=self.dir)

@@ -29,6 +29,7 @@ from tests.conftest import until
 from web.settings import WebSettings
 
 CONTROLLER = "controller@system.local"
+RAW_HOST = "x"  # the `Host` of requests that tests write by hand
 SPEC: Mapping[str, Any] = {"platform": {"type": "gcp"}}
 LONG_AGO = timedelta(days=365)  # a tick interval at which no test sees a second tick
 
@@ -310,7 +311,8 @@ class Deployment:
     async def web_role(self, email: str | None = None, **settings: Any) -> tuple[Client, Role]:
         """A web process and its role."""
         port = free_port()
-        web_settings = WebSettings(**{"kafka": self.kafka, "policy": self.policy, "port": port, **settings})
+        ours = {"kafka": self.kafka, "policy": self.policy, "port": port, "allowed_hosts": (RAW_HOST,)}
+        web_settings = WebSettings(**{**ours, **settings})
         role = await self._run(lambda stop, ready: web.server.run(web_settings, stop=stop, ready=ready))
         timeout = aiohttp.ClientTimeout(total=60)
         session = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))

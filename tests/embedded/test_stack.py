@@ -68,7 +68,7 @@ def test_configured_port_is_used(data_dir):
         port = free.getsockname()[1]
     stack = Stack(data_dir, valkey_port=port)
     stack.start(["valkey"])
-    assert stack.valkey.url == f"redis://127.0.0.1:{port}/0"
+    assert stack.valkey.url.endswith(f"@127.0.0.1:{port}/0")
     stack.stop()
 
 
