@@ -22,6 +22,7 @@ from cli.values import (
     Domain,
     Duration,
     Environment,
+    HostNames,
     Listed,
     LogFormat,
     LogLevel,
@@ -37,6 +38,7 @@ from cli.values import (
 )
 from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
+from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
 from streams.messages import SOURCE
 from streams.secrets import Keyring
@@ -70,7 +72,8 @@ class Settings(BaseSettings):
     server_max_unread_bytes_per_connection: Annotated[int, Field(ge=1024 * 1024)] = 4 * 1024 * 1024
     max_watches: Count = 1000
     max_watches_per_identity: Count = 100
-    cors_allowed_origins: Origins = ("*",)
+    allowed_hosts: HostNames = ()
+    cors_allowed_origins: Origins = ()
 
     kafka_bootstrap_servers: Servers = ""
     kafka_security_protocol: SecurityProtocol = SecurityProtocol.PLAINTEXT
@@ -132,6 +135,11 @@ class Settings(BaseSettings):
 
     git_commit: str = "unknown"
     build_time: str = "unknown"
+
+    @property
+    def hosts(self) -> Hosts:
+        """The hosts that requests may name."""
+        return Hosts(self.bind_host, self.allowed_hosts)
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -276,7 +284,24 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
     topics = Topics(settings.kafka_topic_prefix, settings.events_topic)
     if len({topic.name for topic in topics.all()}) < len(topics.all()):
         yield names, f"CLUSTER_EVENTS_TOPIC: {settings.events_topic} is the name of another topic of ours"
+    yield from _origin_conflicts(settings)
     yield from _security_conflicts(settings)
+
+
+def _origin_conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Who is asking is said by a header, which a page that may call at all may set as it likes."""
+    names = ("cors_allowed_origins", "environment", "bind_host", "allowed_hosts")
+    named = {canonical(host) for host in settings.allowed_hosts}
+    alone = bool(named) and named | {canonical(settings.bind_host)} <= LOOPBACK
+    if "*" in settings.cors_allowed_origins and not (
+        alone and settings.environment is Environment.DEVELOPMENT
+    ):
+        yield (
+            names,
+            "CORS_ALLOWED_ORIGINS=*: any website could act as any caller, since X-User-Email is a header; "
+            "name the origins, such as https://console.example.com. Tests on one machine may have it with "
+            "ENVIRONMENT=development, BIND_HOST=127.0.0.1 and ALLOWED_HOSTS=127.0.0.1 beside it",
+        )
 
 
 def _security_conflicts(settings: Settings) -> Iterator[Conflict]:

@@ -149,7 +149,7 @@ class Clock:
     ) -> tuple[dict[bytes, ClusterRecord], bool]:
         """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
         moved: dict[bytes, ClusterRecord] = {}
-        # Whoever asks for announcements goes by a worker's clock, which may be behind: others make them, too.
+        # Workers ask for announcements by clocks that may be behind, so a regular tick makes them as well.
         indexes = (self._moving,) if tick.announce else (self._moving, self._waiting)
         awake: list[bytes] = []
         for index in indexes:

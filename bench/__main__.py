@@ -63,6 +63,8 @@ def main() -> None:
     given = parser.parse_args()
     failed = [] if given.table else [command for command in given.commands if not ran(command)]
     rows = [answer.row() for command in given.commands for answer in kept_answers(command)]
+    if given.table and not rows:
+        raise SystemExit("nothing is kept in this directory: run `make bench`, or one of the commands, first")
     rows += [(f"`bench.{command}` failed", "", "", "", "", "NO") for command in failed]
     print("\n" + table(ANSWERS, rows))
     if failed:

@@ -11,7 +11,6 @@ fakes would say nothing about acknowledgement, fetching and rebalance, which is 
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from deploy.embedded import Stack
+from deploy.embedded.ports import free_port, listens
 from deploy.embedded.server import Server
 from deploy.embedded.stack import SERVICES
 
@@ -67,7 +67,9 @@ class RoleProcess:
         return (self.process.poll() or 0) > 0
 
     def ready(self) -> bool:
-        """What the role says itself on `/ready`."""
+        """What the role says itself on `/ready`; nobody else is asked who may have its port."""
+        if not listens(self.pid, self.metrics_port):
+            return False
         connection = http.client.HTTPConnection(HOST, self.metrics_port, timeout=1.0)
         try:
             connection.request("GET", "/ready")
@@ -229,10 +231,3 @@ class Stage:
         if self._stack is not None:
             self._stack.stop()
             self._stack = None
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -106,7 +106,7 @@ def request_bytes(
     payload = b"" if body is None else json.dumps(body).encode()
     more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     head = (
-        f"{method} {path} HTTP/1.1\r\nHost: bench\r\nX-User-Email: {email}\r\n"
+        f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-User-Email: {email}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(payload)}\r\n{more}\r\n"
     )
     return head.encode() + payload

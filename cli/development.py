@@ -7,12 +7,15 @@ files, the terminal shows what a person wants to know.
 import asyncio
 import base64
 import contextlib
+import ipaddress
+import logging
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,14 +23,19 @@ from typing import Any, Final
 import aiohttp
 
 from cli.config import masked
-from cli.running import told
+from cli.ports import needed_ports, passing, refuse_taken
+from cli.running import refuse_second, told
 from deploy.embedded import EmbeddedError, Stack
+from deploy.embedded.ports import listens
+from deploy.embedded.private import private_directory, run_directory, write_private
+from deploy.embedded.server import LOOK_AGAIN, PASSING_WITHIN
 from domain.errors import ControlPlaneError
 from settings import Settings
 from streams.secrets import KEY_BYTES
 
 READY_WITHIN: Final = 60.0  # seconds; a first start reads empty topics, a later one its data
 STOP_WITHIN: Final = 35.0  # seconds; roles drain for 30
+TELL_EVERY: Final = 5.0  # seconds between two words while something takes long
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
 # In the order they are stopped: no new writes, then no new states, then nothing left to store.
@@ -40,12 +48,19 @@ class StartFailed(ControlPlaneError):
 
 @dataclass(slots=True)
 class Role:
-    """One role's process, started again whenever it ends by itself."""
+    """One role's process, started again whenever it ends by itself.
+
+    Attributes:
+        pid_path: Where its process id is written while it runs.
+        metrics_port: Where it says on `/ready` of itself whether it is, at `host`.
+    """
 
     name: str
     environment: Mapping[str, str]
     log_path: Path
-    ready_url: str
+    pid_path: Path
+    host: str
+    metrics_port: int
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     restarts: int = field(default=0)
@@ -65,7 +80,11 @@ class Role:
                     stderr=log,
                     start_new_session=True,
                 )
-            code = await self.process.wait()
+            self.pid_path.write_text(f"{self.process.pid}\n")
+            try:
+                code = await self.process.wait()
+            finally:
+                self.pid_path.unlink(missing_ok=True)
             if not self.stopping:
                 self.restarts += 1
                 say(f"{self.name} ended ({_ending(code)}), starting it again; its log: {self.log_path}")
@@ -74,16 +93,24 @@ class Role:
     async def until_ready(self) -> None:
         """Raises: StartFailed: not ready in time, or it keeps ending."""
         deadline = time.monotonic() + READY_WITHIN
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
-            while time.monotonic() < deadline and self.restarts < 3:
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with session.get(self.ready_url) as response:
-                        if response.status == 200:
-                            return
-                await asyncio.sleep(0.1)
+        while time.monotonic() < deadline and self.restarts < 3:
+            if await self._is_ready():
+                return
+            await asyncio.sleep(0.1)
         raise StartFailed(
             f"{self.name} did not become ready; its log: {self.log_path}\n{_tail(self.log_path)}"
         )
+
+    async def _is_ready(self) -> bool:
+        """Whether this very process says so: who else answers on its port is not asked."""
+        if self.process is None or not listens(self.process.pid, self.metrics_port):
+            return False
+        url = f"http://{_dialled(self.host)}:{self.metrics_port}/ready"
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as session:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.get(url) as response:
+                    return response.status == 200
+        return False
 
     async def stop(self) -> None:
         """Let it end by itself, then make it."""
@@ -107,21 +134,57 @@ async def run_all(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with _servers(settings) as servers:
+    missing = _missing(settings)
+    await _unless(stop, _own_ports(settings, missing))
+    if stop.is_set():
+        return
+    async with _servers(settings, missing) as servers:
         environment = {**_secret_keys(settings), **os.environ, **_defaults(servers), **servers}
         await _prepare(environment)
         with told(settings.run_dir, environment):  # commands in other terminals find the servers
             async with _roles(settings, environment) as roles:
                 started = time.monotonic()
+                say(f"starting {', '.join(ROLES)}")
                 if await _unless(stop, _all_ready(roles)):
                     say(f"{', '.join(ROLES)} ready after {time.monotonic() - started:.1f} s")
-                    _welcome(settings, environment)
-                    await stop.wait()
+                    with _address_written(settings):
+                        _welcome(settings, environment)
+                        await stop.wait()
                 say("stopping")
 
 
+async def _own_ports(settings: Settings, missing: Sequence[str]) -> None:
+    """See that this run can have its directory and ports. Raises: AlreadyRuns, PortsTaken."""
+    refuse_second(settings.run_dir)
+    needed = needed_ports(settings, roles=ROLES, embedded=missing)
+    deadline = time.monotonic() + PASSING_WITHIN
+    told_of: set[int] = set()
+    while (soon := {*passing(needed)}) and time.monotonic() < deadline:
+        if soon - told_of:
+            ports = ", ".join(map(str, sorted(soon)))
+            say(f"waiting for {ports}: connections that have ended there keep it for a minute at most")
+            told_of |= soon
+        await asyncio.sleep(LOOK_AGAIN)
+    refuse_taken(needed)
+
+
 async def _all_ready(roles: Sequence[Role]) -> None:
-    await asyncio.gather(*(role.until_ready() for role in roles))
+    """Wait for all of them, with a word on those that are left every few seconds."""
+    waiting = {asyncio.create_task(role.until_ready()): role.name for role in roles}
+    started = time.monotonic()
+    try:
+        while waiting:
+            done, _ = await asyncio.wait(waiting, timeout=TELL_EVERY, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                name = waiting.pop(task)
+                task.result()
+                say(f"{name} is ready")
+            if not done:
+                say(f"waiting for {', '.join(waiting.values())}: for {time.monotonic() - started:.0f} s now")
+    finally:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
@@ -136,15 +199,19 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
     return True
 
 
-@contextlib.asynccontextmanager
-async def _servers(settings: Settings) -> AsyncIterator[dict[str, str]]:
-    """The embedded servers for what the environment does not name; their variables."""
+def _missing(settings: Settings) -> list[str]:
+    """The servers that the environment does not name, so that embedded ones are started."""
     configured = {
         "kafka": settings.kafka_bootstrap_servers,
         "postgres": settings.database_url.get_secret_value(),
         "valkey": settings.redis_url.get_secret_value(),
     }
-    missing = [name for name, url in configured.items() if not url]
+    return [name for name, url in configured.items() if not url]
+
+
+@contextlib.asynccontextmanager
+async def _servers(settings: Settings, missing: Sequence[str]) -> AsyncIterator[dict[str, str]]:
+    """The embedded servers of these names; their variables."""
     if not missing:
         yield {}
         return
@@ -174,15 +241,15 @@ def _defaults(servers: Mapping[str, str]) -> dict[str, str]:
 def _secret_keys(settings: Settings) -> dict[str, str]:
     """A key of this machine's own, kept between runs; one in the environment goes before it."""
     path = Path(settings.run_dir) / "secret.key"
+    run_directory(path.parent)
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
+        write_private(path, f"development:{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n")
     return {"SECRET_KEYS": path.read_text().strip()}
 
 
 async def _prepare(environment: Mapping[str, str]) -> None:
-    for command in ("migrate", "topics"):
+    for command, doing in (("migrate", "bringing the schema up to date"), ("topics", "declaring topics")):
+        say(doing)
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -200,7 +267,7 @@ async def _prepare(environment: Mapping[str, str]) -> None:
 @contextlib.asynccontextmanager
 async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIterator[list[Role]]:
     logs = Path(settings.run_dir) / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    private_directory(logs)
     roles = []
     for index, name in enumerate(ROLES):
         port = settings.metrics_port + index
@@ -209,7 +276,9 @@ async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIte
                 name=name,
                 environment={**environment, "METRICS_PORT": str(port), "METRICS_ENABLED": "true"},
                 log_path=logs / f"{name}.log",
-                ready_url=f"http://{settings.bind_host}:{port}/ready",
+                pid_path=Path(settings.run_dir) / f"{name}.pid",
+                host=settings.bind_host,
+                metrics_port=port,
             )
         )
     tasks = [asyncio.create_task(role.keep_running()) for role in roles]
@@ -225,12 +294,33 @@ async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIte
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def _url(settings: Settings) -> str:
+    return f"http://{_dialled(settings.bind_host)}:{settings.port}"
+
+
+@contextlib.contextmanager
+def _address_written(settings: Settings) -> Iterator[None]:
+    """Keep the address of REST where scripts find it, for as long as somebody answers there."""
+    path = Path(settings.run_dir) / "address"
+    path.write_text(f"{_url(settings)}\n")
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
-    url = f"http://{settings.bind_host}:{settings.port}"
+    url = _url(settings)
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    run_dir = ""
+    if "run_dir" in settings.model_fields_set:  # other commands have to be told as well
+        run_dir = f" RUN_DIR={shlex.quote(str(Path(settings.run_dir).absolute()))}"
     say("ready")
     print(
         f"""
+  page       {url}/
   API        {url}/api/v1/clusters
+  docs       {url}/docs (REST), {url}/docs/topics (Kafka)
   health     {url}/health
   metrics    {", ".join(f"{r} :{settings.metrics_port + i}/metrics" for i, r in enumerate(ROLES))}
   Kafka      {environment["KAFKA_BOOTSTRAP_SERVERS"]}
@@ -239,12 +329,34 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
 
   Create a cluster:
     curl -s {url}/api/v1/clusters -H 'X-User-Email: you@example.com' \\
-      -d '{{"name": "first", "spec": {{"platform": {{"type": "gcp"}}}}}}'
+      -d '{{"name": "hello", "spec": {{"platform": {{"type": "gcp"}}}}}}'
+
+  Other commands (`clusterflow verify`, …) in another terminal, from {Path.cwd()}:
+    export PATH={programs}:"$PATH"{run_dir}
 
   Ctrl-C stops everything; the data stays in {settings.run_dir}/ for the next run.
 """,
         flush=True,
     )
+
+
+def _dialled(host: str) -> str:
+    """The address in a URL at which this machine reaches what listens on a host."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host or "localhost"
+    if address.is_unspecified:
+        return "127.0.0.1" if address.version == 4 else "[::1]"
+    return host if address.version == 4 else f"[{host}]"
+
+
+class _Spoken(logging.Handler):
+    """What the embedded stack does, as lines for the person at the terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Say it."""
+        say(record.getMessage())
 
 
 def _ending(code: int) -> str:
@@ -262,6 +374,9 @@ def say(text: str) -> None:
 
 def main(settings: Settings) -> None:
     """Run; a failure is a message and status 1."""
+    embedded = logging.getLogger("deploy.embedded")
+    embedded.setLevel(logging.INFO)
+    embedded.addHandler(_Spoken())
     try:
         asyncio.run(run_all(settings))
     except (EmbeddedError, ControlPlaneError) as error:

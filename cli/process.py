@@ -119,7 +119,7 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
                 stack.callback(watch.cancel)
             if settings.metrics_enabled:
                 host, port = settings.bind_host, settings.metrics_port
-                server = metrics_server(host, port, ready=ready, held=lambda: HELD.told)
+                server = metrics_server(host, port, hosts=settings.hosts, ready=ready, held=lambda: HELD.told)
                 await stack.enter_async_context(server)
             log.info("starting", extra={"role": name})
             for variable, why in settings.warnings():

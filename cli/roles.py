@@ -56,6 +56,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             max_unread_each=settings.server_max_unread_bytes_per_connection,
             max_watchers=settings.max_watches,
             max_watchers_each=settings.max_watches_per_identity,
+            allowed_hosts=settings.allowed_hosts,
             cors_origins=settings.cors_allowed_origins,
             keyring=settings.keyring,
             disable_auth=settings.disable_auth,

@@ -13,11 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from domain.errors import ControlPlaneError
 from settings import Settings
 
 _FILE: Final = "servers.json"
 _SERVERS: Final = ("kafka_bootstrap_servers", "database_url")
 _TOLD: Final = (*_SERVERS, "redis_url", "kafka_replication")
+
+
+class AlreadyRuns(ControlPlaneError):
+    """A run is under way on the same directory; the text says what to do."""
 
 
 @contextmanager
@@ -47,6 +52,16 @@ def joined(settings: Settings) -> Settings:
     if found:
         print(f"over the servers that run in {settings.run_dir}/", file=sys.stderr)
     return Settings(**{name: value for name, value in found.items() if name not in settings.model_fields_set})
+
+
+def refuse_second(run_dir: str) -> None:
+    """Raises: AlreadyRuns: a run is under way on this directory."""
+    if _under_way(Path(run_dir) / _FILE):
+        raise AlreadyRuns(
+            f"another `clusterflow all` runs in {run_dir}/, and one run at a time has it: end that one with"
+            " Ctrl-C in its terminal, or give this one a directory of its own, such as"
+            f" RUN_DIR={run_dir}-2, and ports of its own (PORT, METRICS_PORT)"
+        )
 
 
 def _under_way(path: Path) -> dict[str, Any]:

@@ -110,6 +110,15 @@ Origins = Annotated[
     Listed,
     AfterValidator(_matching(r"\*|[a-z][a-z0-9+.-]*://[^\s/,*]+", "* or origins such as https://host:port")),
 ]
+HostNames = Annotated[
+    Listed,
+    AfterValidator(
+        _matching(
+            r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_.])?|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?",
+            "names or addresses such as api.example.com, without scheme, port and *",
+        )
+    ),
+]
 ChangeTypes = Annotated[Listed, AfterValidator(_one_of("spec", "status", "controller_status"))]
 ChannelGroup = Annotated[str, AfterValidator(_one_of(*CHANNEL_GROUPS))]
 Domain = Annotated[str, AfterValidator(_matching(r"[^@\s.]+(\.[^@\s.]+)+", "a domain such as system.local"))]

@@ -11,21 +11,35 @@ python=${PYTHON:-python3}
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Runs a command quietly; its output is shown when it fails.
+# Runs a command quietly, with a word every few seconds on what it does; its output is shown when it fails.
 quietly() {
     output=$(mktemp)
+    tell_of "$output" $$ 9>&- &
+    teller=$!
     if ! "$@" > "$output" 2>&1 < /dev/null; then
+        kill "$teller" 2> /dev/null || :
         tail -n 30 "$output" >&2
         rm -f "$output"
         die "Failed: $*"
     fi
+    kill "$teller" 2> /dev/null || :
     rm -f "$output"
+}
+
+# The last line of an output, again and again while the process that waits for it lives.
+tell_of() {
+    waited=0
+    while sleep 5 > /dev/null 2>&1 && kill -0 "$2" 2> /dev/null; do
+        waited=$((waited + 5))
+        last=$(tail -n 1 "$1" 2> /dev/null | tr -d '\r' | cut -c 1-90)
+        say "  … ${waited} s${last:+: $last}"
+    done
 }
 
 may_use_apt() { [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; }
 
 apt_get() {
-    quietly env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 "$@"
+    quietly env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@"
 }
 
 # Debian and Ubuntu each offer some of these; maven alone would bring the distribution's default, on Ubuntu 22.04 Java 11.
@@ -86,7 +100,7 @@ virtual_environment() {
         [ "$(.venv/bin/python --version)" != "$("$python" --version)" ]; then
         quietly "$python" -m venv --clear .venv
     fi
-    set -- .venv/bin/python -m pip --quiet --disable-pip-version-check --no-input install --no-deps
+    set -- .venv/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off --no-deps
     quietly "$@" --no-compile --require-hashes -r requirements.lock # Python compiles what is used when it is
     quietly "$@" --no-build-isolation --editable .
     echo "$wanted" > .venv/.installed

@@ -272,12 +272,12 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         partition, no later record takes the position past them, and the sink would be behind for ever.
 
         Args:
-            seen: Partitions the last poll brought records of: theirs move with the next ones.
+            seen: Partitions with records in the last poll; their positions move with those records.
         """
         moves: dict[TopicPartition, tuple[int, Position]] = {}
         for tp in self._consumer.assignment() - seen:
             reached = await self._consumer.position(tp)
-            if self._lost:  # assigned anew, so these are positions of another time
+            if self._lost:  # a rebalance has reassigned partitions, so these positions are outdated
                 return False
             if reached > self._positions[tp]:
                 moves[tp] = (self._positions[tp], Position(reached, self._standing(tp)))
@@ -341,20 +341,20 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             log.warning("the sink waits", extra={"error": str(error)})
         self._forget()
         if isinstance(error, LockHeld):
-            await self._end_stopped()
+            await self._end_frozen()
         delay = min(self._settings.max_backoff, FIRST_BACKOFF * 2**self._failures)
         self._failures += 1
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), delay)
 
-    async def _end_stopped(self) -> None:
+    async def _end_frozen(self) -> None:
         try:
-            ended = await self._database.end_stopped()
+            ended = await self._database.end_frozen()
         except SinkUnavailable as error:
-            log.info("sessions that stand still not looked for", extra={"error": str(error)})
+            log.info("frozen sessions could not be looked for", extra={"error": str(error)})
         else:
             if ended:
-                log.warning("sessions of a sink that stands still were ended", extra={"sessions": ended})
+                log.warning("ended the sessions of a frozen sink", extra={"sessions": ended})
 
     def _goes_on(self) -> None:
         """Not before a turn has passed: a database without space still tells its positions."""

@@ -1,7 +1,7 @@
 """What an error of the database means for the records at hand.
 
 SinkUnavailable     nothing is wrong with them: wait, then go on from the stored positions
-LockHeld            the same; whoever holds the lock may stand still
+LockHeld            the same, and the session that holds the lock may be frozen
 PositionsMoved      another writer has them: go on from the stored positions
 RowsRefused         one of them will never be stored
 anything else       a fault of this program: it must end and say so

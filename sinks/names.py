@@ -3,7 +3,7 @@
 A name is unique among living clusters, and the stream keeps it so: the second cluster of a name is created
 only after the first is deleted. But the two live in different partitions, which the sink reads at different
 paces, so for a while it can hold the second's creation and not yet the first's deletion; the unique index
-would refuse a record that is right. Then one of the two is already deleted, with a time still on its way.
+would refuse a valid record. One of the two is already deleted then, and its deletion has yet to be read.
 
 Which one, no record says. Of those whose record says that they live, the youngest holds the name; the others
 yield it, which marks them deleted as of its creation. Mostly that is right. Where the clock of a broker was

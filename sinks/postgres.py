@@ -59,9 +59,9 @@ SESSION: Final = {
     # A commit that a crash of the server forgets takes its position with it and is written again, so there
     # is no need to wait for the disk.
     "synchronous_commit": "off",
-    # A process that is stopped or cut off in a transaction must not lock its successor out for ever.
+    # A process that is frozen or cut off within a transaction must not lock its successor out for ever.
     "idle_in_transaction_session_timeout": "10s",
-    "lock_timeout": "10s",  # no batch takes as long; `end_stopped` looks who does
+    "lock_timeout": "10s",  # longer than any batch takes; `end_frozen` then ends the session that holds it
     "jit": "off",  # compiling costs more than such statements take
 }
 
@@ -139,16 +139,16 @@ class Postgres:
             offsets = [ends[tp] for tp in ordered]
             await connection.execute(statements.TOUCH, self._kafka_cluster_id, topics, numbers, offsets)
 
-    async def end_stopped(self) -> int:
-        """End sessions of writers that stand still within a statement; returns how many there were.
+    async def end_frozen(self) -> int:
+        """End the sessions of sinks that are frozen in the middle of a statement, and return their number.
 
-        The parts of a statement go over the wire apart. A process that is frozen between two of them holds
-        its locks, and the server, which takes it for busy, ends it by none of its time-outs.
+        A driver sends the parts of a statement one by one. While a process is frozen between two of them, the
+        server counts its session as active: no time-out of idle sessions ends it, and its locks stay.
 
         Raises: SinkUnavailable.
         """
-        async with transaction(self._pool, "end_stopped") as connection:
-            return int(await connection.fetchval(statements.END_STOPPED))
+        async with transaction(self._pool, "end_frozen") as connection:
+            return int(await connection.fetchval(statements.END_FROZEN))
 
     async def has_rows(self, partition: int) -> bool:
         """Whether a row shows a record of this partition, as far as is known. Raises: SinkUnavailable."""
@@ -244,9 +244,10 @@ async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterat
 async def in_pages(
     connection: asyncpg.Connection, statement: str, *args: Any
 ) -> AsyncIterator[asyncpg.Record]:
-    """Rows of a statement that goes on behind an id ($1), for so many ($2), with the id as first column.
+    """The rows of a statement, fetched in pages.
 
-    A cursor would be a prepared statement with a name, and such no pooler keeps for us.
+    The statement takes the id to continue after ($1) and the size of a page ($2), and its first column is the
+    id. A cursor would need a named prepared statement, which a pooler in transaction mode does not keep.
     """
     after = FIRST_ID
     while rows := await connection.fetch(statement, after, PAGE_ROWS, *args, timeout=ALL_ROWS):

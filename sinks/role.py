@@ -128,7 +128,7 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 
 
 async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
-    """The Kafka at hand, once it answers; None if asked to stop before.
+    """Wait until Kafka answers and return what was found there; None if told to stop before that.
 
     Raises: TopicMismatch: topics that the sink uses are not there as configured.
     """

@@ -19,8 +19,8 @@ WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
 
-# Only sessions of our own user and name: those of sinks, and a user may end its own without any other right.
-END_STOPPED: Final = """
+# Limited to our own user and application name: these are sinks' sessions, and no other right is needed.
+END_FROZEN: Final = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))
 FROM pg_stat_activity
 WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid()
@@ -184,7 +184,7 @@ WHERE stored.created_by = incoming.created_by AND stored.name = incoming.name AN
 RETURNING stored.id::text
 """
 
-# Locked, so that whoever deletes one of them waits, and then finds those that have yielded to it.
+# Locks the rows, so that a writer that deletes one of them waits, then finds those that have yielded to it.
 LATER_HOLDERS: Final = """
 SELECT incoming.id::text AS id, stored.created_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])

@@ -97,7 +97,7 @@ async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Decla
 
 
 async def check_topics(kafka: KafkaSettings, names: Collection[str] | None = None) -> None:
-    """Look whether topics are there and have what whoever uses them depends on; warns of what is doubtful.
+    """Check that topics exist with the settings their users depend on, and warn of doubtful ones.
 
     Args:
         names: The topics to be used; None for all.

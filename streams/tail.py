@@ -113,25 +113,33 @@ class Tail:
                 await self._check_caught_up()
 
     async def probe(self) -> None:
-        """Ask a broker for one offset.
+        """Ask a broker for one offset, again where an attempt fails.
 
         Raises: Unavailable: none answered within two seconds. Those in which this process stood still do not
-            count, for it has not read an answer that came meanwhile.
+            count, for it has not read an answer that came meanwhile. The connection may be gone after such a
+            pause, which makes the first attempt fail.
         """
         tp = next(iter(self._consumer.assignment()), None)
         if tp is None:
             raise Unavailable("No partition is followed yet")
+        failure: KafkaError | None = None
         asked = asyncio.create_task(self._consumer.end_offsets([tp]))
         try:
             for _ in range(_PROBE_STEPS):
-                if (await asyncio.wait({asked}, timeout=_PROBE_STEP))[0]:
+                await asyncio.wait({asked}, timeout=_PROBE_STEP)
+                if not asked.done():
+                    continue
+                try:
                     asked.result()
+                except KafkaError as error:
+                    failure = error
+                    await asyncio.sleep(_PROBE_STEP)
+                    asked = asyncio.create_task(self._consumer.end_offsets([tp]))
+                else:
                     return
-        except KafkaError as error:
-            raise Unavailable(f"Kafka did not answer: {error!r}") from error
         finally:
             asked.cancel()
-        raise Unavailable("Kafka did not answer in time")
+        raise Unavailable("Kafka did not answer in time" if failure is None else f"Kafka failed: {failure!r}")
 
     async def _check_caught_up(self) -> None:
         # By position: the last offset before the end need not be a record (a transaction's marker, a

@@ -1,25 +1,51 @@
-"""The metrics port of every role: `/metrics`, `/live` and `/ready`."""
+"""The metrics port of every role: `/metrics`, `/live` and `/ready`.
 
-from collections.abc import AsyncIterator, Callable, Sequence
+It changes nothing and knows no caller, and yet tells what web pages have no business with: `Host` is one of
+ours here as well. Probes and scrapes by address go through, those by name need it in ALLOWED_HOSTS.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
+from aiohttp.hdrs import HOST
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from domain.errors import Rejected
+from domain.hosts import Hosts
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
 async def metrics_server(
-    host: str, port: int, *, ready: Callable[[], bool], held: Callable[[], Sequence[str]] = tuple
+    host: str,
+    port: int,
+    *,
+    hosts: Hosts,
+    ready: Callable[[], bool],
+    held: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncIterator[None]:
     """Serve while the block runs.
 
     Args:
+        hosts: Those that requests may name.
         ready: Whether this process can do its work now; decides between 200 and 503 on `/ready`.
         held: The partitions that an open transaction holds back now; named in the body of `/ready`.
 
     Raises: OSError: the port is taken.
     """
-    app = web.Application()
+
+    @web.middleware
+    async def ours(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            hosts.require(request.headers.get(HOST))
+        except Rejected as refusal:
+            status = 421 if refusal.code == "MISDIRECTED_REQUEST" else 400
+            return web.json_response({"error": refusal.text, "code": refusal.code}, status=status)
+        return await handler(request)
+
+    app = web.Application(middlewares=[ours])
 
     async def metrics(request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

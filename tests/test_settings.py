@@ -44,7 +44,8 @@ DEFAULTS = {
     "server_write_timeout_seconds": 30,
     "server_idle_timeout_seconds": 120,
     "server_max_header_bytes": 1048576,
-    "cors_allowed_origins": ("*",),
+    "allowed_hosts": (),
+    "cors_allowed_origins": (),
     "database_max_open_conns": 25,
     "database_max_idle_conns": 5,
     "database_conn_max_lifetime": timedelta(minutes=5),
@@ -157,6 +158,10 @@ def test_lists_are_trimmed_and_empties_dropped(reading):
         ("SERVER_MAX_HEADER_BYTES", "-1"),
         ("CORS_ALLOWED_ORIGINS", "example.com"),
         ("CORS_ALLOWED_ORIGINS", " , "),
+        ("ALLOWED_HOSTS", "*"),
+        ("ALLOWED_HOSTS", "https://a.example"),
+        ("ALLOWED_HOSTS", "a.example:8080"),
+        ("ALLOWED_HOSTS", "a.example,*.b.example"),
         ("DATABASE_URL", "mysql://x/y"),
         ("DATABASE_MAX_OPEN_CONNS", "0"),
         ("DATABASE_CONN_MAX_LIFETIME", "forever"),
@@ -246,6 +251,47 @@ def test_what_fits_no_other_is_refused(reading):
                 patch.setenv(name, value)
             with pytest.raises(BadSettings, match=expected):
                 from_env()
+
+
+# --- who may call -------------------------------------------------------------------------------------
+
+ALONE = {"ENVIRONMENT": "development", "BIND_HOST": "127.0.0.1", "ALLOWED_HOSTS": "127.0.0.1,localhost"}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({}, id="by itself"),
+        pytest.param({**ALONE, "ALLOWED_HOSTS": ""}, id="no host named"),
+        pytest.param({**ALONE, "ENVIRONMENT": "staging"}, id="staging"),
+        pytest.param({**ALONE, "ENVIRONMENT": "production"}, id="production"),
+        pytest.param({**ALONE, "BIND_HOST": "0.0.0.0"}, id="all addresses"),
+        pytest.param({**ALONE, "BIND_HOST": "10.0.0.5"}, id="another address"),
+        pytest.param({**ALONE, "ALLOWED_HOSTS": "localhost,api.example.com"}, id="another name"),
+        pytest.param({"CORS_ALLOWED_ORIGINS": "https://a.example,*"}, id="among others"),
+        pytest.param({"DISABLE_AUTH": "true"}, id="without identities"),
+    ],
+)
+def test_any_origin_is_refused_outside_of_tests(reading, variables):
+    with pytest.raises(BadSettings) as told:
+        reading(**{"CORS_ALLOWED_ORIGINS": "*", **variables})
+    [line] = str(told.value).splitlines()
+    assert line.startswith("CORS_ALLOWED_ORIGINS=*")
+    assert "name the origins" in line
+    assert "ALLOWED_HOSTS=127.0.0.1" in line
+
+
+def test_tests_on_one_machine_may_have_any_origin(reading):
+    assert ("*",) == reading(CORS_ALLOWED_ORIGINS="*", **ALONE).cors_allowed_origins
+    assert ("*",) == reading(ALLOWED_HOSTS="::1").cors_allowed_origins
+
+
+def test_hosts_are_those_named_and_the_bound_address(reading):
+    hosts = reading(BIND_HOST="10.0.0.5", ALLOWED_HOSTS="api.example.com, [fd00::1]").hosts
+    for host in ("localhost:1", "10.0.0.5", "API.example.com:8080", "[fd00::1]:80"):
+        assert hosts.admits(host), host
+    for host in ("10.0.0.6", "example.com"):
+        assert not hosts.admits(host), host
 
 
 # --- the topic of events ------------------------------------------------------------------------------

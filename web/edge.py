@@ -22,11 +22,12 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import HttpVersion10, HttpVersion11, web
-from aiohttp.hdrs import ORIGIN
+from aiohttp.hdrs import HOST, ORIGIN
 from aiohttp.http import SERVER_SOFTWARE
 from multidict import CIMultiDict, MultiMapping, istr
 
 from domain.errors import Rejected, TransientError, invalid
+from domain.hosts import Hosts
 from web.errors import (
     JSON_TYPE,
     error_response,
@@ -76,9 +77,17 @@ class Edge:
     """
 
     def __init__(
-        self, plain: PlainReads, ordinary: Handler, cors: Cors, unread: Unread, *, write_timeout: timedelta
+        self,
+        plain: PlainReads,
+        ordinary: Handler,
+        hosts: Hosts,
+        cors: Cors,
+        unread: Unread,
+        *,
+        write_timeout: timedelta,
     ) -> None:
         self._plain = plain
+        self._hosts = hosts
         self._ordinary = ordinary
         self._cors = cors
         self._unread = unread
@@ -96,9 +105,7 @@ class Edge:
                 return await self._written(request, given, head, plain.answer.pieces, length)
             plain = None  # who waits for room keeps no document in memory
         try:
-            if request.version not in (HttpVersion11, HttpVersion10):
-                raise invalid(NO_HTTP, field="request")
-            once(request.headers, ORIGIN)
+            self._require_ours(request)
         except Rejected as refusal:
             return self.refuse(request, refusal, started=started, given=given)
         request[SEEN] = seen = Seen(given, started)
@@ -113,6 +120,18 @@ class Edge:
             return await self._written(request, given, head, pieces_of(body), length)
         await self._bounded(request, given, _sent(response, request), length)
         return response
+
+    def _require_ours(self, request: web.Request) -> None:
+        """Refuse what is no HTTP, meant for somebody else, or a write of somebody else's page."""
+        if request.version not in (HttpVersion11, HttpVersion10):
+            raise invalid(NO_HTTP, field="request")
+        host = once(request.headers, HOST)
+        self._hosts.require(host)
+        if not request.raw_path.startswith(("/", "*")):  # it names a host itself, which goes before `Host`
+            self._hosts.require(request.url.host_subcomponent)
+        origin = once(request.headers, ORIGIN)
+        if origin is not None and request.method not in SAFE:
+            self._cors.require(origin, host)
 
     def refuse(
         self, request: web.BaseRequest, refusal: Rejected, *, started: float, given: str | None = None
@@ -202,7 +221,7 @@ class Edge:
         """
         try:
             response = await self._ordinary(request)
-            while not (response.prepared or request.method in _WRITES):
+            while request.method in SAFE and not response.prepared:
                 length = _length(request, response)
                 if self._unread.fits(length):
                     break
@@ -284,10 +303,12 @@ def _begun(response: web.StreamResponse) -> str:
     return f"HTTP/1.1 {response.status} {response.reason}\r\n{own}"
 
 
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, section 9.2.1)."""
+
 NO_HTTP: Final = "The request line is not one of HTTP/1.1"
 NO_HEADERS: Final[MultiMapping[str]] = CIMultiDict()
 _NO_STORE: Final = "Cache-Control: no-store\r\n"
-_WRITES: Final = frozenset({"POST", "PUT", "DELETE"})
 _REQUEST_ID: Final = istr("X-Request-ID")
 _BEGUN: Final = f"HTTP/1.1 200 OK\r\nContent-Type: {JSON_TYPE}\r\n"
 

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from aiohttp.hdrs import ORIGIN
 from multidict import MultiMapping
 
-from domain.errors import invalid
+from domain.errors import Rejected, invalid
 
 REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
 
@@ -117,22 +117,40 @@ class Shared(NamedTuple):
 class Cors:
     """The headers for pages of other origins (Fetch standard, section 3.3), made once for each.
 
+    A page of an origin that is not allowed gets none of them, so its browser asks no further.
+
     Args:
         origins: Those that are allowed, or `*` among them for any, which then come without credentials.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
-        if "*" in origins:
-            self._listed: Mapping[str, Shared] = {}
-            self._others = _shared({"Access-Control-Allow-Origin": "*"})
+        self._any = "*" in origins
+        self._listed: Mapping[str, Shared] = {}
+        if self._any:
+            self._others = _shared({"Access-Control-Allow-Origin": "*", **_ALLOWED})
         else:
-            self._others = _shared({"Vary": _BY_ORIGIN})
-            self._listed = {origin: _shared(_to(origin)) for origin in origins}
+            self._listed = {origin: _shared({**_to(origin), **_ALLOWED}) for origin in origins}
+            self._others = _shared({"Vary": _BY_ORIGIN} if origins else {})
 
     def for_(self, headers: MultiMapping[str]) -> Shared:
         """For a request with these headers. Of two origins neither is believed."""
         given = headers.getall(ORIGIN, ())
         return self._listed.get(given[0], self._others) if len(given) == 1 else self._others
+
+    def require(self, origin: str, host: str | None) -> None:
+        """Refuse a write of a page that is neither of an allowed origin nor of this very host.
+
+        Browsers send some writes without asking first, and keep the page from the answer alone.
+
+        Raises: Rejected: `FORBIDDEN`.
+        """
+        own = host is not None and origin.partition("://")[2] == host.lower()
+        if not (self._any or own or origin in self._listed):
+            raise Rejected(
+                "FORBIDDEN",
+                "Pages of this origin may not write here; if they are to, CORS_ALLOWED_ORIGINS must name it",
+                field="Origin",
+            )
 
 
 def _to(origin: str) -> dict[str, str]:
@@ -143,6 +161,6 @@ def _to(origin: str) -> dict[str, str]:
     }
 
 
-def _shared(headers: dict[str, str]) -> Shared:
-    headers = {"Vary": BY_CALLER, **headers, **_ALLOWED}
+def _shared(headers: Mapping[str, str]) -> Shared:
+    headers = {"Vary": BY_CALLER, **headers}
     return Shared(headers, "".join(f"{name}: {value}\r\n" for name, value in headers.items()))

@@ -24,6 +24,8 @@ A write is answered once it is decided and readable here; what it led to is also
 
 - **Identity** comes in `X-User-Email`, which a trusted gateway sets. Owners see their own clusters, addresses
   of `{domain}` see all. This header, like every other that decides something, is sent once.
+- **Host** names this service, and is a 421 otherwise. **Pages of other origins** may call where
+  `CORS_ALLOWED_ORIGINS` names them; their writes are refused otherwise.
 - **Errors** have one shape on every route. After a 503 try again; a write with an `Idempotency-Key` safely.
 - **HEAD** is answered as GET without the body, **OPTIONS** on any path with 204. A trailing slash makes no
   difference. Unknown members of a body are ignored, those of a spec kept.
@@ -74,7 +76,7 @@ def _operation(route: "Route") -> Document:
         "description": description,
         "security": [] if operation.public else [{"identity": []}],
         "parameters": [{"$ref": f"#/components/parameters/{p.name}"} for p in parameters],
-        "responses": _responses(operation),
+        "responses": _responses(operation, writes=route.method != "GET"),
     }
     if operation.body is not None:
         content = {"schema": _ref(operation.body), "example": operation.example}
@@ -82,19 +84,21 @@ def _operation(route: "Route") -> Document:
     return {name: value for name, value in said.items() if value != ""}
 
 
-def _responses(operation: Operation) -> Document:
+def _responses(operation: Operation, *, writes: bool) -> Document:
     responses = {str(answer.status): _answer(answer) for answer in operation.answers}
     by_status: dict[int, list[str]] = {}
-    for code in _refusals(operation):
+    for code in _refusals(operation, writes=writes):
         by_status.setdefault(STATUS[code], []).append(code)
     for status, codes in sorted(by_status.items()):
         responses[str(status)] = _error(status, codes)
     return responses
 
 
-def _refusals(operation: Operation) -> Iterable[str]:
+def _refusals(operation: Operation, *, writes: bool) -> Iterable[str]:
     """The codes of its own, and those it shares with all routes of its kind."""
-    shared = ["VALIDATION_FAILED", "METHOD_NOT_ALLOWED", "INTERNAL_ERROR"]
+    shared = ["VALIDATION_FAILED", "METHOD_NOT_ALLOWED", "MISDIRECTED_REQUEST", "INTERNAL_ERROR"]
+    if writes:
+        shared += ["FORBIDDEN"]
     if not operation.public:
         shared += ["AUTH_REQUIRED", "INVALID_EMAIL", "UNAVAILABLE"]
     if any(parameter.name == "id" for parameter in operation.parameters):

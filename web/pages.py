@@ -83,6 +83,13 @@ async def asyncapi(request: web.Request) -> web.Response:
     return json_response(request.app[DESCRIPTIONS].asyncapi)
 
 
+async def start(request: web.Request) -> web.Response:
+    """Where to go from here, for people who open the address in a browser."""
+    response = _file(_OURS / "index.html", "text/html")
+    response.headers["Cache-Control"] = "no-cache"  # the address may be another program's tomorrow
+    return response
+
+
 async def rest(request: web.Request) -> web.Response:
     """REST for people, to read and to try."""
     return _file(_OURS / "rest.html", "text/html")

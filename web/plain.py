@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import HttpVersion11, web
-from aiohttp.hdrs import EXPECT, ORIGIN
+from aiohttp.hdrs import EXPECT, HOST, ORIGIN
 from msgspec import Struct
 from yarl import URL
 
+from domain.hosts import Hosts
 from web.headers import once
 from web.identity import address
 from web.reads import Answer, PageQuery, Reads
@@ -39,8 +40,9 @@ class Plain(Struct, frozen=True, gc=False):
 class PlainReads:
     """Tells plain reads apart."""
 
-    def __init__(self, reads: Reads, settings: WebSettings) -> None:
+    def __init__(self, reads: Reads, hosts: Hosts, settings: WebSettings) -> None:
         self._reads = reads
+        self._hosts = hosts
         self._settings = settings
 
     def find(self, request: web.Request) -> Plain | None:
@@ -51,6 +53,7 @@ class PlainReads:
             or not request.keep_alive
             or request.body_exists
             or EXPECT in request.headers
+            or not self._hosts.admits(request.headers.get(HOST))
         ):
             return None
         path = request.raw_path

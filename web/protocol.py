@@ -47,6 +47,7 @@ _TEXTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (TransferEncodingError, "body", "The body's chunks can't be told apart"),
 )
 _OTHERWISE: Final = "The request can't be read as HTTP/1.1; check its headers and the framing of its body"
+_NO_HOST: Final = "Missing 'Host' header"
 _TWICE: Final = re.compile(r"Duplicate '([A-Za-z-]+)' header found\.")
 
 
@@ -54,6 +55,8 @@ def refusal_of(error: BaseException) -> Rejected:
     """An error of aiohttp's parser in our words, which repeat nothing of the request."""
     if twice := _TWICE.fullmatch(getattr(error, "message", "")):
         return invalid(f"{twice[1]} must be sent once", field=twice[1])
+    if getattr(error, "message", "").startswith(_NO_HOST):
+        return invalid("Host is missing; HTTP/1.1 needs it", field="Host")
     for kind, field, text in _TEXTS:
         if isinstance(error, kind):
             return invalid(text, field=field)

@@ -164,6 +164,12 @@ ROUTES: Final = (
     Route("GET", "/api/v1/health", system.api_health, _HEALTH),
     Route(
         "GET",
+        "/",
+        pages.start,
+        Operation(tag="Descriptions", answers=(Answer(status=200, about="A page", media=HTML),), public=True),
+    ),
+    Route(
+        "GET",
         "/openapi.json",
         pages.openapi,
         Operation(tag="Descriptions", answers=(Answer(status=200, about="OpenAPI 3.1"),), public=True),
@@ -205,6 +211,8 @@ def add_routes(app: web.Application) -> None:
     """Route every path, with and without a trailing slash, and describe them."""
     for ending in ("", "/"):
         for method, path, handler, _ in ROUTES:
+            if path.endswith("/") and ending:
+                continue  # it is its own trailing slash
             resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
             for verb in (method, "HEAD") if method == "GET" else (method,):
                 resource.add_route(verb, handler, expect_handler=_expected)

@@ -11,6 +11,7 @@ from aiohttp import web
 from prometheus_client import Gauge
 
 from database import Pool
+from domain.hosts import Hosts
 from streams.admin import check_topics, kafka_cluster_id
 from streams.held import HELD
 from streams.producer import Producer
@@ -141,11 +142,12 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
 async def serve(app: web.Application) -> web.AppRunner:
     """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
     settings = app[keys.SETTINGS]
-    plain = PlainReads(app[keys.READS], settings)
+    hosts = Hosts(settings.host, settings.allowed_hosts)
+    plain = PlainReads(app[keys.READS], hosts, settings)
     runner = Runner(
         app,
         lambda ordinary: Edge(
-            plain, ordinary, app[keys.CORS], app[keys.UNREAD], write_timeout=settings.write_timeout
+            plain, ordinary, hosts, app[keys.CORS], app[keys.UNREAD], write_timeout=settings.write_timeout
         ),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),
@@ -156,6 +158,10 @@ async def serve(app: web.Application) -> web.AppRunner:
     await runner.setup()
     await web.TCPSite(runner, settings.host, settings.port, backlog=1024).start()
     log.info("listening", extra={"host": settings.host, "port": settings.port})
+    if hosts.any_address and not settings.allowed_hosts:
+        log.warning(
+            "known by no name: requests that name a host other than localhost are refused; set ALLOWED_HOSTS"
+        )
     return runner
 
 

@@ -19,7 +19,8 @@ class WebSettings:
         read_timeout: How long a client may take to send its body.
         write_timeout: How long sending an answer may take before the connection is cut.
         database: Only for the health page; None when there is none to watch.
-        cors_origins: Origins that browsers may call from; `*` for any.
+        allowed_hosts: Names and addresses that `Host` may have, beside loopback and `host`.
+        cors_origins: Origins whose pages may call, with any identity they like; `*` for any.
         keyring: Encrypts the secrets in specs; without keys a spec with secrets is refused.
         watch_heartbeat: After so much silence a watch shows that it is alive, and where it is.
         watch_write_timeout: How long a watcher may leave what is written to it unread.
@@ -41,7 +42,8 @@ class WebSettings:
     write_timeout: timedelta = timedelta(seconds=30)
     idle_timeout: timedelta = timedelta(seconds=120)
     max_header_bytes: int = 1048576
-    cors_origins: tuple[str, ...] = ("*",)
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
     keyring: Keyring = field(default_factory=lambda: Keyring({}))
     watch_heartbeat: timedelta = timedelta(seconds=15)
     watch_write_timeout: timedelta = timedelta(seconds=30)

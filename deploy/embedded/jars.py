@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
@@ -41,7 +42,7 @@ def resolve(pom: Path = POM, cache: Path | None = None) -> Path:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with (cache / "kafka.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be downloading the same
+            _wait_for(lock)
             if not jars.is_dir():
                 _download(pom, jars)
     except OSError as error:
@@ -52,6 +53,15 @@ def resolve(pom: Path = POM, cache: Path | None = None) -> Path:
     return jars
 
 
+def _wait_for(lock: TextIO) -> None:
+    """Take the lock; another process may have it to download the same."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logger.info("another program downloads Kafka's jars; waiting for it")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def _download(pom: Path, jars: Path) -> None:
     maven = shutil.which("mvn")
     if maven is None:
@@ -60,7 +70,6 @@ def _download(pom: Path, jars: Path) -> None:
             "install it (Debian, Ubuntu: apt-get install maven), "
             "or set KAFKA_BOOTSTRAP_SERVERS to a running Kafka"
         )
-    logger.info("Downloading Kafka's jars (43 MB, once) to %s", jars)
     for leftover in jars.parent.glob("kafka-*.part"):
         shutil.rmtree(leftover)  # of a download that was killed; we hold the lock
     part = Path(tempfile.mkdtemp(prefix="kafka-", suffix=".part", dir=jars.parent))
@@ -78,6 +87,7 @@ def _download(pom: Path, jars: Path) -> None:
             ],
             failure="cannot download Kafka's jars",
             timeout=DOWNLOAD_WITHIN,
+            doing=f"downloading Kafka's jars with Maven (43 MB, once) to {jars}",
         )
         part.rename(jars)
     except BaseException:

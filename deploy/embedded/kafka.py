@@ -1,4 +1,7 @@
-"""The embedded Apache Kafka: one KRaft node that is broker and controller, on the jars that `jars` brings."""
+"""The embedded Apache Kafka: one KRaft node that is broker and controller, on the jars that `jars` brings.
+
+It asks nobody for a password: who has an account on the machine is a Kafka client (docs/security.md).
+"""
 
 import os
 import re
@@ -12,6 +15,7 @@ from pathlib import Path
 from deploy.embedded import jars, process
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
+from deploy.embedded.private import private_directory
 from deploy.embedded.server import Server
 
 OLDEST_JAVA = 17
@@ -71,6 +75,7 @@ class Kafka(Server):
         (self.dir / PROPERTIES).write_text(
             "".join(f"{key}={value}\n" for key, value in self._settings().items())
         )
+        private_directory(self.dir / "data")
         if not (self.dir / "data" / "meta.properties").exists():  # written last
             _refuse_old(java)
             self._format(java, class_path)
@@ -83,6 +88,7 @@ class Kafka(Server):
         process.run(
             [java, *JVM, "-cp", class_path, *tool],
             failure="cannot format Kafka's storage",
+            doing="formatting Kafka's storage",
             env=self._environment(),
             cwd=self.dir,
         )
@@ -113,7 +119,8 @@ def live_brokers(port: int) -> int:
 
     An open port would be too early: a node listens a while before it has joined its own cluster.
 
-    Raises: OSError: nobody listens, or the answer was cut short.
+    Raises: OSError: nobody listens, or the answer was cut short. A connection to itself is nobody: its own
+        request, read as an answer, would tell of one broker.
     """
     header = struct.pack(">hhih", 3, 1, 1, -1)  # metadata, version 1, correlation 1, no client id
     request = header + struct.pack(">i", 0)  # about no topics
@@ -121,6 +128,8 @@ def live_brokers(port: int) -> int:
         socket.create_connection((HOST, port), timeout=2.0) as connection,
         connection.makefile("rb") as answer,
     ):
+        if connection.getsockname() == connection.getpeername():
+            raise ConnectionError("nobody listens; the connection met itself")
         connection.sendall(struct.pack(">i", len(request)) + request)
         start = answer.read(12)  # size, correlation, number of brokers
     if len(start) < 12:

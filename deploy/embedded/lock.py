@@ -5,6 +5,7 @@ was killed is locked until its servers are dead.
 """
 
 import fcntl
+import logging
 import os
 import time
 from pathlib import Path
@@ -12,9 +13,12 @@ from pathlib import Path
 import psutil
 
 from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.private import run_directory
 
 GUARD_ENDS_WITHIN = 15.0  # seconds; how long the servers of a killed owner may take to die
 POLL = 0.05
+
+logger = logging.getLogger(__name__)
 
 
 class DirectoryLock:
@@ -27,8 +31,8 @@ class DirectoryLock:
         """
         path = data_dir / "lock"
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            run_directory(data_dir)
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise EmbeddedError(
                 f"cannot write to {data_dir}: {error.strerror}; choose another data directory"
@@ -48,6 +52,7 @@ class DirectoryLock:
 
     def _take(self, data_dir: Path) -> None:
         deadline = time.monotonic() + GUARD_ENDS_WITHIN
+        told = False
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -59,4 +64,7 @@ class DirectoryLock:
                         f"another embedded stack runs on {data_dir} (pid {holder or 'unknown'}): "
                         "stop it first, or choose another data directory"
                     ) from None
+                if not told:
+                    logger.info("waiting until the servers of a run that was killed are gone")
+                    told = True
             time.sleep(POLL)

@@ -22,11 +22,13 @@ import psutil
 from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
+from deploy.embedded.private import write_private
 from deploy.embedded.server import Server
 
 DATABASE = "clusterflow"
 USER = "clusterflow"  # a superuser: tests create databases and terminate sessions
 UNPRIVILEGED = "nobody"  # there on every Linux
+STATUS_LINE = 8  # of postmaster.pid; the first has the pid
 
 
 class Postgres(Server):
@@ -75,8 +77,7 @@ class Postgres(Server):
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         os.chown(part, _owner(), -1)
-        self._password_file.touch(mode=0o600)
-        self._password_file.write_text(secrets.token_hex(16))
+        write_private(self._password_file, secrets.token_hex(16))
         options = {
             "pgdata": part,
             "username": USER,
@@ -95,6 +96,7 @@ class Postgres(Server):
                 *(f"--{key}={value}" for key, value in options.items()),
             ],
             failure="cannot create the PostgreSQL data directory",
+            doing="creating PostgreSQL's database",
             env=self._environment(),
         )
         single = ["--single", "-D", str(part), "-c", "exit_on_error=on", "postgres"]
@@ -131,6 +133,15 @@ class Postgres(Server):
                 f"end it with kill {first_line}"
             )
         pid_file.unlink()
+
+    def _listens(self, child: process.Child) -> bool:
+        """By its own word: under root it is another user's process, whose sockets we may not be shown."""
+        pid_file = self._data / "postmaster.pid"
+        lines = pid_file.read_text().splitlines() if pid_file.exists() else []
+        return len(lines) >= STATUS_LINE and (int(lines[0]), lines[STATUS_LINE - 1].strip()) == (
+            child.pid,
+            "ready",
+        )
 
     def _answers(self) -> bool:
         asked = [_binary("pg_isready"), "--quiet", f"--host={HOST}", f"--port={self.port}", "--timeout=1"]

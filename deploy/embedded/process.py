@@ -8,10 +8,12 @@ reaches the program, which stops them in order.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,10 +21,14 @@ import psutil
 
 from deploy.embedded import guard as guard_script
 from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.private import UMASK
 
 WAIT_FOR_THE_WORD = 'read -r word && exec "$@" < /dev/null'
 LOG_TAIL = 15  # lines shown when a server fails: enough for an exception with its cause
 LOG_LIMIT = 10 * 2**20  # bytes; a longer log is set aside at the next start
+TELL_EVERY = 5.0  # seconds between two words on a command that takes long
+
+logger = logging.getLogger(__name__)
 
 
 class Guard:
@@ -76,6 +82,7 @@ class Child:
                 env=dict(env),
                 cwd=cwd,
                 start_new_session=True,
+                umask=UMASK,
             )
         assert self._process.stdin is not None
         with self._process.stdin as stdin:
@@ -121,34 +128,63 @@ def run(
     cwd: Path | None = None,
     stdin: str = "",
     timeout: float = 120.0,
+    doing: str | None = None,
 ) -> str:
     """Run a command to its end, quietly; its output is returned, or shown when it fails.
 
     Args:
         failure: What the user reads in front of the output, e.g. "cannot create the database".
         timeout: In seconds.
+        doing: What is logged while it runs, at once and then every few seconds; None: nothing.
     Raises: EmbeddedError: it could not be run, ran too long or answered with another status than 0.
     """
+    if doing is not None:
+        logger.info("%s", doing)
     try:
-        done = subprocess.run(
+        command = subprocess.Popen(
             argv,
-            input=stdin,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=None if env is None else dict(env),
             cwd=cwd,
-            timeout=timeout,
             text=True,
             errors="replace",
-            check=False,
         )
     except OSError as error:
         raise EmbeddedError(f"{failure}: {argv[0]} does not run: {error.strerror}") from error
-    except subprocess.TimeoutExpired as error:
-        raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s") from error
-    if done.returncode != 0:
-        raise EmbeddedError(f"{failure}: {argv[0]} ended with status {done.returncode}\n{tail(done.stdout)}")
-    return done.stdout
+    output = _output(command, stdin, timeout, doing)
+    if output is None:
+        raise EmbeddedError(f"{failure}: {argv[0]} did not end within {timeout:.0f} s")
+    if command.returncode != 0:
+        raise EmbeddedError(f"{failure}: {argv[0]} ended with status {command.returncode}\n{tail(output)}")
+    return output
+
+
+def _output(command: subprocess.Popen[str], stdin: str, timeout: float, doing: str | None) -> str | None:
+    """What it wrote, once it has ended; None when it had to be killed for its time."""
+    started = time.monotonic()
+    given: str | None = stdin
+    with command:
+        while True:
+            waited = time.monotonic() - started
+            try:
+                output = command.communicate(given, timeout=max(0.0, min(timeout - waited, TELL_EVERY)))[0]
+            except subprocess.TimeoutExpired:
+                given = None  # the first call goes on writing it
+            except BaseException:
+                command.kill()
+                raise
+            else:
+                break
+            if waited + TELL_EVERY >= timeout:
+                command.kill()
+                return None
+            if doing is not None:
+                logger.info("%s: for %.0f s now", doing, time.monotonic() - started)
+    if doing is not None and (took := time.monotonic() - started) > TELL_EVERY:
+        logger.info("%s: done after %.0f s", doing, took)
+    return output
 
 
 def tail(output: str) -> str:

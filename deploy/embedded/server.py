@@ -6,6 +6,7 @@ signal that stops it); those are the methods a subclass fills in.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -15,10 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
-from deploy.embedded.ports import Ports, is_free
+from deploy.embedded.ports import Ports, holder, listens
+from deploy.embedded.private import private_directory
 from deploy.embedded.process import Child, Guard
 
 POLL = 0.03  # seconds between two questions whether a server is ready
+LOOK_AGAIN = 0.5  # seconds between two looks at a port that is taken
+PASSING_WITHIN = 75.0  # seconds; how long ended connections keep a port on Linux, and a bit
+
+logger = logging.getLogger(__name__)
 
 
 class Server(ABC):
@@ -68,11 +74,9 @@ class Server(ABC):
         if self.running():
             return
         guard = self._guard()
-        self.dir.mkdir(parents=True, exist_ok=True)
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        if self._port is None:
-            self._port = self._ports.choose(self.name, self._configured_port)
-        self._refuse_taken_port()
+        private_directory(self.dir)
+        private_directory(self.log_path.parent)
+        self.settle_port()
         argv = self._prepare()
         self._child = Child(argv, guard=guard, log_path=self.log_path, env=self._environment(), cwd=self.dir)
         try:
@@ -80,6 +84,17 @@ class Server(ABC):
         except BaseException:
             self.kill()
             raise
+
+    def settle_port(self) -> None:
+        """Choose the port and see that nobody has it; nothing while the server runs.
+
+        Raises: EmbeddedError: it is taken.
+        """
+        if self.running():
+            return
+        if self._port is None:
+            self._port = self._ports.choose(self.name, self._configured_port)
+        self._refuse_taken_port(self._port)
 
     def stop(self) -> None:
         """Ask it to end, wait, kill it if it does not; nothing when it does not run."""
@@ -117,14 +132,24 @@ class Server(ABC):
     def _environment(self) -> dict[str, str]:
         return dict(os.environ)
 
-    def _refuse_taken_port(self) -> None:
-        if is_free(self.port):
-            return
-        raise EmbeddedError(
-            f"port {self.port} is taken, and the embedded {self.title} is to listen there: "
-            f"end the program that has it, choose another port, or set {self.url_variable} "
-            f"to use a running {self.title}"
-        )
+    def _listens(self, child: Child) -> bool:
+        """Whether the port is in this very process's hands, so that nobody else is asked in its place."""
+        return listens(child.pid, self.port)
+
+    def _refuse_taken_port(self, port: int) -> None:
+        deadline = time.monotonic() + PASSING_WITHIN
+        told = False
+        while (found := holder(port)) is not None:
+            if found.passing and not told:
+                logger.info("%s waits for port %d: it belongs to %s", self.title, port, found.text)
+                told = True
+            if not found.passing or self._aborted.is_set() or time.monotonic() > deadline:
+                raise EmbeddedError(
+                    f"port {port} is taken by {found.text}, and the embedded {self.title} is to listen "
+                    f"there: end what has it, choose another port (EMBEDDED_{self.name.upper()}_PORT), "
+                    f"or set {self.url_variable} to use a running {self.title}"
+                )
+            self._aborted.wait(LOOK_AGAIN)
 
     def _await_answer(self, child: Child) -> None:
         deadline = time.monotonic() + self.start_within
@@ -134,7 +159,8 @@ class Server(ABC):
             if not child.running():
                 raise EmbeddedError(self._failure("ended while it started", child))
             try:
-                if self._answers():
+                if self._listens(child) and self._answers():
+                    logger.info("%s answers", self.title)
                     return
             except OSError:
                 pass  # not listening yet

@@ -101,9 +101,10 @@ class Stack:
 
 
 def _start_all(servers: list[Server]) -> None:
-    """Start them in parallel. Raises EmbeddedError with the message of each that failed."""
+    """Start them in parallel, once all have their ports. Raises EmbeddedError with what failed for each."""
     for server in servers:
         server.allow()
+    _settle_ports(servers)
     with ThreadPoolExecutor(max_workers=len(SERVICES)) as threads:
         starts = [threads.submit(server.start) for server in servers]
         try:
@@ -118,3 +119,14 @@ def _start_all(servers: list[Server]) -> None:
             raise error
     if failures:
         raise EmbeddedError("\n".join(str(error) for error in failures)) from failures[0]
+
+
+def _settle_ports(servers: list[Server]) -> None:
+    failures = []
+    for server in servers:
+        try:
+            server.settle_port()
+        except EmbeddedError as error:
+            failures.append(error)
+    if failures:
+        raise EmbeddedError("\n".join(map(str, failures))) from failures[0]

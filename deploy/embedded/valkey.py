@@ -2,6 +2,9 @@
 
 The wheel's own launcher is not used: it forgets the data at the end, and does not outlast a kill -9 of its
 owner cleanly.
+
+Any user of the machine can reach the port, so it asks for a password, made at random the first time. It
+stands in files that their owner alone can read, never on a command line, which everybody can.
 """
 
 import importlib.util
@@ -10,7 +13,10 @@ from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import HOST
+from deploy.embedded.private import kept_password, write_private
 from deploy.embedded.server import Server
+
+CONFIG = "valkey.conf"  # in the server's directory, which is its working directory
 
 
 class Valkey(Server):
@@ -25,24 +31,34 @@ class Valkey(Server):
     @property
     def url(self) -> str:
         """Where clients of the Redis protocol connect to. Raises EmbeddedError before the first start."""
-        return f"redis://{HOST}:{self.port}/0"
+        return f"redis://:{self._password}@{HOST}:{self.port}/0"
+
+    @property
+    def _password(self) -> str:
+        return kept_password(self.dir / "password")
 
     def _prepare(self) -> list[str]:
         options = {
             "bind": HOST,
             "port": str(self.port),
-            "dir": str(self.dir),
+            "requirepass": self._password,
+            "dir": ".",  # its working directory, whose path would have to be quoted
             "daemonize": "no",
             "appendonly": "yes",
-            "save": "",  # the append-only file is enough
+            "save": '""',  # the append-only file is enough
             "appendfsync": "everysec",
         }
-        return [_binary(), *(part for key, value in options.items() for part in (f"--{key}", value))]
+        write_private(self.dir / CONFIG, "".join(f"{key} {value}\n" for key, value in options.items()))
+        return [_binary(), CONFIG]
 
     def _answers(self) -> bool:
-        with socket.create_connection((HOST, self.port), timeout=1.0) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(b"+PONG")  # while it loads its file it answers -LOADING
+        with (
+            socket.create_connection((HOST, self.port), timeout=1.0) as connection,
+            connection.makefile("rb") as answers,
+        ):
+            connection.sendall(f"AUTH {self._password}\r\nPING\r\n".encode())
+            # While it loads its file it answers -LOADING to the second.
+            return (answers.readline(), answers.readline()) == (b"+OK\r\n", b"+PONG\r\n")
 
 
 def _binary() -> str:

@@ -11,8 +11,11 @@ Ends with status 0 only if it is. All of it is gone afterwards, but for the logs
 
 import argparse
 import asyncio
+import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +26,9 @@ from rich.console import Console
 from deploy.embedded import EmbeddedError
 from examples.demo.errors import DemoFailure
 from examples.demo.fleet import Fleet
-from examples.demo.processes import ROOT, Processes, processes
+from examples.demo.processes import ROOT, UNLUCKY, Processes, processes
 from examples.demo.progress import Progress
-from examples.demo.screen import Screen, account_tables, agreement, screen
+from examples.demo.screen import Screen, account_tables, agreement, recovery, screen
 from examples.demo.story import Story
 from examples.demo.summary import Account
 from examples.demo.watch import watch
@@ -42,11 +45,11 @@ def main() -> int:
     """Run the demo; the status to exit with."""
     arguments = _arguments()
     console = Console(highlight=False)
-    progress = Progress(wanted=arguments.clusters, expected=EXPECTED)
+    progress = Progress(wanted=arguments.clusters, expected=EXPECTED, unlucky=UNLUCKY)
     for number in (signal.SIGINT, signal.SIGTERM):  # both end it in order, also where a shell ignores them
         signal.signal(number, signal.default_int_handler)
     try:
-        with screen(console, progress) as shown:
+        with screen(console, progress) as shown, _spoken(shown):
             account = _demo(arguments, progress, shown)
     except (DemoFailure, EmbeddedError) as failure:
         console.print(f"The demo failed: {failure}", style="red", markup=False, soft_wrap=True)
@@ -56,8 +59,26 @@ def main() -> int:
         console.print("Interrupted; everything is stopped.")
         return INTERRUPTED
     console.print(account_tables(account))
+    console.print(recovery(progress), soft_wrap=True)
     console.print(agreement(account, progress), style="bold green", soft_wrap=True)
     return 0
+
+
+@contextmanager
+def _spoken(shown: Screen) -> Iterator[None]:
+    """Show what the embedded servers do while they start, the first time for longer."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.say(record.getMessage())
+
+    embedded, handler = logging.getLogger("deploy.embedded"), Handler()
+    embedded.setLevel(logging.INFO)
+    embedded.addHandler(handler)
+    try:
+        yield
+    finally:
+        embedded.removeHandler(handler)
 
 
 def _arguments() -> argparse.Namespace:

@@ -39,7 +39,7 @@ CONTROLLER_PACE: Final = {
     "CONTROLLER_STOP_GRACE": "1s",
     "SIMULATED_WORK": "500ms",
 }
-UNLUCKY: Final = {"aws_network": {"SIMULATED_FAILURES": "demo-aws-*2"}}  # its provider refuses at first
+UNLUCKY: Final = {"aws-network": "demo-aws-*2"}  # the controller whose provider refuses these at first
 
 
 class Processes:
@@ -76,7 +76,9 @@ class Processes:
             "CLUSTERFLOW_API_URL": self.api_url,
         }
         for name in CONTROLLERS:
-            self._start(name, [f"examples.controllers.{name}"], {**environment, **UNLUCKY.get(name, {})})
+            names = UNLUCKY.get(name.replace("_", "-"))
+            failing = {} if names is None else {"SIMULATED_FAILURES": names}
+            self._start(name, [f"examples.controllers.{name}"], {**environment, **failing})
 
     def check(self) -> None:
         """Raises: DemoFailure: one of them has ended by itself."""

@@ -8,6 +8,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from typing import Final
 
 PHASES: Final = ("Pending", "Progressing", "Ready", "Failed")
@@ -45,6 +46,16 @@ class SeenReport:
         return "failed" if self.failed else "waiting"
 
 
+@dataclass(frozen=True, slots=True)
+class Stumble:
+    """A cluster for which a controller fails on purpose, and how that goes."""
+
+    controller: str
+    name: str
+    failures: int
+    recovered: bool
+
+
 @dataclass(slots=True)
 class Step:
     """One line of the demo's story."""
@@ -70,6 +81,7 @@ class Progress:
 
     wanted: int
     expected: Mapping[str, frozenset[str]]  # platform → the controllers that have to be ready
+    unlucky: Mapping[str, str] = field(default_factory=dict)  # controller → names it fails for on purpose
     started: float = field(default_factory=time.monotonic)
     steps: list[Step] = field(default_factory=list)
     clusters: dict[str, SeenCluster] = field(default_factory=dict)
@@ -77,6 +89,7 @@ class Progress:
     writes: Counter[str] = field(default_factory=Counter)  # accepted ones, by the event each has to lead to
     reports: dict[tuple[str, str], SeenReport] = field(default_factory=dict)
     reported: Counter[tuple[str, str]] = field(default_factory=Counter)  # (controller, kind)
+    failures: Counter[tuple[str, str]] = field(default_factory=Counter)  # (cluster id, controller)
     events: dict[str, str] = field(default_factory=dict)  # id → type
     repeated_events: int = 0
     changes: deque[Change] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
@@ -120,6 +133,7 @@ class Progress:
         self.reports[seen.cluster_id, seen.controller] = seen
         self.reported[seen.controller, seen.kind] += 1
         if seen.failed:
+            self.failures[seen.cluster_id, seen.controller] += 1
             cluster = self.clusters.get(seen.cluster_id)
             self.note(
                 cluster.name if cluster else seen.cluster_id, f"{seen.controller}: {seen.message}", "red"
@@ -130,6 +144,17 @@ class Progress:
         if event_id in self.events:
             self.repeated_events += 1
         self.events[event_id] = event_type
+
+    def stumbles(self) -> list[Stumble]:
+        """What has failed on purpose so far, by name."""
+        found = []
+        for (cluster_id, controller), failures in list(self.failures.items()):
+            cluster = self.clusters.get(cluster_id)
+            if cluster is None or not fnmatch(cluster.name, self.unlucky.get(controller, "")):
+                continue
+            recovered = self.reports[cluster_id, controller].available
+            found.append(Stumble(controller, cluster.name, failures, recovered))
+        return sorted(found, key=lambda stumble: stumble.name)
 
     def phases(self, platform: str | None = None) -> Counter[str]:
         """Clusters by phase, of one platform or of all."""

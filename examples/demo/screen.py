@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from examples.demo.progress import PHASES, Change, Progress, Step
+from examples.demo.progress import PHASES, Change, Progress, Step, Stumble
 from examples.demo.summary import Account
 
 FRAMES: Final = 8  # a second
@@ -25,9 +25,10 @@ SHORT: Final = 0.05  # seconds; not worth a number
 PHASE_STYLES: Final = {"Pending": "dim", "Progressing": "yellow", "Ready": "green", "Failed": "red"}
 REPORT_STYLES: Final = {"ready": "green", "waiting": "yellow", "failed": "red"}
 CHANGES_SHOWN: Final = (3, 12)  # at least, at most; in between as the terminal's height allows
-OTHER_LINES: Final = 10  # around steps and changes: head, tables, bar, and the cursor's
+OTHER_LINES: Final = 13  # around steps and changes: head, tables, bar, failures, and the cursor's
 STEP_WIDTH: Final = 70  # so that the times beside the steps stay where they are
 LINES_EVERY: Final = 2.0  # seconds between two plain lines of counts
+STEPS_EVERY: Final = 5.0  # seconds between two plain lines on a step that lasts
 
 
 class Screen(AbstractContextManager["Screen"]):
@@ -39,6 +40,9 @@ class Screen(AbstractContextManager["Screen"]):
 
     def tick(self) -> None:
         """Something may have changed."""
+
+    def say(self, text: str) -> None:
+        """Show a line beside what the progress tells."""
 
     def __enter__(self) -> Self:
         return self
@@ -68,6 +72,10 @@ class LiveScreen(Screen):
         """Leave the last picture standing."""
         self._live.stop()
 
+    def say(self, text: str) -> None:
+        """Above the picture, where it stays."""
+        self._live.console.print(f"  {text}", style="dim", markup=False, highlight=False)
+
     def _picture(self) -> RenderableType:
         progress = self.progress
         head = Text.assemble(
@@ -77,7 +85,7 @@ class LiveScreen(Screen):
         if progress.clusters:
             tables = Table.grid(padding=(0, 3))  # side by side within 80 columns
             tables.add_row(phase_table(progress), report_table(progress))
-            parts += ["", tables, "", self._bar(), "", *self._changes()]
+            parts += ["", tables, "", self._bar(), on_purpose(progress), "", *self._changes()]
         return Group(*parts)
 
     def _steps(self) -> Table:
@@ -124,6 +132,12 @@ class LineScreen(Screen):
         self._told = 0
         self._counts = ""
         self._counted_at = 0.0
+        self._printed_at = 0.0
+        self._stumbles: dict[str, Stumble] = {}
+
+    def say(self, text: str) -> None:
+        """As every line."""
+        self._print(f"  {text}")
 
     def tick(self) -> None:
         """Print what is new."""
@@ -137,9 +151,27 @@ class LineScreen(Screen):
         if running and counts != self._counts and self.progress.elapsed - self._counted_at >= LINES_EVERY:
             self._print(f"  {counts}; {self.progress.reported.total()} reports")
             self._counts, self._counted_at = counts, self.progress.elapsed
+        self._tell_stumbles()
+        if running and self.progress.elapsed - self._printed_at >= STEPS_EVERY:
+            step = steps[self._told]
+            self._print(f"  … {step.text}: for {self.progress.elapsed - step.began:.0f} s now")
+
+    def _tell_stumbles(self) -> None:
+        """A line on each cluster that fails on purpose, once when it does and once when it no longer does."""
+        for stumble in self.progress.stumbles():
+            before = self._stumbles.get(stumble.name)
+            self._stumbles[stumble.name] = stumble
+            if before is None:
+                self._print(
+                    f"  on purpose: {stumble.controller} fails for {stumble.name}, and will try again"
+                )
+            if stumble.recovered and not (before and before.recovered):
+                failures = _failures(stumble.failures)
+                self._print(f"  {stumble.controller} is done with {stumble.name} after {failures}")
 
     def _print(self, text: str, at: float | None = None) -> None:
         moment = self.progress.elapsed if at is None else at
+        self._printed_at = self.progress.elapsed
         self.console.print(f"[{moment:5.1f} s] {text}", markup=False, highlight=False, soft_wrap=True)
 
 
@@ -170,6 +202,37 @@ def report_table(progress: Progress) -> Table:
     for controller in sorted(frozenset().union(*progress.expected.values())):
         table.add_row(controller, *(_count(progress.reported[controller, kind]) for kind in REPORT_STYLES))
     return table
+
+
+def on_purpose(progress: Progress) -> Text:
+    """Which controller fails on purpose, for which clusters, and what came of it."""
+    stumbles = progress.stumbles()
+    parts: list[tuple[str, str]] = []
+    for controller, names in progress.unlucky.items():
+        parts.append((f"{controller} fails on purpose for {names}\n", "bold"))
+        own = [stumble for stumble in stumbles if stumble.controller == controller]
+        shown = [
+            (f"{each.name} {each.failures}×{' → done' if each.recovered else ''}   ", mood)
+            for each in own
+            for mood in ("green" if each.recovered else "red",)
+        ]
+        parts += shown or [("not yet", "dim")]
+    return Text.assemble(*parts)
+
+
+def recovery(progress: Progress) -> str:
+    """The sentence about failures on purpose; empty when there were none."""
+    stumbles = progress.stumbles()
+    if not stumbles:
+        return ""
+    who = ", ".join(sorted({stumble.controller for stumble in stumbles}))
+    names = ", ".join(stumble.name for stumble in stumbles)
+    failures = sum(stumble.failures for stumble in stumbles)
+    return f"{who} had {_failures(failures)} on purpose, for {names}; it tried again, and all are Ready."
+
+
+def _failures(number: int) -> str:
+    return "1 failure" if number == 1 else f"{number} failures"
 
 
 def _count(number: int) -> str:

@@ -35,6 +35,7 @@ class Story:
         self._running.start_clusterflow()
         while not await self._fleet.healthy():
             self._running.check()
+            self._screen.tick()
             await asyncio.sleep(POLL)
         self._running.start_controllers()
         self._progress.end(step, f"Clusterflow answers at {self._running.api_url}")

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from bench.stage import RoleProcess, Stage, free_port, wait_ready
+from bench.stage import RoleProcess, Stage, wait_ready
+from deploy.embedded.ports import free_port
 from tests.chaos.links import Link
 from tests.chaos.servers import Clock, Disk, LinkedStack
 

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,15 +15,10 @@ from urllib.request import urlopen
 import orjson
 import pytest
 
+from deploy.embedded.ports import free_port
 from streams.settings import KafkaSettings
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(*command: str, **variables: str) -> subprocess.CompletedProcess[str]:

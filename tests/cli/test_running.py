@@ -43,6 +43,13 @@ def test_a_command_finds_the_servers_while_the_run_lasts(tmp_path, capsys):
     assert [] == list(tmp_path.iterdir())
 
 
+def test_a_command_finds_the_password_of_valkey_with_it(tmp_path):
+    with told(str(tmp_path), {**VARIABLES, "REDIS_URL": "redis://:hunter2@127.0.0.1:7/0"}):
+        settings = joined(from_env())
+    assert "redis://:hunter2@127.0.0.1:7/0" == settings.redis_url.get_secret_value()
+    assert "hunter2" not in repr(settings)
+
+
 def test_a_one_shot_command_takes_them(tmp_path):
     gone = {**VARIABLES, "DATABASE_URL": f"postgresql://me:hunter2@127.0.0.1:{free_port()}/db"}
     with told(str(tmp_path), gone):

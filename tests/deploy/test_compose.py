@@ -42,6 +42,17 @@ def test_the_image_is_built_from_files_that_exist():
     assert [name for name in copied if not (ROOT / name).exists()] == []
 
 
+@pytest.mark.parametrize("name", SERVICES)
+def test_what_is_published_is_for_this_machine_unless_told_otherwise(name):
+    for port in SERVICES[name].get("ports", []):
+        assert port.startswith("${PUBLISH_ADDRESS:-127.0.0.1}:")
+
+
+def test_containers_may_call_the_roles_by_their_names():
+    named = OURS["web"]["environment"]["ALLOWED_HOSTS"].partition(":-")[2].rstrip("}").split(",")
+    assert {"web", "worker", "sink"} == set(named)
+
+
 def test_a_container_of_the_image_listens_where_others_reach_it():
     lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
     assert "ENV BIND_HOST=0.0.0.0" in lines

@@ -22,7 +22,8 @@ from web.settings import WebSettings
 
 CASES, SEED = 1500, 20261122
 ONE = "/api/v1/clusters/{id}"
-PAGES = ["/docs", "/docs/topics"]
+START = ("GET", "/")  # the one path that is its own trailing slash
+PAGES = ["/", "/docs", "/docs/topics"]
 
 # Hypothesis takes the threads of a running worker, which use `random`, for strategies that do.
 fuzzing = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
@@ -55,9 +56,9 @@ def test_routes_and_descriptions_agree_both_ways():
     assert {path for method, path in routed if method == "HEAD"} == gets
     plain = {(method, path) for method, path in routed if not path.endswith("/") and method != "HEAD"}
     assert {(method, path + "/") for method, path in plain} == {
-        (method, path) for method, path in routed if path.endswith("/") and method != "HEAD"
+        (method, path) for method, path in routed - {START} if path.endswith("/") and method != "HEAD"
     }
-    assert operations(described()) == plain
+    assert operations(described()) == plain | {START}
 
 
 def test_every_error_code_is_told_and_no_other():
@@ -132,13 +133,21 @@ async def test_pages_bring_everything_they_need(api, path):
         assert 200 == (await api.as_(None).get(reference)).status, reference
 
 
+async def test_the_first_page_leads_to_all_that_describes_the_service(api):
+    answer = await api.as_(None).get("/")
+    assert (200, "no-cache") == (answer.status, answer.headers["Cache-Control"])
+    assert "<title>Clusterflow</title>" in answer.body.decode()
+    links = set(re.findall(r'<a href="([^"]+)"', answer.body.decode()))
+    assert {"/docs", "/docs/topics", "/openapi.json", "/asyncapi.json", "/health"} <= links
+
+
 async def test_the_page_of_topics_shows_every_topic(api, product):
     page = (await api.get("/docs/topics")).body.decode()
     for spec in product.kafka.topics.all():
         assert f'id="{spec.name}"' in page
 
 
-@pytest.mark.parametrize("name", ["nothing.js", "..%2frest.html", "%2e%2e", "swagger-ui.css.map"])
+@pytest.mark.parametrize("name", ["nothing.js", "..%2frest.html", "%252e%252e", "swagger-ui.css.map"])
 async def test_no_other_file_is_served(api, name):
     assert 404 == (await api.get(f"/docs/{name}")).status
 

@@ -6,7 +6,6 @@ REST as one identity. `Log` reads and writes a topic as any Kafka client would, 
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -23,13 +22,14 @@ from aiokafka.partitioner import murmur2
 import agents.worker
 import web.server
 from agents.worker import WorkerSettings
-from deploy.embedded.ports import is_free
+from deploy.embedded import ports
 from domain.policy import Policy
 from streams.settings import KafkaSettings
 from tests.conftest import until
 from web.settings import WebSettings
 
 CONTROLLER = "controller@system.local"
+RAW_HOST = "x"  # the `Host` of requests that tests write by hand
 SPEC: Mapping[str, Any] = {"platform": {"type": "gcp"}}
 LONG_AGO = timedelta(days=365)  # a tick interval at which no test sees a second tick
 
@@ -43,7 +43,7 @@ def an_owner() -> str:
 
 def free_port() -> int:
     """A port that nobody listens on, apart from those the embedded servers choose from."""
-    return next(port for port in random.sample(range(30000, 32700), 200) if is_free(port))
+    return ports.free_port()
 
 
 @dataclass(frozen=True)
@@ -311,7 +311,8 @@ class Deployment:
     async def web_role(self, email: str | None = None, **settings: Any) -> tuple[Client, Role]:
         """A web process and its role."""
         port = free_port()
-        web_settings = WebSettings(**{"kafka": self.kafka, "policy": self.policy, "port": port, **settings})
+        ours = {"kafka": self.kafka, "policy": self.policy, "port": port, "allowed_hosts": (RAW_HOST,)}
+        web_settings = WebSettings(**{**ours, **settings})
         role = await self._run(lambda stop, ready: web.server.run(web_settings, stop=stop, ready=ready))
         timeout = aiohttp.ClientTimeout(total=60)
         session = await self._stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))

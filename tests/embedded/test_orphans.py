@@ -106,7 +106,7 @@ def test_module_prints_the_variables_and_stops_on_ctrl_c(data_dir):
         text=True,
         cwd=ROOT,
     )
-    assert program.stdout.readline().startswith("REDIS_URL=redis://127.0.0.1:")
+    assert program.stdout.readline().startswith("REDIS_URL=redis://:")
     program.send_signal(signal.SIGINT)
     assert program.wait(10) == 0
 
@@ -123,5 +123,5 @@ def test_ctrl_c_while_servers_start_leaves_nothing(data_dir, eventually):
     servers = psutil.Process(program.pid).children(recursive=True)
     program.send_signal(signal.SIGINT)
     assert program.wait(10) == 130
-    assert program.stderr.read() == "", "no stack trace"
+    assert "Traceback" not in program.stderr.read()
     assert none_runs(servers)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_configured_port_is_used(data_dir):
         port = free.getsockname()[1]
     stack = Stack(data_dir, valkey_port=port)
     stack.start(["valkey"])
-    assert stack.valkey.url == f"redis://127.0.0.1:{port}/0"
+    assert stack.valkey.url.endswith(f"@127.0.0.1:{port}/0")
     stack.stop()
 
 
@@ -76,9 +77,11 @@ def test_taken_configured_port_is_named_with_a_remedy(data_dir):
         port = taken.getsockname()[1]
         with pytest.raises(EmbeddedError) as caught:
             Stack(data_dir, valkey_port=port).start(["valkey"])
-    assert str(caught.value) == (
-        f"port {port} is taken, and the embedded Valkey is to listen there: end the program that has it, "
-        "choose another port, or set REDIS_URL to use a running Valkey"
+    assert re.fullmatch(
+        rf"port {port} is taken by .* \(pid {os.getpid()}\) in .*, and the embedded Valkey is to listen "
+        r"there: end what has it, choose another port \(EMBEDDED_VALKEY_PORT\), or set REDIS_URL to use a "
+        "running Valkey",
+        str(caught.value),
     )
 
 

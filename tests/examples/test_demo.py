@@ -28,6 +28,9 @@ def test_demo_ends_with_postgres_and_api_agreeing_and_leaves_nothing_running(tmp
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "kill -9" in demo.stdout
+    assert "on purpose: aws-network fails for demo-aws-02" in demo.stdout
+    assert "aws-network is done with demo-aws-02 after" in demo.stdout
+    assert "Kafka answers" in demo.stdout, "what is done while one waits"
     assert "PostgreSQL and the API agree: 6 clusters (6 Ready), 12 reports" in demo.stdout
     assert _running_on(data_dir) == []
 

@@ -307,7 +307,7 @@ async def test_a_writer_that_slept_through_its_eviction_overwrites_nothing(world
 
 
 async def test_a_writer_that_stops_within_a_statement_locks_nobody_out(world: World):
-    """Between the parts of one the server takes it for busy, so that no time-out of idle sessions ends it."""
+    """Between the parts of a statement a session counts as active: no time-out of idle sessions ends it."""
     # given a writer that holds locks on all positions, and has only sent the first part of its next statement
     await world.publish(*many(10))
     await world.drain()

@@ -11,6 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError
 
 from domain.errors import ControlPlaneError, Unavailable, Unpublishable
 from streams.admin import TopicMismatch, check_topics, declare_topics
@@ -326,3 +327,26 @@ async def test_a_pause_of_this_process_is_not_taken_for_kafkas(kafka):
     async with following(tail):
         asyncio.get_running_loop().call_soon(time.sleep, 2.5)  # as soon as the probe waits
         await tail.probe()
+
+
+@pytest.mark.parametrize(("failures", "passes"), [(1, True), (1000, False)])
+async def test_a_probe_that_fails_is_made_again_within_its_time(kafka, monkeypatch, failures, passes):
+    # given a connection that is gone, for once or for good
+    tail = tail_of(kafka, from_beginning={kafka.topics.state: print})
+    left = iter(range(failures))
+    async with following(tail):
+        asks = tail.consumer.end_offsets
+
+        async def end_offsets(partitions):
+            if next(left, None) is not None:
+                raise KafkaConnectionError("the connection is gone")
+            return await asks(partitions)
+
+        monkeypatch.setattr(tail.consumer, "end_offsets", end_offsets)
+
+        # when a probe is made, then only the first kind passes
+        if passes:
+            await tail.probe()
+        else:
+            with pytest.raises(Unavailable, match="the connection is gone"):
+                await tail.probe()

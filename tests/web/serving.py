@@ -13,7 +13,7 @@ from streams.settings import KafkaSettings
 from streams.tail import Tail
 from tables.feed import Feed
 from tables.views import ClusterView
-from tests.e2e.product import Client
+from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
 from web.health import Health
 from web.server import create_app, serve
@@ -45,7 +45,7 @@ class Served:
 @asynccontextmanager
 async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Served]:
     """Serve with these settings."""
-    settings = WebSettings(kafka=KAFKA, port=0, **given)
+    settings = WebSettings(**{"kafka": KAFKA, "port": 0, "allowed_hosts": (RAW_HOST,), **given})
     feed = Feed(
         ClusterView(), max_changes=settings.feed_changes, max_bytes=settings.feed_bytes, clock=lambda: 0.0
     )

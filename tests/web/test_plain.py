@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from domain.errors import Unavailable
+from domain.hosts import Hosts
 from tables.views import ClusterView
 from tests.e2e.product import CONTROLLER
 from tests.tables.given import Record, document, value
@@ -56,7 +57,7 @@ def plain_reads(health: object = Ready(), version: bytes = b"7") -> PlainReads:
     )
     view.apply(Record(MINE.encode(), value(shown)))
     web_settings = WebSettings(kafka=KAFKA)
-    return PlainReads(Reads(view, health, web_settings), web_settings)  # type: ignore[arg-type]
+    return PlainReads(Reads(view, health, web_settings), Hosts("127.0.0.1"), web_settings)  # type: ignore[arg-type]
 
 
 def asked(
@@ -68,7 +69,11 @@ def asked(
     payload: StreamReader = EMPTY_PAYLOAD,
     **headers: str,
 ):
-    sent = {"X-User-Email": OWNER, **{name.replace("_", "-"): text for name, text in headers.items()}}
+    sent = {
+        "Host": "localhost",
+        "X-User-Email": OWNER,
+        **{name.replace("_", "-"): text for name, text in headers.items()},
+    }
     return make_mocked_request(method, path, sent, version=version, closing=closing, payload=payload)
 
 
@@ -106,6 +111,7 @@ def test_a_plain_read_is_found(path, route, cluster_id):
         pytest.param(asked(f"{PATH}/{MINE}", version=HttpVersion10), id="HTTP/1.0"),
         pytest.param(asked(f"{PATH}/{MINE}", closing=True), id="the connection's last"),
         pytest.param(asked(f"{PATH}/{MINE}", Expect="100-continue"), id="an expectation"),
+        pytest.param(asked(f"{PATH}/{MINE}", Host="evil.example"), id="somebody else's host"),
     ],
 )
 def test_what_is_not_plain_is_left_to_the_application(request_):
@@ -237,6 +243,7 @@ header_sets = st.fixed_dictionaries(
         b"User-Agent": st.sampled_from([b"curl/8", b"\xff\xfe", b"x" * 300]),
         b"Content-Length": st.just(b"0"),
         b"If-None-Match": st.just(b'"1"'),
+        b"Host": st.sampled_from([b"127.0.0.1:8080", b"evil.example", b"[::1]", b"", b"a b"]),
     },
 )
 
@@ -250,8 +257,8 @@ header_sets = st.fixed_dictionaries(
 )
 async def test_both_ways_answer_count_and_log_alike(served, lines, method, path, version, headers):
     """An expectation that nobody knows sends a request the ordinary way and is passed over there."""
-    fields = b"".join(b"%b: %b\r\n" % pair for pair in headers.items())
-    request = b"%b %b HTTP/%b\r\nHost: x\r\n%b" % (method, path.encode(), version, fields)
+    fields = b"".join(b"%b: %b\r\n" % pair for pair in ({b"Host": b"x"} | headers).items())
+    request = b"%b %b HTTP/%b\r\n%b" % (method, path.encode(), version, fields)
     one = await seen(served.client.url, request + b"\r\n", lines)
     other = await seen(served.client.url, request + b"Expect: nothing\r\n\r\n", lines)
     assert one == other

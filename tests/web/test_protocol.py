@@ -67,7 +67,7 @@ UNREADABLE = {
     "a header without colon": (b"GET / HTTP/1.1\r\nHost: x\r\nhunter2\r\n\r\n", None),
     "NUL in a header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: hunter2\0\r\n\r\n", None),
     "CONNECT to nothing": (b"CONNECT \r\nx:1 HTTP/1.1\r\nHost: hunter2\r\n\r\n", "request"),
-    "no host": (b"GET /hunter2 HTTP/1.1\r\n\r\n", "request"),
+    "no host": (b"GET /hunter2 HTTP/1.1\r\n\r\n", "Host"),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: hunter2\r\n\r\n", "Host"),
     "two lengths": (b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n", None),
     "the same length twice": (
@@ -111,7 +111,7 @@ async def test_what_cannot_be_read_is_refused_in_the_one_shape(served, request_,
     assert field in (None, details["field"])
     assert UUID4.fullmatch(answer.headers["X-Request-ID"])
     assert ("Origin, X-User-Email", "close") == (answer.headers["Vary"], answer.headers["Connection"])
-    assert "GET" in answer.headers["Access-Control-Allow-Methods"]
+    assert not any(name.startswith("Access-Control-") for name in answer.headers)
     assert SECRET not in answer.body.lower()
 
 

@@ -21,7 +21,7 @@ ONE, TWO = str(uuid4()), str(uuid4())
 
 @pytest.fixture
 async def served():
-    async with serving() as served:
+    async with serving(cors_origins=("*",)) as served:
         yield served
 
 
