@@ -147,11 +147,16 @@ class Settings(BaseSettings):
         return KafkaSettings(
             bootstrap_servers=self.required("kafka_bootstrap_servers"),
             security=self.kafka_security,
-            topics=Topics(self.kafka_topic_prefix, self.events_topic),
+            topics=self.topics,
             partitions=self.kafka_partitions,
             replication=self.kafka_replication,
             session_timeout=self.kafka_session_timeout.total_seconds(),
         )
+
+    @property
+    def topics(self) -> Topics:
+        """What the topics are called."""
+        return Topics(self.kafka_topic_prefix, self.events_topic)
 
     @property
     def kafka_security(self) -> KafkaSecurity:
@@ -281,7 +286,7 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
     names = ("cluster_events_topic", "pubsub_cluster_events_topic")
     if settings.model_fields_set >= set(names) and len({getattr(settings, name) for name in names}) > 1:
         yield names, "CLUSTER_EVENTS_TOPIC and PUBSUB_CLUSTER_EVENTS_TOPIC are one setting, and differ"
-    topics = Topics(settings.kafka_topic_prefix, settings.events_topic)
+    topics = settings.topics
     if len({topic.name for topic in topics.all()}) < len(topics.all()):
         yield names, f"CLUSTER_EVENTS_TOPIC: {settings.events_topic} is the name of another topic of ours"
     yield from _origin_conflicts(settings)

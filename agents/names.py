@@ -9,9 +9,12 @@ cluster's and in another partition. A client's create is passed on to where crea
 order. Should that happen twice, the second one is known by where it came from (`ORIGIN`).
 """
 
+import logging
 from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
 from aiokafka import ConsumerRecord
 
 from agents.guard import guarded, pass_on, require_passable
@@ -38,6 +41,8 @@ from streams.producer import Output, Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
 from tables.typed import TypedTable
+
+log = logging.getLogger("clusterflow.name_service")
 
 # Records of a partition that a crash may bring again: what agents hold unacknowledged, with room to spare.
 REDELIVERED_AT_MOST: Final = 2 * MAX_BACKLOG
@@ -89,10 +94,21 @@ class NameAgent:
     def _collect_freed(self) -> None:
         for partition in self._names.take_recovered():
             rows = self._names.rows(partition).items()
-            names = ((key, self._names.decode(data)) for key, data in rows if not is_held(data))
             topic = self._topics.name_requests
-            offsets = ((offset_in(name.offsets, topic), key) for key, name in names)
+            offsets = ((offset_in(name.offsets, topic), key) for key, name in self._free_names(rows))
             self._freed[partition] = deque(sorted(offsets))
+
+    def _free_names(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, NameRecord]]:
+        """The names that nobody holds; one that cannot be read is left alone, as is a cluster like it."""
+        for key, data in rows:
+            try:
+                if not is_held(data):
+                    yield key, self._names.decode(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                log.error(
+                    "recovered name cannot be read",
+                    extra={"key": key.decode(errors="replace"), "error": type(error).__name__},
+                )
 
     def _pass_on(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
         """Pass a client's create on to where creates and releases are in one order."""

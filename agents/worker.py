@@ -11,11 +11,13 @@ from agents import clusters, names
 from agents.ticker import Ticker
 from domain.errors import Unavailable
 from domain.policy import Policy
+from streams.acls import WORKER
 from streams.admin import answers, check_topics
 from streams.app import BatchApp, create_app
 from streams.held import HELD
 from streams.messages import SOURCE
 from streams.producer import Producer
+from streams.rights import require_rights
 from streams.settings import KafkaSettings
 from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
 from tables.clusters import cluster_table, name_table
@@ -62,11 +64,13 @@ async def run(
 
     Raises:
         TopicMismatch: the topics are not there as configured.
+        NotPermitted: Kafka does not grant what a worker needs.
         TopicReplaced: one of them was deleted and created again meanwhile.
         WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
         Unavailable: told to stop while Kafka is away.
     """
     kafka = settings.kafka
+    await require_rights(kafka, WORKER)
     await check_topics(kafka)
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
     producer = app.publisher
@@ -101,7 +105,7 @@ async def run(
             if task.done():
                 task.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
-            raise WorkerCrashed(repr(app.crash_reason))
+            raise WorkerCrashed(repr(app.crash_reason)) from app.crash_reason
     except TopicReplaced:
         await _stop(app, producer, kafka)
         raise

@@ -17,6 +17,7 @@ from cli.running import joined
 from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
 from streams.held import HELD
+from streams.rights import refusal
 from telemetry import logs
 from telemetry.server import metrics_server
 
@@ -78,7 +79,7 @@ def run_command(
         print(error, file=sys.stderr)
         raise SystemExit(EXIT_SETTINGS) from None
     except (ControlPlaneError, KafkaError, asyncpg.PostgresError, OSError) as error:
-        print(f"clusterflow {name}: {error or repr(error)}", file=sys.stderr)
+        print(f"clusterflow {name}: {refusal(error) or error or repr(error)}", file=sys.stderr)
         raise SystemExit(failed) from None
 
 
@@ -92,6 +93,8 @@ def _end(error: Exception, name: str, *, stopping: bool) -> NoReturn:
         case _ if stopping and _is_of_kafka(error):  # nothing to wait for, and nothing lost
             log.warning("stopped without Kafka", extra={"role": name, "error": str(error) or repr(error)})
             code = 0
+        case _ if (lacking := refusal(error)) is not None:
+            log.error("stopped", extra={"role": name, "error": lacking})
         case ControlPlaneError() | KafkaError() | OSError():
             log.error("stopped", extra={"role": name, "error": str(error) or repr(error)})
         case _:

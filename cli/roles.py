@@ -10,8 +10,11 @@ import typer
 from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
 from cli.values import duration
 from settings import Settings
-from streams.admin import declare_topics
+from streams.acls import TOPICS
+from streams.admin import Declared, declare_topics
 from streams.held import HELD
+from streams.rights import require_rights
+from streams.settings import SINK_GROUP
 
 app = typer.Typer()
 
@@ -95,7 +98,7 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
     sink_settings = sinks.settings.SinkSettings(
         kafka=settings.kafka,
         database=settings.database,
-        group_id=settings.kafka.topics.prefix + "clusterflow-postgres",
+        group_id=settings.kafka.topics.prefix + SINK_GROUP,
     )
     await sinks.role.run(
         sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.told)
@@ -132,9 +135,25 @@ def topics(
     repair: Annotated[
         bool, typer.Option("--repair", help="Set what is not as needed on topics that are there.")
     ] = False,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the commands that grant what each principal needs, and end.")
+    ] = False,
+    principal: Annotated[
+        list[str] | None,
+        typer.Option(metavar="WHO=PRINCIPAL", help="With --acls: who is what, as in web=User:alice."),
+    ] = None,
+    controller: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="With --acls: a controller, by the name of its group."),
+    ] = None,
 ) -> None:
     """Declare the topics, or check that they fit."""
-    declared = run_command("topics", lambda settings: declare_topics(settings.kafka, repair=repair))
+    if acls:
+        from cli import acls as printing
+
+        typer.echo(printing.script(read_settings(), principal or (), controller or ()), nl=False)
+        return
+    declared = run_command("topics", lambda settings: _declare(settings, repair=repair))
     for name in declared.created:
         typer.echo(f"created {name}")
     for finding in declared.repaired:
@@ -190,6 +209,11 @@ def rebuild(
     )
     typer.echo(f"restored {restored.clusters} clusters, {restored.live} of them live")
     typer.echo("start the workers now, then the sinks and the web processes")
+
+
+async def _declare(settings: Settings, *, repair: bool) -> Declared:
+    await require_rights(settings.kafka, TOPICS)
+    return await declare_topics(settings.kafka, repair=repair)
 
 
 async def _migrate(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ ControlPlaneError
     TransientError(retry_after)     worth another try after this many seconds
         Unavailable                 Kafka or a table can't answer now: 503 at the edge
             Unconfirmed             stored in its topic, but no outcome came in time
+            NotPermitted            Kafka lacks a grant for us; the text names it
         SinkUnavailable             the database behind a sink is away: the sink waits
     PermanentError                  no retry helps
         Unpublishable               Kafka will never take this record: a fault of ours
@@ -38,6 +39,10 @@ class Unavailable(TransientError):
 
 class Unconfirmed(Unavailable):
     """The record is in its topic and will be decided, but its outcome did not come in time."""
+
+
+class NotPermitted(Unavailable):
+    """Kafka refuses this process a right that it needs; another try helps once somebody has granted it."""
 
 
 class SinkUnavailable(TransientError):

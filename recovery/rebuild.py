@@ -22,11 +22,13 @@ from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
 from sinks.postgres import ALL_ROWS, FIRST_ID, transaction
+from streams.acls import REBUILD
 from streams.admin import declare_topics, group_members
 from streams.claims import is_claim
 from streams.codec import rfc3339
 from streams.producer import Producer
 from streams.reading import Reader
+from streams.rights import require_rights
 from streams.settings import GROUP, KafkaSettings
 
 log = logging.getLogger("clusterflow.recovery")
@@ -50,9 +52,11 @@ async def rebuild(settings: RecoverySettings, *, accept_old_rows: bool = False) 
     Raises:
         RebuildRefused: it is not empty, somebody is at work, the rows are old, or one cannot be restored.
         TopicMismatch: its topics are there with other partition counts, or with settings that lose data.
+        NotPermitted: Kafka does not grant what this command needs.
         Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
     """
     kafka = settings.kafka
+    await require_rights(kafka, REBUILD)
     await declare_topics(kafka)
     pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
     producer = Producer(kafka, client_id="clusterflow-rebuild")

@@ -36,8 +36,10 @@ from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
 from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
+from streams.acls import VERIFY
 from streams.admin import check_topics, kafka_cluster_id
 from streams.reading import Changelog, Offsets, Reader
+from streams.rights import require_rights
 from streams.topic_ids import topic_ids
 
 log = logging.getLogger("clusterflow.recovery")
@@ -104,8 +106,10 @@ async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verifie
     Raises:
         NotComparable: the sink is behind, has never run, or has read another Kafka.
         TopicMismatch: the topics are not there as configured.
+        NotPermitted: Kafka does not grant what this command needs.
         Unavailable, SinkUnavailable, KafkaError: one of the two is away.
     """
+    await require_rights(settings.kafka, VERIFY)
     await check_topics(settings.kafka)
     cluster_id = await kafka_cluster_id(settings.kafka)
     topics = settings.kafka.topics

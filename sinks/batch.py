@@ -137,6 +137,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         partitions = self._consumer.assignment()
         self._topic_ids = await self._present_topics()
         positions = await self._database.positions(partitions, self._topic_ids)
+        if await self._give_up_claims(positions):
+            return
         starts = await self._starts({tp: position.offset for tp, position in positions.items()})
         if await self._remove_vanished(positions, starts):
             return  # it takes its time; the next look at Kafka is due, and then the other partitions
@@ -160,6 +162,23 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._touched = None
         self._changed()
         await self._note()
+
+    async def _give_up_claims(self, positions: Mapping[TopicPartition, Bookmark]) -> bool:
+        """Begin again where a claim is stored that no owner can have made; returns whether one was.
+
+        Earlier versions believed such a record, and from then on passed over all that is under real claims.
+        Rows that show what is read twice stay as they are.
+        """
+        impossible = {
+            tp: at for tp, at in positions.items() if at.claim >= at.offset and at.claim != NO_CLAIM
+        }
+        for tp, at in impossible.items():
+            about = {"topic": tp.topic, "partition": tp.partition, "position": at.offset, "claim": at.claim}
+            log.error("a stored claim lies beyond its position; its partition is read again", extra=about)
+        if impossible:
+            again = {tp: (at.offset, Position(0, NO_CLAIM)) for tp, at in impossible.items()}
+            await self._database.write([], again)
+        return bool(impossible)
 
     async def _present_topics(self) -> Mapping[str, str]:
         """The ids of both topics. Raises: Unavailable: one is not there; KafkaError."""

@@ -10,15 +10,17 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from database import Pool
-from domain.errors import Unavailable
+from domain.errors import NotPermitted, Unavailable
 from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
+from streams.acls import SINK
 from streams.admin import check_topics, kafka_cluster_id
 from streams.fetches import fetch_in_sessions
 from streams.held import HELD
 from streams.producer import Producer
+from streams.rights import require_rights
 from streams.settings import READ_COMMITTED
 from streams.topic_ids import topic_ids, watch_topics
 
@@ -130,15 +132,18 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
     """Wait until Kafka answers and return what was found there; None if told to stop before that.
 
-    Raises: TopicMismatch: topics that the sink uses are not there as configured.
+    Raises: TopicMismatch: topics that the sink uses are not there as configured. NotPermitted.
     """
     waiting = False
     topics = settings.kafka.topics
     read = (topics.state, topics.events)
     while not stop.is_set():
         try:
+            await require_rights(settings.kafka, SINK)
             await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
             return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
+        except NotPermitted:  # and ends, so that whoever looks sees it each time it is started
+            raise
         except (KafkaError, Unavailable) as error:
             if not waiting:
                 log.warning("the sink waits for Kafka", extra={"error": repr(error)})

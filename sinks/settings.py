@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from database import DatabaseSettings
-from streams.settings import KafkaSettings
+from streams.settings import SINK_GROUP, KafkaSettings
 from streams.topics import Topics
 
 
@@ -26,7 +26,7 @@ class SinkSettings:
 
     kafka: KafkaSettings
     database: DatabaseSettings
-    group_id: str = "clusterflow-postgres"
+    group_id: str = SINK_GROUP
     writers: int = 2
     batch_records: int = 4000
     max_backoff: float = 5.0

@@ -21,7 +21,8 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from domain.errors import ControlPlaneError
+from domain.errors import ControlPlaneError, NotPermitted
+from streams.acls import HOW_TO_GRANT
 from streams.fitting import Finding, FoundTopic, compare
 from streams.settings import KafkaSettings
 from streams.topics import TopicSpec
@@ -163,6 +164,7 @@ def _created(response: Any) -> list[str]:
         if code == 0:
             created.append(topic)
         elif error is not TopicAlreadyExistsError:
+            _refuse_unpermitted(code, "Create", topic)
             reason = f"{error.__name__} {rest[0] if rest else ''}"
             raise ControlPlaneError(f"cannot create topic {topic}: {reason}")
     return created
@@ -178,7 +180,9 @@ async def _found(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> dict
     for topic in layouts:
         name, partitions = topic["topic"], topic["partitions"]
         if topic["error_code"] == TopicAuthorizationFailedError.errno:
-            raise TopicMismatch(f"topic {name} may not be seen: grant this principal Describe on it")
+            raise TopicMismatch(
+                f"topic {name} may not be seen: this principal lacks Describe on it; {HOW_TO_GRANT}"
+            )
         if topic["error_code"] or not partitions:
             continue
         config = configs.get(name)
@@ -273,7 +277,14 @@ async def _alter(
     for answer in await admin.alter_configs(resources):
         for code, text, _, name in answer.resources:
             if code:
+                _refuse_unpermitted(code, "AlterConfigs", name)
                 raise ControlPlaneError(f"cannot set topic {name}: {for_code(code).__name__} {text or ''}")
+
+
+def _refuse_unpermitted(code: int, operation: str, topic: str) -> None:
+    """Raises: NotPermitted: that is what a broker's error code says."""
+    if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
+        raise NotPermitted(f"this principal lacks {operation} on topic {topic}: {HOW_TO_GRANT}")
 
 
 def _with(topic: FoundTopic, changed: Mapping[str, str]) -> FoundTopic:

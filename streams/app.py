@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.tables.manager import TableManager
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
-from domain.errors import TransientError
+from domain.errors import NotPermitted, TransientError
 from streams.batch import BatchSchema
 from streams.batches import BatchTransport
 from streams.claims import claim_output
@@ -47,23 +48,46 @@ class BatchTableManager(TableManager):
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def _claim(self, owned: Sequence[TP]) -> None:
-        outputs = [claim_output(tp.topic, tp.partition, self.app.worker_id) for tp in owned]
-        while not self.should_stop:
+        """Write claims until each lies where it says that it does.
+
+        Raises: NotPermitted: we may not write the changelog; waiting would only end with the session.
+        """
+        expected = await self._ends(owned)
+        claims: dict[TP, int] = {}
+        while (unclaimed := [tp for tp in owned if tp not in claims]) and not self.should_stop:
+            worker = self.app.worker_id
+            outputs = [claim_output(tp.topic, tp.partition, worker, offset=expected[tp]) for tp in unclaimed]
             try:
                 positions = await self.app.publisher.publish(outputs)
+            except NotPermitted:
+                raise
             except TransientError as error:
                 log.warning("claiming again", extra={"error": str(error)})
                 await asyncio.sleep(error.retry_after)
-            else:
-                claims = {tp: position.offset for tp, position in zip(owned, positions, strict=True)}
-                self.app.claims = claims
-                return
+                continue
+            for tp, position in zip(unclaimed, positions, strict=True):
+                if position.offset == expected[tp]:
+                    claims[tp] = position.offset
+                else:  # somebody has written meanwhile
+                    expected[tp] = position.offset + 1
+        if not unclaimed:
+            self.app.claims = claims
+
+    async def _ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
+        """Where the partitions end; a wrong answer costs one claim more."""
+        try:
+            ends = await self.app.consumer.highwaters(*partitions) if partitions else {}
+        except KafkaError as error:
+            log.info("ends of changelogs not known", extra={"error": repr(error)})
+            ends = {}
+        return {tp: ends.get(tp) or 0 for tp in partitions}
 
 
 class BatchApp(faust.App):
     """A Faust app whose agents receive batches.
 
     Attributes:
+        kafka: Where it works.
         lease: Until when this worker may write.
         publisher: What it writes by.
         worker_id: Its name in claims.
@@ -72,6 +96,7 @@ class BatchApp(faust.App):
         logs: Per input partition that it reads, the name of its log (`domain.offsets`).
     """
 
+    kafka: KafkaSettings
     lease: Lease
     publisher: Producer
     worker_id: str
@@ -141,6 +166,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app.claims = {}
     app.topic_ids = {}
     app.logs = {}
+    app.kafka = kafka
     app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     return app
 

@@ -149,10 +149,17 @@ class TickMessage(Struct, kw_only=True):
     reconcile: int = 0
 
 
-class ClaimMessage(Struct, kw_only=True):
-    """A worker takes a partition of a changelog over (`streams.claims`); its name is for people."""
+class ClaimMessage(Struct, kw_only=True, omit_defaults=True):
+    """A worker takes a partition of a changelog over (`streams.claims`).
 
-    worker: str
+    Attributes:
+        worker: Its name, for people.
+        offset: Where this record lies. A copy lies elsewhere, and is no claim. Claims of earlier versions do
+            not say it.
+    """
+
+    worker: str = ""
+    offset: int | None = None
 
 
 ResultKind = Literal["applied", "duplicate", "rejected", "stale"]

@@ -29,9 +29,10 @@ from aiokafka.errors import (
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from prometheus_client import Counter, Histogram
 
-from domain.errors import Unavailable, Unpublishable
+from domain.errors import NotPermitted, Unavailable, Unpublishable
 from streams.lease import Lease
 from streams.partitions import partition_of
+from streams.rights import refusal
 from streams.settings import KafkaSettings
 from streams.topics import MAX_RECORD_BYTES
 
@@ -125,6 +126,7 @@ class Producer:
         Raises:
             Unavailable: some may not have been stored. Publishing all again is the remedy: readers drop
                 repeats by their identity.
+            NotPermitted: the same, for want of a right that the text names.
             Unpublishable: one is too large; no repeat will help.
         """
         if not outputs:
@@ -140,6 +142,8 @@ class Producer:
                 await self._discard(inner)
             if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
                 raise Unpublishable(repr(error)) from error
+            if (lacking := refusal(error)) is not None:
+                raise NotPermitted(f"Kafka has refused {len(outputs)} records: {lacking}") from error
             raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
         seconds = time.perf_counter() - started
         for topic, count in CounterOf([output.topic for output in outputs]).items():

@@ -10,6 +10,7 @@ from streams.topics import Topics
 READ_COMMITTED: Final = "read_committed"
 
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
+SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
 
 # What one answer of a broker brings, of all partitions together. At the client's 50 MB a fetch of many
 # partitions takes a buffer of that size, copies it three times and reads nothing meanwhile: a fifth of the

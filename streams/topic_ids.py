@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Any, Final
 
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import (
     Boolean,
@@ -36,6 +36,9 @@ _LOOK_EVERY: Final = 5.0
 _ANSWER_WITHIN: Final = 10.0
 
 _UNKNOWN_TOPIC: Final = 3
+
+# What brokers answer that do not know what we may do.
+_NOT_TOLD: Final = -(2**31)
 
 
 class TopicReplaced(ControlPlaneError):
@@ -124,11 +127,39 @@ class _MetadataRequest_v12(RequestStruct):  # noqa: N801 (as aiokafka names them
 class _MetadataRequest(Request[_MetadataRequest_v12]):
     API_KEY = 3
 
-    def __init__(self, topics: Iterable[str]) -> None:
+    def __init__(self, topics: Iterable[str], *, operations: bool = False) -> None:
         self._topics = topics
+        self._operations = operations
 
     def build(self, request_struct_class: type[_MetadataRequest_v12]) -> _MetadataRequest_v12:
-        return request_struct_class([(bytes(16), topic, {}) for topic in self._topics], False, False, {})
+        topics: list[tuple[bytes, str, dict[int, bytes]]] = [(bytes(16), name, {}) for name in self._topics]
+        return request_struct_class(topics, False, self._operations, {})
+
+
+async def permitted(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
+    """By topic that is there, what we may do with it: a bit for each of Kafka's operations, by its number.
+
+    Without those that a broker does not tell of; one that we may not even see has no bit. Source: KIP-430.
+
+    Raises: KafkaError; Unavailable.
+    """
+    client = AIOKafkaClient(**kafka.client("clusterflow-rights"))
+    try:
+        await client.bootstrap()
+        async with asyncio.timeout(_ANSWER_WITHIN):
+            request = _MetadataRequest(topics, operations=True)
+            answer = await client.send(client.get_random_node(), request)
+    except TimeoutError:
+        raise Unavailable("Kafka has not told what this principal may do in time") from None
+    finally:
+        await client.close()
+    found = {}
+    for code, name, _, _, _, operations, _ in answer.topics:
+        if code == TopicAuthorizationFailedError.errno:
+            found[name] = 0
+        elif not code and operations != _NOT_TOLD:
+            found[name] = operations
+    return found
 
 
 async def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:

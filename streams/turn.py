@@ -56,6 +56,12 @@ class Table(Protocol[V]):
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
         """Put bytes into memory that the changelog holds at this offset; None removes."""
 
+    async def settle(self) -> None:
+        """See to what others have written between our own records.
+
+        Raises: whatever makes this memory out of date.
+        """
+
 
 @dataclass(slots=True)
 class _Part(Generic[V]):
@@ -167,14 +173,21 @@ class Turn(Generic[V]):
         stored = await self._published([Output(topic, key, data, headers[p], p) for p, key, data in changed])
         for (partition, key, data), position in zip(changed, stored, strict=True):
             self._table.store(partition, key, data, offset=position.offset)
+        await self._table.settle()
 
     async def _published(self, outputs: Sequence[Output]) -> list[Position]:
-        while True:
-            try:
-                return await self._producer.publish(outputs)
-            except TransientError as error:
-                log.warning("trying again", extra={"agent": self._agent, "error": str(error)})
-                await asyncio.sleep(error.retry_after)
+        return await published(self._producer, outputs)
+
+
+async def published(producer: Producer, outputs: Sequence[Output]) -> list[Position]:
+    """Publish, and try again for as long as that may help; returns the positions of all."""
+    while True:
+        try:
+            return await producer.publish(outputs)
+        except TransientError as error:
+            topics = sorted({output.topic for output in outputs})
+            log.warning("trying again", extra={"topics": topics, "error": str(error)})
+            await asyncio.sleep(error.retry_after)
 
 
 async def take_turns(agent: str, stream: Any, table: Table[V], producer: Producer) -> AsyncIterator[Turn[V]]:

@@ -8,17 +8,19 @@ be rebuilt for what it brings.
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from aiokafka.errors import KafkaError
 from faust.stores.memory import Store
 from faust.tables.table import Table
 from faust.types import TP
 
-from domain.errors import ControlPlaneError
+from domain.errors import ControlPlaneError, Unavailable
 from streams.app import BatchApp
 from streams.claims import Claims, LogRecord, is_claim, under
 from streams.producer import Output
-from streams.turn import Ownership
+from streams.reading import Reader
+from streams.turn import Ownership, published
 
 log = logging.getLogger("clusterflow.table")
 
@@ -27,6 +29,14 @@ V = TypeVar("V")
 
 class SecondWriter(ControlPlaneError):
     """Another worker has written to a partition that this one took for its own; its memory is out of date."""
+
+
+class Gap(NamedTuple):
+    """Offsets of a changelog between two records of ours: from `begin` up to `end`, which is left out."""
+
+    partition: int
+    begin: int
+    end: int
 
 
 class PartitionedStore(Store[Any, Any]):
@@ -38,7 +48,7 @@ class PartitionedStore(Store[Any, Any]):
         self.recovered: set[int] = set()  # changed from the changelog since somebody last looked
         self.claims = Claims()
         self._applied: dict[int, int] = {}  # offset of the last record applied
-        self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # whose last record is a zombie's
+        self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # whose last record does not count
 
     def apply(self, records: Sequence[LogRecord]) -> None:
         """Apply records of one partition of the changelog: of those that count, a value replaces, and a
@@ -130,6 +140,7 @@ class TypedTable(Generic[V]):
             value_type=bytes,
         )
         app.tables.add(self._table)
+        self._gaps: list[Gap] = []  # found by `store`, not looked at yet
 
     @property
     def _store(self) -> PartitionedStore:
@@ -149,9 +160,7 @@ class TypedTable(Generic[V]):
         """Put bytes into memory that the changelog holds at this offset; None removes.
 
         Recovery is told how far this memory reflects the changelog, or every rebalance would read again what
-        this worker has written itself.
-
-        Raises: SecondWriter: the changelog holds records between the last of ours and this one.
+        this worker has written itself. What others have written in between is left to `settle`.
         """
         rows = self._store.partitions.setdefault(partition, {})
         if data is None:
@@ -162,10 +171,45 @@ class TypedTable(Generic[V]):
         if tp in recovery.active_tps:
             reflected = recovery.active_offsets[tp]
             if reflected is not None and offset > reflected + 1:
-                raise SecondWriter(
-                    f"{tp.topic}/{partition}: {offset - reflected - 1} records by somebody else"
-                )
+                self._gaps.append(Gap(partition, reflected + 1, offset))
             recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
+
+    async def settle(self) -> None:
+        """Look at what others have written between our own records since the last call.
+
+        What counts nowhere (a zombie's, a stranger's) is written over, as after recovery, and we go on: such
+        a record must not end a worker.
+
+        Raises: SecondWriter: it holds data that counts, or a later claim, or cannot be read.
+        """
+        while self._gaps:
+            gaps, self._gaps = self._gaps, []
+            for gap in gaps:
+                await self._look_into(gap)
+            await self._write_again()
+
+    async def _look_into(self, gap: Gap) -> None:
+        place = f"{self.changelog_topic}/{gap.partition}"
+        store, seen = self._store, 0
+        stood = store.claims.standing(gap.partition)
+        try:
+            async with Reader(self._app.kafka, client_id="clusterflow-worker-gaps") as reader:
+                since, to = {gap.partition: gap.begin}, {gap.partition: gap.end}
+                async for records in reader.batches(self.changelog_topic, since=since, to=to):
+                    seen += len(records)
+                    for record in records:
+                        if store.claims.admits(record):
+                            raise SecondWriter(f"{place}: somebody else has written offset {record.offset}")
+                        if record.key is not None and not is_claim(record):
+                            store.outdated[gap.partition].add(record.key)
+        except (KafkaError, Unavailable) as error:
+            raise SecondWriter(f"{place}: cannot read what somebody else has written: {error!r}") from error
+        if store.claims.standing(gap.partition) != stood:
+            raise SecondWriter(f"{place}: somebody else has claimed it")
+        log.warning(
+            "somebody else writes to a changelog of ours, and is passed over",
+            extra={"topic": self.changelog_topic, "partition": gap.partition, "records": seen},
+        )
 
     def ownership(self) -> Ownership:
         """Under which claims the partitions are written that are ours now; later claims change nothing."""
@@ -186,6 +230,7 @@ class TypedTable(Generic[V]):
 
         async def recovered() -> None:
             try:
+                self._require_standing()
                 await self._write_again()
                 callback()
             except Exception as error:  # Faust would let it vanish
@@ -193,19 +238,26 @@ class TypedTable(Generic[V]):
 
         self._table.on_recover(recovered)
 
+    def _require_standing(self) -> None:
+        """Raises: SecondWriter: behind a claim of ours stands another, so what we write would not count."""
+        for tp, claim in self._app.claims.items():
+            active = tp.topic == self.changelog_topic and tp in self._app.tables.recovery.active_tps
+            if active and self._store.claims.standing(tp.partition) > claim:
+                raise SecondWriter(f"{tp.topic}/{tp.partition}: somebody else has claimed it after us")
+
     async def _write_again(self) -> None:
-        """Write again what a zombie's record has followed: compaction keeps the last record of a key."""
+        """Write again what a record that does not count has followed: compaction keeps the last of a key."""
         for partition in [*self._store.outdated]:
             keys = self._store.outdated.pop(partition)
             if not keys or TP(self.changelog_topic, partition) not in self._app.tables.recovery.active_tps:
                 continue
             log.warning(
-                "records of a worker that was replaced are passed over",
+                "records that do not count are written over",
                 extra={"topic": self.changelog_topic, "partition": partition, "keys": len(keys)},
             )
             rows = self._store.partitions.get(partition, {})
             headers = self.ownership()(partition)
             outputs = [Output(self.changelog_topic, k, rows.get(k), headers, partition) for k in sorted(keys)]
-            for output, position in zip(outputs, await self._app.publisher.publish(outputs), strict=True):
+            for output, position in zip(outputs, await published(self._app.publisher, outputs), strict=True):
                 assert output.key is not None
                 self.store(partition, output.key, output.value, offset=position.offset)

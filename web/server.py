@@ -12,9 +12,11 @@ from prometheus_client import Gauge
 
 from database import Pool
 from domain.hosts import Hosts
+from streams.acls import WEB
 from streams.admin import check_topics, kafka_cluster_id
 from streams.held import HELD
 from streams.producer import Producer
+from streams.rights import require_rights
 from streams.tail import Tail
 from streams.topic_ids import topic_ids, watch_topics
 from tables.feed import Feed
@@ -53,11 +55,13 @@ async def run(
         OSError: the port is taken.
         KafkaError: no broker answers at the start.
         TopicMismatch: topics that it uses are not there as configured.
+        NotPermitted: Kafka does not grant what a web process needs.
         TopicReplaced: one of them was made anew meanwhile.
     """
     topics = settings.kafka.topics
     # Those it uses, and those that its clients' records take to them.
     requests = (topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands)
+    await require_rights(settings.kafka, WEB)
     await check_topics(settings.kafka, (*requests, topics.reports, topics.results, topics.state))
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)

@@ -126,6 +126,9 @@ class MemoryTable:
     def holds(self, partition: int, key: bytes) -> bool:
         return key in self._rows[partition]
 
+    async def settle(self) -> None:
+        """Nobody else writes."""
+
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
         if data is None:
             self._rows[partition].pop(key, None)

@@ -1,7 +1,9 @@
 """A worker that was replaced may still write: no row of its stands, wherever a sink begins to read."""
 
+import pytest
+
 from domain.values import replace
-from streams.claims import CLAIM_KEY, claim_output, under
+from streams.claims import CLAIM_HEADER, CLAIM_KEY, claim_output, under
 from streams.codec import encode
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, rows_of
@@ -74,6 +76,46 @@ async def test_a_batch_that_is_written_in_parts_keeps_each_parts_claim(world: Wo
     assert [{"claim": log.claims[-1]}] == claims
     assert [refused.cluster.id.encode()] == [r.key for r in await world.dead_letters(world.topics.state)]
     assert CLAIM_KEY not in {r.key for r in await world.dead_letters(world.topics.state)}
+
+
+@pytest.mark.parametrize(
+    "header", [None, b"9" * 5000, b"%d" % 10**18, b"none"], ids=["null", "5,000 digits", "10^18", "a word"]
+)
+async def test_a_record_of_a_stranger_leaves_no_row_and_stops_nothing(world: World, header):
+    log = Changelog(world)
+    await log.claim()
+    await log.write(old := cluster("old"))
+    stray = replace(cluster("old", generation=9), revision=99)
+    await world._producer.send_and_wait(
+        world.topics.state,
+        encode(stray),
+        key=old.cluster.id.encode(),
+        partition=0,
+        headers=[(CLAIM_HEADER, header)],
+    )
+    await log.write(new := cluster("new"))
+
+    await world.drain()
+
+    assert rows_of([old, new]) == await world.tables()
+
+
+async def test_a_sink_that_has_believed_an_impossible_claim_reads_its_partition_again(world: World):
+    log = Changelog(world)
+    await log.claim()
+    await log.write(first := cluster("first"))
+    await world.drain()
+    await log.write(missed := cluster("missed"))
+    ends = (await world.positions())[world.topics.state, 0] + 1
+    believed = (
+        "UPDATE sink_offsets SET claim = 10^18::bigint, next_offset = $2 WHERE topic = $1 AND partition = 0"
+    )
+    await world.fetch(believed, world.topics.state, ends)
+    await log.write(later := cluster("later"))
+
+    await world.drain()
+
+    assert rows_of([first, missed, later]) == await world.tables()
 
 
 async def test_what_a_rebuild_needs_is_kept(world: World):

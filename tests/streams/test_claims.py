@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.claims import CLAIM_HEADER, CLAIM_KEY, NO_CLAIM, Claims, claim_output, under
+from streams.claims import CLAIM_HEADER, CLAIM_KEY, NO_CLAIM, PASSED_OVER, Claims, claim_output, under
 
 
 @dataclass(frozen=True)
 class Record:
     offset: int
     key: bytes
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
     partition: int = 0
+    value: bytes | None = b"{}"
+    topic: str = "state"
 
 
 def claim(offset, partition=0):
@@ -47,6 +49,77 @@ def admitted(*records, standing=None):
 )
 def test_what_counts(given, counts):
     assert counts == admitted(*given)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        pytest.param(None, id="null"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"9" * 5000, id="5,000 digits"),
+        pytest.param(b"9" * 20, id="a digit more than an offset can have"),
+        pytest.param("\u00b2".encode(), id="a digit of another kind"),
+        pytest.param(b"-1", id="a sign"),
+    ],
+)
+def test_what_cannot_be_a_claim_is_none_and_is_counted(header):
+    before = counted("malformed")
+    odd = Record(2, b"key", ((CLAIM_HEADER, header),))
+    assert [1, 3] == admitted(claim(0), data(1, under=0), odd, data(3, under=0))
+    assert before + 1 == counted("malformed")
+
+
+@pytest.mark.parametrize("named", [5, 6, 10**18, 10**19 - 1])
+def test_a_claim_that_its_owner_cannot_have_made_is_refused_with_its_offset(named, caplog):
+    before = counted("ahead")
+    log = [claim(0), data(1, under=0), data(5, under=named), data(6, under=0)]
+    claims = Claims()
+    assert [1, 6] == [record.offset for record in log if claims.admits(record)]
+    assert (0, before + 1) == (claims.standing(0), counted("ahead"))
+    (line,) = [line for line in caplog.records if line.levelname == "ERROR"]
+    assert ("state", 0, 5, named) == (line.topic, line.partition, line.offset, line.claim)
+    assert "docs/recovery.md" in line.way_out
+
+
+def test_a_flood_of_impossible_claims_is_counted_and_does_not_flood_the_log(caplog):
+    before = counted("ahead")
+    assert [] == admitted(*(data(n, under=10**18) for n in range(1000)))
+    assert before + 1000 == counted("ahead")
+    assert 10 == len(caplog.records)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(None, id="a tombstone"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\xff\xfe", id="no text"),
+        pytest.param(b"[1]", id="no object"),
+        pytest.param(b'{"worker":"host/1","offset":1}', id="a copy, which lies elsewhere"),
+        pytest.param(b'{"worker":"host/1","offset":"2"}', id="an offset that is no number"),
+    ],
+)
+def test_a_record_under_the_claims_key_that_is_no_claim_takes_nothing_over(value):
+    before = counted("malformed")
+    odd = Record(2, CLAIM_KEY, value=value)
+    assert [3] == admitted(claim(1), odd, data(3, under=1))
+    assert before + 1 == counted("malformed")
+
+
+def test_a_claim_stands_where_it_says_that_it_lies():
+    claims = Claims()
+    assert not claims.admits(Record(7, CLAIM_KEY, value=b'{"worker":"host/1","offset":7}'))
+    assert 7 == claims.standing(0)
+
+
+def test_records_under_another_claim_and_under_none_are_counted():
+    before = counted("replaced"), counted("unclaimed")
+    assert [] == admitted(claim(0), claim(1), data(2, under=0), data(3))
+    assert (before[0] + 1, before[1] + 1) == (counted("replaced"), counted("unclaimed"))
+
+
+def counted(reason):
+    return PASSED_OVER.labels("state", reason)._value.get()
 
 
 def test_a_reader_in_the_middle_is_told_what_stood_there():
@@ -91,4 +164,5 @@ def test_every_reader_comes_to_the_same_whatever_came_late(story, start):
 def test_what_a_claim_and_a_record_under_it_look_like():
     output = claim_output("state", 3, "host/1")
     assert (CLAIM_KEY, 3, b'{"worker":"host/1"}') == (output.key, output.partition, output.value)
+    assert b'{"worker":"host/1","offset":7}' == claim_output("state", 3, "host/1", offset=7).value
     assert {CLAIM_HEADER: "17"} == under(17)

@@ -38,6 +38,9 @@ class Recorder:
         claim = self.claim
         return lambda partition: {"claim": claim}
 
+    async def settle(self):
+        """Nobody else writes."""
+
     def store(self, partition, key, data, *, offset):
         self.steps.append(("stored", partition, data))
         self.rows[partition, key] = data

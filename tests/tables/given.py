@@ -18,6 +18,7 @@ class Record:
     offset: int = 0
     timestamp: float = NOW * 1000
     headers: tuple[tuple[str, bytes], ...] = ()
+    topic: str = "cluster-state"
 
 
 def document(

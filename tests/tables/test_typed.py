@@ -30,7 +30,9 @@ def recover(table, *records):
 
 def changelog_record(offset, partition, key, value, claim=None):
     headers = [] if claim is None else [(CLAIM_HEADER, b"%d" % claim)]
-    return SimpleNamespace(partition=partition, offset=offset, key=key, value=value, headers=headers)
+    return SimpleNamespace(
+        topic=CHANGELOG, partition=partition, offset=offset, key=key, value=value, headers=headers
+    )
 
 
 CLAIM = (0, CLAIM_KEY, b"{}")

@@ -40,7 +40,8 @@ def cluster(id: str, *, revision=1, owner="a@b.cd", platform="gcp", phase="Pendi
 
 def put(view: ClusterView, record: Any, *, claim: int | None = None) -> None:
     headers = () if claim is None else ((CLAIM_HEADER, b"%d" % claim),)
-    view.apply(Record(record.cluster.id.encode(), encode(record), headers=headers))
+    offset = 0 if claim is None else claim + 1
+    view.apply(Record(record.cluster.id.encode(), encode(record), offset=offset, headers=headers))
 
 
 changes = st.tuples(
