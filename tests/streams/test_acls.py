@@ -35,7 +35,7 @@ def test_every_topic_is_read_and_written_by_somebody():
 
 
 def test_the_page_shows_what_is_printed():
-    assert f"```sh\n{script(TOPICS, controllers=[ANY_CONTROLLER])}```" in PAGE
+    assert f"```text\n{script(TOPICS, controllers=[ANY_CONTROLLER])}```" in PAGE
 
 
 @pytest.mark.parametrize("name", USES)

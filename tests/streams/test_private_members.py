@@ -65,7 +65,7 @@ USED = {
     TableManager: "_changelogs _update_channels changelog_queue on_rebalance on_start recovery",
     Recovery: "active_offsets active_tps completed",
     Table: "_new_store on_recover",
-    RequestHandler: "_current_request _messages _request_handler close connection_lost data_received"
+    RequestHandler: "_current_request _messages _request_handler _upgraded close connection_lost data_received"
     " handle_error log_exception",
     web.Server: "_kwargs _loop",
     web.AppRunner: "_make_server",
