@@ -65,8 +65,8 @@ USED = {
     TableManager: "_changelogs _update_channels changelog_queue on_rebalance on_start recovery",
     Recovery: "active_offsets active_tps completed",
     Table: "_new_store on_recover",
-    RequestHandler: "_current_request _messages _request_handler _upgraded close connection_lost data_received"
-    " handle_error log_exception",
+    RequestHandler: "_current_request _messages _request_handler _upgraded _waiter close"
+    " connection_lost data_received handle_error log_exception",
     web.Server: "_kwargs _loop",
     web.AppRunner: "_make_server",
     Store: "apply_changelog_batch on_rebalance on_recovery_completed",
