@@ -2,6 +2,7 @@
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from domain.cluster import ClusterRecord
 from domain.errors import Rejected, not_found
@@ -12,10 +13,18 @@ _PART = r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _EMAIL = re.compile(rf"{_PART}+@(?!\.){_PART}+\.{_PART}*(?<!\.)")
 
 
-@lru_cache(maxsize=1024)  # who asks, asks again
+MAX_ADDRESS: Final = 254
+"""Characters of an identity (RFC 5321, section 4.5.3.1.3, with the brackets off)."""
+
+
 def valid_email(address: str) -> bool:
     """Whether an identity is well-formed: one `@`, a dot within the domain, ≤ 254 characters, no blanks."""
-    return len(address) <= 254 and _EMAIL.fullmatch(address) is not None
+    return len(address) <= MAX_ADDRESS and _well_formed(address)
+
+
+@lru_cache(maxsize=1024)  # callers come again; what is longer than an address is not kept
+def _well_formed(address: str) -> bool:
+    return _EMAIL.fullmatch(address) is not None
 
 
 def is_privileged(email: str, policy: Policy) -> bool:

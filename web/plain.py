@@ -29,6 +29,10 @@ _ONE = re.compile(LIST + r"/([0-9A-Za-z-]{36})(/status)?")
 _LIST = re.compile(LIST + r"(?:\?([\w.@%+=&-]{0,200}))?", re.ASCII)
 
 
+MAX_QUERY: Final = 1024
+"""Characters of a query whose meaning is kept; a longer one is read each time, on the ordinary way."""
+
+
 class Plain(Struct, frozen=True, gc=False):
     """A read that succeeds: its route's pattern, the cluster it is of if it is of one, and the answer."""
 
@@ -80,7 +84,7 @@ class PlainReads:
         return Plain(ONE if status is None else STATUS, given.lower(), answer)
 
     def _list(self, email: str, query: str) -> Plain | None:
-        asked = _asked(query)
+        asked = _asked(query) if len(query) <= MAX_QUERY else None
         return None if asked is None else Plain(LIST, None, self._reads.page(email, asked))
 
 

@@ -36,6 +36,13 @@ log = logging.getLogger("clusterflow.api_server")
 LINGER: Final = 2.0
 """Seconds for a client to read why it was refused."""
 
+UNCOUNTED: Final = 4096
+"""Bytes that may wait to be read of each connection beside the bound, less than a connection takes by itself.
+
+uvloop sends all that was written in one round of its loop together, and what is beyond this limit at once. A
+limit of 0 sent each small answer by itself, which took 15 % of the reads a second of 64 connections.
+"""
+
 # What is wrong, by the first class of an error that fits.
 _TEXTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (LineTooLong, "request", "The request line or a header is too long"),
@@ -89,10 +96,10 @@ class Protocol(RequestHandler):
     _head = 0  # bytes of one that is not complete
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let writing be paused as soon as anything waits here, so that all that does is counted."""
+        """Pause writing once more than `UNCOUNTED` bytes wait here, so that whatever is longer is counted."""
         super().connection_made(transport)
         assert self.transport is not None
-        self.transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=UNCOUNTED)
 
     def data_received(self, data: bytes) -> None:
         """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""

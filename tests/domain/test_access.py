@@ -1,5 +1,7 @@
 """Contract section 2.1: identities, privilege, visibility."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,3 +127,17 @@ def test_only_controllers_report():
     with pytest.raises(Rejected, match="Only system controllers can report status") as refused:
         require_controller(OWNER, POLICY)
     assert refused.value.code == "FORBIDDEN"
+
+
+def test_what_is_too_long_for_an_address_is_not_kept():
+    # given callers that never repeat an identity
+    tracemalloc.start()
+    try:
+        # when 300 of 10 KB are looked at
+        for number in range(300):
+            assert not valid_email(f"{number}@" + "x" * 10_000)
+
+        # then they are not in memory any more
+        assert tracemalloc.get_traced_memory()[0] < 300_000
+    finally:
+        tracemalloc.stop()

@@ -1,5 +1,7 @@
 """Keys and partitions: as Kafka's own clients have them."""
 
+import tracemalloc
+
 import pytest
 
 from streams.partitions import partition_of
@@ -20,3 +22,17 @@ def test_a_key_goes_where_the_java_client_puts_it(key, hashed):
     """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
     for partitions in (1, 12, 48):
         assert (hashed & 0x7FFFFFFF) % partitions == partition_of(key, partitions)
+
+
+def test_hashes_of_long_keys_are_not_kept():
+    # given clients that never repeat a key
+    tracemalloc.start()
+    try:
+        # when the partitions of 300 keys of 10 KB are asked for
+        for number in range(300):
+            partition_of(b"%d" % number + bytes(10_000), 12)
+
+        # then they are not in memory any more
+        assert tracemalloc.get_traced_memory()[0] < 300_000
+    finally:
+        tracemalloc.stop()

@@ -24,7 +24,7 @@ from tests.tables.given import Record, document, value
 from tests.web.answers import UUID4
 from tests.web.serving import KAFKA, OWNER, serving
 from web.edge import usual_body
-from web.plain import LIST, ONE, STATUS, PlainReads
+from web.plain import LIST, MAX_QUERY, ONE, STATUS, PlainReads, _asked
 from web.reads import Reads
 from web.settings import WebSettings
 
@@ -330,3 +330,12 @@ async def test_requests_on_the_way_together_are_answered_in_their_order(served):
     writer.close()
     answers = ["HTTP/1.1 200 OK"] * 3 + ["HTTP/1.1 404 Not Found", "HTTP/1.1 200 OK"]
     assert list(enumerate(answers * 20)) == found
+
+
+def test_long_queries_are_not_kept():
+    # given a caller's query that is too long to be asked often
+    reads, kept = plain_reads(), _asked.cache_info().currsize
+
+    # when it is looked at, then it takes the ordinary way, and nothing of it stays
+    assert reads.find(asked(f"{PATH}?created_by={'x' * MAX_QUERY}")) is None
+    assert kept == _asked.cache_info().currsize
