@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
-from streams.partitions import partition_of
+from streams.partitions import MAX_KEY_BYTES, partition_of
 from streams.producer import Output
 from streams.turn import headers_of
 from tables.typed import TypedTable
@@ -25,10 +25,12 @@ class Placement:
     def correction(self, record: ConsumerRecord) -> Output | None:
         """The same record for its right partition, None if it lies there already.
 
-        Raises: MalformedRecord: `bad_key`, there is no key.
+        Raises: MalformedRecord: `bad_key`, there is no key, or one that is too long for any.
         """
         if not record.key:
             raise MalformedRecord("bad_key", "a record without a key")
+        if len(record.key) > MAX_KEY_BYTES:
+            raise MalformedRecord("bad_key", f"a key of more than {MAX_KEY_BYTES} bytes")
         if self._table.holds(record.partition, record.key):
             return None
         place = partition_of(record.key, self._partitions)

@@ -16,6 +16,7 @@ from prometheus_client import Counter
 from domain.errors import MalformedRecord
 from domain.secrets import JWE, MASK, SECRET_MEMBERS
 from streams.headers import DeadLetterHeaders
+from streams.partitions import MAX_KEY_BYTES
 from streams.producer import Headers, Output
 from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
 
@@ -68,7 +69,9 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
         key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
     value = None if value is None else masked(value)
     topic = Topics.dead_letters(record.topic)
-    return Output(topic, key, value, cast("dict[str, str]", told), original_headers=kept)
+    # The partition follows from the key, unless hashing that would take long.
+    partition = record.partition if len(key or b"") > MAX_KEY_BYTES else None
+    return Output(topic, key, value, cast("dict[str, str]", told), partition, original_headers=kept)
 
 
 def _kept(headers: Iterable[tuple[str, bytes | None]], told: DeadLetterHeaders) -> Headers:

@@ -7,6 +7,7 @@ import pytest
 
 from domain.errors import MalformedRecord
 from streams.dead_letters import MAX_HEADER_BYTES, MAX_HEADERS, masked, parked
+from streams.partitions import MAX_KEY_BYTES
 from streams.producer import _headers
 
 KEY = "serviceAccountSigningKey"
@@ -21,6 +22,13 @@ def record(value=b"{", headers=()):
 
 def letter(*given, **more):
     return parked(record(*given, **more), MalformedRecord("invalid_schema", "why"))
+
+
+@pytest.mark.parametrize(("length", "partition"), [(MAX_KEY_BYTES, None), (MAX_KEY_BYTES + 1, 1)])
+def test_a_key_too_long_to_hash_stays_in_its_partition(length, partition):
+    given = record()
+    given.key = b"k" * length
+    assert partition == parked(given, MalformedRecord("bad_key", "why")).partition
 
 
 def test_headers_of_the_record_are_kept_as_they_were_and_ours_added():
