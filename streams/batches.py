@@ -45,6 +45,10 @@ MAX_BACKLOG_BYTES = 32 * 1024 * 1024
 # would be added twice to every rebalance.
 FETCH_MAX_WAIT_MS = 200
 
+# How often a partition is read again before markers are believed to be all there is: more often than there
+# can be polls that nobody waits for.
+READ_AGAIN = 2
+
 # Between looks for partitions to fetch from, while recovery has paused them all.
 IDLE_SECONDS = 0.02
 
@@ -93,6 +97,8 @@ class BatchConsumer(driver.Consumer):
         self._progress_at = 0.0  # monotonic; when something was last acknowledged or the backlog was empty
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
+        # By partition, an offset behind which no records were found, and how often it was read again.
+        self._read_again: dict[TP, tuple[int, int]] = {}
         self._sought = False  # whether input positions are those of the current assignment
         self._positioned = False  # and agents keep what they are handed
 
@@ -232,17 +238,28 @@ class BatchConsumer(driver.Consumer):
     async def _pass_markers(self, active: Iterable[TP], generation: int) -> None:
         """Take the end of a partition for read where only markers and aborted records lie before it.
 
-        No record comes that would move the position, so that the group would seem to lag behind for ever.
+        No record comes that would move the position, so that the group would seem to lag behind for ever. A
+        position that is ahead does not prove it: a poll that nobody waits for any more, because a rebalance
+        has restarted this loop, takes records and moves the position, too. So the partition is read again
+        from where we are, and only if that brings nothing several times, its end counts as read.
         """
         inputs = [tp for tp in active if not self._is_changelog_tp(tp)]
         if self._backlog or not self._positioned or not inputs:
             return
         positions = await self._thread.call_thread(self._fetch_positions, inputs)
-        if self._positioned and generation == self.app.consumer_generation_id:
-            for tp, position in positions.items():
-                expected = self._read_offset[tp]
-                if expected is not None and position > expected:
-                    self._read_offset[tp] = self._done[tp] = position
+        for tp, position in positions.items():
+            if not self._positioned or generation != self.app.consumer_generation_id:
+                return
+            expected = self._read_offset[tp]
+            if expected is None or position <= expected:
+                continue
+            known, times = self._read_again.get(tp, (expected, 0))
+            if known == expected and times == READ_AGAIN:
+                self._read_offset[tp] = self._done[tp] = position
+                del self._read_again[tp]
+            else:
+                self._read_again[tp] = (expected, times + 1 if known == expected else 1)
+                await self._seek(tp, expected)
 
     async def _fetch_positions(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
         """How far the fetcher has come, where it is known."""
@@ -261,6 +278,7 @@ class BatchConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Go back to the committed offsets, or the beginning where there is none, before streams resume."""
         self._sought_again.clear()
+        self._read_again.clear()
         self._done.clear()
         self._backlog = self._backlog_bytes = 0
         self._room.set()

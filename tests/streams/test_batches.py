@@ -190,3 +190,28 @@ async def test_a_record_without_content_is_passed(kafka, value):
         await publish(kafka, 4)
         await until_committed(kafka)
     assert {0, 1} == set(seen[1])
+
+
+async def test_records_that_a_forgotten_poll_has_taken_are_read_again(kafka: KafkaSettings):
+    """A rebalance restarts the loop that polls; its last poll goes on, and nobody sees what that brings."""
+    # given a worker at the end of its input
+    seen: Seen = defaultdict(list)
+    async with worker(kafka, seen) as app:
+        await publish(kafka, kafka.partitions)
+        await until(lambda: all_seen(seen, kafka.partitions), what="the first records")
+        inputs = {tp for tp in app.consumer.assignment() if tp.topic == kafka.topics.commands}
+        count, taken = kafka.partitions, {}
+
+        # when another poll takes the last records there are
+        while not taken:
+            forgotten = asyncio.create_task(app.consumer._thread.getmany(inputs, 5.0))
+            await publish(kafka, kafka.partitions)
+            count += kafka.partitions
+            taken = await forgotten
+
+        # then the worker reads them again
+        await until(lambda: all_seen(seen, count), what="all records")
+
+
+async def all_seen(seen: Seen, count: int) -> bool:
+    return count == sum(len({*offsets}) for offsets in seen.values())
