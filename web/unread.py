@@ -1,9 +1,10 @@
 """What web has to say and nobody has read yet: bounded in bytes, for all connections together.
 
 A connection takes its next request once its last answer is in the kernel's hands, so it holds one answer at
-most: as long as a page may be, or a chunk of a watch. The kernel's own buffers are not ours to count. What
-does not fit waits here, and what still does not fit is turned away; whoever waits holds nothing meanwhile but
-a request, because documents that are kept for a reader may be the last to show a state long replaced.
+most: as long as a page may be, or a chunk of a watch. The kernel's own buffers are not ours to count, nor are
+the first 4 KiB of each connection (`web.protocol.UNCOUNTED`). What does not fit waits here, and what still
+does not fit is turned away; whoever waits holds nothing meanwhile but a request, because documents that are
+kept for a reader may be the last to show a state long replaced.
 
 A quarter is for short answers alone: those who leave long ones unread do not keep others from asking.
 """
