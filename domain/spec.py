@@ -5,7 +5,7 @@ The same functions serve the web edge and the agent, so REST and Kafka clients m
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
@@ -119,32 +119,17 @@ def accept_spec(
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
-    if not _fits(spec, SPEC) and (misfit := _misfit(spec, SPEC, before)) is not None:
-        raise _not_of_its_type(misfit)
+    for misfit in _misfits(spec, SPEC):
+        if not _same(misfit.value, _at(before, misfit.path)):
+            raise _not_of_its_type(misfit)
     _check_platform(spec, policy, before)
     return _with_release(spec, policy, before)
 
 
-def _fits(value: Any, kind: Kind) -> bool:
-    """Whether a value and everything in it have the types of this kind; a fast path."""
-    if type(value) is not kind.python:
-        return False
-    if members := kind.members:
-        for name, member in value.items():
-            known = members.get(name)
-            if known is None or member is None or (known is _STRING and type(member) is str):
-                continue
-            if not _fits(member, known):
-                return False
-    if kind.items is None:
-        return True
-    return all(type(item) is str if kind.items is _STRING else _fits(item, kind.items) for item in value)
-
-
 class _Misfit(NamedTuple):
-    """The first value that is not what its place asks for; its path begins below the value that was asked."""
+    """A value that is not what its place asks for; its path leads there from the spec."""
 
-    path: str
+    path: tuple[str | int, ...]
     kind: Kind
     value: Any
 
@@ -152,23 +137,31 @@ class _Misfit(NamedTuple):
 _ABSENT: Final = object()
 
 
-def _misfit(value: Any, kind: Kind, before: Any) -> _Misfit | None:
-    """What in a value is not of this kind, nor as it was before in its place."""
+def _misfits(value: Any, kind: Kind, path: tuple[str | int, ...] = ()) -> Iterator[_Misfit]:
+    """Yield every value within a value that has another type than this kind, in the order of the spec."""
     if type(value) is not kind.python:
-        return None if _same(value, before) else _Misfit("", kind, value)
-    if kind.members:
+        yield _Misfit(path, kind, value)
+        return
+    if members := kind.members:
         for name, member in value.items():
-            known = kind.members.get(name)
-            if known is None or member is None:
+            known = members.get(name)
+            if known is None or member is None or (known is _STRING and type(member) is str):
                 continue
-            if (misfit := _misfit(member, known, _member(before, name))) is not None:
-                return misfit._replace(path=f".{name}{misfit.path}")
+            yield from _misfits(member, known, (*path, name))
     if kind.items is not None:
         for index, item in enumerate(value):
-            old = before[index] if type(before) is list and index < len(before) else _ABSENT
-            if (misfit := _misfit(item, kind.items, old)) is not None:
-                return misfit._replace(path=f"[{index}]{misfit.path}")
-    return None
+            if kind.items is not _STRING or type(item) is not str:
+                yield from _misfits(item, kind.items, (*path, index))
+
+
+def _at(value: Any, path: tuple[str | int, ...]) -> Any:
+    """What a path leads to; `_ABSENT` where there is nothing."""
+    for step in path:
+        if isinstance(step, str):
+            value = _member(value, step)
+        else:
+            value = value[step] if type(value) is list and step < len(value) else _ABSENT
+    return value
 
 
 def _member(value: Any, *names: str) -> Any:
@@ -179,8 +172,8 @@ def _member(value: Any, *names: str) -> Any:
 
 
 def _not_of_its_type(misfit: _Misfit) -> Rejected:
-    shown = None if misfit.path.removeprefix(".") in SECRET_MEMBERS else misfit.value
-    path = f"spec{misfit.path}"
+    path = "spec" + "".join(f".{step}" if isinstance(step, str) else f"[{step}]" for step in misfit.path)
+    shown = None if path.removeprefix("spec.") in SECRET_MEMBERS else misfit.value
     return invalid(f"{path} must be {_JSON_NAMES[misfit.kind.python]}", field=path, value=shown)
 
 
