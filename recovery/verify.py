@@ -33,7 +33,7 @@ from recovery.progress import progress
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
-from sinks.errors import RowsRefused
+from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
 from streams.acls import VERIFY
@@ -214,12 +214,9 @@ class _Look:
                     f" the brokers belong to cluster {self._cluster_id}: point DATABASE_URL or"
                     " KAFKA_BOOTSTRAP_SERVERS back, or see `clusterflow rebuild` if that Kafka is lost"
                 )
-            if position.topic_id not in (None, self._topic_ids.get(position.topic)):
-                raise NotComparable(
-                    f"{position.topic} was made anew: this database holds what was read from"
-                    f" {position.topic_id}, and its id is {self._topic_ids.get(position.topic)} now;"
-                    " docs/recovery.md says what to do"
-                )
+            present = self._topic_ids.get(position.topic)
+            if position.topic_id not in (None, present):
+                raise NotComparable(made_anew(position.topic, position.topic_id, present))
             found[position.topic][position.partition] = position.next_offset
         return dict(found)
 

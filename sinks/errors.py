@@ -56,6 +56,14 @@ class ForeignPositions(PermanentError):
     """The stored positions cannot be positions in the topics at hand."""
 
 
+def made_anew(topic: str, stored: str | None, present: str | None) -> str:
+    """The text for stored positions that belong to an earlier topic of the same name; takes both ids."""
+    return (
+        f"{topic} was made anew: this database holds what was read from"
+        f" {stored}, and its id is {present} now; docs/recovery.md says what to do"
+    )
+
+
 class RowsRefused(PermanentError):
     """PostgreSQL will not store these rows.
 

@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from database import check_encoding
 from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
-from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained
+from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained, made_anew
 from sinks.names import give_back, settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
 from streams.partitions import partition_of
@@ -103,11 +103,7 @@ class Postgres:
                     " (`clusterflow rebuild`) if the old one is lost"
                 )
             if row["topic_id"] != topic_ids[row["topic"]]:
-                raise ForeignPositions(
-                    f"{row['topic']} was made anew: this database holds what was read from"
-                    f" {row['topic_id']}, and its id is {topic_ids[row['topic']]} now;"
-                    " docs/recovery.md says what to do"
-                )
+                raise ForeignPositions(made_anew(row["topic"], row["topic_id"], topic_ids[row["topic"]]))
         return {
             TopicPartition(row["topic"], row["partition"]): Bookmark(
                 row["next_offset"], row["claim"], row["age"]

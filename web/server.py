@@ -81,7 +81,6 @@ async def run(
         health=health,
         topics=topics,
         timeout=settings.command_timeout,
-        outcomes=outcomes,
     )
     # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
     results = Tail(

@@ -7,7 +7,6 @@ then waits until the view holds the revision that the result names: a client rea
 
 import asyncio
 import logging
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -23,7 +22,6 @@ from streams.producer import Headers, Output, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
-from web.outcomes import Outcomes
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -86,14 +84,12 @@ class Submitter:
         health: Health,
         topics: Topics,
         timeout: timedelta,
-        outcomes: Outcomes | None = None,
     ) -> None:
         self._producer = producer
         self._view = view
         self._health = health
         self._topics = topics
         self._timeout = timeout.total_seconds()
-        self._outcomes = outcomes or Outcomes(self._timeout, time.monotonic)
         # Several may wait for one id: a controller that repeats its report while the first is under way.
         self._waiting: dict[str, list[_Write]] = {}
         self._round: list[_Write] = []
@@ -105,14 +101,14 @@ class Submitter:
         command_id = header.decode(errors="replace")
         waiting = self._waiting.get(command_id)
         if waiting is None or record.value is None:
-            self._outcomes.came_late(command_id)
+            self._health.outcomes.came_late(command_id)
             return
         # The same id may stand on what somebody else has sent over Kafka, or of another cluster.
         answered = [write for write in waiting if _answers(record, write)]
         if not answered:
             return
         result = _result_decoder.decode(record.value)
-        self._outcomes.came()
+        self._health.outcomes.came()
         for write in answered:
             if write.result is None and not write.ended.done():
                 write.result, write.stored = result, True
@@ -163,7 +159,7 @@ class Submitter:
         try:
             await write.ended
         except Unconfirmed:
-            self._outcomes.missed(command_id)
+            self._health.outcomes.missed(command_id)
             raise
         finally:
             overdue.cancel()
@@ -198,6 +194,6 @@ class Submitter:
                 if not write.stored:
                     write.fail(error)
         else:
-            self._outcomes.sent(sum(write.result is None for write in writes))
+            self._health.outcomes.sent(sum(write.result is None for write in writes))
             for write in writes:
                 write.stored = True

@@ -59,7 +59,6 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
         health=health,
         topics=KAFKA.topics,
         timeout=settings.command_timeout,
-        outcomes=health.outcomes,
     )
     runner = await serve(create_app(settings, feed=feed, submitter=submitter, health=health))
     host, port = runner.addresses[0]

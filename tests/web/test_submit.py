@@ -1,6 +1,7 @@
 """Writes on their way: published together, ended by their results, by Kafka or by their own deadline."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from tables.views import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
 from web import submit
+from web.outcomes import Outcomes
 from web.submit import Submitter
 
 IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
@@ -23,6 +25,8 @@ IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
 
 class Ready:
     """The health of a process whose Kafka is there."""
+
+    outcomes = Outcomes(15.0, time.monotonic)
 
     def require_kafka(self) -> None:
         """It is."""

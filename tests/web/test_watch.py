@@ -202,6 +202,18 @@ async def test_while_tables_are_read_there_is_nothing_to_watch(served):
         check_error(await served.client.get(f"{path}?watch=true"), 503, "UNAVAILABLE")
 
 
+async def until_there_is_room(served):
+    """Wait until the owner may begin another watch."""
+
+    async def accepted():
+        async with served.client.session.get(
+            f"{served.client.url}{CLUSTERS}?watch=true", headers={"X-User-Email": OWNER}
+        ) as response:
+            return response.status == 200
+
+    await until(accepted, what="room for another watch")
+
+
 async def test_one_watch_too_many_is_turned_away_until_another_ends():
     async with serving(max_watchers=1) as served:
         async with watching(served.client) as watch:
@@ -211,13 +223,7 @@ async def test_one_watch_too_many_is_turned_away_until_another_ends():
             assert int(answer.headers["Retry-After"]) >= 1
             watch.response.close()
 
-        async def accepted():
-            async with served.client.session.get(
-                f"{served.client.url}{CLUSTERS}?watch=true", headers={"X-User-Email": OWNER}
-            ) as response:
-                return response.status == 200
-
-        await until(accepted, what="room for another watch")
+        await until_there_is_room(served)
 
 
 async def test_one_identity_has_its_share_of_the_watches_and_not_all():
@@ -234,13 +240,7 @@ async def test_one_identity_has_its_share_of_the_watches_and_not_all():
             await other.beginning()
         one.response.close()
 
-        async def accepted():
-            async with served.client.session.get(
-                f"{served.client.url}{CLUSTERS}?watch=true", headers={"X-User-Email": OWNER}
-            ) as response:
-                return response.status == 200
-
-        await until(accepted, what="room for another watch")
+        await until_there_is_room(served)
 
 
 async def test_silence_is_broken_by_heartbeats_and_the_reader_learns_its_place():
