@@ -1,8 +1,8 @@
 """The ports of `clusterflow all`, looked at before anything is started.
 
-A role that finds its port taken ends, is started again and ends again, while whoever has the port answers in
-its place; so the person at the terminal is told at once, with the names of who has what and a line that
-works.
+A role whose port is taken would end and be restarted over and over, while another program answers in its
+place. So the check comes first, and its message names each port, the program that has it, and a command that
+starts beside it.
 """
 
 from collections.abc import Iterable, Sequence, Set

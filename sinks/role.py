@@ -142,7 +142,7 @@ async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
             await require_rights(settings.kafka, SINK)
             await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
             return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
-        except NotPermitted:  # and ends, so that whoever looks sees it each time it is started
+        except NotPermitted:  # waiting does not help, and each restart names the missing right again
             raise
         except (KafkaError, Unavailable) as error:
             if not waiting:

@@ -45,12 +45,12 @@ ROLES: Final[Mapping[str, str]] = {
 """What each is; `clusterflow migrate` is not among them, for it does not speak to Kafka."""
 
 CLIENTS: Final[Mapping[str, str]] = {
-    CREATOR: "whoever publishes creates",
-    COMMANDER: "whoever publishes updates, deletes and reconciles",
+    CREATOR: "a program that publishes creates",
+    COMMANDER: "a program that publishes updates, deletes and reconciles",
     CONTROLLER: "a controller: follows events, publishes reports, parks what it cannot handle",
-    EVENTS_READER: "whoever follows events",
-    RESULTS_READER: "whoever waits for results of commands and reports",
-    DEAD_LETTER_READER: "whoever looks after dead letters",
+    EVENTS_READER: "a program that follows events",
+    RESULTS_READER: "a program that waits for results of commands and reports",
+    DEAD_LETTER_READER: "a person or program that looks after dead letters",
 }
 """What each kind of client is. What they say is checked, but whom they say it for is believed."""
 

@@ -7,11 +7,11 @@ and is passed over by recovery, views and sinks alike. The successor has read ev
 Broker-side order decides, so no clock, no session and no request still on its way can break it; it is the
 fencing token of Kleppmann ("How to do distributed locking", 2016) with the log as the lock service.
 
-A record may say anything, since whoever has the right to write may write it. What cannot be a claim is none:
-a header that is no number, a record under the claims' key that has not the shape of one, or the copy of a
-claim, which lies elsewhere than it says. A record that names a claim at or beyond its own offset was written
-by no owner and counts nowhere. All of this can be seen from the record alone, so every reader comes to the
-same, from wherever it begins and whatever compaction has left.
+A record may say anything, since every principal with the right to write may write it. What cannot be a claim
+is none: a header that is no number, a record under the claims' key that has not the shape of one, or the copy
+of a claim, which lies elsewhere than it says. A record that names a claim at or beyond its own offset was
+written by no owner and counts nowhere. All of this can be seen from the record alone, so every reader comes
+to the same, from wherever it begins and whatever compaction has left.
 """
 
 import logging

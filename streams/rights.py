@@ -35,7 +35,7 @@ async def require_rights(kafka: KafkaSettings, role: str) -> None:
     for group in [grant.name for grant in wanted if grant.resource == "group"]:
         try:
             await group_members(kafka, group)
-        except GroupAuthorizationFailedError:  # whoever may read it may look at it as well
+        except GroupAuthorizationFailedError:  # the right to read a group includes the right to describe it
             found[group] = 0
     if missing := [
         f"{operation} on {grant.resource} {grant.name}"

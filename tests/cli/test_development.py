@@ -113,7 +113,7 @@ def test_a_second_run_on_a_directory_is_told_what_to_do(tmp_path):
 
 
 async def test_a_role_is_ready_only_by_its_own_answer(tmp_path, monkeypatch):
-    """Whoever took its port after the look at it answers in vain, and isn't even asked."""
+    """A program that took the port after the check is not even asked."""
     monkeypatch.setattr("cli.development.READY_WITHIN", 1.0)
     port = free_row()
     role = Role(

@@ -122,7 +122,7 @@ def test_kafka_is_not_found_in_a_connection_to_itself(monkeypatch, ephemeral):
 
 
 def test_a_stranger_on_the_port_is_not_taken_for_the_server(data_dir, monkeypatch):
-    """Who takes the port between the look at it and the start answers in vain."""
+    """A program that takes the port between the check and the start is not believed."""
     monkeypatch.setattr("deploy.embedded.valkey.Valkey.start_within", 1.0)
     monkeypatch.setattr("deploy.embedded.server.Server.settle_port", lambda self: None)
     with server() as stranger:

@@ -52,7 +52,7 @@ async def test_a_record_with_an_impossible_claim_counts_nowhere_and_stops_nothin
         for key, value in stray:
             await publish(log, key, value, [(CLAIM_HEADER, header)], last.partition)
 
-    # then the cluster goes on as it was, for those who run and for those who begin
+    # then the cluster is as before, for running processes and for new ones
     assert 2 == check(await api.update(cluster["id"]), 200)["generation"]
     check(await api.create("another"), 201)
     assert not worker.task.done()
