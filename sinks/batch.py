@@ -73,6 +73,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
         self._forgotten = 1
         self._taken = 0
+        self._joins = False
         self._failures = 0
         self._waits_since: float | None = None
         self._touched: float | None = None
@@ -113,12 +114,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Nothing to hand over: what is under way is fenced by the positions."""
+        self._joins = True
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Let nothing be read before its position is known.
 
         Must not wait: aiokafka would meanwhile begin at positions of its own.
         """
+        self._joins = False
         self._forget()
         for tp in assigned:
             self._consumer.seek(tp, 0)
@@ -339,8 +342,12 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._producer.publish([parked(record, error) for record, error in bad])
 
     async def _note(self) -> None:
-        """Tell Kafka the positions, so that its tools show the lag. Nobody reads them back."""
-        if not self._positions:
+        """Tell Kafka the positions, so that its tools show the lag. Nobody reads them back.
+
+        Not while the group is joined: that commit would name a generation that is over, for which aiokafka
+        gives up its membership and joins once more as a stranger. Two busy sinks kept each other at that.
+        """
+        if self._joins or not self._positions:
             return
         try:
             await asyncio.wait_for(self._consumer.commit(dict(self._positions)), NOTE_TIMEOUT)

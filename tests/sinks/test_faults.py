@@ -16,13 +16,14 @@ import asyncpg
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
 from domain.cluster import ClusterRecord
 from sinks import run
 from sinks.errors import ForeignPositions
-from sinks.postgres import SESSION
+from sinks.postgres import SESSION, Postgres
 from tests.conftest import Servers, until
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import cluster, event, report, rows_of
@@ -283,6 +284,44 @@ async def test_two_sinks_share_the_partitions(world: World):
             await world.drained()
 
     assert rows_of(newest) == await world.tables()
+
+
+async def test_nothing_is_committed_while_the_group_is_joined(world: World, monkeypatch):
+    """Kafka would refuse such a commit, and aiokafka would give up its membership for it and join again."""
+    # given writes, and joins of the group, that take their time
+    join, commit = CoordinatorGroupRebalance.perform_group_join, GroupCoordinator._do_commit_offsets
+    write = Postgres.write
+    joining: set[GroupCoordinator] = set()
+    committed: list[bool] = []
+
+    async def write_slowly(postgres, *what):
+        await write(postgres, *what)
+        await asyncio.sleep(0.2)
+
+    async def join_slowly(rebalance):
+        joining.add(rebalance._coordinator)
+        assignment = await join(rebalance)
+        await asyncio.sleep(0.5)
+        joining.discard(rebalance._coordinator)
+        return assignment
+
+    async def noted(coordinator, *what):
+        committed.append(coordinator in joining)
+        await commit(coordinator, *what)
+
+    monkeypatch.setattr(Postgres, "write", write_slowly)
+    monkeypatch.setattr(CoordinatorGroupRebalance, "perform_group_join", join_slowly)
+    monkeypatch.setattr(GroupCoordinator, "_do_commit_offsets", noted)
+
+    # when a second sink comes while the first has much to write
+    await world.publish(*many(30))
+    async with world.sink(batch_records=1):
+        await until(world.positions)
+        async with world.sink(batch_records=1):
+            await world.drained()
+
+    # then what is written meanwhile is not committed, and what is written before and after is
+    assert {False} == set(committed)
 
 
 async def test_a_writer_that_slept_through_its_eviction_overwrites_nothing(world: World):
