@@ -1,9 +1,12 @@
 """What every answer has to look like, whatever it answers."""
 
+import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+
+import pytest
 
 from tests.e2e.product import Answer
 
@@ -86,3 +89,13 @@ def check_cluster(cluster: Mapping[str, Any]) -> None:
 
 def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What web has logged; other parts may run in the same process, and log what is theirs."""
+    return [record for record in caplog.records if record.name.startswith(("clusterflow", "aiohttp"))]
+
+
+def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What web has logged that an operator is to look at."""
+    return [record for record in logged(caplog) if record.levelno > logging.INFO]

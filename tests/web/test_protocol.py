@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 
 from tests.conftest import until
 from tests.e2e.product import Answer
-from tests.web.answers import UUID4, check_error
+from tests.web.answers import UUID4, check_error, complaints, logged
 from tests.web.serving import OWNER, serving
 from web.protocol import refusal_of
 from web.submit import UNKNOWN
@@ -126,7 +126,7 @@ async def test_what_cannot_be_read_is_counted_and_logged_without_what_was_sent(s
     caplog.set_level(logging.DEBUG)
     await exchange(served.client.url, request_)
     assert before + 1 == counted()
-    records = [record for record in caplog.records if record.name.startswith(("clusterflow", "aiohttp"))]
+    records = logged(caplog)
     (line,) = [record for record in records if record.msg == "request"]
     assert ("unmatched", 400) == (line.route, line.status)
     assert {True} == {record.levelno <= logging.INFO for record in records}
@@ -148,7 +148,7 @@ async def test_a_body_that_turns_out_to_be_none_is_refused_at_once(served, caplo
     answer = parsed(await exchange(served.client.url, HEAD + head, rest))
     check_error(answer, 400, "VALIDATION_FAILED", field="body")
     assert SECRET not in answer.body
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [] == complaints(caplog)
 
 
 async def test_a_fault_behind_good_requests_is_answered_after_them(served):
@@ -255,7 +255,7 @@ async def test_clients_that_leave_at_once_disturb_nobody(served, caplog):
         writer.write(b"HUNTER2\r\n\r\n")
         writer.transport.abort()
     assert 200 == (await served.client.get("/api/v1/info")).status
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [] == complaints(caplog)
 
 
 async def test_a_watcher_that_leaves_at_once_disturbs_nobody(served, caplog):
@@ -274,7 +274,7 @@ async def test_a_watcher_that_leaves_at_once_disturbs_nobody(served, caplog):
         return now > before and not REGISTRY.get_sample_value("clusterflow_watchers")
 
     await until(ended, what="the end of all of them")
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [] == complaints(caplog)
 
 
 async def test_no_request_gone_wrong_makes_more_of_a_line_than_that_it_was(served, caplog):
@@ -310,7 +310,7 @@ async def test_no_request_gone_wrong_makes_more_of_a_line_than_that_it_was(serve
             writer.transport.abort()
         assert int(status) < 500 or status == b"503", bytes(sent)
     served.health.kafka_healthy = True
-    assert not [record for record in caplog.records if record.levelno > logging.INFO]
+    assert [] == complaints(caplog)
 
 
 async def test_a_refusal_of_nobody_goes_nowhere(served):
