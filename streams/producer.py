@@ -12,9 +12,9 @@ import asyncio
 import logging
 import time
 from collections import Counter as CounterOf
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from copy import copy
-from functools import cache
+from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -90,6 +90,10 @@ class Position(NamedTuple):
     offset: int
 
 
+Acknowledged = Callable[[Mapping[int, Position]], None]
+"""Told of records as they are acknowledged: by their number in what is published, where they are."""
+
+
 class Producer:
     """Publishes in order per partition, each record once (`acks=all`, idempotent)."""
 
@@ -120,8 +124,20 @@ class Producer:
             inner, self._inner = self._inner, None
             await inner.stop()
 
-    async def publish(self, outputs: Sequence[Output]) -> list[Position]:
+    def waiting(self) -> Mapping[tuple[str, int], float]:
+        """By topic and partition, for how many seconds its oldest record has waited to be acknowledged."""
+        if self._inner is None:
+            return {}
+        return _ages(self._inner._message_accumulator)
+
+    async def publish(
+        self, outputs: Sequence[Output], *, acknowledged: Acknowledged | None = None
+    ) -> list[Position]:
         """Publish all of them; returns their positions once every one is acknowledged.
+
+        Args:
+            acknowledged: Told of each part of them before that: a partition may have to wait for its leader
+                while the others have theirs.
 
         Raises:
             Unavailable: some may not have been stored. Publishing all again is the remedy: readers drop
@@ -135,7 +151,7 @@ class Producer:
         inner = None
         try:
             inner = await self._connected()
-            positions = await _sent(inner, outputs)
+            positions = await _sent(inner, outputs, acknowledged)
         except KafkaError as error:
             # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
             if inner is not None:
@@ -203,7 +219,19 @@ async def _end(inner: AIOKafkaProducer) -> None:
 # --- appending to aiokafka's batches ------------------------------------------------------------------
 
 
-async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Position]:
+def _ages(accumulator: Any) -> Mapping[tuple[str, int], float]:
+    """By topic and partition, the age of the oldest batch that is not acknowledged, in seconds."""
+    batches = [*accumulator._pending_batches, *(pending[0] for pending in accumulator._batches.values())]
+    now, ages = time.monotonic(), dict[tuple[str, int], float]()
+    for batch in batches:
+        age = now - batch._ctime
+        ages[batch.tp] = max(age, ages.get(batch.tp, age))
+    return ages
+
+
+async def _sent(
+    inner: AIOKafkaProducer, outputs: Sequence[Output], acknowledged: Acknowledged | None
+) -> list[Position]:
     """Append records in their order; returns where they are once every one is acknowledged.
 
     Raises:
@@ -225,8 +253,28 @@ async def _sent(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Posi
         _append(accumulator, _place(inner, output, counts[output.topic]), output, headers)
         for output, headers in records
     ]
+    if acknowledged is not None:
+        _tell_each(places, acknowledged)
     await _all_done({batch.future for batch, _ in places})
     return [Position(batch.tp.partition, batch.future.result().offset + number) for batch, number in places]
+
+
+def _tell_each(places: Sequence[tuple[Any, int]], acknowledged: Acknowledged) -> None:
+    """Tell of the records of each batch when it is acknowledged."""
+    records: dict[Any, dict[int, int]] = {}
+    for index, (batch, number) in enumerate(places):
+        records.setdefault(batch, {})[index] = number
+
+    def tell(batch: Any, future: "asyncio.Future[Any]") -> None:
+        if future.cancelled() or future.exception() is not None:
+            return
+        partition, offset = batch.tp.partition, future.result().offset
+        acknowledged(
+            {index: Position(partition, offset + number) for index, number in records[batch].items()}
+        )
+
+    for batch in records:
+        batch.future.add_done_callback(partial(tell, batch))
 
 
 async def _all_done(futures: Set["asyncio.Future[Any]"]) -> None:

@@ -157,6 +157,42 @@ async def test_what_publish_returns_is_in_the_log(kafka, producer):
         assert dict(record.headers) == {name: text.encode() for name, text in output.headers.items()}
 
 
+async def test_each_partition_is_told_of_as_soon_as_it_has_acknowledged(kafka, producer, monkeypatch):
+    """One whose leader can't be reached holds up its own records, and says for how long."""
+    # given a partition that nobody leads
+    topic = kafka.topics.events
+    await producer.publish([Output(topic, b"k", b"v", partition=p) for p in range(2)])
+    cluster = producer._inner.client.cluster
+    leader = cluster.leader_for_partition
+    monkeypatch.setattr(cluster, "leader_for_partition", lambda tp: None if tp == (topic, 1) else leader(tp))
+
+    told: dict[int, int] = {}
+    first = asyncio.Event()
+
+    def tell(places):
+        told.update((number, at.partition) for number, at in places.items())
+        first.set()
+
+    # when records for it, and for another, are published together
+    outputs = [Output(topic, b"k", b"v", partition=number % 2) for number in range(4)]
+    publishing = asyncio.create_task(producer.publish(outputs, acknowledged=tell))
+    await asyncio.wait_for(first.wait(), 30)
+
+    # then the others are acknowledged
+    assert {0: 0, 2: 0} == told
+    assert not publishing.done()
+    (waits,) = producer.waiting().items()
+    assert (topic, 1) == waits[0]
+    assert 0 <= waits[1] < 30
+
+    # and those of the one are, once it is led again
+    monkeypatch.undo()
+    positions = await publishing
+    assert [0, 1, 0, 1] == [position.partition for position in positions]
+    assert {0: 0, 2: 0, 1: 1, 3: 1} == told
+    assert {} == producer.waiting()
+
+
 async def test_order_holds_per_partition_over_many_calls_at_once(kafka, producer):
     calls = [
         [Output(kafka.topics.events, b"k", b"%d" % (10 * call + n), partition=1) for n in range(10)]

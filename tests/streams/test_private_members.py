@@ -36,8 +36,8 @@ OURS = ("agents", "streams", "tables", "web")
 USED = {
     AIOKafkaAdminClient: "_send_request",
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
-    MessageAccumulator: "_append_batch _batches _closed _exception create_builder fail_all",
-    MessageBatch: "_builder future tp",
+    MessageAccumulator: "_append_batch _batches _closed _exception _pending_batches create_builder fail_all",
+    MessageBatch: "_builder _ctime future tp",
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",

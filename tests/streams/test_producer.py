@@ -71,7 +71,7 @@ def sent(monkeypatch):
 
     answers = Sent()
 
-    async def send(client, outputs):
+    async def send(client, outputs, acknowledged):
         return await answers.answer(client)
 
     monkeypatch.setattr(module, "_sent", send)
