@@ -18,6 +18,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import Stack
+from deploy.embedded.brokers import COPIES
+from deploy.embedded.kafka import Kafka
 from streams.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -54,15 +56,45 @@ class Servers:
 
     async def new_topics(self, *, partitions: int = 4) -> KafkaSettings:
         """Declared topics under a prefix of their own."""
-        kafka = KafkaSettings(
-            bootstrap_servers=self.bootstrap_servers,
-            topics=Topics(f"test{os.getpid()}-{next(_numbers)}."),
-            partitions=partitions,
-            replication=1,
-            session_timeout=6.0,
-        )
-        await declare_topics(kafka)
-        return kafka
+        return await _new_topics(self.bootstrap_servers, partitions, replication=1)
+
+
+@dataclass(frozen=True)
+class Brokers:
+    """A Kafka of three brokers, each of which can be stopped, killed and paused apart from the others."""
+
+    stack: Stack
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Of all three, whether they run or not."""
+        return ",".join(broker.bootstrap_servers for broker in self.stack.brokers)
+
+    def node(self, number: int) -> Kafka:
+        """One of them by the number it has in Kafka."""
+        return next(broker for broker in self.stack.brokers if broker.node == number)
+
+    async def new_topics(self, *, partitions: int = 4) -> KafkaSettings:
+        """Declared topics under a prefix of their own, in three copies of which two must have each record."""
+        return await _new_topics(self.bootstrap_servers, partitions, replication=COPIES)
+
+    def heal(self) -> None:
+        """Have all three run again."""
+        for broker in self.stack.brokers:
+            broker.resume()
+        self.stack.start(["kafka"])
+
+
+async def _new_topics(bootstrap_servers: str, partitions: int, *, replication: int) -> KafkaSettings:
+    kafka = KafkaSettings(
+        bootstrap_servers=bootstrap_servers,
+        topics=Topics(f"test{os.getpid()}-{next(_numbers)}."),
+        partitions=partitions,
+        replication=replication,
+        session_timeout=6.0,
+    )
+    await declare_topics(kafka)
+    return kafka
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -87,6 +119,23 @@ def servers(request: pytest.FixtureRequest) -> Servers:
         return containers
     stack = request.getfixturevalue("stack")
     return Servers(stack.kafka.bootstrap_servers, stack.postgres.url, stack.valkey.url)
+
+
+@pytest.fixture(scope="session")
+def three_brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+    """A Kafka of three brokers beside the one of `servers`; tests ask for `brokers`."""
+    stack = Stack(Path(tmp_path_factory.mktemp("brokers")), brokers=3)
+    stack.start(["kafka"])
+    yield Brokers(stack)
+    stack.stop()
+
+
+@pytest.fixture
+def brokers(three_brokers: Brokers) -> Iterator[Brokers]:
+    """Three brokers that run, and run again for the next test whatever this one does to them."""
+    three_brokers.heal()
+    yield three_brokers
+    three_brokers.heal()
 
 
 def _container_engine_answers() -> bool:

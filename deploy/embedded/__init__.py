@@ -7,7 +7,7 @@ Real servers instead of fakes, because what Clusterflow has to get right (acknow
 recovery) lives in them; child processes instead of containers, because a fresh machine has Python and no
 Docker. Read in this order: `stack` (the whole), `server` (the life of one server), `process` and `guard`
 (child processes that never outlive us), `private` (what nobody else may read), then `kafka` with `jars`,
-`postgres`, `valkey`.
+`brokers` (three nodes of Kafka), `postgres`, `valkey`.
 """
 
 from deploy.embedded.errors import EmbeddedError

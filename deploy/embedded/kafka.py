@@ -11,6 +11,7 @@ import struct
 import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
+from typing import BinaryIO
 
 from deploy.embedded import jars, process
 from deploy.embedded.errors import EmbeddedError
@@ -22,7 +23,6 @@ OLDEST_JAVA = 17
 PROPERTIES = "server.properties"  # in the server's directory, which is its working directory
 JVM = [
     "-Xms256m",
-    "-Xmx512m",
     # Each collection of what is young stops all for 10 ms. In the 40 MB that the JVM would take by itself,
     # one client makes one every 0.6 s: one write in a hundred waits for it.
     "-Xmn128m",
@@ -63,6 +63,8 @@ class Kafka(Server):
     name = "kafka"
     title = "Kafka"
     url_variable = "KAFKA_BOOTSTRAP_SERVERS"
+    node = 1  # its number in its cluster
+    heap = "-Xmx512m"
 
     @property
     def bootstrap_servers(self) -> str:
@@ -80,13 +82,13 @@ class Kafka(Server):
             _refuse_old(java)
             self._format(java, class_path)
         logging = f"-Dlog4j2.configurationFile={(jars.KAFKA_FILES / 'log4j2.properties').as_uri()}"
-        return [java, *JVM, logging, "-cp", class_path, "kafka.Kafka", PROPERTIES]
+        return [java, *JVM, self.heap, logging, "-cp", class_path, "kafka.Kafka", PROPERTIES]
 
     def _format(self, java: str, class_path: str) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={PROPERTIES}"]
+        id_ = f"--cluster-id={self._cluster_id()}"
+        tool = ["kafka.tools.StorageTool", "format", id_, f"--config={PROPERTIES}"]
         process.run(
-            [java, *JVM, "-cp", class_path, *tool],
+            [java, *JVM, self.heap, "-cp", class_path, *tool],
             failure="cannot format Kafka's storage",
             doing="formatting Kafka's storage",
             env=self._environment(),
@@ -94,11 +96,11 @@ class Kafka(Server):
         )
 
     def _settings(self) -> dict[str, object]:
-        controller = self._ports.choose("kafka-controller", None)
+        controller = self._controller_port()
         return {
             "process.roles": "broker,controller",
-            "node.id": 1,
-            "controller.quorum.voters": f"1@{HOST}:{controller}",
+            "node.id": self.node,
+            "controller.quorum.voters": f"{self.node}@{HOST}:{controller}",
             "controller.listener.names": "CONTROLLER",
             "listeners": f"PLAINTEXT://{HOST}:{self.port},CONTROLLER://{HOST}:{controller}",
             "advertised.listeners": f"PLAINTEXT://{HOST}:{self.port}",
@@ -107,15 +109,21 @@ class Kafka(Server):
             **BEHAVIOUR,
         }
 
+    def _cluster_id(self) -> str:
+        return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+
+    def _controller_port(self) -> int:
+        return self._ports.choose("kafka-controller", None)
+
     def _environment(self) -> dict[str, str]:
         return super()._environment() | {"LC_ALL": "C.UTF-8"}  # or Java finds no path outside ASCII
 
     def _answers(self) -> bool:
-        return live_brokers(self.port) > 0
+        return self.node in live_brokers(self.port)
 
 
-def live_brokers(port: int) -> int:
-    """How many brokers the node on this local port knows to be alive, by Kafka's metadata request, version 1.
+def live_brokers(port: int) -> set[int]:
+    """The brokers that the node on this local port knows to be alive, by Kafka's metadata request, version 1.
 
     An open port would be too early: a node listens a while before it has joined its own cluster.
 
@@ -131,10 +139,24 @@ def live_brokers(port: int) -> int:
         if connection.getsockname() == connection.getpeername():
             raise ConnectionError("nobody listens; the connection met itself")
         connection.sendall(struct.pack(">i", len(request)) + request)
-        start = answer.read(12)  # size, correlation, number of brokers
-    if len(start) < 12:
+        (count,) = struct.unpack(">8xi", _exactly(answer, 12))  # after size and correlation
+        return {_broker(answer) for _ in range(count)}
+
+
+def _broker(answer: BinaryIO) -> int:
+    """The number of the next broker in the answer, which tells its host, port and rack, too."""
+    (node, host) = struct.unpack(">ih", _exactly(answer, 6))
+    _exactly(answer, host + 4)
+    (rack,) = struct.unpack(">h", _exactly(answer, 2))
+    _exactly(answer, max(0, rack))
+    return int(node)
+
+
+def _exactly(answer: BinaryIO, count: int) -> bytes:
+    data = answer.read(count)
+    if len(data) < count:
         raise ConnectionError("Kafka hung up")
-    return int(struct.unpack(">iii", start)[2])
+    return data
 
 
 def _java() -> str:

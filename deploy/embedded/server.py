@@ -96,9 +96,22 @@ class Server(ABC):
             self._port = self._ports.choose(self.name, self._configured_port)
         self._refuse_taken_port(self._port)
 
+    def pause(self) -> None:
+        """SIGSTOP its own process, as a fault: it keeps its connections and says nothing. Until `resume`."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT it; nothing when it is not paused."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._child is not None and self._child.running():
+            os.kill(self._child.pid, number)
+
     def stop(self) -> None:
-        """Ask it to end, wait, kill it if it does not; nothing when it does not run."""
+        """Ask it to end, wait, kill it if it does not; nothing when it does not run. One paused resumes."""
         if self._child is not None:
+            self.resume()
             self._child.stop(self.stop_signal, within=self.stop_within)
             self._child = None
 

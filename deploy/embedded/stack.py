@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from deploy.embedded.brokers import Broker, Quorum
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.kafka import Kafka
 from deploy.embedded.lock import DirectoryLock
@@ -33,22 +34,35 @@ class Stack:
         kafka_port: int | None = None,
         postgres_port: int | None = None,
         valkey_port: int | None = None,
+        brokers: int = 1,
     ) -> None:
-        """Start nothing yet. Port None: the one of the last time if it is still free, else any free one."""
+        """Start nothing yet. Port None: the one of the last time if it is still free, else any free one.
+
+        Several brokers choose their ports themselves, and take three copies of every record.
+        """
         self.data_dir = data_dir.absolute()
         self._lock: DirectoryLock | None = None
         self._guard: Guard | None = None
         ports = Ports(self.data_dir / "ports.json")
-        self.kafka = Kafka(self.data_dir, port=kafka_port, ports=ports, guard=self._running_guard)
+        self.brokers: Sequence[Kafka] = (
+            [Kafka(self.data_dir, port=kafka_port, ports=ports, guard=self._running_guard)]
+            if brokers == 1
+            else self._cluster(Quorum(self.data_dir, nodes=brokers, ports=ports), ports)
+        )
         self.postgres = Postgres(self.data_dir, port=postgres_port, ports=ports, guard=self._running_guard)
         self.valkey = Valkey(self.data_dir, port=valkey_port, ports=ports, guard=self._running_guard)
+
+    @property
+    def kafka(self) -> Kafka:
+        """The one broker, or the first of several."""
+        return self.brokers[0]
 
     def start(self, services: Iterable[str] = SERVICES) -> None:
         """Start the named servers in parallel and wait until each answers; those that run are left alone.
 
         Raises: EmbeddedError: another stack runs on the directory, or a server failed; then none is left.
         """
-        servers = [self._servers()[name] for name in services]
+        servers = [server for name in services for server in self._servers()[name]]
         if self._guard is None:
             self._lock = DirectoryLock(self.data_dir)
             self._guard = Guard(self._lock.fd)
@@ -61,8 +75,8 @@ class Stack:
     def stop(self) -> None:
         """Stop what runs, each server gracefully, and let other stacks use the directory."""
         try:
-            for server in reversed(self._servers().values()):
-                server.stop()
+            for servers in reversed(self._servers().values()):
+                _stop_all(servers)
         finally:  # a second Ctrl-C comes here early: the guard kills what is left
             if self._guard is not None:
                 self._guard.close()
@@ -74,8 +88,8 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The variables that point a Clusterflow program at the servers that run."""
         variables = {}
-        if self.kafka.running():
-            variables[self.kafka.url_variable] = self.kafka.bootstrap_servers
+        if running := [broker for broker in self.brokers if broker.running()]:
+            variables[Kafka.url_variable] = ",".join(broker.bootstrap_servers for broker in running)
         if self.postgres.running():
             variables[self.postgres.url_variable] = self.postgres.url
         if self.valkey.running():
@@ -91,8 +105,14 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def _servers(self) -> dict[str, Server]:
-        return {server.name: server for server in (self.kafka, self.postgres, self.valkey)}
+    def _servers(self) -> dict[str, Sequence[Server]]:
+        return {"kafka": self.brokers, "postgres": [self.postgres], "valkey": [self.valkey]}
+
+    def _cluster(self, quorum: Quorum, ports: Ports) -> Sequence[Kafka]:
+        return [
+            Broker(self.data_dir, node=node, quorum=quorum, ports=ports, guard=self._running_guard)
+            for node in quorum.nodes
+        ]
 
     def _running_guard(self) -> Guard:
         if self._guard is None:
@@ -105,7 +125,7 @@ def _start_all(servers: list[Server]) -> None:
     for server in servers:
         server.allow()
     _settle_ports(servers)
-    with ThreadPoolExecutor(max_workers=len(SERVICES)) as threads:
+    with ThreadPoolExecutor(max_workers=max(1, len(servers))) as threads:
         starts = [threads.submit(server.start) for server in servers]
         try:
             wait(starts)
@@ -119,6 +139,12 @@ def _start_all(servers: list[Server]) -> None:
             raise error
     if failures:
         raise EmbeddedError("\n".join(str(error) for error in failures)) from failures[0]
+
+
+def _stop_all(servers: Sequence[Server]) -> None:
+    """Stop them in parallel: the last controllers would wait for a majority that has ended."""
+    with ThreadPoolExecutor(max_workers=len(servers)) as threads:
+        list(threads.map(lambda server: server.stop(), servers))
 
 
 def _settle_ports(servers: list[Server]) -> None:
