@@ -17,11 +17,13 @@ from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
 from streams.acls import SINK
 from streams.admin import check_topics, kafka_cluster_id
+from streams.brokers import Brokers
 from streams.fetches import fetch_in_sessions
 from streams.held import HELD
 from streams.producer import Producer
 from streams.rights import require_rights
 from streams.settings import READ_COMMITTED
+from streams.timeouts import group_request_within
 from streams.topic_ids import topic_ids, watch_topics
 
 log = logging.getLogger("clusterflow.sink")
@@ -36,8 +38,6 @@ KAFKA_INTERVAL: Final = 1.0
 # catching up, a long stretch of few partitions holds more records of the same clusters than a short one of
 # all, and of those only the last has to be written.
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
-
-REQUEST_TIMEOUT_MS: Final = 10_000
 
 
 class _Kafka(NamedTuple):
@@ -109,9 +109,10 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
         heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),
         fetch_max_bytes=FETCH_MAX_BYTES,
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
-        request_timeout_ms=REQUEST_TIMEOUT_MS,
+        request_timeout_ms=int(group_request_within(settings.kafka.session_timeout) * 1000),
         metadata_max_age_ms=30_000,
     )
+    Brokers(consumer._client)
     try:
         await consumer.start()
         fetch_in_sessions(consumer)

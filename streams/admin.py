@@ -23,8 +23,10 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from domain.errors import ControlPlaneError, NotPermitted
 from streams.acls import HOW_TO_GRANT
+from streams.brokers import Brokers
 from streams.fitting import Finding, FoundTopic, compare
 from streams.settings import KafkaSettings
+from streams.timeouts import REQUEST_MS
 from streams.topics import TopicSpec
 
 log = logging.getLogger("clusterflow.topics")
@@ -41,10 +43,6 @@ _NOT_TOLD: Final = (
 
 # A broker answers before every partition it has just made has its leader.
 _VISIBLE_WITHIN: Final = 15.0
-
-
-# Milliseconds for a broker to say which cluster it belongs to.
-_ASKED_WITHIN_MS: Final = 10_000
 
 
 class TopicMismatch(ControlPlaneError):
@@ -114,7 +112,7 @@ async def check_topics(kafka: KafkaSettings, names: Collection[str] | None = Non
 
 async def kafka_cluster_id(kafka: KafkaSettings) -> str:
     """Which Kafka this is: offsets mean nothing in another. Raises: KafkaError: no broker answers."""
-    async with _admin(kafka, request_timeout_ms=_ASKED_WITHIN_MS) as admin:
+    async with _admin(kafka, request_timeout_ms=REQUEST_MS) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
@@ -138,6 +136,7 @@ async def group_members(kafka: KafkaSettings, group: str) -> set[str]:
 async def answers(kafka: KafkaSettings, *, within: float) -> bool:
     """Whether a broker answers a new client in so many seconds."""
     client = AIOKafkaClient(**kafka.client("clusterflow-probe"))
+    Brokers(client)
     try:
         await asyncio.wait_for(client.bootstrap(), within)
         return True
@@ -150,6 +149,7 @@ async def answers(kafka: KafkaSettings, *, within: float) -> bool:
 @asynccontextmanager
 async def _admin(kafka: KafkaSettings, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), **options)
+    Brokers(admin._client)
     try:
         await admin.start()
         yield admin

@@ -23,6 +23,7 @@ from streams.claims import claim_output
 from streams.lease import Lease
 from streams.producer import Producer
 from streams.settings import GROUP, MAX_FETCH_BYTES, KafkaSecurity, KafkaSettings
+from streams.timeouts import group_request_within, rebalance_within
 
 log = logging.getLogger("clusterflow.worker")
 
@@ -148,8 +149,8 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         table_standby_replicas=standby_replicas,
         broker_session_timeout=kafka.session_timeout,
         broker_heartbeat_interval=kafka.session_timeout / 10,
-        broker_rebalance_timeout=max(10.0, kafka.session_timeout),
-        broker_request_timeout=90.0,
+        broker_rebalance_timeout=rebalance_within(kafka.session_timeout),
+        broker_request_timeout=group_request_within(kafka.session_timeout),
         broker_commit_interval=0.5,
         broker_commit_every=None,
         broker_max_poll_records=5000,

@@ -30,6 +30,7 @@ from faust.types import TP
 from domain.errors import ControlPlaneError
 from domain.offsets import Resumption, life_of, resume
 from streams.batch import Batch
+from streams.brokers import Brokers
 from streams.fetches import fetch_in_sessions
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
 
@@ -65,6 +66,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._fetch_max_bytes = MAX_FETCH_BYTES
         consumer._isolation_level = READ_COMMITTED
+        Brokers(consumer._client)
         return consumer
 
     async def on_start(self) -> None:

@@ -30,10 +30,12 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from prometheus_client import Counter, Histogram
 
 from domain.errors import NotPermitted, Unavailable, Unpublishable
+from streams.brokers import Brokers
 from streams.lease import Lease
 from streams.partitions import partition_of
 from streams.rights import refusal
 from streams.settings import KafkaSettings
+from streams.timeouts import KNOWN_WITHIN, REQUEST_MS
 from streams.topics import MAX_RECORD_BYTES
 
 log = logging.getLogger("clusterflow.publisher")
@@ -51,10 +53,6 @@ PUBLISH_SECONDS = Histogram(
 def _meters(topic: str) -> tuple[Counter, Histogram]:
     return PUBLISHED.labels(topic), PUBLISH_SECONDS.labels(topic)
 
-
-# How long a batch may wait for its acknowledgement before it counts as failed: longer than a broker's
-# restart, so that a restart is ridden out by aiokafka's own retries, in order.
-DELIVERY_TIMEOUT_MS = 60_000
 
 # Seconds that a producer which is given up has for what others have appended to it.
 STOP_WITHIN = 5.0
@@ -105,7 +103,7 @@ class Producer:
             "linger_ms": 0,
             "max_batch_size": 256 * 1024,
             "max_request_size": MAX_RECORD_BYTES,
-            "request_timeout_ms": DELIVERY_TIMEOUT_MS,
+            "request_timeout_ms": REQUEST_MS,
         }
         self._lease = lease
         self._inner: AIOKafkaProducer | None = None
@@ -183,6 +181,7 @@ class Producer:
 
     async def _connect(self) -> AIOKafkaProducer:
         inner = AIOKafkaProducer(**self._settings)
+        Brokers(inner.client)
         if self._lease is not None:
             self._lease.bind(inner.client)
         try:
@@ -299,13 +298,13 @@ async def _all_done(futures: Set["asyncio.Future[Any]"]) -> None:
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:
     """How many partitions each has, once those of all are known; what brings one's may lose another's.
 
-    Raises: KafkaError: the brokers do not know one of them, or not all of them at once within the time that
-        a batch has, too; whoever publishes need not have a deadline.
+    Raises: KafkaError: the brokers do not know one of them, or not all of them at once in time; whoever
+        publishes need not have a deadline.
     """
     if len(known := _counts(inner, topics)) == len(topics):
         return known
     try:
-        async with asyncio.timeout(DELIVERY_TIMEOUT_MS / 1000):
+        async with asyncio.timeout(KNOWN_WITHIN):
             while unknown := topics - known.keys():
                 await inner.partitions_for(next(iter(unknown)))
                 known = _counts(inner, topics)

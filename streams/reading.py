@@ -12,9 +12,11 @@ from typing import Final, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from domain.errors import MalformedRecord, Unavailable
+from streams.brokers import Brokers
 from streams.claims import Claims
 from streams.fetches import fetch_in_sessions
 from streams.settings import READ_COMMITTED, KafkaSettings
+from streams.timeouts import REQUEST_MS
 
 # Offsets by partition.
 Offsets = Mapping[int, int]
@@ -45,8 +47,9 @@ class Reader:
             auto_offset_reset="earliest",  # retention may take what is about to be read
             max_partition_fetch_bytes=4 * 1024 * 1024,
             fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
-            request_timeout_ms=10_000,
+            request_timeout_ms=REQUEST_MS,
         )
+        Brokers(self._consumer._client)
 
     async def __aenter__(self) -> Self:
         """Connect. Raises: KafkaError: no broker answers."""

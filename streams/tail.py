@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
 from prometheus_client import Counter
 
 from domain.errors import MalformedRecord, Unavailable
+from streams.brokers import FAILURES, Brokers
 from streams.fetches import fetch_in_sessions
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED, KafkaSettings
+from streams.timeouts import REQUEST_MS
 from streams.unpacking import unreadable
 
 log = logging.getLogger("clusterflow.tail")
@@ -58,9 +60,10 @@ class Tail:
             enable_auto_commit=False,
             max_partition_fetch_bytes=MAX_FETCH_BYTES,
             fetch_max_bytes=MAX_FETCH_BYTES,
-            request_timeout_ms=10_000,
+            request_timeout_ms=REQUEST_MS,
             isolation_level=READ_COMMITTED,
         )
+        self._brokers = Brokers(self._consumer._client)
         self.caught_up = asyncio.Event()
 
     async def start(self) -> None:
@@ -113,17 +116,16 @@ class Tail:
                 await self._check_caught_up()
 
     async def probe(self) -> None:
-        """Ask a broker for one offset, again where an attempt fails.
+        """Ask the brokers until one answers, again where an attempt fails.
 
         Raises: Unavailable: none answered within two seconds. Those in which this process stood still do not
             count, for it has not read an answer that came meanwhile. The connection may be gone after such a
             pause, which makes the first attempt fail.
         """
-        tp = next(iter(self._consumer.assignment()), None)
-        if tp is None:
+        if not self._consumer.assignment():
             raise Unavailable("No partition is followed yet")
-        failure: KafkaError | None = None
-        asked = asyncio.create_task(self._consumer.end_offsets([tp]))
+        failure: Exception | None = None
+        asked = asyncio.create_task(self._brokers.ask(MetadataRequest([])))
         try:
             for _ in range(_PROBE_STEPS):
                 await asyncio.wait({asked}, timeout=_PROBE_STEP)
@@ -131,15 +133,19 @@ class Tail:
                     continue
                 try:
                     asked.result()
-                except KafkaError as error:
+                except FAILURES as error:
                     failure = error
                     await asyncio.sleep(_PROBE_STEP)
-                    asked = asyncio.create_task(self._consumer.end_offsets([tp]))
+                    asked = asyncio.create_task(self._brokers.ask(MetadataRequest([])))
                 else:
                     return
         finally:
             asked.cancel()
         raise Unavailable("Kafka did not answer in time" if failure is None else f"Kafka failed: {failure!r}")
+
+    def unreachable(self) -> frozenset[tuple[str, int]]:
+        """The followed partitions, by topic and number, that have no leader which answers."""
+        return frozenset(tp for tp in self._consumer.assignment() if not self._brokers.reach(tp))
 
     async def _check_caught_up(self) -> None:
         # By position: the last offset before the end need not be a record (a transaction's marker, a

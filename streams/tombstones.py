@@ -8,7 +8,9 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
+from streams.brokers import Brokers
 from streams.settings import KafkaSettings
+from streams.timeouts import REQUEST_MS
 
 log = logging.getLogger("clusterflow.topics")
 
@@ -17,12 +19,11 @@ CONFIG: Final = "delete.retention.ms"
 # Kafka's own default.
 TOMBSTONE_LIFE: Final = timedelta(hours=24)
 
-_ASKED_WITHIN_MS: Final = 10_000
-
 
 async def tombstone_life(kafka: KafkaSettings, topic: str) -> timedelta:
     """How long a tombstone of this topic lives at least; Kafka's default where we may not ask."""
-    admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), request_timeout_ms=_ASKED_WITHIN_MS)
+    admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), request_timeout_ms=REQUEST_MS)
+    Brokers(admin._client)
     try:
         await admin.start()
         for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]):

@@ -25,6 +25,7 @@ from aiokafka.protocol.types import (
 )
 
 from domain.errors import ControlPlaneError, Unavailable
+from streams.brokers import Brokers
 from streams.settings import KafkaSettings
 
 log = logging.getLogger("clusterflow.topics")
@@ -144,11 +145,11 @@ async def permitted(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, in
     Raises: KafkaError; Unavailable.
     """
     client = AIOKafkaClient(**kafka.client("clusterflow-rights"))
+    brokers = Brokers(client)
     try:
         await client.bootstrap()
         async with asyncio.timeout(_ANSWER_WITHIN):
-            request = _MetadataRequest(topics, operations=True)
-            answer = await client.send(client.get_random_node(), request)
+            answer = await brokers.ask(_MetadataRequest(topics, operations=True))
     except TimeoutError:
         raise Unavailable("Kafka has not told what this principal may do in time") from None
     finally:
@@ -165,17 +166,18 @@ async def permitted(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, in
 async def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
     """The ids of these topics by name, without those that are not there. Raises: KafkaError; Unavailable."""
     client = AIOKafkaClient(**kafka.client("clusterflow-topic-ids"))
+    brokers = Brokers(client)
     try:
         await client.bootstrap()
-        return await _ids(client, topics)
+        return await _ids(brokers, topics)
     finally:
         await client.close()
 
 
-async def _ids(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, str]:
+async def _ids(brokers: Brokers, topics: Iterable[str]) -> dict[str, str]:
     try:
         async with asyncio.timeout(_ANSWER_WITHIN):
-            answer = await client.send(client.get_random_node(), _MetadataRequest(topics))
+            answer = await brokers.ask(_MetadataRequest(topics))
     except TimeoutError:
         raise Unavailable("Kafka has not told the ids of its topics in time") from None
     found = {}
@@ -196,6 +198,7 @@ async def watch_topics(kafka: KafkaSettings, known: Mapping[str, str]) -> None:
     Raises: TopicReplaced: one of them has another id.
     """
     client = AIOKafkaClient(**kafka.client("clusterflow-topic-ids"))
+    brokers = Brokers(client)
     try:
         connected = False
         while True:
@@ -204,7 +207,7 @@ async def watch_topics(kafka: KafkaSettings, known: Mapping[str, str]) -> None:
                 if not connected:
                     await client.bootstrap()
                     connected = True
-                found = await _ids(client, known)
+                found = await _ids(brokers, known)
             except (KafkaError, Unavailable) as error:
                 log.debug("topics not looked at", extra={"error": repr(error)})
                 continue

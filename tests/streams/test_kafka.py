@@ -371,14 +371,14 @@ async def test_a_probe_that_fails_is_made_again_within_its_time(kafka, monkeypat
     tail = tail_of(kafka, from_beginning={kafka.topics.state: print})
     left = iter(range(failures))
     async with following(tail):
-        asks = tail.consumer.end_offsets
+        asks = tail._brokers.ask
 
-        async def end_offsets(partitions):
+        async def ask(request):
             if next(left, None) is not None:
                 raise KafkaConnectionError("the connection is gone")
-            return await asks(partitions)
+            return await asks(request)
 
-        monkeypatch.setattr(tail.consumer, "end_offsets", end_offsets)
+        monkeypatch.setattr(tail._brokers, "ask", ask)
 
         # when a probe is made, then only the first kind passes
         if passes:

@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
 from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import SubscriptionState, TopicPartitionState
@@ -34,7 +35,7 @@ from faust.transport.drivers import aiokafka as driver
 OURS = ("agents", "streams", "tables", "web")
 
 USED = {
-    AIOKafkaAdminClient: "_send_request",
+    AIOKafkaAdminClient: "_client _send_request",
     AIOKafkaProducer: "client _max_request_size _message_accumulator _metadata _partition _sender",
     MessageAccumulator: "_append_batch _batches _closed _exception _pending_batches create_builder fail_all",
     MessageBatch: "_builder _ctime future tp",
@@ -47,8 +48,12 @@ USED = {
     FetchResult: "_assignment _partition_records _topic_partition _update_position check_assignment has_more",
     PartitionRecords: "_records",
     FetchRequest: "_topics build",
-    AIOKafkaClient: "_wait_on_metadata force_metadata_update send",
-    ClusterMetadata: "leader_for_partition partitions_for_topic",
+    AIOKafkaClient: "_client_id _conns _get_conn _get_conn_lock _get_conn_lock_value _md_synchronizer"
+    " _metadata_update _request_timeout_ms _sasl_mechanism _sasl_plain_password _sasl_plain_username"
+    " _security_protocol _ssl_context _sync_task _wait_on_metadata bootstrap close force_metadata_update"
+    " get_random_node hosts send",
+    AIOKafkaConnection: "_requests close connected send",
+    ClusterMetadata: "brokers failed_update leader_for_partition partitions_for_topic update_metadata",
     GroupCoordinator: "_send_req fetch_committed_offsets",
     SubscriptionState: "_assigned_state subscription",
     TopicPartitionState: "_position highwater lso",

@@ -58,6 +58,7 @@ def clients(monkeypatch):
         made: ClassVar[list[Client]] = []
 
     monkeypatch.setattr(module, "AIOKafkaProducer", Clients)
+    monkeypatch.setattr(module, "Brokers", lambda client: None)
     return Clients
 
 
@@ -209,6 +210,6 @@ async def test_topics_that_are_never_known_together_are_given_up_in_time(monkeyp
             self.known = {topic}
             return {0}
 
-    monkeypatch.setattr(module, "DELIVERY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(module, "KNOWN_WITHIN", 0.01)
     with pytest.raises(KafkaTimeoutError, match=r"partitions not known: [ab]"):
         await _known(Alternating({"a"}), {"a", "b"})
