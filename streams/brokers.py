@@ -38,8 +38,13 @@ N = TypeVar("N")
 FAILURES: Final = (KafkaError, OSError, TimeoutError)
 """How asking a broker fails."""
 
-Link = tuple[Any, ConnectionGroup]
+Link = tuple[Any, Any]
 """A broker's id, and what its connection is for: a group's requests have one of their own."""
+
+QUESTIONS: Final = "questions"
+"""What the connections are for over which brokers are asked what they know. They answer the requests of one
+connection in order, and a batch is answered only when all have it that must, the silent one among them.
+"""
 
 
 class Brokers:
@@ -57,6 +62,7 @@ class Brokers:
         self._connecting: dict[Link, asyncio.Task[Any]] = {}
         # By connection, what it waits for (its oldest request, or that it is made at all), and since when.
         self._waits: dict[Link, tuple[object, float]] = {}
+        self._overdue: Sequence[Link] = ()
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
         client._get_conn_lock_value = nullcontext()
@@ -74,7 +80,9 @@ class Brokers:
         nodes = sorted(_shuffled(self._nodes), key=self.silent.__contains__)
 
         async def ask(node: int) -> Any:
-            connection = await self._connection(node)
+            connection = self._client._conns.get((node, ConnectionGroup.DEFAULT))
+            if connection is None or connection._requests:
+                connection = await self._connection(node, group=QUESTIONS)
             if connection is None:
                 raise KafkaConnectionError(f"no connection to broker {node}")
             return await connection.send(request)
@@ -129,7 +137,7 @@ class Brokers:
         return metadata
 
     async def _connection(
-        self, node_id: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT, no_hint: bool = False
+        self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> Any:
         """The connection to a broker; None where it can't be made. All who ask wait for one attempt."""
         link = (node_id, group)
@@ -157,6 +165,7 @@ class Brokers:
         if not metadata.brokers:
             return False
         cluster.update_metadata(metadata)
+        self._leave_dead()
         if all(leader >= 0 for leader in _leaders(metadata)):
             self._pause = 0.0
         return True
@@ -179,31 +188,34 @@ class Brokers:
     # --- looking for silence ----------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """See which brokers owe an answer, and leave those that Kafka counts on no more."""
+        """See which brokers owe an answer, and ask the others about them."""
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
         now, waits = monotonic(), dict[Link, tuple[object, float]]()
         for link, awaited in self._awaited():
             known, since = self._waits.get(link, (None, now))
             waits[link] = (awaited, since if known is awaited else now)
         self._waits = waits
-        overdue = [link for link, (_, since) in waits.items() if now - since > SILENT_AFTER]
-        silent = frozenset(node for node, _ in overdue)
+        self._overdue = [link for link, (_, since) in waits.items() if now - since > SILENT_AFTER]
+        silent = frozenset(node for node, _ in self._overdue)
         if silent - self.silent:
-            log.info("brokers do not answer", extra={"brokers": sorted(silent)})
+            log.info("brokers owe an answer", extra={"brokers": sorted(silent)})
         self.silent = silent
-        if not silent:
-            return
-        self._client.force_metadata_update()
-        live = self._nodes
-        for link in overdue:
-            if link[0] not in live:
-                self._leave(link)
+        if silent:
+            self._client.force_metadata_update()
 
     def _awaited(self) -> Iterator[tuple[Link, object]]:
         for link, connection in self._client._conns.items():
             if connection._requests:
                 yield link, connection._requests[0][2]
         yield from self._connecting.items()
+
+    def _leave_dead(self) -> None:
+        """Leave the brokers that owe an answer and on which Kafka counts no more."""
+        live = self._nodes
+        dead = [link for link in self._overdue if link[0] not in live]
+        self._overdue = [link for link in self._overdue if link[0] in live]
+        for link in dead:
+            self._leave(link)
 
     def _leave(self, link: Link) -> None:
         log.warning("Kafka goes on without a broker, and so do we", extra={"broker": link[0]})
