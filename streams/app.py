@@ -8,10 +8,11 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import faust
 from aiokafka.errors import KafkaError
+from faust.app import BootStrategy
 from faust.tables.manager import TableManager
 from faust.types import TP
 from faust.types.auth import CredentialsT
@@ -84,6 +85,12 @@ class BatchTableManager(TableManager):
         return {tp: ends.get(tp) or 0 for tp in partitions}
 
 
+class BatchBootStrategy(BootStrategy):
+    """Starts all of Faust but its producer: everything is written by ours (`streams.producer`)."""
+
+    enable_kafka_producer = False
+
+
 class BatchApp(faust.App):
     """A Faust app whose agents receive batches.
 
@@ -104,6 +111,8 @@ class BatchApp(faust.App):
     claims: Mapping[TP, int]
     topic_ids: Mapping[str, str]
     logs: Mapping[tuple[str, int], str]
+
+    BootStrategy: ClassVar[Any] = BatchBootStrategy
 
     def _new_transport(self) -> Any:
         return BatchTransport(self.conf.broker_consumer, self)

@@ -26,6 +26,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from aiokafka.producer.sender import Sender
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from faust.app import BootStrategy
 from faust.stores.memory import Store
 from faust.tables.manager import TableManager
 from faust.tables.recovery import Recovery
@@ -65,7 +66,9 @@ USED = {
     " consumer_stopped_errors flow_active on_partitions_assigned on_partitions_revoked pause_partitions"
     " perform_seek resume_partitions stop_flow suspend_flow verify_event_path wait_first",
     driver.Transport: "Consumer",
-    faust.App: "_crashed _create_directories _new_transport consumer_generation_id crash_reason flow_control",
+    faust.App: "BootStrategy _crashed _create_directories _new_transport consumer_generation_id crash_reason"
+    " flow_control",
+    BootStrategy: "enable_kafka_producer",
     faust.Schema: "compile",
     TableManager: "_changelogs _update_channels changelog_queue on_rebalance on_start recovery",
     Recovery: "active_offsets active_tps completed",
