@@ -110,7 +110,6 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
         fetch_max_bytes=FETCH_MAX_BYTES,
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
         request_timeout_ms=int(group_request_within(settings.kafka.session_timeout) * 1000),
-        metadata_max_age_ms=30_000,
     )
     Brokers(consumer._client)
     try:

@@ -24,7 +24,7 @@ from streams.claims import claim_output
 from streams.lease import Lease
 from streams.producer import Producer
 from streams.settings import GROUP, MAX_FETCH_BYTES, KafkaSecurity, KafkaSettings
-from streams.timeouts import group_request_within, rebalance_within
+from streams.timeouts import METADATA_AGE_MS, group_request_within, rebalance_within
 
 log = logging.getLogger("clusterflow.worker")
 
@@ -164,7 +164,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
         broker_commit_every=None,
         broker_max_poll_records=5000,
         consumer_auto_offset_reset="earliest",
-        consumer_metadata_max_age_ms=10_000,
+        consumer_metadata_max_age_ms=METADATA_AGE_MS,
         stream_recovery_delay=0.0,
         stream_wait_empty=True,
         stream_buffer_maxsize=8192,

@@ -25,9 +25,9 @@ from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason, create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata
 
+from streams.metadata import Epochs, MetadataRequest, as_version_5
 from streams.timeouts import ASK_NEXT_AFTER, LEADERLESS_PAUSE, LOOK_EVERY, METADATA_WITHIN, SILENT_AFTER
 
 log = logging.getLogger("clusterflow.brokers")
@@ -63,6 +63,7 @@ class Brokers:
         # By connection, what it waits for (its oldest request, or that it is made at all), and since when.
         self._waits: dict[Link, tuple[object, float]] = {}
         self._overdue: Sequence[Link] = ()
+        self._epochs = Epochs()
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
         client._get_conn_lock_value = nullcontext()
@@ -72,8 +73,11 @@ class Brokers:
         client.get_random_node = self._any
         client.close = self._stop
 
-    async def ask(self, request: Any) -> Any:
+    async def ask(self, request: Any, check: Callable[[Any], None] = lambda answer: None) -> Any:
         """What the first broker says that answers, where any can; the silent ones are asked last.
+
+        Args:
+            check: Raises a KafkaError about an answer that is none.
 
         Raises: KafkaError, OSError, TimeoutError: none does.
         """
@@ -85,9 +89,15 @@ class Brokers:
                 connection = await self._connection(node, group=QUESTIONS)
             if connection is None:
                 raise KafkaConnectionError(f"no connection to broker {node}")
-            return await connection.send(request)
+            answer = await connection.send(request)
+            check(answer)
+            return answer
 
         return await first_answer(nodes, ask)
+
+    def _require_new(self, metadata: Any) -> None:
+        if self._epochs.outdated(metadata):
+            raise StaleMetadata("a broker tells what was so before: it may be cut off from the others")
 
     def reach(self, partition: TopicPartition) -> bool:
         """Whether a partition has a leader that answers, as far as is known."""
@@ -109,7 +119,7 @@ class Brokers:
             metadata = await first_answer(hosts, lambda host: self._introduction(*host[:2]))
         except FAILURES as error:
             raise KafkaConnectionError(f"Unable to bootstrap from {hosts}: {error!r}") from error
-        client.cluster.update_metadata(metadata)
+        client.cluster.update_metadata(as_version_5(metadata))
         if client._sync_task is None:
             client._sync_task = asyncio.create_task(client._md_synchronizer())
         if self._timer is None:
@@ -157,14 +167,15 @@ class Brokers:
         self._pause = LEADERLESS_PAUSE
         try:
             async with asyncio.timeout(METADATA_WITHIN):
-                metadata = await self.ask(MetadataRequest(list(topics) if topics else None))
+                metadata = await self.ask(MetadataRequest(topics or None), self._require_new)
         except FAILURES as error:
             log.warning("no broker tells of the cluster", extra={"error": repr(error)})
             cluster.failed_update(None)
             return False
         if not metadata.brokers:
             return False
-        cluster.update_metadata(metadata)
+        self._epochs.note(metadata)
+        cluster.update_metadata(as_version_5(metadata))
         self._leave_dead()
         if all(leader >= 0 for leader in _leaders(metadata)):
             self._pause = 0.0
@@ -230,7 +241,7 @@ def _shuffled(nodes: Sequence[int]) -> list[int]:
 
 
 def _leaders(metadata: Any) -> Iterator[int]:
-    for _, _, _, partitions in metadata.topics:
+    for _, _, _, _, partitions, *_ in metadata.topics:
         for _, _, leader, *_ in partitions:
             yield leader
 

@@ -4,6 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streams.timeouts import METADATA_AGE_MS
 from streams.topics import Topics
 
 # How every consumer reads: what a transaction has written counts once it is committed, and never otherwise.
@@ -90,5 +91,6 @@ class KafkaSettings:
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": client_id,
+            "metadata_max_age_ms": METADATA_AGE_MS,
             **self.security.options(),
         }

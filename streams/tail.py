@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
-from aiokafka.protocol.metadata import MetadataRequest
 from prometheus_client import Counter
 
 from domain.errors import MalformedRecord, Unavailable
 from streams.brokers import FAILURES, Brokers
 from streams.fetches import fetch_in_sessions
+from streams.metadata import MetadataRequest
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED, KafkaSettings
 from streams.timeouts import REQUEST_MS
 from streams.unpacking import unreadable

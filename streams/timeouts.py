@@ -39,6 +39,13 @@ idempotent producer sends the same batch under the same sequence again, and what
 before counts once.
 """
 
+METADATA_AGE_MS: Final = 5_000
+"""Between two questions about the cluster when nothing is wrong: one request, answered within a millisecond.
+
+A broker that is cut off from the others but not from us answers each fetch, with nothing new. Only the others
+tell that it leads no more.
+"""
+
 KNOWN_WITHIN: Final = 60.0
 """Seconds for a producer to learn the partitions of its topics; longer than a broker's restart."""
 
