@@ -18,7 +18,7 @@ from prometheus_client import Gauge
 
 log = logging.getLogger("clusterflow.partitions")
 
-UNAVAILABLE: Final = Gauge(
+PER_TOPIC: Final = Gauge(
     "clusterflow_partitions_unavailable",
     "Partitions that this process uses and that have no leader that answers or takes writes",
     ["topic"],
@@ -110,7 +110,7 @@ class UnavailablePartitions:
             log.info("partitions have a leader again", extra={"partitions": named(back)})
         counts = Counter(topic for topic, _ in now)
         for topic in {topic for topic, _ in now | before}:
-            UNAVAILABLE.labels(topic).set(counts[topic])
+            PER_TOPIC.labels(topic).set(counts[topic])
 
 
 UNAVAILABLE_PARTITIONS: Final = UnavailablePartitions()

@@ -1,6 +1,7 @@
 """A partition without a leader stops its own writes, for as long, and says so; nothing else is disturbed."""
 
 import asyncio
+import math
 import time
 from contextlib import contextmanager
 from datetime import timedelta
@@ -16,7 +17,8 @@ from streams.unavailable import UNAVAILABLE_PARTITIONS
 from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner
 from tests.web.answers import check, check_error
-from tests.web.serving import serving
+from tests.web.serving import KAFKA, serving
+from tests.web.watching import CLUSTERS
 from web.submit import UNKNOWN
 
 
@@ -29,6 +31,8 @@ from web.submit import UNKNOWN
 )
 async def test_health_names_partitions_without_leader_and_is_no_failure(silent, said):
     async with serving() as served:
+        served.health._database, served.health._database_checked = "healthy", math.inf
+        assert "healthy" == check(await served.client.get("/health"), 200)["status"]
         served.health.unavailable = {("commands", number) for number in range(silent)}
         during = check(await served.client.get("/health"), 200).json
         assert ("degraded", "degraded") == (during["status"], during["components"]["kafka"])
@@ -53,6 +57,16 @@ async def test_health_without_any_broker_is_a_failure_whatever_partitions_lack()
         body = check(await served.client.get("/health"), 503).json
         assert ("unhealthy", "unhealthy") == (body["status"], body["components"]["kafka"])
         assert "reason" not in body
+
+
+async def test_a_place_in_a_partition_without_leader_is_not_taken_for_gone():
+    async with serving(watch_reach=timedelta(milliseconds=50)) as served:
+        topic = KAFKA.topics.state
+        ahead = {"Last-Event-ID": served.feed.token((0, 7))}
+        served.health.unavailable = {(topic, 0)}  # of which nothing is missing here
+        check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 410, "WATCH_EXPIRED")
+        served.health.unavailable = {(topic, 1)}
+        check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 503, "UNAVAILABLE")
 
 
 @pytest.fixture

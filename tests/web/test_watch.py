@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER
 from tests.web.answers import RESPONSE_TIME, UUID4, check, check_error
-from tests.web.serving import KAFKA, OWNER, Served, serving
+from tests.web.serving import OWNER, Served, serving
 from tests.web.watching import CLUSTERS, END, watching
 
 ONE, TWO = str(uuid4()), str(uuid4())
@@ -190,16 +190,6 @@ async def test_a_place_that_the_log_does_not_have_is_refused():
         ahead = {"Last-Event-ID": served.feed.token((7,))}
         check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 410, "WATCH_EXPIRED")
         served.health.kafka_healthy = False  # then it may be there, and we cannot know
-        check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 503, "UNAVAILABLE")
-
-
-async def test_a_place_in_a_partition_without_leader_is_not_taken_for_gone():
-    async with serving(watch_reach=timedelta(milliseconds=50)) as served:
-        topic = KAFKA.topics.state
-        ahead = {"Last-Event-ID": served.feed.token((0, 7))}
-        served.health.unavailable = {(topic, 0)}  # of which nothing is missing here
-        check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 410, "WATCH_EXPIRED")
-        served.health.unavailable = {(topic, 1)}
         check_error(await served.client.get(f"{CLUSTERS}?watch=true", headers=ahead), 503, "UNAVAILABLE")
 
 
