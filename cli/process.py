@@ -18,6 +18,7 @@ from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
 from streams.held import HELD
 from streams.rights import refusal
+from streams.unavailable import UNAVAILABLE_PARTITIONS
 from telemetry import logs
 from telemetry.server import metrics_server
 
@@ -122,7 +123,14 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
                 stack.callback(watch.cancel)
             if settings.metrics_enabled:
                 host, port = settings.bind_host, settings.metrics_port
-                server = metrics_server(host, port, hosts=settings.hosts, ready=ready, held=lambda: HELD.told)
+                server = metrics_server(
+                    host,
+                    port,
+                    hosts=settings.hosts,
+                    ready=ready,
+                    held=lambda: HELD.told,
+                    unavailable=lambda: UNAVAILABLE_PARTITIONS.told,
+                )
                 await stack.enter_async_context(server)
             log.info("starting", extra={"role": name})
             for variable, why in settings.warnings():

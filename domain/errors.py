@@ -2,7 +2,7 @@
 
 ControlPlaneError
     TransientError(retry_after)     worth another try after this many seconds
-        Unavailable                 Kafka or a table can't answer now: 503 at the edge
+        Unavailable                 Kafka, a partition or a table can't answer now: 503 at the edge
             Unconfirmed             stored in its topic, but no outcome came in time
             NotPermitted            Kafka lacks a grant for us; the text names it
         SinkUnavailable             the database behind a sink is away: the sink waits
@@ -34,7 +34,7 @@ class TransientError(ControlPlaneError):
 
 
 class Unavailable(TransientError):
-    """Kafka or a table cannot answer now."""
+    """Kafka, one of its partitions or a table cannot answer now."""
 
 
 class Unconfirmed(Unavailable):

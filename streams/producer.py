@@ -128,6 +128,10 @@ class Producer:
             return {}
         return _ages(self._inner._message_accumulator)
 
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has as far as this knows without asking; 0 when it does not know."""
+        return 0 if self._inner is None else _counts(self._inner, {topic}).get(topic, 0)
+
     async def publish(
         self, outputs: Sequence[Output], *, acknowledged: Acknowledged | None = None
     ) -> list[Position]:

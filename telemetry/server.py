@@ -25,6 +25,7 @@ async def metrics_server(
     hosts: Hosts,
     ready: Callable[[], bool],
     held: Callable[[], Sequence[str]] = tuple,
+    unavailable: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncIterator[None]:
     """Serve while the block runs.
 
@@ -32,6 +33,7 @@ async def metrics_server(
         hosts: Those that requests may name.
         ready: Whether this process can do its work now; decides between 200 and 503 on `/ready`.
         held: The partitions that an open transaction holds back now; named in the body of `/ready`.
+        unavailable: Those that have no leader that answers now; named there as well.
 
     Raises: OSError: the port is taken.
     """
@@ -55,7 +57,11 @@ async def metrics_server(
 
     async def readiness(request: web.Request) -> web.Response:
         is_ready = ready()
-        body = {"status": "ready" if is_ready else "not ready", "held_partitions": [*held()]}
+        body = {
+            "status": "ready" if is_ready else "not ready",
+            "held_partitions": [*held()],
+            "unavailable_partitions": [*unavailable()],
+        }
         return web.json_response(body, status=200 if is_ready else 503)
 
     app.add_routes([web.get("/metrics", metrics), web.get("/live", live), web.get("/ready", readiness)])

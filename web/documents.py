@@ -133,6 +133,7 @@ class Components(Struct, kw_only=True):
     """The parts this process stands on.
 
     Attributes:
+        kafka: Degraded while some partitions have no leader that answers; unhealthy when no broker does.
         worker: Only there, and degraded, while writes that were sent bring no result.
     """
 
@@ -143,10 +144,10 @@ class Components(Struct, kw_only=True):
 
 
 class Health(Struct, kw_only=True):
-    """Whether writes and reads work; a missing database only degrades, and so do silent workers.
+    """Whether writes and reads work; without its database, workers or some partitions it is degraded only.
 
     Attributes:
-        reason: What is wrong with the workers, where something is.
+        reason: What is wrong with partitions of Kafka or with the workers, where something is.
     """
 
     status: Component

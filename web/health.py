@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,6 +12,7 @@ import asyncpg
 from database.pool import CLIENT_ERRORS, Pool
 from domain.errors import Unavailable
 from streams.tail import Tail
+from streams.unavailable import UNAVAILABLE_PARTITIONS, Partition, named
 from web.outcomes import Outcomes
 
 log = logging.getLogger("clusterflow.health")
@@ -22,6 +24,9 @@ _PROBE_INTERVAL: Final = 1.0
 _CACHE_SECONDS: Final = 5.0
 _PING_WITHIN: Final = 5.0
 
+_NAMED: Final = 5
+"""Unavailable partitions that a reason names; the rest is counted, and `/ready` names all."""
+
 
 @dataclass(slots=True)
 class Health:
@@ -30,12 +35,15 @@ class Health:
     Attributes:
         tail: What fills the view.
         database: The sink's; None when none is configured.
+        kafka_healthy: Whether any broker answers.
+        unavailable: The partitions without a leader that answers or takes writes, at the last look.
         outcomes: Of the writes that were sent from here.
     """
 
     tail: Tail
     database: Pool | None
     kafka_healthy: bool = False
+    unavailable: Set[Partition] = frozenset()
     outcomes: Outcomes = field(default_factory=lambda: Outcomes(RESULT_WITHIN, time.monotonic))
     _database: str = "unhealthy"
     _database_checked: float = -_CACHE_SECONDS
@@ -51,9 +59,14 @@ class Health:
         if not self.tail.caught_up.is_set():
             raise Unavailable("Tables are still being read")
 
+    def require_partitions(self, partitions: Set[Partition]) -> None:
+        """Raises: Unavailable: one of them has no leader that answers, so what is not read may be there."""
+        if not self.unavailable.isdisjoint(partitions):
+            raise Unavailable("A partition has no leader that answers, so not everything could be read")
+
     @property
     def ready(self) -> bool:
-        """Whether this process can serve."""
+        """Whether this process can serve, be it not for every partition."""
         return self.kafka_healthy and self.tail.caught_up.is_set()
 
     async def watch_kafka(self) -> None:
@@ -71,10 +84,30 @@ class Health:
                 self.kafka_healthy = True
             await asyncio.sleep(_PROBE_INTERVAL)
 
+    async def watch_partitions(self, *looks: Callable[[], Set[Partition]]) -> None:
+        """Keep `unavailable`, as these see it together, and tell of it until cancelled."""
+
+        def look() -> Set[Partition]:
+            self.unavailable = frozenset[Partition]().union(*[each() for each in looks])
+            return self.unavailable
+
+        await UNAVAILABLE_PARTITIONS.watch(look)
+
+    @property
+    def kafka_fault(self) -> str | None:
+        """What is wrong with Kafka while some broker answers, in a sentence; None while nothing is."""
+        if not self.unavailable or not self.kafka_healthy:
+            return None
+        names = named(self.unavailable)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        have = "1 partition has" if len(names) == 1 else f"{len(names)} partitions have"
+        return f"{have} no leader that answers or takes writes: {', '.join(names[:_NAMED])}{more}"
+
     async def components(self) -> dict[str, str]:
         """Each component as `healthy`, `degraded` or `unhealthy`."""
+        some = "healthy" if self.kafka_fault is None else "degraded"
         return {
-            "kafka": "healthy" if self.kafka_healthy else "unhealthy",
+            "kafka": some if self.kafka_healthy else "unhealthy",
             "tables": "healthy" if self.tail.caught_up.is_set() else "unhealthy",
             "database": await self._check_database(),
         }

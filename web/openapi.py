@@ -26,7 +26,9 @@ A write is answered once it is decided and readable here; what it led to is also
   of `{domain}` see all. This header, like every other that decides something, is sent once.
 - **Host** names this service, and is a 421 otherwise. **Pages of other origins** may call where
   `CORS_ALLOWED_ORIGINS` names them; their writes are refused otherwise.
-- **Errors** have one shape on every route. After a 503 try again; a write with an `Idempotency-Key` safely.
+- **Errors** have one shape on every route. After a 503 try again after `Retry-After`; a write with an
+  `Idempotency-Key` safely. A write is a 503, too, while the partition of its cluster or name has no leader in
+  Kafka: its text says whether nothing was written or the outcome is unknown. Others go on meanwhile.
 - **HEAD** is answered as GET without the body, **OPTIONS** on any path with 204. A trailing slash makes no
   difference. Unknown members of a body are ignored, those of a spec kept.
 """

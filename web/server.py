@@ -19,6 +19,7 @@ from streams.producer import Producer
 from streams.rights import require_rights
 from streams.tail import Tail
 from streams.topic_ids import topic_ids, watch_topics
+from streams.unavailable import Unacknowledged
 from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
@@ -100,17 +101,24 @@ async def run(
             await part.start()
         ids = await topic_ids(settings.kafka, topics.worked_on)
         feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state, topics.state))
-        await _follow(app, states, results, ids, stop)
+        await _follow(app, states, results, producer, ids, stop)
 
 
 async def _follow(
-    app: web.Application, states: Tail, results: Tail, ids: Mapping[str, str], stop: asyncio.Event
+    app: web.Application,
+    states: Tail,
+    results: Tail,
+    producer: Producer,
+    ids: Mapping[str, str],
+    stop: asyncio.Event,
 ) -> None:
     runner = await serve(app)
+    looks = (Unacknowledged(producer.waiting).look, states.unreachable, results.unreachable)
     tasks = [
         asyncio.create_task(states.run(), name="states"),
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
+        asyncio.create_task(app[keys.HEALTH].watch_partitions(*looks), name="partitions"),
         asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),

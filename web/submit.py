@@ -1,12 +1,16 @@
 """Commands from the web edge: publish one, wait for its result, and for this process's view to show it.
 
 What comes within one round of the event loop is published together; nobody waits for company longer than
-that. Results come over a group-less tail of the result topic and are matched by command id. Whoever waits
+that. Each write is settled by its own partition: one without a leader holds up no write to the others, and is
+sent no more writes while it does not acknowledge those that it was sent.
+
+Results come over a group-less tail of the result topic and are matched by command id. Whoever waits
 then waits until the view holds the revision that the result names: a client reads its own write here.
 """
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,7 +22,8 @@ from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
 from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
 from streams.messages import ReportMessage, ResultMessage
-from streams.producer import Headers, Output, Producer
+from streams.partitions import partition_of
+from streams.producer import Headers, Output, Position, Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health
@@ -31,7 +36,10 @@ MAX_WAITING: Final = 10_000
 """Writes in flight per process; beyond, new ones are turned away at once instead of queueing up."""
 
 ACKNOWLEDGED_WITHIN: Final = 3.0
-"""Seconds for Kafka to take a record, which needs milliseconds; longer means that it is away."""
+"""Seconds for Kafka to take a record, which needs milliseconds; longer means that it or a partition is away.
+
+It is longer than `streams.unavailable.UNACKNOWLEDGED_AFTER`, so that a writer that gives up is told which.
+"""
 
 
 class _Write:
@@ -123,7 +131,7 @@ class Submitter:
         Returns: The result of an applied (or repeated) command, visible in this process's view.
         Raises:
             Rejected: with the agent's code, text and details.
-            Unavailable: Kafka is away.
+            Unavailable: Kafka is away, or the command's partition has no leader that answers.
             Unconfirmed: no result came in time; the command is in its topic and will be decided.
         """
         message = message_of(command, issued_at=datetime.now(UTC))
@@ -150,6 +158,8 @@ class Submitter:
         self, output: Output, command_id: str, cluster_id: str, answered_by: Headers
     ) -> ResultMessage:
         self._health.require_kafka()
+        if self._health.unavailable:
+            self._require_leader(output)
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
         write = _Write(output, cluster_id, answered_by)
@@ -183,17 +193,48 @@ class Submitter:
 
     async def _publish_round(self) -> None:
         writes, self._round = self._round, []
+
+        def acknowledged(places: Mapping[int, Position]) -> None:
+            self._stored([writes[number] for number in places])
+
         try:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
-                await self._producer.publish([write.output for write in writes])
+                await self._producer.publish([write.output for write in writes], acknowledged=acknowledged)
+        except (TimeoutError, Unavailable) as error:
+            left = [write for write in writes if not write.stored]
+            log.warning("writes not acknowledged", extra={"number": len(left), "error": repr(error)})
+            for write in left:  # the client's own words tell callers what Kafka is and where
+                write.fail(Unavailable(self._why_unknown(write.output)))
         except Exception as error:
-            if isinstance(error, TimeoutError | Unavailable):
-                log.warning("writes not acknowledged", extra={"number": len(writes), "error": repr(error)})
-                error = Unavailable(UNKNOWN)  # the client's own words tell callers what Kafka is and where
             for write in writes:
                 if not write.stored:
                     write.fail(error)
-        else:
-            self._health.outcomes.sent(sum(write.result is None for write in writes))
-            for write in writes:
-                write.stored = True
+
+    def _stored(self, writes: Sequence[_Write]) -> None:
+        """Note that Kafka has these. One that was given up is not counted: nobody awaits its result."""
+        self._health.outcomes.sent(sum(write.result is None and not write.ended.done() for write in writes))
+        for write in writes:
+            write.stored = True
+
+    def _require_leader(self, output: Output) -> None:
+        """Raises: Unavailable: its partition acknowledges nothing now, so one more record would only wait."""
+        if (why := self._no_leader(output)) is not None:
+            raise Unavailable(f"{why}; nothing was written, repeat it")
+
+    def _why_unknown(self, output: Output) -> str:
+        why = self._no_leader(output)
+        if why is None or not self._health.kafka_healthy:
+            return UNKNOWN
+        return f"{why}; the outcome of this write is unknown, repeat it"
+
+    def _no_leader(self, output: Output) -> str | None:
+        """Which partition is unavailable, to the writer of a record for it; None if the record's is not."""
+        topic, key = output.topic, output.key
+        partitions = self._producer.partitions(topic)
+        unavailable = self._health.unavailable
+        if key is None or not partitions or (topic, partition_of(key, partitions)) not in unavailable:
+            return None
+        if all((topic, number) in unavailable for number in range(partitions)):
+            return "No partition has a leader that answers or takes writes"
+        what = "name" if topic == self._topics.name_requests else "cluster"
+        return f"The partition of this {what} has no leader that answers or takes writes, while others have"

@@ -14,18 +14,21 @@ from web.keys import HEALTH, SETTINGS
 async def health(request: web.Request) -> web.Response:
     """Whether writes and reads work: 503 without Kafka or tables; degraded without database or workers.
 
+    Kafka is unhealthy when no broker answers. It is degraded while some of its partitions have no leader that
+    answers: `reason` tells which, writes to them are a 503, and everything else works.
+
     Workers count as missing when no result has come for `COMMAND_TIMEOUT` though writes were sent; then
     `components.worker` and `reason` are there, until a result comes.
     """
     known = request.app[HEALTH]
     components = convert(await known.components(), Components)
-    fault = known.outcomes.fault
-    if fault is not None:
+    faults = [fault for fault in (known.kafka_fault, known.outcomes.fault) if fault is not None]
+    if known.outcomes.fault is not None:
         components.worker = "degraded"
     status: Component
     if "unhealthy" in (components.kafka, components.tables):
         status = "unhealthy"
-    elif components.database == "healthy" and fault is None:
+    elif components.database == "healthy" and not faults:
         status = "healthy"
     else:
         status = "degraded"
@@ -34,7 +37,7 @@ async def health(request: web.Request) -> web.Response:
         service=request.app[SETTINGS].service_name,
         components=components,
         timestamp=datetime.now(UTC),
-        reason=fault or UNSET,
+        reason="; ".join(faults) or UNSET,
     )
     return json_response(encode(body), status=503 if status == "unhealthy" else 200)
 

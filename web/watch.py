@@ -22,7 +22,7 @@ from prometheus_client import Gauge
 
 from domain.errors import Rejected, Unavailable, not_found
 from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
-from tables.positions import Position, expired
+from tables.positions import Position, at, expired
 from web.errors import error_body
 from web.headers import once_as_text
 from web.health import Health
@@ -131,6 +131,9 @@ class Watches:
                     await asyncio.sleep(0.02)
         except TimeoutError:
             self._health.require_kafka()
+            topic, read = self._settings.kafka.topics.state, self._feed.position
+            behind = {(topic, n) for n, offset in enumerate(since) if at(read, n) < offset}
+            self._health.require_partitions(behind)
             raise expired() from None  # a place that the log does not have
         return since
 

@@ -193,6 +193,15 @@ async def test_each_partition_is_told_of_as_soon_as_it_has_acknowledged(kafka, p
     assert {} == producer.waiting()
 
 
+async def test_how_many_partitions_a_topic_has_is_known_once_it_was_published_to(kafka, producer):
+    topic = kafka.topics.events
+    assert 0 == producer.partitions(topic)
+    await producer.publish([Output(topic, b"k", b"v")])
+    assert kafka.partitions == producer.partitions(topic)
+    await producer.stop()
+    assert 0 == producer.partitions(topic)
+
+
 async def test_order_holds_per_partition_over_many_calls_at_once(kafka, producer):
     calls = [
         [Output(kafka.topics.events, b"k", b"%d" % (10 * call + n), partition=1) for n in range(10)]

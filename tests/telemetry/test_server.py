@@ -36,6 +36,30 @@ async def test_a_request_by_another_name_is_refused(bound, host, answers):
                     assert "ALLOWED_HOSTS" in body["error"]
 
 
+async def test_readiness_names_partitions_that_it_does_not_depend_on():
+    port = free_port()
+    server = metrics_server(
+        "127.0.0.1",
+        port,
+        hosts=Hosts("127.0.0.1"),
+        ready=lambda: True,
+        held=lambda: ["a/0"],
+        unavailable=lambda: ["b/1", "b/2"],
+    )
+    async with (
+        server,
+        aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client,
+        client.get("/ready") as answer,
+    ):
+        body = await answer.json()
+    assert 200 == answer.status
+    assert {
+        "status": "ready",
+        "held_partitions": ["a/0"],
+        "unavailable_partitions": ["b/1", "b/2"],
+    } == body
+
+
 async def test_a_host_that_is_none_is_refused():
     port = free_port()
     server = metrics_server("127.0.0.1", port, hosts=Hosts("127.0.0.1"), ready=lambda: True)

@@ -9,7 +9,7 @@ import pytest
 
 from streams.codec import encode
 from streams.messages import ResultMessage
-from streams.producer import Output
+from streams.producer import Acknowledged, Output, Position
 from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
@@ -58,7 +58,7 @@ class Deciding:
     def __init__(self) -> None:
         self.submitter: Submitter | None = None
 
-    async def publish(self, outputs: Sequence[Output]) -> None:
+    async def publish(self, outputs: Sequence[Output], *, acknowledged: Acknowledged) -> None:
         assert self.submitter is not None
         for output in outputs:
             sent = json.loads(output.value)
@@ -72,6 +72,7 @@ class Deciding:
                 headers=(("command_id", command_id.encode()), ("triggered_by", b"api_request")),
             )
             self.submitter.on_result(record)
+        acknowledged({number: Position(0, number) for number in range(len(outputs))})
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from domain.commands import Delete
+from domain.commands import Create, Delete
 from domain.errors import Rejected, Unavailable, Unconfirmed
+from domain.names import name_key
 from streams.codec import encode
 from streams.messages import ResultMessage
-from streams.producer import Output
+from streams.partitions import partition_of
+from streams.producer import Acknowledged, Output, Position
 from tables.views import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
@@ -26,7 +28,11 @@ IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
 class Ready:
     """The health of a process whose Kafka is there."""
 
-    outcomes = Outcomes(15.0, time.monotonic)
+    kafka_healthy = True
+    unavailable: Set[tuple[str, int]] = frozenset()
+
+    def __init__(self) -> None:
+        self.outcomes = Outcomes(15.0, time.monotonic)
 
     def require_kafka(self) -> None:
         """It is."""
@@ -38,19 +44,29 @@ class Kafka:
     def __init__(self) -> None:
         self.published: list[list[str]] = []  # clusters of what was published together
         self.ends: list[asyncio.Future[None]] = []
+        self.told: list[Acknowledged] = []
 
-    async def publish(self, outputs: Sequence[Output]) -> None:
+    async def publish(self, outputs: Sequence[Output], *, acknowledged: Acknowledged) -> None:
         self.published.append([(output.key or b"").decode() for output in outputs])
+        self.told.append(acknowledged)
         self.ends.append(asyncio.get_running_loop().create_future())
         await self.ends[-1]
+        acknowledged({number: Position(0, number) for number in range(len(outputs))})
+
+    def acknowledge(self, *numbers: int) -> None:
+        """Acknowledge only these of what was last published together."""
+        self.told[-1]({number: Position(0, number) for number in numbers})
+
+    def partitions(self, topic: str) -> int:
+        return 2
 
 
 class World:
     """A submitter, the Kafka it publishes to, and what comes back from there."""
 
     def __init__(self, **given: Any) -> None:
-        self.kafka, self.view = Kafka(), ClusterView()
-        parts: dict[str, Any] = {"producer": self.kafka, "view": self.view, "health": Ready()}
+        self.kafka, self.view, self.health = Kafka(), ClusterView(), Ready()
+        parts: dict[str, Any] = {"producer": self.kafka, "view": self.view, "health": self.health}
         timeout = timedelta(seconds=given.get("timeout", 30))
         self.submitter = Submitter(**parts, topics=KAFKA.topics, timeout=timeout)
 
@@ -68,6 +84,10 @@ class World:
         result = ResultMessage(command_id=id, outcome=outcome, revision=1, code=code)
         headers = (("command_id", id.encode()), ("triggered_by", b"api_request"))
         self.submitter.on_result(Record((key or id).encode(), encode(result), headers=headers[:told]))
+
+    def lose(self, *partitions: int) -> None:
+        """Take these partitions' leaders away."""
+        self.health.unavailable = {(KAFKA.topics.accepted_commands, number) for number in partitions}
 
     def show(self, id: str) -> None:
         """Let the topic of states tell of a cluster."""
@@ -206,3 +226,127 @@ async def test_more_than_may_wait_are_turned_away_until_one_has_ended(monkeypatc
     await first
     await world.submitted(IDS[2])
     assert [IDS[:2], IDS[2:3]] == world.kafka.published
+
+
+# --- partitions without a leader ----------------------------------------------------------------------
+
+LED, SILENT = (next(id for id in IDS if partition_of(id.encode(), 2) == number) for number in (0, 1))
+"""A cluster of either partition."""
+
+
+async def test_a_partition_that_waits_fails_no_write_to_another(monkeypatch):
+    # given two writes published together, of which Kafka acknowledges one
+    monkeypatch.setattr(submit, "ACKNOWLEDGED_WITHIN", 0.05)
+    world = World()
+    led, silent = await world.submitted(LED, SILENT)
+    world.kafka.acknowledge(0)
+
+    # when the time for the other is over
+    with pytest.raises(Unavailable) as raised:
+        await silent
+
+    # then it alone has failed
+    assert Unavailable is raised.type
+    world.decide(LED)
+    world.show(LED)
+    assert "applied" == (await led).outcome
+
+
+async def test_a_failure_of_the_publisher_fails_no_write_that_is_acknowledged():
+    world = World(timeout=0.05)
+    led, silent = await world.submitted(LED, SILENT)
+    world.kafka.acknowledge(0)
+    world.kafka.ends[0].set_exception(Unavailable("Kafka did not acknowledge"))
+    ends = await asyncio.gather(led, silent, return_exceptions=True)
+    assert [Unconfirmed, Unavailable] == [type(end) for end in ends]
+
+
+async def test_what_is_acknowledged_counts_as_sent_at_once_and_once():
+    world = World()
+    world.health.outcomes = outcomes = Outcomes(0.0, time.monotonic)  # any that is sent is a fault at once
+    writes = await world.submitted(*IDS)
+    for acknowledged, sent in (((0, 1), "(2)"), ((2,), "(3)")):
+        world.kafka.acknowledge(*acknowledged)
+        assert outcomes.fault is not None
+        assert sent in outcomes.fault
+    for write in writes:
+        write.cancel()
+    await asyncio.wait(writes)
+
+
+async def test_what_is_acknowledged_after_it_was_given_up_awaits_no_result(monkeypatch):
+    monkeypatch.setattr(submit, "ACKNOWLEDGED_WITHIN", 0.01)
+    world = World()
+    world.health.outcomes = Outcomes(0.0, time.monotonic)
+    (write,) = await world.submitted(SILENT)
+    await asyncio.wait([write])
+    world.kafka.acknowledge(0)
+    assert isinstance(write.exception(), Unavailable)
+    assert world.health.outcomes.fault is None
+
+
+async def test_a_write_that_is_given_up_is_told_of_its_partition(monkeypatch):
+    monkeypatch.setattr(submit, "ACKNOWLEDGED_WITHIN", 0.05)
+    world = World()
+    led, silent = await world.submitted(LED, SILENT)
+    world.lose(1)
+    texts = [str(end) for end in await asyncio.gather(led, silent, return_exceptions=True)]
+    assert submit.UNKNOWN == texts[0]
+    for part in ("partition of this cluster", "no leader", "others have", "outcome", "unknown", "repeat it"):
+        assert part in texts[1]
+
+
+async def test_without_any_broker_no_partition_is_to_blame(monkeypatch):
+    monkeypatch.setattr(submit, "ACKNOWLEDGED_WITHIN", 0.05)
+    world = World()
+    (write,) = await world.submitted(SILENT)
+    world.lose(1)
+    world.health.kafka_healthy = False
+    with pytest.raises(Unavailable, match=f"^{submit.UNKNOWN}$"):
+        await write
+
+
+async def test_a_partition_without_leader_is_sent_nothing_and_the_others_are():
+    # given
+    world = World()
+    world.lose(1)
+
+    # when
+    with pytest.raises(Unavailable) as raised:
+        await world.submitter.submit(delete(SILENT))
+    await world.submitted(LED)
+
+    # then
+    assert "partition of this cluster" in str(raised.value)
+    assert "nothing was written" in str(raised.value)
+    assert [[LED]] == world.kafka.published
+
+    # and once it has a leader
+    world.lose()
+    await world.submitted(SILENT)
+    assert [[LED], [SILENT]] == world.kafka.published
+
+
+async def test_without_any_leader_none_is_said_to_be_there():
+    world = World()
+    world.lose(0, 1)
+    with pytest.raises(Unavailable, match="No partition has a leader") as raised:
+        await world.submitter.submit(delete(SILENT))
+    assert "others" not in str(raised.value)
+
+
+async def test_a_create_is_told_of_its_name():
+    world = World()
+    create = Create(
+        command_id=IDS[0],
+        cluster_id=IDS[0],
+        user_email=OWNER,
+        triggered_by="api_request",
+        request_id=None,
+        name="one",
+        spec={},
+    )
+    partition = partition_of(name_key(OWNER, "one").encode(), 2)
+    world.health.unavailable = {(KAFKA.topics.name_requests, partition)}
+    with pytest.raises(Unavailable, match="partition of this name"):
+        await world.submitter.submit(create)
