@@ -63,6 +63,8 @@ class Brokers:
         # By connection, what it waits for (its oldest request, or that it is made at all), and since when.
         self._waits: dict[Link, tuple[object, float]] = {}
         self._overdue: Sequence[Link] = ()
+        self._looked_at = monotonic()
+        self._awake = 0.0
         self._epochs = Epochs()
         self._pause = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -201,7 +203,10 @@ class Brokers:
     def _look(self) -> None:
         """See which brokers owe an answer, and ask the others about them."""
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
-        now, waits = monotonic(), dict[Link, tuple[object, float]]()
+        # Seconds in which this process stood still do not count: what came meanwhile is not read yet.
+        before, self._looked_at = self._looked_at, monotonic()
+        self._awake += min(self._looked_at - before, 2 * LOOK_EVERY)
+        now, waits = self._awake, dict[Link, tuple[object, float]]()
         for link, awaited in self._awaited():
             known, since = self._waits.get(link, (None, now))
             waits[link] = (awaited, since if known is awaited else now)

@@ -101,11 +101,6 @@ class Tail:
         """What it reads by, for `streams.held`."""
         return self._consumer
 
-    def unreachable(self) -> frozenset[tuple[str, int]]:
-        """The followed partitions that have no leader, by the metadata at hand."""
-        leader = self._consumer._client.cluster.leader_for_partition
-        return frozenset(tp for tp in self._consumer.assignment() if leader(tp) in (None, -1))
-
     async def run(self) -> None:
         """Follow until cancelled."""
         while True:
