@@ -16,11 +16,11 @@ demo: servers ## See the control plane at work on an example
 test: servers faults check ## All checks, then all tests, against real servers
 	$(BIN)/pytest
 
-chaos: servers faults ## One run with every kind of fault under load; SEED=… has one again
-	$(BIN)/python -m tests.chaos run $(if $(SEED),--seed $(SEED))
+chaos: servers faults ## One run with every kind of fault under load; SEED=… has one again, BROKERS=3 has three
+	$(BIN)/python -m tests.chaos run $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS))
 
 chaos-long: servers faults ## Ten seeds, at least 20 faults and 10,000 operations each; about an hour and a half
-	$(BIN)/python -m tests.chaos long $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m tests.chaos long $(if $(SEED),--seed $(SEED)) $(if $(BROKERS),--brokers $(BROKERS))
 
 bench: servers faults ## Every measurement, each beside a limit or a peer; about 15 minutes
 	$(BIN)/python -m bench

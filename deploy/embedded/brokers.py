@@ -80,10 +80,6 @@ class Quorum:
                 }
             return dict(self._controllers)
 
-    def voters(self) -> dict[int, int]:
-        """By node, the port at which the others reach its controller. Raises as `controllers`."""
-        return self.controllers()
-
     def cluster_id(self) -> str:
         """The id that every node's storage is formatted with."""
         path = self._data_dir / "kafka-cluster-id"
@@ -113,7 +109,7 @@ class Broker(Kafka):
         return self.quorum.cluster_id()
 
     def _settings(self) -> dict[str, object]:
-        voters = self.quorum.voters()
+        voters = self.quorum.controllers()
         return {
             **super()._settings(),
             "controller.quorum.voters": ",".join(f"{node}@{HOST}:{port}" for node, port in voters.items()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -45,9 +45,9 @@ class Stack:
         self._guard: Guard | None = None
         ports = Ports(self.data_dir / "ports.json")
         self.brokers: Sequence[Kafka] = (
-            [Kafka(self.data_dir, port=kafka_port, ports=ports, guard=self._running_guard)]
+            [self._single(kafka_port, ports, self._running_guard)]
             if brokers == 1
-            else self._cluster(Quorum(self.data_dir, nodes=brokers, ports=ports), ports)
+            else self._cluster(Quorum(self.data_dir, nodes=brokers, ports=ports), ports, self._running_guard)
         )
         self.postgres = Postgres(self.data_dir, port=postgres_port, ports=ports, guard=self._running_guard)
         self.valkey = Valkey(self.data_dir, port=valkey_port, ports=ports, guard=self._running_guard)
@@ -108,10 +108,12 @@ class Stack:
     def _servers(self) -> dict[str, Sequence[Server]]:
         return {"kafka": self.brokers, "postgres": [self.postgres], "valkey": [self.valkey]}
 
-    def _cluster(self, quorum: Quorum, ports: Ports) -> Sequence[Kafka]:
+    def _single(self, port: int | None, ports: Ports, guard: Callable[[], Guard]) -> Kafka:
+        return Kafka(self.data_dir, port=port, ports=ports, guard=guard)
+
+    def _cluster(self, quorum: Quorum, ports: Ports, guard: Callable[[], Guard]) -> Sequence[Kafka]:
         return [
-            Broker(self.data_dir, node=node, quorum=quorum, ports=ports, guard=self._running_guard)
-            for node in quorum.nodes
+            Broker(self.data_dir, node=node, quorum=quorum, ports=ports, guard=guard) for node in quorum.nodes
         ]
 
     def _running_guard(self) -> Guard:

@@ -14,7 +14,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from bench.wire import AsyncConnection, request_bytes
-from tests.chaos.history import NO_ANSWER, OK, Attempt, History, Kind, Read, mark_of, marked_spec
+from tests.chaos.history import (
+    NO_ANSWER,
+    OK,
+    Attempt,
+    History,
+    Kind,
+    Operation,
+    Read,
+    mark_of,
+    marked_spec,
+)
 
 SHARED_OWNER: Final = "everyone@example.com"
 CONTROLLER: Final = "bench@system.local"
@@ -216,11 +226,9 @@ class HttpClient:
         try:
             answer = await self.webs[web].exchange(wire)
         except (OSError, EOFError, TimeoutError):
-            self._turn_away()
-            return None
+            return self._missed(started)
         if answer.status not in (200, 404):
-            self._turn_away()
-            return None
+            return self._missed(started)
         shown = answer.json() if answer.status == 200 else {}
         read = Read(
             client=self.name,
@@ -236,6 +244,10 @@ class HttpClient:
         self.history.reads.append(read)
         return read
 
+    def _missed(self, started: float) -> None:
+        self.history.missed_reads.append(started)
+        self._turn_away()
+
     async def _until_known(self, request: Request) -> Attempt | None:
         started = time.monotonic()
         key = self._mark() if request.key and self.random.random() < KEYED else None
@@ -243,7 +255,7 @@ class HttpClient:
         while time.monotonic() - started < GIVE_UP_AFTER:
             attempt = await self._attempt(request, self._expected(request, expected), key, repeat)
             if attempt.outcome != "unknown" or attempt.status == 202:
-                self.history.stalls.append(time.monotonic() - started)
+                self.history.operations.append(Operation(started, time.monotonic()))
                 return attempt
             repeat = key is not None
             expected = request.expected
@@ -251,6 +263,7 @@ class HttpClient:
                 expected += request.repeated
             self._turn_away()
             await asyncio.sleep(RETRY_AFTER)
+        self.history.operations.append(Operation(started, time.monotonic()))
         self.history.unanswered.append(f"{self.name} {request.kind} {request.cluster_id}")
         return None
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -22,13 +22,6 @@ PRODUCE: Final = bytes(2)  # Kafka's number of a produce request, behind the fou
 AGAIN_WITHIN: Final = 60.0  # seconds for a server to be started again
 
 Doing = Callable[[Fleet, Fault], Awaitable[None]]
-
-
-async def inject(fleet: Fleet, fault: Fault) -> None:
-    """Do one fault from its beginning to its end. Raises: NotReady: a role did not come back."""
-    fleet.note(f"{fault}: begins")
-    await DOING[fault.kind](fleet, fault)
-    fleet.note(f"{fault.kind} {fault.target}: over")
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -89,7 +82,23 @@ async def _ready_again(fleet: Fleet, slot: Slot) -> None:
 
 
 async def _kill_kafka(fleet: Fleet, fault: Fault) -> None:
-    await _away(fleet.stack.kafka, fleet.stack.kafka.kill, fault.seconds)
+    """All of it at once, as a machine room without power."""
+    await away(fleet.stack.brokers, fault.seconds)
+    await roles_ready(fleet)
+
+
+async def away(brokers: Sequence[Server], seconds: float) -> None:
+    """Kill servers and start them again after that long."""
+    for broker in brokers:
+        await asyncio.to_thread(broker.kill)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(broker.start) for broker in brokers))
+
+
+async def roles_ready(fleet: Fleet) -> None:
+    """Wait until every web process and worker that should run is ready. Raises: TimeoutError."""
     for role in ("web", "worker"):
         for slot in fleet.of(role):
             if slot.wanted:
@@ -143,26 +152,29 @@ async def _step_clock(fleet: Fleet, fault: Fault) -> None:
 
 
 @asynccontextmanager
-async def _is(link: Link, condition: Condition) -> AsyncIterator[None]:
-    link.set(condition)
+async def are(links: Sequence[Link], condition: Condition) -> AsyncIterator[None]:
+    """Links in a condition while the block runs."""
+    for link in links:
+        link.set(condition)
     try:
         yield
     finally:
-        link.set(HEALTHY)
+        for link in links:
+            link.set(HEALTHY)
 
 
 def _network(name: str, condition: Condition) -> Doing:
-    """`name`: of the link, with the target's number for `{}`."""
+    """`name`: of the links, with the target's number for `{}`."""
 
     async def network(fleet: Fleet, fault: Fault) -> None:
-        async with _is(fleet.link(name.format(fault.target)), condition):
+        async with are(fleet.links(name.format(fault.target)), condition):
             await asyncio.sleep(fault.seconds)
 
     return network
 
 
 async def _delay_state(fleet: Fleet, fault: Fault) -> None:
-    """The link goes silent just as a worker sends records of its changelog, for longer than its session.
+    """The links go silent just as a worker sends records of its changelog, for longer than its session.
 
     What it takes for unsent arrives afterwards, behind the records of the worker that has taken over.
     """
@@ -171,12 +183,13 @@ async def _delay_state(fleet: Fleet, fault: Fault) -> None:
     def stores(data: bytes) -> bool:
         return data[4:6] == PRODUCE and topic in data
 
-    link = fleet.link(f"WORKER{fault.target}")
-    async with _is(link, Condition(snare=stores)):
+    links = fleet.links(f"WORKER{fault.target}")
+    async with are(links, Condition(snare=stores)):
         async with asyncio.timeout(AGAIN_WITHIN):
-            while not link.silent:
+            while not any(link.silent for link in links):
                 await asyncio.sleep(0.02)
-        await asyncio.sleep(fault.seconds)
+        async with are(links, CUT):
+            await asyncio.sleep(fault.seconds)
 
 
 # --- records --------------------------------------------------------------------------------------

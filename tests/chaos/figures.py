@@ -34,13 +34,13 @@ OWNER: Final = "probe@example.com"
 
 @dataclass(slots=True)
 class Probe:
-    """One cluster that is written to again and again: when each write was confirmed, and how long it took."""
+    """One cluster that is written to again and again: when writes were confirmed or failed."""
 
     connection: AsyncConnection
     cluster_id: str
     confirmed: list[float] = field(default_factory=list)
     took: list[float] = field(default_factory=list)
-    failed: int = 0
+    failed: list[float] = field(default_factory=list)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -56,7 +56,7 @@ class Probe:
                 self.confirmed.append(time.monotonic())
                 self.took.append(time.monotonic() - started)
             else:
-                self.failed += 1
+                self.failed.append(time.monotonic())
             await asyncio.sleep(PROBE_EVERY)
 
     def again_after(self, moment: float) -> float:
@@ -162,7 +162,7 @@ async def postgres_away(fleet: Fleet, *, seconds: float) -> Away:
         await asyncio.to_thread(fleet.stack.postgres.stop)
         await asyncio.sleep(seconds)
         away = _taken(probes)
-        failed = sum(probe.failed for probe in probes)
+        failed = sum(len(probe.failed) for probe in probes)
     started = time.monotonic()
     await asyncio.to_thread(fleet.stack.postgres.start)
     topics, stage = Topics(), fleet.stage

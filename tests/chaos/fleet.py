@@ -1,6 +1,7 @@
 """The processes of a run: roles in numbered slots, each behind links of its own that can be cut apart.
 
-web-0, web-1, worker-0 … worker-2, sink-0     to Kafka, each over its own link and listener
+web-0, web-1, worker-0 … worker-2, sink-0     to Kafka, each over its own link to each broker
+the brokers, where there are several          to one another, over a link each way
 sink-0                                        to PostgreSQL, over a link
 clients                                       to web-0 and web-1, over a link each
 """
@@ -16,13 +17,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from bench.stage import RoleProcess, Stage, wait_ready
 from deploy.embedded.ports import free_port
+from tests.chaos.linked import LinkedStack, Way, ways_between
 from tests.chaos.links import Link
-from tests.chaos.servers import Clock, Disk, LinkedStack
+from tests.chaos.nodes import Nodes
+from tests.chaos.servers import Clock, Disk
 
 WEBS: Final = 2
 WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
 SINKS: Final = 1
 RESTART_AFTER: Final = 0.5  # seconds until a supervisor starts again what has ended by itself
+PARTITIONS: Final = 6
 CLOCKED: Final = 1  # the worker whose clock can be stepped
 
 
@@ -32,7 +36,7 @@ class Slot:
 
     role: str
     number: int
-    kafka: Link
+    ways: list[Way]
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     process: RoleProcess | None = None
@@ -54,25 +58,31 @@ class Slot:
 class Fleet:
     """Servers, links and roles of one run; an asynchronous context manager around it."""
 
-    def __init__(self, directory: Path, *, session: float, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, directory: Path, *, session: float, environment: Mapping[str, str], brokers: int = 1
+    ) -> None:
         """`session`: Kafka's session time-out of the workers, in seconds."""
         self.directory = directory
         self.session = session
+        numbers = range(1, brokers + 1)
         counts = {"web": WEBS, "worker": WORKERS, "sink": SINKS}
         self.slots = [
-            Slot(role, number, Link(f"{role}{number}".upper()))
+            Slot(role, number, [Way(f"{role}{number}".upper(), node) for node in numbers])
             for role, count in counts.items()
             for number in range(count)
         ]
+        self.between = ways_between(numbers)
         self.doors = [Link(f"client-web-{number}") for number in range(WEBS)]
         self.postgres_link = Link("sink-postgres")
         self.disk = Disk(directory / "postgres")
         self.has_disk = False
         self.clock = Clock(directory)
         self.moments: list[tuple[float, str]] = []
+        self._brokers = brokers
         self._environment = {
+            "KAFKA_REPLICATION": str(brokers),
             "KAFKA_SESSION_TIMEOUT": f"{session:.0f}s",
-            "KAFKA_PARTITIONS": "6",
+            "KAFKA_PARTITIONS": str(PARTITIONS),
             "RECONCILIATION_CHECK_INTERVAL": "5s",
             "COMMAND_TIMEOUT": "5s",
             **environment,
@@ -81,8 +91,12 @@ class Fleet:
     async def __aenter__(self) -> Self:
         for link in self._links():
             await link.start()
-        self.has_disk = self.disk.mount()
-        self.stack = LinkedStack(self.directory, {slot.kafka.name: slot.kafka.port for slot in self.slots})
+        ways = [*self.between, *(way for slot in self.slots for way in slot.ways)]
+        self.stack = LinkedStack(self.directory.absolute(), ways, brokers=self._brokers)
+        self.nodes = Nodes(self.stack.brokers)
+        self.has_disk = all(disk.mount() for disk in self._disks())
+        for node in self.stack.nodes:
+            node.has_clock = node.clock.build()
         self.stage = Stage(self.directory, self._environment, stack=self.stack)
         try:
             await asyncio.to_thread(self.stage.__enter__)
@@ -108,10 +122,15 @@ class Fleet:
         for link in self._links():
             await link.stop()
         if self.has_disk:
-            self.disk.unmount()
+            for disk in self._disks():
+                disk.unmount()
+
+    def _disks(self) -> list[Disk]:
+        return [self.disk, *(node.disk for node in self.stack.nodes)]
 
     def _links(self) -> list[Link]:
-        return [*(slot.kafka for slot in self.slots), *self.doors, self.postgres_link]
+        ways = [*self.between, *(way for slot in self.slots for way in slot.ways)]
+        return [*(way.link for way in ways), *self.doors, self.postgres_link]
 
     def _connect(self) -> None:
         """Tell the links where they lead to, and the roles to use them."""
@@ -119,8 +138,8 @@ class Fleet:
         self.postgres_link.target = url.port or 0
         linked = url._replace(netloc=f"{url.username}:{url.password}@{self.postgres_link.address}")
         for slot in self.slots:
-            slot.kafka.target = self.stack.linked.listeners[slot.kafka.name]
-            slot.environment["KAFKA_BOOTSTRAP_SERVERS"] = slot.kafka.address
+            addresses = ",".join(way.link.address for way in slot.ways)
+            slot.environment["KAFKA_BOOTSTRAP_SERVERS"] = addresses
             if slot.role == "sink":
                 slot.environment["DATABASE_URL"] = urlunsplit(linked)
         for door, slot in zip(self.doors, self.of("web"), strict=True):
@@ -138,9 +157,9 @@ class Fleet:
         """One slot."""
         return self.of(role)[number]
 
-    def link(self, name: str) -> Link:
-        """A link by its name."""
-        return next(link for link in self._links() if link.name == name)
+    def links(self, name: str) -> list[Link]:
+        """The links of a name, as in `sink-postgres`; `WORKER1` are those of a worker to all brokers."""
+        return [link for link in self._links() if link.name.partition("@")[0] == name]
 
     async def start(self, *slots: Slot) -> None:
         """Start a process in each and wait until all are ready. Raises: NotReady: one is not in time."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Kind = Literal["create", "update", "delete", "report", "reconcile"]
 Outcome = Literal["applied", "rejected", "unknown", "broken"]
@@ -98,14 +98,27 @@ class Read:
     mark: str | None = None
 
 
+class Operation(NamedTuple):
+    """From the first attempt of an operation to its definite answer, in seconds on the run's clock."""
+
+    began: float
+    ended: float
+
+    @property
+    def seconds(self) -> float:
+        """How long its client had to try."""
+        return self.ended - self.began
+
+
 @dataclass(slots=True)
 class History:
     """All attempts and reads of a run."""
 
     attempts: list[Attempt] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
-    stalls: list[float] = field(default_factory=list)
-    """Seconds from the first attempt of each operation to its definite answer."""
+    operations: list[Operation] = field(default_factory=list)
+    missed_reads: list[float] = field(default_factory=list)
+    """When reads began that got no answer, or an error."""
 
     unanswered: list[str] = field(default_factory=list)
     """Operations that never got a definite answer."""
@@ -128,7 +141,12 @@ class History:
     @property
     def longest_stall(self) -> float:
         """Seconds."""
-        return max(self.stalls, default=0.0)
+        return max((operation.seconds for operation in self.operations), default=0.0)
+
+    def longest_stall_during(self, began: float, ended: float) -> float:
+        """Seconds that the slowest operation took that was under way at some time between the two."""
+        under_way = (each for each in self.operations if each.began <= ended and each.ended >= began)
+        return max((operation.seconds for operation in under_way), default=0.0)
 
     @property
     def entries(self) -> tuple[Attempt | Read, ...]:
@@ -140,6 +158,8 @@ class History:
         for attempt in self.attempts:
             attempt.started, attempt.ended = attempt.started - start, attempt.ended - start
         self.reads = [_moved(read, start) for read in self.reads]
+        self.operations = [Operation(each.began - start, each.ended - start) for each in self.operations]
+        self.missed_reads = [at - start for at in self.missed_reads]
 
     def keep(self, path: Path) -> None:
         """Write one attempt or read a line."""

@@ -7,7 +7,7 @@ targets and lengths; what else happens at that moment is the machine's.
 """
 
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -21,7 +21,8 @@ class Kind:
 
     Attributes:
         targets: How many there are to choose from.
-        seconds: Least and greatest length; of those marked `session`, added to the session time-out.
+        seconds: Least and greatest length; of those marked `session`, added to the session time-out, of those
+            marked `silence` to how long a broker is to be silent.
         need: What the machine must offer for it.
     """
 
@@ -30,6 +31,7 @@ class Kind:
     seconds: tuple[float, float]
     targets: int = 1
     session: bool = False
+    silence: bool = False
     need: Need | None = None
 
 
@@ -62,6 +64,24 @@ KINDS: Final = (
     Kind("repeat-records", "side", (4.0, 7.0)),
     Kind("poison", "side", (0.0, 0.0)),
     Kind("step-clock", "side", (5.0, 7.0), need="clock"),
+)
+
+BROKER_KINDS: Final = (  # where there are several
+    Kind("kill-leader", "main", (1.0, 5.0)),
+    Kind("kill-controller", "main", (1.0, 5.0)),
+    Kind("kill-coordinator", "main", (1.0, 5.0)),
+    Kind("pause-leader", "main", (0.0, 4.0), silence=True),
+    Kind("pause-controller", "main", (0.0, 4.0), silence=True),
+    Kind("pause-coordinator", "main", (0.0, 4.0), silence=True),
+    Kind("roll-brokers", "main", (0.0, 0.0)),
+    Kind("two-brokers-down", "main", (3.0, 6.0)),
+    Kind("cut-broker-from-role", "main", (8.0, 12.0), targets=4),
+    Kind("cut-broker-from-brokers", "main", (8.0, 12.0)),
+    Kind("slow-broker", "main", (16.0, 20.0)),
+    Kind("full-broker-disk", "main", (5.0, 8.0), need="disk"),
+    Kind("skew-brokers", "main", (6.0, 10.0), need="clock"),
+    Kind("elect-leaders", "main", (0.0, 0.0)),
+    Kind("reassign", "main", (2.0, 4.0)),
 )
 
 
@@ -113,26 +133,33 @@ def draw(
     rounds: int = 1,
     offers: Collection[Need] = ("disk", "clock"),
     session: float = 6.0,
+    silence: float = 18.0,
     calm: tuple[float, float] = (1.0, 3.0),
     only: Collection[str] = (),
+    brokers: int = 1,
 ) -> Plan:
     """A plan with every kind of fault once a round, in an order of its own.
+
+    On several brokers it has every kind that only they can have, and half of the others, drawn each round.
 
     Args:
         offers: What the machine has.
         session: Kafka's session time-out, in seconds.
+        silence: Seconds that a broker is paused at least: longer than every time-out of its clients.
         only: Names of kinds; empty for all.
     Raises: ValueError: a name in `only` is of no kind.
     """
-    if unknown := set(only) - {kind.name for kind in KINDS}:
+    special = BROKER_KINDS if brokers > 1 else ()
+    if unknown := set(only) - {kind.name for kind in (*KINDS, *special)}:
         raise ValueError(f"no such fault: {', '.join(sorted(unknown))}")
     draws = random.Random(seed)
-    wanted = [kind for kind in KINDS if not only or kind.name in only]
+    wanted = [kind for kind in (*KINDS, *special) if not only or kind.name in only]
     possible = [kind for kind in wanted if kind.need is None or kind.need in offers]
     lanes: dict[Lane, list[Fault]] = {"main": [], "side": []}
     for _ in range(rounds):
-        for kind in draws.sample(possible, len(possible)):
-            lanes[kind.lane].append(_fault(kind, draws, session))
+        kinds = possible if only or not special else _half_beside(special, possible, draws)
+        for kind in draws.sample(kinds, len(kinds)):
+            lanes[kind.lane].append(_fault(kind, draws, session, silence))
     return Plan(
         seed=seed,
         session=session,
@@ -142,6 +169,12 @@ def draw(
     )
 
 
-def _fault(kind: Kind, draws: random.Random, session: float) -> Fault:
-    seconds = draws.uniform(*kind.seconds) + (session if kind.session else 0.0)
+def _half_beside(special: Collection[Kind], possible: Sequence[Kind], draws: random.Random) -> list[Kind]:
+    others = [kind for kind in possible if kind not in special]
+    return [*(kind for kind in possible if kind in special), *draws.sample(others, len(others) // 2)]
+
+
+def _fault(kind: Kind, draws: random.Random, session: float, silence: float) -> Fault:
+    least = session * kind.session + silence * kind.silence
+    seconds = draws.uniform(*kind.seconds) + least
     return Fault(kind.name, draws.randrange(kind.targets), round(seconds, 1), draws.getrandbits(32))

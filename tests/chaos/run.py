@@ -17,9 +17,9 @@ from streams.settings import GROUP
 from streams.topics import Topics
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
-from tests.chaos.faults import inject
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import History
+from tests.chaos.inject import inject
 from tests.chaos.native import OWNER, NativeClient, WaveringClient
 from tests.chaos.observe import (
     Observed,

@@ -1,61 +1,15 @@
-"""The embedded servers of a chaos run: Kafka with a way for each role, PostgreSQL on a disk of its own."""
+"""What the machine gives faults: a disk that is full on demand, and a clock that can be stepped."""
 
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from deploy.embedded import Stack
-from deploy.embedded.kafka import Kafka
-from deploy.embedded.ports import HOST, Ports
-from deploy.embedded.process import Guard
-
-DISK_BYTES: Final = 2 * 2**30  # of PostgreSQL's disk while it has room; memory is taken for what is used only
+DISK_BYTES: Final = 2 * 2**30  # of a disk while it has room; memory is taken for what is used only
 SOURCE: Final = Path(__file__).with_name("clock.c")
 SPARE_BYTES: Final = 64 * 1024  # what a full disk has left
-
-
-class LinkedKafka(Kafka):
-    """Kafka with one more listener per link, which it advertises as the link in front of it.
-
-    A client is told by the broker where to connect to. So a role's link carries all of its traffic only if
-    the broker names that link to it, which takes a listener for each.
-    """
-
-    def __init__(
-        self, data_dir: Path, *, ports: Ports, guard: Callable[[], Guard], links: Mapping[str, int]
-    ) -> None:
-        """`links`: listener name (letters and digits) to the port that its link listens on."""
-        super().__init__(data_dir, port=None, ports=ports, guard=guard)
-        self._links = links
-        self.listeners: dict[str, int] = {}
-        """The port behind each link, once it was started."""
-
-    def _settings(self) -> dict[str, object]:
-        settings = super()._settings()
-        names = ["PLAINTEXT", "CONTROLLER", *self._links]
-        self.listeners = {name: self._ports.choose(f"kafka-{name.lower()}", None) for name in self._links}
-        listeners = [f"{name}://{HOST}:{port}" for name, port in self.listeners.items()]
-        advertised = [f"{name}://{HOST}:{port}" for name, port in self._links.items()]
-        return {
-            **settings,
-            "listeners": ",".join([str(settings["listeners"]), *listeners]),
-            "advertised.listeners": ",".join([str(settings["advertised.listeners"]), *advertised]),
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in names),
-        }
-
-
-class LinkedStack(Stack):
-    """The embedded servers, Kafka with links."""
-
-    def __init__(self, data_dir: Path, links: Mapping[str, int]) -> None:
-        super().__init__(data_dir)
-        self.linked = LinkedKafka(
-            self.data_dir, ports=self.kafka._ports, guard=self._running_guard, links=links
-        )
-        self.kafka = self.linked
 
 
 class Disk:

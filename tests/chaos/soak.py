@@ -98,7 +98,7 @@ async def soak(fleet: Fleet, *, seconds: float, clients: int) -> tuple[list[Grow
         stop.set()
     if history.unanswered:
         raise RuntimeError(f"never answered: {history.unanswered[:5]}")
-    rate = len(history.stalls) / (time.monotonic() - start)
+    rate = len(history.operations) / (time.monotonic() - start)
     return [growth(name, taken) for name, taken in samples.items()], rate
 
 
