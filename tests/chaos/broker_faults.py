@@ -168,18 +168,29 @@ async def _full_disk(fleet: Fleet, fault: Fault) -> None:
 
 
 async def _skew(fleet: Fleet, fault: Fault) -> None:
-    """One broker's clock is ahead, another's behind, and leaders change: record times jump both ways."""
+    """One broker's clock is ahead, another's behind, and leaders change: record times jump both ways.
+
+    They live by these clocks from start to stop. To a step under way Kafka does something else: its own
+    time-outs go by the wall clock, and either all are over at once or none for half a minute.
+    """
     ahead, behind = random.Random(fault.seed).sample(list(fleet.stack.nodes), 2)
     try:
-        ahead.clock.step(SKEW)
-        behind.clock.step(-SKEW)
+        await _restart_at(fleet, ahead, SKEW)
+        await _restart_at(fleet, behind, -SKEW)
         for _ in range(2):
             await _move_leaders(fleet)
             await asyncio.sleep(fault.seconds / 2)
     finally:
         for node in (ahead, behind):
-            node.clock.step(0)
+            await _restart_at(fleet, node, 0)
     await _well_again(fleet)
+
+
+async def _restart_at(fleet: Fleet, node: LinkedBroker, ahead: int) -> None:
+    await asyncio.to_thread(node.stop)
+    node.clock.step(ahead)
+    await asyncio.to_thread(node.start)
+    await fleet.nodes.until_whole()
 
 
 # --- leaders and copies ---------------------------------------------------------------------------

@@ -14,7 +14,8 @@ from typing import Final
 from deploy.embedded import Stack
 from deploy.embedded.brokers import Broker, Quorum
 from deploy.embedded.kafka import Kafka
-from deploy.embedded.ports import HOST, Ports, free_port
+from deploy.embedded.ports import HOST, Ports
+from deploy.embedded.private import private_directory
 from deploy.embedded.process import Guard
 from tests.chaos.links import Link
 from tests.chaos.servers import Clock, Disk
@@ -30,16 +31,20 @@ class Way:
     Attributes:
         user: The listener's name, of letters and digits, as in `WORKER1`.
         node: The broker's number.
+        port: Of the listener; 0 until its broker has chosen it.
     """
 
     user: str
     node: int
     link: Link = field(init=False)
-    port: int = field(default_factory=free_port)
+    port: int = 0
 
     def __post_init__(self) -> None:
         self.link = Link(f"{self.user}@{self.node}")
-        self.link.target = self.port
+
+    def choose_port(self, ports: Ports) -> None:
+        """Have the listener at a port that nobody has, for as long as its broker may be started again."""
+        self.port = self.link.target = ports.choose(f"{self.user}@{self.node}", None)
 
 
 def ways_between(nodes: Iterable[int]) -> list[Way]:
@@ -73,7 +78,7 @@ class LinkedBroker(Broker):
         self.clock = Clock(data_dir / "clocks" / self.name)
         self.disk = Disk(self.dir)
         self.has_clock = False
-        self._own_port = free_port()
+        self._own_port = self._ports.choose(f"{BROKER}{self.node}@{self.node}", None)
         self._voters = {way.node: way.link for way in ways if way.user == f"{CONTROLLER}{self.node}"}
 
     def _settings(self) -> dict[str, object]:
@@ -137,13 +142,21 @@ class LinkedStack(Stack):
         super().stop()
 
     def _single(self, port: int | None, ports: Ports, guard: Callable[[], Guard]) -> Kafka:
+        self._choose_ports(ports)
         broker = LinkedKafka(self.data_dir, port=port, ports=ports, guard=guard)
         broker.ways = self.ways
         return broker
 
     def _cluster(self, quorum: Quorum, ports: Ports, guard: Callable[[], Guard]) -> Sequence[Kafka]:
+        self._choose_ports(ports)
         self.nodes = [
             LinkedBroker(self.data_dir, ways=self.ways, node=node, quorum=quorum, ports=ports, guard=guard)
             for node in quorum.nodes
         ]
         return self.nodes
+
+    def _choose_ports(self, ports: Ports) -> None:
+        """Before the first start: the nodes connect to each other while they start."""
+        private_directory(self.data_dir)
+        for way in self.ways:
+            way.choose_port(ports)

@@ -24,6 +24,7 @@ POLL: Final = 0.2
 METADATA_TOPIC: Final = b"__cluster_metadata"
 DESCRIBE_QUORUM: Final = 55  # its number in Kafka's protocol
 ELECT_LEADERS: Final = 43
+NO_TAGS: Final = b"\0"
 
 
 class Partition(NamedTuple):
@@ -48,7 +49,7 @@ class Nodes:
 
     async def controller(self) -> int:
         """The number of the active controller. Raises: OSError: no node answers."""
-        answer = await self._ask(_request(DESCRIBE_QUORUM, _quorum_asked(), flexible=True))
+        answer = await self._ask(_request(DESCRIBE_QUORUM, 0, NO_TAGS + _quorum_asked()))
         # Correlation, no tags, no error; one topic by its name with one partition: its number, no error.
         place = 4 + 1 + 2 + 1 + 1 + len(METADATA_TOPIC) + 1 + 4 + 2
         return int(struct.unpack_from(">i", answer, place)[0])
@@ -67,6 +68,16 @@ class Nodes:
 
     async def partitions(self) -> list[Partition]:
         """Of all topics. Raises: KafkaError."""
+        deadline = time.monotonic() + AGAIN_WITHIN
+        while True:
+            try:
+                return await self._described()
+            except KafkaError as error:  # a node that has just come back may not answer yet
+                if not error.retriable or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(POLL)
+
+    async def _described(self) -> list[Partition]:
         async with self._admin() as admin:
             return [
                 Partition(topic["topic"], each["partition"], each["leader"], tuple(each["replicas"]),
@@ -92,7 +103,7 @@ class Nodes:
             for broker in self.brokers:
                 if await asyncio.to_thread(live_brokers, broker.port) != everybody:
                     return False
-            partitions = await self.partitions()
+            partitions = await self._described()
         except (OSError, KafkaError):
             return False
         return all(each.leader >= 0 and each.in_sync == set(each.replicas) for each in partitions)
@@ -103,10 +114,10 @@ class Nodes:
         Raises: OSError: no node answers. TimeoutError: a leader did not change.
         """
         others = await self._not_preferred()
-        everything = struct.pack(">ii", -1, int(ASKED_WITHIN * 1000))
+        everything = struct.pack(">bii", 0, -1, int(ASKED_WITHIN * 1000))  # preferred leaders, of all topics
         async with asyncio.timeout(AGAIN_WITHIN):
             while await self._not_preferred():  # one that was not in sync for a moment is not elected
-                await self._ask(_request(ELECT_LEADERS, everything, flexible=False))
+                await self._ask(_request(ELECT_LEADERS, 1, everything))
                 await asyncio.sleep(POLL)
         return others
 
@@ -176,9 +187,9 @@ async def _exchange(port: int, request: bytes) -> bytes:
         writer.close()
 
 
-def _request(number: int, body: bytes, *, flexible: bool) -> bytes:
-    """Version 0 of a request of a client without a name; `flexible`: its header ends with tags, here none."""
-    return struct.pack(">hhih", number, 0, 1, -1) + (b"\0" if flexible else b"") + body
+def _request(number: int, version: int, body: bytes) -> bytes:
+    """A request of a client without a name; a body of a flexible version begins with the header's tags."""
+    return struct.pack(">hhih", number, version, 1, -1) + body
 
 
 def _quorum_asked() -> bytes:

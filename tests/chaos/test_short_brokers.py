@@ -12,7 +12,7 @@ from tests.chaos.plan import draw
 from tests.chaos.run import describe, keep, run
 from tests.chaos.test_short import SEED
 
-FAULTS = ("pause-leader", "kill-controller", "elect-leaders", "kill-worker", "repeat-records", "poison")
+FAULTS = ("pause-leader", "kill-controller", "elect-leaders", "repeat-records", "poison")
 
 
 @pytest.mark.timeout(240)

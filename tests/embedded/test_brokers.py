@@ -14,12 +14,13 @@ from streams.settings import KafkaSettings
 from tests.conftest import Brokers, until
 
 FAILED_OVER_WITHIN = 10.0  # seconds: twice what it takes, for a machine that is busy with other tests
+IMPATIENT = 1000  # milliseconds for a broker to answer a client, which may ask the silent one first
 PARTITION = 0
 
 
 async def write(kafka: KafkaSettings, value: bytes) -> bool:
     """Whether a client that knows nothing yet gets a record acknowledged within a second."""
-    producer = AIOKafkaProducer(**kafka.client("test"), acks="all", request_timeout_ms=1000)
+    producer = AIOKafkaProducer(**kafka.client("test"), acks="all", request_timeout_ms=IMPATIENT)
     try:
         async with asyncio.timeout(1.0):
             await producer.start()
@@ -32,7 +33,7 @@ async def write(kafka: KafkaSettings, value: bytes) -> bool:
 
 
 async def read(kafka: KafkaSettings) -> list[bytes]:
-    async with AIOKafkaConsumer(**kafka.client("test")) as consumer:
+    async with AIOKafkaConsumer(**kafka.client("test"), request_timeout_ms=IMPATIENT) as consumer:
         partition = TopicPartition(kafka.topics.events, PARTITION)
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
@@ -41,7 +42,7 @@ async def read(kafka: KafkaSettings) -> list[bytes]:
 
 
 async def leader(kafka: KafkaSettings) -> int:
-    async with AIOKafkaProducer(**kafka.client("test")) as producer:
+    async with AIOKafkaProducer(**kafka.client("test"), request_timeout_ms=IMPATIENT) as producer:
         await producer.partitions_for(kafka.topics.events)
         return producer.client.cluster.leader_for_partition(TopicPartition(kafka.topics.events, PARTITION))
 
@@ -115,4 +116,6 @@ def test_three_brokers_keep_data_and_ports_over_a_second_start(data_dir) -> None
     second.start(["kafka"])
 
     assert environment == second.environment()
+    for broker in second.brokers:
+        broker.kill()
     second.stop()
