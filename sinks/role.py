@@ -25,6 +25,7 @@ from streams.rights import require_rights
 from streams.settings import READ_COMMITTED
 from streams.timeouts import group_request_within
 from streams.topic_ids import topic_ids, watch_topics
+from streams.unavailable import UNAVAILABLE_PARTITIONS, Partition
 
 log = logging.getLogger("clusterflow.sink")
 
@@ -71,10 +72,14 @@ async def _run(
     settings: SinkSettings, kafka: _Kafka, stop: asyncio.Event, ready: Callable[[bool], None]
 ) -> None:
     writers: list[Writer] = []
-    consumers: list[AIOKafkaConsumer] = []
+    consumers: dict[AIOKafkaConsumer, Brokers] = {}
 
     def changed() -> None:
         ready(all(writer.available for writer in writers))
+
+    def unreachable() -> set[Partition]:
+        of_each = [brokers.unreachable(one.assignment()) for one, brokers in consumers.items()]
+        return set().union(*of_each)
 
     async with AsyncExitStack() as resources:
         pool = Pool(settings.database, application="clusterflow-sink", session=SESSION)
@@ -82,8 +87,8 @@ async def _run(
         resources.push_async_callback(pool.close)
         for number in range(settings.writers):
             database = Postgres(pool, kafka_cluster_id=kafka.cluster_id)
-            consumer = await resources.enter_async_context(_consumer(settings, number))
-            consumers.append(consumer)
+            consumer, brokers = await resources.enter_async_context(_consumer(settings, number))
+            consumers[consumer] = brokers
             producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
             writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
@@ -91,14 +96,15 @@ async def _run(
             running = [group.create_task(writer.run()) for writer in writers]
             lag = group.create_task(_watch_lag(writers))
             held = group.create_task(HELD.watch(lambda: consumers))
+            unavailable = group.create_task(UNAVAILABLE_PARTITIONS.watch(unreachable))
             replaced = group.create_task(watch_topics(settings.kafka, kafka.topic_ids))
             await asyncio.wait(running)
-            for watching in (lag, held, replaced):
+            for watching in (lag, held, unavailable, replaced):
                 watching.cancel()
 
 
 @asynccontextmanager
-async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[AIOKafkaConsumer, Brokers]]:
     consumer = AIOKafkaConsumer(
         **settings.kafka.client(f"clusterflow-sink-{number}"),
         group_id=settings.group_id,
@@ -111,11 +117,11 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[AIOKaf
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
         request_timeout_ms=int(group_request_within(settings.kafka.session_timeout) * 1000),
     )
-    Brokers(consumer._client)
+    brokers = Brokers(consumer._client)
     try:
         await consumer.start()
         fetch_in_sessions(consumer)
-        yield consumer
+        yield consumer, brokers
     finally:
         await consumer.stop()
 

@@ -16,7 +16,7 @@ what is in `streams.timeouts`.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -101,10 +101,10 @@ class Brokers:
         if self._epochs.outdated(metadata):
             raise StaleMetadata("a broker tells what was so before: it may be cut off from the others")
 
-    def reach(self, partition: TopicPartition) -> bool:
-        """Whether a partition has a leader that answers, as far as is known."""
-        leader = self._client.cluster.leader_for_partition(partition)
-        return leader is not None and leader >= 0 and leader not in self.silent
+    def unreachable(self, partitions: Iterable[TopicPartition]) -> frozenset[tuple[str, int]]:
+        """Those that have no leader which answers, as far as is known; may be asked in any thread."""
+        leader, gone = self._client.cluster.leader_for_partition, self.silent | {None, -1}
+        return frozenset((tp.topic, tp.partition) for tp in partitions if leader(tp) in gone)
 
     @property
     def _nodes(self) -> list[int]:

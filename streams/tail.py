@@ -145,7 +145,7 @@ class Tail:
 
     def unreachable(self) -> frozenset[tuple[str, int]]:
         """The followed partitions, by topic and number, that have no leader which answers."""
-        return frozenset(tp for tp in self._consumer.assignment() if not self._brokers.reach(tp))
+        return self._brokers.unreachable(self._consumer.assignment())
 
     async def _check_caught_up(self) -> None:
         # By position: the last offset before the end need not be a record (a transaction's marker, a

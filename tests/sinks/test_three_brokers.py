@@ -1,0 +1,49 @@
+"""A sink on three brokers of which one falls silent."""
+
+from streams.codec import encode
+from streams.producer import Output, Producer
+from streams.unavailable import UNAVAILABLE_PARTITIONS
+from tests.conftest import Brokers, Servers, until
+from tests.sinks.conftest import a_world
+from tests.sinks.given import cluster
+
+WITHIN = 30.0  # seconds, on a machine that may be busy with other tests
+
+
+async def test_a_sink_goes_on_without_a_silent_broker(brokers: Brokers, servers: Servers) -> None:
+    # given a sink that has stored all there is
+    kafka = await brokers.new_topics(partitions=6)
+    producer = Producer(kafka, client_id="test")
+    async with a_world(kafka, await servers.new_database()) as world:
+
+        async def publish(first: int, last: int) -> None:
+            records = [cluster(number) for number in range(first, last)]
+            await producer.publish(
+                [Output(kafka.topics.state, r.cluster.id.encode(), encode(r)) for r in records]
+            )
+
+        async def stored() -> int:
+            return len(await world.fetch("SELECT id FROM clusters"))
+
+        async def half() -> bool:
+            return await stored() == 20
+
+        async def whole() -> bool:
+            return await stored() == 40
+
+        async def told() -> list[str]:
+            return UNAVAILABLE_PARTITIONS.told
+
+        async with world.sink():
+            await publish(0, 20)
+            await until(half, within=WITHIN)
+
+            # when one falls silent, then it tells what it can't read
+            brokers.node(1).pause()
+            assert await until(told, within=WITHIN)
+
+            # and reads on there as soon as others lead it
+            await publish(20, 40)
+            await until(whole, within=WITHIN)
+            brokers.heal()
+    await producer.stop()
