@@ -18,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
 
@@ -157,23 +157,30 @@ class Commit(Generic[V]):
         while going:
             going = await self._settled(await self._wave(going))
 
-    async def _wave(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
+    async def _wave(self, lanes: Sequence[Lane[V]]) -> Sequence[Lane[V]]:
         """Publish the next step of each; returns those past it, the others are held."""
         sending = await _begun(self._producer, [output for lane in lanes for output in lane.step])
-        positions: Sequence[Position | None] | None = None
         try:
             positions = await sending.wait(self._held.grace)
         except TransientError as error:
             _log_again(sending, error)
-        whole = positions is not None
+            positions = None
         if positions is None:
-            positions = sending.acknowledged()
-        acknowledged, begin = [], 0
+            return self._split(lanes, sending)
+        begin = 0
         for lane in lanes:
             end = begin + len(lane.step)
-            of_lane = positions[begin:end]
-            if whole or None not in of_lane:
-                lane.go_on(cast("Sequence[Position]", of_lane))
+            lane.go_on(positions[begin:end])
+            begin = end
+        return lanes
+
+    def _split(self, lanes: Sequence[Lane[V]], sending: Sending) -> list[Lane[V]]:
+        positions, acknowledged, begin = sending.acknowledged(), [], 0
+        for lane in lanes:
+            end = begin + len(lane.step)
+            of_lane = [position for position in positions[begin:end] if position is not None]
+            if len(of_lane) == len(lane.step):
+                lane.go_on(of_lane)
                 acknowledged.append(lane)
             else:
                 self._held.hold(lane, self._see_through, lane, sending.part(begin, end))

@@ -49,6 +49,7 @@ class HeldLanes:
         topics: Its input.
 
     Attributes:
+        grace: Seconds for the acknowledgements of a wave, before lanes without theirs are held.
         wake: Has the agent look for events that were released.
     """
 
@@ -60,6 +61,7 @@ class HeldLanes:
         self._since: dict[int, float] = {}  # monotonic
         self._kept: dict[int, list[Any]] = {}
         self._released: list[Any] = []
+        self.grace = GRACE
         self.wake: Callable[[], None] = lambda: None
         HELD_LANES.labels(agent).set_function(lambda: len(self._held))
 
@@ -67,11 +69,6 @@ class HeldLanes:
     def partitions(self) -> Collection[int]:
         """The partitions that are held now."""
         return sorted(self._held)
-
-    @property
-    def grace(self) -> float:
-        """Seconds for the acknowledgements of a wave, before lanes without theirs are held."""
-        return GRACE_IN_TROUBLE if self._held else GRACE
 
     def hold(self, lane: Lane, see_through: Callable[..., Awaitable[None]], *args: Any) -> None:
         """Let a lane go on by itself; `see_through` with its arguments does the rest of its work."""
@@ -83,6 +80,7 @@ class HeldLanes:
         task = asyncio.create_task(self._until_done(partition, see_through, *args))
         self._held[partition] = lane, task
         self._since[partition] = monotonic()
+        self.grace = GRACE_IN_TROUBLE
         self._kept[partition] = []
         self._app.consumer.hold(self._inputs(partition))
 
@@ -97,6 +95,7 @@ class HeldLanes:
                 extra={"agent": self._agent, "partition": partition, "seconds": round(seconds, 1)},
             )
             del self._held[partition]
+            self.grace = GRACE_IN_TROUBLE if self._held else GRACE
             self._released += self._kept.pop(partition)
             self._app.consumer.release(self._inputs(partition))
             self.wake()
@@ -119,6 +118,7 @@ class HeldLanes:
             given_up = {"agent": self._agent, "partitions": self.partitions}
             log.warning("held partitions are given up before a rebalance or a stop", extra=given_up)
         self._held.clear()
+        self.grace = GRACE
         self._since.clear()
         self._kept.clear()
         self._released.clear()

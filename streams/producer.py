@@ -32,6 +32,7 @@ from prometheus_client import Counter, Histogram
 from domain.errors import NotPermitted, Unavailable, Unpublishable
 from streams.lease import Lease
 from streams.partitions import partition_of
+from streams.patience import Patience
 from streams.rights import refusal
 from streams.settings import KafkaSettings
 from streams.topics import MAX_RECORD_BYTES
@@ -119,7 +120,8 @@ class Sending:
 
         Raises: what `Producer.publish` does, when none of them is on its way any more.
         """
-        if not await _all_done({batch.future for batch, _ in self._places}, within):
+        futures = {batch.future for batch, _ in self._places}
+        if not await _all_done(futures, self._producer._patience, within):
             return None
         try:
             positions = _positions(self._places)
@@ -152,6 +154,7 @@ class Producer:
             "request_timeout_ms": DELIVERY_TIMEOUT_MS,
         }
         self._lease = lease
+        self._patience = Patience()
         self._inner: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
 
@@ -366,14 +369,15 @@ def _tell_each(places: Sequence[tuple[Any, int]], acknowledged: Acknowledged) ->
         batch.future.add_done_callback(partial(tell, batch))
 
 
-async def _all_done(futures: Set["asyncio.Future[Any]"], within: float | None = None) -> bool:
-    """Return once all are done, or so many seconds are over, and whether all are.
+async def _all_done(
+    futures: Set["asyncio.Future[Any]"], patience: Patience | None = None, within: float | None = None
+) -> bool:
+    """Return once all are done, or the patience has ended after so many seconds, and whether all are.
 
     Cancelling it cancels none of them, for others wait for the same batches. `asyncio.wait` does so too, and
     takes three times as long.
     """
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
+    ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     left = len(futures)
 
     def one_done(_: "asyncio.Future[Any]") -> None:
@@ -382,18 +386,15 @@ async def _all_done(futures: Set["asyncio.Future[Any]"], within: float | None = 
         if not left and not ended.done():
             ended.set_result(True)
 
-    def over() -> None:
-        if not ended.done():
-            ended.set_result(False)
-
     for future in futures:
         future.add_done_callback(one_done)
-    timer = None if within is None else loop.call_later(within, over)
+    if patience is None or within is None:
+        return await ended
+    patience.begin(ended, within)
     try:
-        return bool(await ended)
+        return await ended
     finally:
-        if timer is not None:
-            timer.cancel()
+        patience.end(ended)
 
 
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:
