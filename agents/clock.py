@@ -313,13 +313,10 @@ class Clock:
         self._stable.set(partition, key, None if attention else reconciles, order)
         self._waiting.set(partition, key, announces)
 
-    def note_times(self, records: Iterable[ConsumerRecord]) -> None:
-        """Note when what a turn has decided on arrived: no moment that it has added to a state is later."""
-        latest: dict[int, int] = {}
-        for record in records:
-            if record.timestamp > latest.get(record.partition, 0):
-                latest[record.partition] = record.timestamp
-        for partition, millis in latest.items():
+    def note_times(self, partition: int, records: Iterable[ConsumerRecord]) -> None:
+        """Note when what was decided on arrived: no moment that it has added to a state is later."""
+        millis = max([record.timestamp for record in records], default=0)
+        if millis > 0:
             self._note_furthest(partition, from_millis(millis))
 
     def _note_furthest(self, partition: int, moment: datetime) -> None:

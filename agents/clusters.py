@@ -32,6 +32,7 @@ from domain.reactive import announce
 from domain.values import replace
 from streams.app import BatchApp, add_agent
 from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
+from streams.commit import Lane
 from streams.events import PublicEvent
 from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
 from streams.producer import Output, Producer
@@ -83,10 +84,12 @@ class ClusterAgent:
         async for turn in take_turns("clusters", stream, self._clusters, self._producer):
             for record in turn.records():
                 guarded(turn, record, self._handlers[record.topic])
-            await turn.commit()
-            for partition, key, cluster in turn.touched():
-                self.clock.index(partition, key, cluster)
-            self.clock.note_times(turn.records())
+            await turn.commit(self._committed)
+
+    def _committed(self, lane: Lane[ClusterRecord]) -> None:
+        for key, cluster in lane.states.items():
+            self.clock.index(lane.partition, key, cluster)
+        self.clock.note_times(lane.partition, lane.records())
 
     # --- commands ---------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from domain.offsets import Seen, offset_in
 from domain.policy import Policy
 from domain.values import replace
 from streams.app import BatchApp, add_agent
-from streams.batches import MAX_BACKLOG
+from streams.backlog import MAX_BACKLOG
 from streams.codec import (
     BY_REST,
     ORIGIN,

@@ -17,6 +17,7 @@ from domain.errors import TransientError
 from domain.ids import deterministic_id
 from streams.app import BatchApp
 from streams.codec import encode, rfc3339
+from streams.lanes import GRACE
 from streams.messages import TickMessage
 from streams.producer import Output, Producer
 
@@ -28,6 +29,9 @@ _LOOK_EVERY: Final = 0.05
 # Seconds between two slices of recovered clusters. Without them the thread that fetches got no time either:
 # who waits for Python's lock asks for it after 5 ms, and each look of the loop for events began that anew.
 _PAUSE: Final = 0.001
+
+# Seconds for which all ticks wait for the acknowledgements of all, as turns do.
+_GRACE: Final = GRACE
 
 # Seconds after which a change that still waits is asked for again: the broker's clock may be behind ours.
 _ASK_AGAIN: Final = 0.25
@@ -46,6 +50,8 @@ class Ticker:
         self._clock = clock
         self._topic = topic
         self._asked: dict[int, tuple[datetime, float]] = {}  # by partition: for which announcement, and when
+        # By task that publishes ticks, the partitions that have not acknowledged theirs, and since when.
+        self._publishing: dict[asyncio.Task[None], tuple[set[int], float]] = {}
 
     async def tick(self, interval: timedelta) -> None:
         """Publish ticks until cancelled: at once after recovery, then at each multiple of the interval."""
@@ -57,7 +63,8 @@ class Ticker:
             now = time.time()
             slot = int(now // seconds)
             owned = self._owned()
-            await self._publish([_tick(self._topic, partition, slot, now) for partition in owned])
+            silent = self._unacknowledged(longer_than=_GRACE)
+            await self._publish([_tick(self._topic, p, slot, now) for p in owned if p not in silent])
             await asyncio.sleep(_until_slot(slot + 1, seconds) if owned else 2 * _LOOK_EVERY)
 
     async def tick_between(self) -> None:
@@ -79,7 +86,11 @@ class Ticker:
         return [tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._topic]
 
     def _wanted(self, now: datetime) -> Iterator[Output]:
+        """What can be handled soon: a partition that waits for a leader would only gather ticks."""
+        waiting = self._unacknowledged().union(*self._app.held_partitions().values())
         for partition in self._owned():
+            if partition in waiting:
+                continue
             wanted = self._clock.between(partition)
             announce = self._asks(partition, wanted, now)
             if announce or wanted.reconcile:
@@ -98,11 +109,32 @@ class Ticker:
         self._asked[partition] = (wanted.announce_at, time.monotonic())
         return True
 
+    def _unacknowledged(self, *, longer_than: float = 0.0) -> set[int]:
+        """The partitions with a tick on its way since then, for which others are left out."""
+        until = time.monotonic() - longer_than
+        return {p for partitions, since in self._publishing.values() if since <= until for p in partitions}
+
     async def _publish(self, ticks: Sequence[Output]) -> None:
+        """Publish, and wait for the acknowledgements, though not for long: a partition may have no leader."""
+        if ticks:
+            partitions = {tick.partition for tick in ticks if tick.partition is not None}
+            publishing = asyncio.create_task(self._published(ticks, partitions))
+            self._publishing[publishing] = partitions, time.monotonic()
+            await asyncio.wait({publishing}, timeout=_GRACE)
+        for task in [task for task in self._publishing if task.done()]:
+            del self._publishing[task]
+            task.result()
+
+    async def _published(self, ticks: Sequence[Output], left: set[int]) -> None:
+        """Publish, and take partitions out of those that are left as soon as they have acknowledged."""
         try:
-            await self._producer.publish(ticks)
+            await self._producer.publish(
+                ticks, acknowledged=lambda at: left.difference_update(p.partition for p in at.values())
+            )
         except TransientError as error:
             log.warning("tick not published", extra={"error": str(error)})
+        finally:
+            left.clear()
 
 
 def _until_slot(slot: int, seconds: float) -> float:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import faust
@@ -21,6 +21,7 @@ from domain.errors import NotPermitted, TransientError
 from streams.batch import BatchSchema
 from streams.batches import BatchTransport
 from streams.claims import claim_output
+from streams.lanes import HeldLanes, ending_worker
 from streams.lease import Lease
 from streams.producer import Producer
 from streams.settings import GROUP, MAX_FETCH_BYTES, KafkaSecurity, KafkaSettings
@@ -102,6 +103,7 @@ class BatchApp(faust.App):
         claims: Per changelog partition that it owns, the offset of its claim.
         topic_ids: By name, the ids of its topics as they were when it started.
         logs: Per input partition that it reads, the name of its log (`domain.offsets`).
+        lanes: By agent, the partitions that it does not take up now.
     """
 
     kafka: KafkaSettings
@@ -111,6 +113,7 @@ class BatchApp(faust.App):
     claims: Mapping[TP, int]
     topic_ids: Mapping[str, str]
     logs: Mapping[tuple[str, int], str]
+    lanes: dict[str, HeldLanes]
 
     BootStrategy: ClassVar[Any] = BatchBootStrategy
 
@@ -132,8 +135,20 @@ class BatchApp(faust.App):
 
     @property
     def at_work(self) -> bool:
-        """Whether tables are recovered and agents get on with what they are given."""
-        return not self.recovering and not self.consumer.stalled(after=STALL_SECONDS)
+        """Whether tables are recovered and agents get on with what they are given; all but some will do."""
+        if self.recovering or self.consumer.stalled(after=STALL_SECONDS):
+            return False
+        held = [lanes for lanes in self.lanes.values() if lanes.partitions]
+        return not any(lanes.stalled(self.consumer.assignment(), after=STALL_SECONDS) for lanes in held)
+
+    def held_partitions(self) -> Mapping[str, Collection[int]]:
+        """By agent, the partitions whose last commit waits for a leader; agents without any are left out."""
+        return {agent: lanes.partitions for agent, lanes in self.lanes.items() if lanes.partitions}
+
+    def give_up_held(self) -> None:
+        """Let nothing that is held go on: its partitions are about to be handed round."""
+        for lanes in self.lanes.values():
+            lanes.give_up()
 
 
 def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
@@ -176,6 +191,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app.claims = {}
     app.topic_ids = {}
     app.logs = {}
+    app.lanes = {}
     app.kafka = kafka
     app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)
     return app
@@ -201,12 +217,10 @@ def add_agent(app: BatchApp, name: str, topics: Sequence[str], run: Callable[[An
     """
 
     async def agent(stream: Any) -> None:
-        try:
+        async with ending_worker(app, name):
             await run(stream)
-        except Exception as error:
-            log.critical("agent failed, the worker ends", extra={"agent": name}, exc_info=True)
-            await app.crash(error)
 
+    app.lanes[name] = HeldLanes(app, name, topics)
     app.agent(_batch_topic(app, *topics), name=name)(agent)
 
 

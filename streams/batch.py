@@ -1,6 +1,8 @@
 """A partition's records as one event: what an agent is handed, and how it takes all that is queued."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import faust
@@ -40,8 +42,19 @@ class BatchSchema(faust.Schema):
         return decode
 
 
-async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
+def wake(stream: Any) -> None:
+    """Have `queued_batches` ask for what may be taken, though nothing has come."""
+    with contextlib.suppress(asyncio.QueueFull):  # then something has come
+        stream.channel.queue.put_nowait(None)
+
+
+async def queued_batches(
+    stream: Any, *, admit: Callable[[Sequence[Any]], Sequence[Any]] = lambda events: events
+) -> AsyncIterator[Sequence[Any]]:
     """Everything queued for an agent, as lists of events, oldest first; waits while there is nothing.
+
+    Args:
+        admit: Given what has come, says what is to be taken now.
 
     The agent acknowledges each event (`event.ack()`) when its outputs and states are stored. Events that a
     rebalance has overtaken are left alone: recovery seeks back to them, here or on another worker.
@@ -59,7 +72,7 @@ async def queued_batches(stream: Any) -> AsyncIterator[Sequence[Any]]:
         generation = app.consumer_generation_id
         current = [
             event
-            for event in events
+            for event in admit([event for event in events if event is not None])
             if app.flow_control.is_active() and event.message.generation_id == generation
         ]
         for event in current:

@@ -18,8 +18,7 @@ must see each partition in order and without holes:
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from time import monotonic
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, ClassVar
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -29,18 +28,13 @@ from faust.types import TP
 
 from domain.errors import ControlPlaneError
 from domain.offsets import Resumption, life_of, resume
+from streams.backlog import Backlog
 from streams.batch import Batch
 from streams.brokers import Brokers
 from streams.fetches import fetch_in_sessions
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
 
 log = logging.getLogger("clusterflow.batches")
-
-# Records handed to agents and not yet acknowledged, over all partitions, and their bytes: the bounds of their
-# memory, which one poll may go beyond.
-MAX_BACKLOG = 20_000
-MAX_BACKLOG_BYTES = 32 * 1024 * 1024
-
 
 # A fetch that waits at the broker keeps partitions that were resumed meanwhile waiting too; Faust's 1.5 s
 # would be added twice to every rebalance.
@@ -94,9 +88,8 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}  # next offset to commit
-        self._backlog = 0  # records
-        self._backlog_bytes = 0
-        self._progress_at = 0.0  # monotonic; when something was last acknowledged or the backlog was empty
+        self._backlog = Backlog()
+        self.emptying = False  # whether a rebalance or a stop waits for turns to end
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
         # By partition, an offset behind which no records were found, and how often it was read again.
@@ -142,18 +135,9 @@ class BatchConsumer(driver.Consumer):
             raise
 
     async def _until_room(self) -> None:
-        while self._is_full and not self.should_stop and self.flow_active:
+        while self._backlog.full and not self.should_stop and self.flow_active:
             self._room.clear()
             await self.wait_first(self._room.wait(), self.suspend_flow.wait())
-
-    @property
-    def _is_full(self) -> bool:
-        return self._backlog > MAX_BACKLOG or self._backlog_bytes > MAX_BACKLOG_BYTES
-
-    def _backlogged(self, batch: Batch, *, sign: int) -> None:
-        """Count a batch in, or out again."""
-        self._backlog = max(0, self._backlog + sign * len(batch.records))
-        self._backlog_bytes = max(0, self._backlog_bytes + sign * batch.size)
 
     async def _hand_on(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """Hand a partition's records on; returns those that a rebalance kept from it."""
@@ -165,11 +149,9 @@ class BatchConsumer(driver.Consumer):
         batch = Batch(tp, unread)
         message = self._to_message(tp, unread[0])
         message.value = batch
-        if self._backlog == 0:
-            self._progress_at = monotonic()
-        self._backlogged(batch, sign=1)
+        self._backlog.add(tp, batch)
         if not await self._call(message):
-            self._backlogged(batch, sign=-1)
+            self._backlog.remove(tp, batch)
             return unread
         self._read_offset[tp] = batch.next_offset
         return ()
@@ -245,7 +227,7 @@ class BatchConsumer(driver.Consumer):
         has restarted this loop, takes records and moves the position, too. So the partition is read again
         from where we are, and only if that brings nothing several times, its end counts as read.
         """
-        inputs = [tp for tp in active if not self._is_changelog_tp(tp)]
+        inputs = [tp for tp in active if not self._is_changelog_tp(tp) and tp not in self._backlog]
         if self._backlog or not self._positioned or not inputs:
             return
         positions = await self._thread.call_thread(self._fetch_positions, inputs)
@@ -282,7 +264,7 @@ class BatchConsumer(driver.Consumer):
         self._sought_again.clear()
         self._read_again.clear()
         self._done.clear()
-        self._backlog = self._backlog_bytes = 0
+        self._backlog.clear()
         self._room.set()
         inputs = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
         resumed = await self._thread.call_thread(self._seek_inputs, inputs)
@@ -376,19 +358,36 @@ class BatchConsumer(driver.Consumer):
         self._unacked_messages.discard(message)
         batch = message.value
         if isinstance(batch, Batch):
-            self._backlogged(batch, sign=-1)
-            self._progress_at = monotonic()
+            self._backlog.acknowledged(message.tp, batch)
             self._room.set()
             if message.generation_id == self.app.consumer_generation_id:
                 self._done[message.tp] = batch.next_offset
+        self._look_whether_empty()
+        return True
+
+    def forget(self, messages: Iterable[Any]) -> None:
+        """Wait no more for what was given up; it stays unacknowledged."""
+        for message in messages:
+            self._unacked_messages.discard(message)
+        self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
         waiting = self._waiting_for_ack
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
-        return True
+
+    async def wait_empty(self) -> None:
+        """Wait, before a rebalance or a stop, for turns to end, but not for partitions without leader."""
+        self.emptying = True
+        self.app.give_up_held()
+        try:
+            await super().wait_empty()
+        finally:
+            self.emptying = False
 
     def stalled(self, *, after: float) -> bool:
         """Whether agents hold records and have acknowledged none for so many seconds."""
-        return self._backlog > 0 and monotonic() - self._progress_at > after
+        return self._backlog.stalled(after=after)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Off: Faust would report the changelog partitions that rest paused; `stalled` looks at the work."""
@@ -400,6 +399,18 @@ class BatchConsumer(driver.Consumer):
         return self._done.pop(tp, None)
 
     # --- pausing ----------------------------------------------------------------------------------
+
+    def hold(self, tps: Set[TP]) -> None:
+        """Fetch nothing of partitions that wait for a leader, nor let them use up the others' room."""
+        self._backlog.hold(tps)
+        self._room.set()
+        self.pause_partitions(tps & self.assignment())
+
+    def release(self, tps: Set[TP]) -> None:
+        """Fetch again; in a rebalance, Faust does so when it has sought."""
+        self._backlog.release(tps)
+        if self._positioned:
+            self.resume_partitions(tps & self.assignment())
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
         """Stop fetching, in aiokafka too: an unread changelog record would hold each fetch back by 100 ms."""

@@ -33,6 +33,7 @@ from domain.errors import NotPermitted, Unavailable, Unpublishable
 from streams.brokers import Brokers
 from streams.lease import Lease
 from streams.partitions import partition_of
+from streams.patience import Patience
 from streams.rights import refusal
 from streams.settings import KafkaSettings
 from streams.timeouts import KNOWN_WITHIN, REQUEST_MS
@@ -92,6 +93,51 @@ Acknowledged = Callable[[Mapping[int, Position]], None]
 """Told of records as they are acknowledged: by their number in what is published, where they are."""
 
 
+class Sending:
+    """Records that the producer has taken over in their order; each partition acknowledges its own.
+
+    For callers that go on with what is acknowledged while the rest has to wait: nothing is paid for it, and
+    whoever stops waiting takes no record back.
+    """
+
+    __slots__ = ("_inner", "_places", "_producer", "_started", "outputs")
+
+    def __init__(
+        self,
+        producer: "Producer",
+        inner: AIOKafkaProducer,
+        outputs: Sequence[Output],
+        places: Sequence[tuple[Any, int]],
+        started: float,
+    ) -> None:
+        self.outputs = outputs
+        self._producer, self._inner, self._places, self._started = producer, inner, places, started
+
+    async def wait(self, within: float | None = None) -> list[Position] | None:
+        """Wait until all are acknowledged; returns where they are, or None after so many seconds.
+
+        Raises: what `Producer.publish` does, when none of them is on its way any more.
+        """
+        futures = {batch.future for batch, _ in self._places}
+        if not await _all_done(futures, self._producer._patience, within):
+            return None
+        try:
+            positions = _positions(self._places)
+        except KafkaError as error:
+            raise await self._producer._failure(self._inner, error, len(self.outputs)) from error
+        _count(self.outputs, time.perf_counter() - self._started)
+        return positions
+
+    def acknowledged(self) -> list[Position | None]:
+        """Where the records are; None for those that are not acknowledged."""
+        return [_positions([place])[0] if _stored(place[0]) else None for place in self._places]
+
+    def part(self, begin: int, end: int) -> "Sending":
+        """Some of them, from one number up to another, to be waited for alone."""
+        outputs, places = self.outputs[begin:end], self._places[begin:end]
+        return Sending(self._producer, self._inner, outputs, places, self._started)
+
+
 class Producer:
     """Publishes in order per partition, each record once (`acks=all`, idempotent)."""
 
@@ -106,6 +152,7 @@ class Producer:
             "request_timeout_ms": REQUEST_MS,
         }
         self._lease = lease
+        self._patience = Patience()
         self._inner: AIOKafkaProducer | None = None
         self._connecting: asyncio.Task[AIOKafkaProducer] | None = None
 
@@ -155,20 +202,37 @@ class Producer:
             inner = await self._connected()
             positions = await _sent(inner, outputs, acknowledged)
         except KafkaError as error:
-            # An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
-            if inner is not None:
-                await self._discard(inner)
-            if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
-                raise Unpublishable(repr(error)) from error
-            if (lacking := refusal(error)) is not None:
-                raise NotPermitted(f"Kafka has refused {len(outputs)} records: {lacking}") from error
-            raise Unavailable(f"Kafka did not acknowledge {len(outputs)} records: {error!r}") from error
-        seconds = time.perf_counter() - started
-        for topic, count in CounterOf([output.topic for output in outputs]).items():
-            published, took = _meters(topic)
-            published.inc(count)
-            took.observe(seconds)
+            raise await self._failure(inner, error, len(outputs)) from error
+        _count(outputs, time.perf_counter() - started)
         return positions
+
+    async def begin(self, outputs: Sequence[Output]) -> Sending:
+        """Take records over to publish them; returns before they are acknowledged.
+
+        Raises: what `publish` does; none of them was taken.
+        """
+        started = time.perf_counter()
+        inner = None
+        try:
+            inner = await self._connected()
+            return Sending(self, inner, outputs, await _appended(inner, outputs), started)
+        except KafkaError as error:
+            raise await self._failure(inner, error, len(outputs)) from error
+
+    async def _failure(
+        self, inner: AIOKafkaProducer | None, error: KafkaError, records: int
+    ) -> Unavailable | Unpublishable:
+        """What a failure means to whoever publishes.
+
+        An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
+        """
+        if inner is not None:
+            await self._discard(inner)
+        if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+            return Unpublishable(repr(error))
+        if (lacking := refusal(error)) is not None:
+            return NotPermitted(f"Kafka has refused {records} records: {lacking}")
+        return Unavailable(f"Kafka did not acknowledge {records} records: {error!r}")
 
     async def _connected(self) -> AIOKafkaProducer:
         """The one that is connected; all who ask meanwhile wait for one attempt, and share its failure."""
@@ -241,6 +305,20 @@ async def _sent(
         KafkaError: some may not have been stored.
         Unpublishable: one is too large, and none was appended.
     """
+    places = await _appended(inner, outputs)
+    if acknowledged is not None:
+        _tell_each(places, acknowledged)
+    await _all_done({batch.future for batch, _ in places})
+    return _positions(places)
+
+
+async def _appended(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[tuple[Any, int]]:
+    """Append records in their order; returns each one's batch and its number in it.
+
+    Raises:
+        KafkaError: the brokers do not know the topics, or the producer was closed; none was appended.
+        Unpublishable: one is too large, and none was appended.
+    """
     accumulator = inner._message_accumulator
     records = [(output, _headers(output)) for output in outputs]
     for output, headers in records:
@@ -252,14 +330,28 @@ async def _sent(
         raise ProducerClosed
     if accumulator._exception is not None:
         raise copy(accumulator._exception)
-    places = [
+    return [
         _append(accumulator, _place(inner, output, counts[output.topic]), output, headers)
         for output, headers in records
     ]
-    if acknowledged is not None:
-        _tell_each(places, acknowledged)
-    await _all_done({batch.future for batch, _ in places})
+
+
+def _stored(batch: Any) -> bool:
+    future = batch.future
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _positions(places: Sequence[tuple[Any, int]]) -> list[Position]:
+    """Where records are. Raises: KafkaError: some may not have been stored."""
     return [Position(batch.tp.partition, batch.future.result().offset + number) for batch, number in places]
+
+
+def _count(outputs: Sequence[Output], seconds: float) -> None:
+    """Count records that were acknowledged after so many seconds."""
+    for topic, count in CounterOf([output.topic for output in outputs]).items():
+        published, took = _meters(topic)
+        published.inc(count)
+        took.observe(seconds)
 
 
 def _tell_each(places: Sequence[tuple[Any, int]], acknowledged: Acknowledged) -> None:
@@ -280,23 +372,32 @@ def _tell_each(places: Sequence[tuple[Any, int]], acknowledged: Acknowledged) ->
         batch.future.add_done_callback(partial(tell, batch))
 
 
-async def _all_done(futures: Set["asyncio.Future[Any]"]) -> None:
-    """Return once all are done; cancelling it cancels none of them, for others wait for the same batches.
+async def _all_done(
+    futures: Set["asyncio.Future[Any]"], patience: Patience | None = None, within: float | None = None
+) -> bool:
+    """Return once all are done, or the patience has ended after so many seconds, and whether all are.
 
-    `asyncio.wait` does so too, and takes three times as long.
+    Cancelling it cancels none of them, for others wait for the same batches. `asyncio.wait` does so too, and
+    takes three times as long.
     """
-    ended = asyncio.get_running_loop().create_future()
+    ended: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     left = len(futures)
 
     def one_done(_: "asyncio.Future[Any]") -> None:
         nonlocal left
         left -= 1
         if not left and not ended.done():
-            ended.set_result(None)
+            ended.set_result(True)
 
     for future in futures:
         future.add_done_callback(one_done)
-    await ended
+    if patience is None or within is None:
+        return await ended
+    patience.begin(ended, within)
+    try:
+        return await ended
+    finally:
+        patience.end(ended)
 
 
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:

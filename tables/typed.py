@@ -7,7 +7,7 @@ be rebuilt for what it brings.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -18,9 +18,9 @@ from faust.types import TP
 from domain.errors import ControlPlaneError, Unavailable
 from streams.app import BatchApp
 from streams.claims import Claims, LogRecord, is_claim, under
+from streams.commit import Ownership, published
 from streams.producer import Output
 from streams.reading import Reader
-from streams.turn import Ownership, published
 
 log = logging.getLogger("clusterflow.table")
 
@@ -174,19 +174,22 @@ class TypedTable(Generic[V]):
                 self._gaps.append(Gap(partition, reflected + 1, offset))
             recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
 
-    async def settle(self) -> None:
-        """Look at what others have written between our own records since the last call.
+    async def settle(self, partitions: Collection[int]) -> None:
+        """Look at what others have written to these partitions between our own records since the last call.
 
         What counts nowhere (a zombie's, a stranger's) is written over, as after recovery, and we go on: such
-        a record must not end a worker.
+        a record must not end a worker. Other partitions are left alone, for a commit of theirs may be under
+        way: what is in memory would be written behind the state that it has published and not stored yet.
 
         Raises: SecondWriter: it holds data that counts, or a later claim, or cannot be read.
         """
-        while self._gaps:
-            gaps, self._gaps = self._gaps, []
+        if not self._gaps:
+            return
+        while gaps := [gap for gap in self._gaps if gap.partition in partitions]:
+            self._gaps = [gap for gap in self._gaps if gap.partition not in partitions]
             for gap in gaps:
                 await self._look_into(gap)
-            await self._write_again()
+            await self._write_again(partitions)
 
     async def _look_into(self, gap: Gap) -> None:
         place = f"{self.changelog_topic}/{gap.partition}"
@@ -231,7 +234,7 @@ class TypedTable(Generic[V]):
         async def recovered() -> None:
             try:
                 self._require_standing()
-                await self._write_again()
+                await self._write_again([*self._store.outdated])
                 callback()
             except Exception as error:  # Faust would let it vanish
                 await self._app.crash(error)
@@ -245,11 +248,12 @@ class TypedTable(Generic[V]):
             if active and self._store.claims.standing(tp.partition) > claim:
                 raise SecondWriter(f"{tp.topic}/{tp.partition}: somebody else has claimed it after us")
 
-    async def _write_again(self) -> None:
+    async def _write_again(self, partitions: Iterable[int]) -> None:
         """Write again what a record that does not count has followed: compaction keeps the last of a key."""
-        for partition in [*self._store.outdated]:
-            keys = self._store.outdated.pop(partition)
+        for partition in partitions:
+            keys = sorted(self._store.outdated.get(partition, ()))
             if not keys or TP(self.changelog_topic, partition) not in self._app.tables.recovery.active_tps:
+                self._store.outdated.pop(partition, None)
                 continue
             log.warning(
                 "records that do not count are written over",
@@ -257,7 +261,8 @@ class TypedTable(Generic[V]):
             )
             rows = self._store.partitions.get(partition, {})
             headers = self.ownership()(partition)
-            outputs = [Output(self.changelog_topic, k, rows.get(k), headers, partition) for k in sorted(keys)]
+            outputs = [Output(self.changelog_topic, k, rows.get(k), headers, partition) for k in keys]
             for output, position in zip(outputs, await published(self._app.publisher, outputs), strict=True):
                 assert output.key is not None
                 self.store(partition, output.key, output.value, offset=position.offset)
+            self._store.outdated[partition].difference_update(keys)  # not before: it may be cancelled

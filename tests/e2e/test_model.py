@@ -16,6 +16,7 @@ import asyncio
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -38,10 +39,11 @@ from domain.values import replace
 from streams.batch import Batch
 from streams.codec import decode_name, decode_record, encode
 from streams.partitions import partition_of
-from streams.producer import Output
+from streams.producer import Output, Position
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.domain.given import uuid
+from tests.lanes import App, Record, Sent
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 POLICY = Policy(reconcile_cap=2, delete_retention=timedelta(hours=1))
@@ -97,15 +99,15 @@ class MemoryProducer:
     log: Log
     lives: int | None = None
 
-    async def publish(self, outputs: list[Output]) -> list[Any]:
-        positions = []
-        for output in outputs:
+    async def begin(self, outputs: list[Output]) -> Sent:
+        records = [Record(output) for output in outputs]
+        for record in records:
             if self.lives is not None:
                 if self.lives == 0:
                     raise CrashedError
                 self.lives -= 1
-            positions.append(SimpleNamespace(offset=self.log.append(output)))
-        return positions
+            record.position = Position(record.output.partition or 0, self.log.append(record.output))
+        return Sent(records)
 
 
 class MemoryTable:
@@ -126,7 +128,7 @@ class MemoryTable:
     def holds(self, partition: int, key: bytes) -> bool:
         return key in self._rows[partition]
 
-    async def settle(self) -> None:
+    async def settle(self, partitions: Sequence[int]) -> None:
         """Nobody else writes."""
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
@@ -224,12 +226,9 @@ def _stream(queue: asyncio.Queue[Any]) -> Any:
     async def started() -> None:
         return None
 
-    app = SimpleNamespace(
-        consumer_generation_id=1,
-        flow_control=SimpleNamespace(is_active=lambda: True),
-        consumer=SimpleNamespace(track_message=lambda message: None),
-        logs={},
-    )
+    app = App()
+    for agent in ("names", "clusters"):
+        app.add(agent)
     channel = SimpleNamespace(queue=queue, get=get)
     return SimpleNamespace(app=app, channel=channel, maybe_start=started, should_stop=False)
 

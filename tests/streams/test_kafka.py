@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaConnectionError
 
 from domain.errors import ControlPlaneError, Unavailable, Unpublishable
 from streams.admin import TopicMismatch, check_topics, declare_topics
-from streams.producer import Output, Producer
+from streams.producer import Output, Position, Producer
 from streams.tail import Tail
 from tests.conftest import until
 
@@ -200,6 +200,29 @@ async def test_how_many_partitions_a_topic_has_is_known_once_it_was_published_to
     assert kafka.partitions == producer.partitions(topic)
     await producer.stop()
     assert 0 == producer.partitions(topic)
+
+
+async def test_who_begins_a_publish_goes_on_with_what_is_acknowledged(kafka, producer, monkeypatch):
+    # given a partition that nobody leads
+    topic = kafka.topics.events
+    await producer.publish([Output(topic, b"k", b"v", partition=p) for p in range(2)])
+    cluster = producer._inner.client.cluster
+    leader = cluster.leader_for_partition
+    monkeypatch.setattr(cluster, "leader_for_partition", lambda tp: None if tp == (topic, 1) else leader(tp))
+
+    # when records for it, and for another, are begun together
+    sending = await producer.begin([Output(topic, b"k", b"v", partition=n % 2) for n in range(4)])
+    ones, others = sending.part(1, 2), sending.part(0, 1)
+
+    # then the others' are acknowledged, and nobody waits for longer than they want to
+    assert [Position(0, 1)] == await others.wait(20)
+    assert await sending.wait(0.01) is None
+    assert [Position(0, 1), None, Position(0, 2), None] == sending.acknowledged()
+
+    # and its own are once it is led again
+    monkeypatch.undo()
+    assert [Position(1, 1)] == await ones.wait()
+    assert [Position(0, 1), Position(1, 1), Position(0, 2), Position(1, 2)] == await sending.wait()
 
 
 async def test_order_holds_per_partition_over_many_calls_at_once(kafka, producer):

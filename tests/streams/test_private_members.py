@@ -64,7 +64,7 @@ USED = {
     " _is_changelog_tp _new_consumer_thread _new_offset _read_offset _seek _stopped _thread _to_message"
     " _unacked_messages _wait_for_ack _wait_next_records _waiting_for_ack ack callback"
     " consumer_stopped_errors flow_active on_partitions_assigned on_partitions_revoked pause_partitions"
-    " perform_seek resume_partitions stop_flow suspend_flow verify_event_path wait_first",
+    " perform_seek resume_partitions stop_flow suspend_flow verify_event_path wait_empty wait_first",
     driver.Transport: "Consumer",
     faust.App: "BootStrategy _crashed _create_directories _new_transport consumer_generation_id crash_reason"
     " flow_control",

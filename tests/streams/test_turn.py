@@ -6,9 +6,10 @@ import pytest
 
 from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
-from streams.producer import Output
+from streams.producer import Output, Position
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
+from tests.lanes import App, Record, Sent
 
 
 class Recorder:
@@ -20,13 +21,16 @@ class Recorder:
     def __init__(self, *, failures=0):
         self.steps, self.rows, self.failures = [], {}, failures
 
-    async def publish(self, outputs):
+    async def begin(self, outputs):
         if self.failures:
             self.failures -= 1
             raise Unavailable("away", retry_after=0)
         self.steps += [("published", output.topic, output.value) for output in outputs]
         self.headers = {output.topic: dict(output.headers) for output in outputs}
-        return [SimpleNamespace(offset=n) for n, _ in enumerate(outputs)]
+        records = [Record(output) for output in outputs]
+        for offset, record in enumerate(records):
+            record.position = Position(1, offset)
+        return Sent(records)
 
     def get(self, partition, key):
         return self.rows.get((partition, key))
@@ -38,7 +42,7 @@ class Recorder:
         claim = self.claim
         return lambda partition: {"claim": claim}
 
-    async def settle(self):
+    async def settle(self, partitions):
         """Nobody else writes."""
 
     def store(self, partition, key, data, *, offset):
@@ -55,8 +59,8 @@ def record(value=b"{}", **members):
 
 
 def turn_over(recorder, *records):
-    event = SimpleNamespace(value=SimpleNamespace(records=records), ack=recorder.ack)
-    return Turn("test", [event], recorder, recorder)
+    event = SimpleNamespace(value=SimpleNamespace(records=records, partition=1), ack=recorder.ack)
+    return Turn("test", [event], recorder, recorder, App().add("test"))
 
 
 async def test_a_commit_has_one_order():

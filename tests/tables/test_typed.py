@@ -9,6 +9,7 @@ from streams.app import create_app
 from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.settings import KafkaSettings
 from tables.typed import TypedTable
+from tests.lanes import SilentProducer
 
 CHANGELOG = "rows-changelog"
 
@@ -97,14 +98,11 @@ def test_a_key_that_was_written_again_since_is_not_outdated(table):
 
 
 async def test_what_a_zombie_has_overwritten_is_written_again_under_our_claim(table):
-    written = []
-
-    async def publish(outputs):
-        written.extend(outputs)
-        return [SimpleNamespace(offset=9 + n) for n, _ in enumerate(outputs)]
-
     app, tp = table._app, TP(CHANGELOG, 0)
-    app.publisher, app.claims = SimpleNamespace(publish=publish), {tp: 2}
+    producer = SilentProducer()
+    written = producer.logs[tp]
+    written += [None] * 9  # what is there
+    app.publisher, app.claims = producer, {tp: 2}
     app.tables.recovery.active_tps.add(tp)
     app.tables.recovery.active_offsets[tp] = 8
     recover(
@@ -114,10 +112,38 @@ async def test_what_a_zombie_has_overwritten_is_written_again_under_our_claim(ta
         CLAIM,
         *((0, b"a", b"new", 2), (0, b"a", b"zombie", 0), (0, b"gone", b"zombie", 0)),
     )
-    await table._write_again()
-    assert [(b"a", b"new", 0), (b"gone", None, 0)] == [(o.key, o.value, o.partition) for o in written]
-    assert {CLAIM_HEADER: "2"} == written[0].headers
+    await table._write_again([0])
+    assert [(b"a", b"new", 0), (b"gone", None, 0)] == [(o.key, o.value, o.partition) for o in written[9:]]
+    assert {CLAIM_HEADER: "2"} == written[9].headers
     assert ({b"a": b"new"}, 10) == (dict(table.rows(0)), app.tables.recovery.active_offsets[tp])
+
+
+async def test_what_others_have_written_is_looked_into_for_the_partitions_that_are_settled_alone(table):
+    """Another's commit may be under way: it has published what is not in memory yet."""
+    # given records of somebody else between our own, in two partitions
+    looked_into = []
+
+    async def look_into(gap):
+        looked_into.append(gap.partition)
+        table._store.outdated[gap.partition].add(b"theirs")
+
+    table._look_into = look_into
+    app, producer = table._app, SilentProducer()
+    app.publisher, app.claims = producer, {TP(CHANGELOG, p): 0 for p in (0, 1)}
+    for partition in (0, 1):
+        producer.logs[CHANGELOG, partition] += [None] * 8
+        app.tables.recovery.active_tps.add(TP(CHANGELOG, partition))
+        app.tables.recovery.active_offsets[TP(CHANGELOG, partition)] = 4
+        table.store(partition, b"ours", b"v", offset=7)
+    table._store.outdated[1].add(b"of a commit under way")
+
+    # when one of them is settled, then the other is left for its own commit
+    await table.settle([0])
+    assert [0] == looked_into
+    assert [b"theirs"] == [output.key for (output,) in producer.published]
+    await table.settle([1])
+    assert [0, 1] == looked_into
+    assert [b"of a commit under way", b"theirs"] == [output.key for output in producer.published[1]]
 
 
 def test_the_value_that_comes_out_went_through_the_codec(table):
