@@ -24,7 +24,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from domain.errors import ControlPlaneError, NotPermitted
 from streams.acls import HOW_TO_GRANT
 from streams.brokers import Brokers
-from streams.fitting import Finding, FoundTopic, compare
+from streams.fitting import Finding, FoundTopic, compare, in_sync_at_least
 from streams.settings import KafkaSettings
 from streams.timeouts import REQUEST_MS
 from streams.topics import TopicSpec
@@ -80,8 +80,9 @@ async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Decla
         findings = _compared(kafka, specs, completed)
         repaired = [finding for finding in findings if repair and finding.settable]
         doubtful = _refuse([finding for finding in findings if finding not in repaired])
+        in_sync = {"min.insync.replicas": str(in_sync_at_least(kafka.replication))}
         missing = [
-            NewTopic(spec.name, kafka.partitions, kafka.replication, topic_configs=spec.config)
+            NewTopic(spec.name, kafka.partitions, kafka.replication, topic_configs={**in_sync, **spec.config})
             for spec in specs
             if spec.name not in found
         ]

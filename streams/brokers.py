@@ -16,7 +16,7 @@ what is in `streams.timeouts`.
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Final, TypeVar
@@ -163,13 +163,18 @@ class Brokers:
         await asyncio.wait([attempt])  # which does not cancel it: others wait for the same attempt
         return None if attempt.cancelled() else attempt.result()
 
-    async def _update(self, cluster: ClusterMetadata, topics: Sequence[str]) -> bool:
-        """Ask for metadata; returns whether it has come."""
+    async def _update(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
+        """Ask about these topics; returns whether the answer has come.
+
+        Args:
+            topics: None for all there are. aiokafka asks about all while a client uses none, too, and those
+                of others may be many.
+        """
         await asyncio.sleep(self._pause)
         self._pause = LEADERLESS_PAUSE
         try:
             async with asyncio.timeout(METADATA_WITHIN):
-                metadata = await self.ask(MetadataRequest(topics or None), self._require_new)
+                metadata = await self.ask(MetadataRequest(topics), self._require_new)
         except FAILURES as error:
             log.warning("no broker tells of the cluster", extra={"error": repr(error)})
             cluster.failed_update(None)

@@ -210,9 +210,14 @@ def _queue(spec: TopicSpec, settings: _Settings) -> Iterator[Finding]:
     )
 
 
+def in_sync_at_least(replication: int) -> int:
+    """How many of so many copies must have a record before it is acknowledged: all but the one to be lost."""
+    return max(1, replication - 1)
+
+
 def _copies(settings: _Settings, replication: int) -> Iterator[Finding]:
     in_sync = settings.number("min.insync.replicas", 1)
-    safe = max(1, replication - 1)
+    safe = in_sync_at_least(replication)
     yield from settings.unless(
         in_sync <= replication,
         "refuse",

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
 from deploy.embedded import Stack
@@ -16,6 +18,7 @@ from tests.conftest import Brokers, until
 FAILED_OVER_WITHIN = 10.0  # seconds: twice what it takes, for a machine that is busy with other tests
 IMPATIENT = 1000  # milliseconds for a broker to answer a client, which may ask the silent one first
 PARTITION = 0
+SET_ON_TOPIC = 1  # where a setting comes from, as Kafka tells it
 
 
 async def write(kafka: KafkaSettings, value: bytes) -> bool:
@@ -50,9 +53,19 @@ async def leader(kafka: KafkaSettings) -> int:
 async def test_topics_are_as_three_brokers_want_them(
     brokers: Brokers, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await check_topics(await brokers.new_topics())
-
+    kafka = await brokers.new_topics()
+    await check_topics(kafka)
     assert "doubtful topic" not in caplog.messages
+
+    # whatever the brokers' own default is
+    admin = AIOKafkaAdminClient(**kafka.client("test"))
+    await admin.start()
+    try:
+        names = [ConfigResource(ConfigResourceType.TOPIC, kafka.topics.events)]
+        ((_, _, _, _, entries),) = (await admin.describe_configs(names))[0].resources
+    finally:
+        await admin.close()
+    assert ("2", SET_ON_TOPIC) == {entry[0]: (entry[1], entry[3]) for entry in entries}["min.insync.replicas"]
 
 
 @pytest.mark.parametrize("end", [Kafka.pause, Kafka.kill, Kafka.stop])
