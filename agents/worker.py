@@ -1,7 +1,7 @@
 """The role `worker`: all agents and their tables in one Faust app."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
@@ -20,6 +20,7 @@ from streams.producer import Producer
 from streams.rights import require_rights
 from streams.settings import KafkaSettings
 from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
+from streams.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
 from tables.clusters import cluster_table, name_table
 from tables.metrics import RECOVERING
 
@@ -94,6 +95,7 @@ async def run(
         asyncio.create_task(ticker.tick(settings.tick_interval)),
         asyncio.create_task(ticker.tick_between()),
         asyncio.create_task(HELD.watch(app.kafka_consumers)),
+        asyncio.create_task(UNAVAILABLE_PARTITIONS.watch(_unavailable(app))),
         asyncio.create_task(watch_topics(kafka, ids)),
     ]
     crashed = asyncio.create_task(app._crashed.wait())
@@ -113,6 +115,12 @@ async def run(
         for task in tasks:
             task.cancel()
     await _stop(app, producer, kafka)
+
+
+def _unavailable(app: BatchApp) -> Callable[[], Set[Partition]]:
+    """How to look at what it reads and writes."""
+    unacknowledged = Unacknowledged(app.publisher.waiting)
+    return lambda: unacknowledged.look() | app.unreachable()
 
 
 async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None:

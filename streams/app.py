@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence, Set
 from typing import Any, ClassVar, Final
 
 import faust
@@ -122,6 +122,11 @@ class BatchApp(faust.App):
 
     def _create_directories(self) -> None:
         """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
+
+    def unreachable(self) -> Set[tuple[str, int]]:
+        """The partitions that it reads, by topic and number, and that have no leader which answers."""
+        brokers = self.consumer._thread.brokers
+        return frozenset() if brokers is None else brokers.unreachable(self.consumer.assignment())
 
     def kafka_consumers(self) -> Sequence[Any]:
         """aiokafka's consumers that are at work now."""

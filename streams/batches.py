@@ -55,12 +55,14 @@ class LeaseLost(ControlPlaneError):
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, with fetches that wait for less, and bring less at a time."""
 
+    brokers: Brokers | None = None
+
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._fetch_max_bytes = MAX_FETCH_BYTES
         consumer._isolation_level = READ_COMMITTED
-        Brokers(consumer._client)
+        self.brokers = Brokers(consumer._client)
         return consumer
 
     async def on_start(self) -> None:

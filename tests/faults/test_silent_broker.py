@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from bench.stage import Stage, wait_ready
+from bench.stage import RoleProcess, Stage, wait_ready
 from streams.partitions import partition_of
 from streams.topics import Topics
 from tests.conftest import Brokers, Servers, until
@@ -72,6 +72,53 @@ async def leader(brokers: Brokers, topic: str, partition: int) -> int:
         await producer.partitions_for(topic)
         number: int = producer.client.cluster.leader_for_partition(TopicPartition(topic, partition))
         return number
+
+
+async def told(session: aiohttp.ClientSession, role: RoleProcess) -> list[str]:
+    """The partitions that a role says it can't use."""
+    async with session.get(f"http://127.0.0.1:{role.metrics_port}/ready") as response:
+        partitions: list[str] = (await response.json())["unavailable_partitions"]
+        return partitions
+
+
+async def test_without_two_of_three_writes_are_refused_and_reads_go_on(
+    stage: Stage, brokers: Brokers, topics: Topics
+) -> None:
+    # given a cluster
+    worker, web = stage.start("worker"), stage.start("web")
+    wait_ready(worker, web)
+    async with aiohttp.ClientSession() as session:
+        client = Client(f"http://127.0.0.1:{web.port}", session, an_owner())
+        cluster = await client.created()
+
+        # when two brokers are silent, so that no write has its two copies
+        for number in (1, 2):
+            brokers.node(number).pause()
+
+        # then a write is refused, and says so
+        answer = await client.update(cluster["id"], {**SPEC, "size": 2})
+        assert (503, "UNAVAILABLE") == (answer.status, answer["code"])
+        assert "Retry-After" in answer.headers
+
+        # and web and worker tell which partitions they can't use
+        for role in (web, worker):
+
+            async def named(role: RoleProcess = role) -> list[str]:
+                return await told(session, role)
+
+            partitions = await until(named, within=GOES_ON_WITHIN, what=f"{role.name} telling of partitions")
+            assert all(partition.startswith(topics.prefix) for partition in partitions)
+
+        # and reads go on
+        assert cluster["spec"] == (await client.get(cluster["id"]))["spec"]
+
+        # and when both are back, so do writes
+        brokers.heal()
+
+        async def written() -> bool:
+            return (await client.update(cluster["id"], {**SPEC, "size": 3})).status == 200
+
+        await until(written, within=GOES_ON_WITHIN, what="a write")
 
 
 async def test_writes_to_every_partition_go_on_while_a_broker_is_silent(
