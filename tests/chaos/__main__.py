@@ -114,10 +114,11 @@ async def silent(clusters: int) -> int:
     return 0
 
 
-async def measured(what: str, clusters: int) -> int:
+async def measured(what: str, clusters: int, brokers: int) -> int:
     """One figure of fail-over, on servers of its own; the exit status."""
     standby = {"STANDBY_REPLICAS": "1"} if what == "standby" else {}
-    async with _fleet(f"{what}-{time.strftime('%Y%m%d-%H%M%S')}", session=6.0, environment=standby) as fleet:
+    name = f"{what}-{time.strftime('%Y%m%d-%H%M%S')}"
+    async with _fleet(name, session=6.0, environment=standby, brokers=brokers) as fleet:
         await fleet.start(*fleet.of("web")[:1], *fleet.of("worker")[:2], *fleet.of("sink"))
         if clusters:
             await figures.fill(fleet, clusters)
@@ -128,8 +129,8 @@ async def measured(what: str, clusters: int) -> int:
                 figure = await figures.restarted_web(fleet)
             case _:
                 figure = await figures.postgres_away(fleet, seconds=30.0)
-    print(f"{what} with {clusters} clusters: {figure}")
-    save(f"chaos-{what}", {"clusters": clusters, "figure": figure})
+    print(f"{what} with {clusters} clusters on {brokers} brokers: {figure}")
+    save(f"chaos-{what}", {"clusters": clusters, "brokers": brokers, "figure": figure})
     return 0
 
 
@@ -155,7 +156,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="of the soak")
     parser.add_argument("--clients", type=int, default=16, help="of the soak")
     parser.add_argument("--clusters", type=int, default=0, help="there are before a figure is taken")
-    parser.add_argument("--brokers", type=int, choices=(1, 3), default=1, help="nodes of Kafka in a run")
+    parser.add_argument(
+        "--brokers", type=int, choices=(1, 3), default=1, help="nodes of Kafka in a run or of a figure"
+    )
     arguments = parser.parse_args()
     logging.disable(logging.ERROR)  # aiokafka reports each attempt to reach a broker that was killed
     match arguments.what:
@@ -166,7 +169,7 @@ def main() -> None:
         case "silent":
             sys.exit(uvloop.run(silent(arguments.clusters)))
         case what:
-            sys.exit(uvloop.run(measured(what, arguments.clusters)))
+            sys.exit(uvloop.run(measured(what, arguments.clusters, arguments.brokers)))
 
 
 def _plans(arguments: argparse.Namespace) -> list[Plan]:
