@@ -35,7 +35,8 @@ from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, re
 from streams.commit import Lane
 from streams.events import PublicEvent
 from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
 from tables.typed import TypedTable

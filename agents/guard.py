@@ -10,7 +10,7 @@ from aiokafka import ConsumerRecord
 from domain.errors import MalformedRecord
 from domain.offsets import origin_of
 from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
-from streams.producer import Headers, Output, batch_bytes
+from streams.outputs import Headers, Output, batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
 from streams.unpacking import unreadable

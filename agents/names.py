@@ -37,7 +37,8 @@ from streams.codec import (
     read_name_request,
 )
 from streams.messages import ReleaseMessage, ResultMessage
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import KafkaSettings
 from streams.turn import Turn, headers_of, take_turns
 from tables.typed import TypedTable

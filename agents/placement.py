@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from streams.outputs import Output
 from streams.partitions import MAX_KEY_BYTES, partition_of
-from streams.producer import Output
 from streams.turn import headers_of
 from tables.typed import TypedTable
 

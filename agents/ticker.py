@@ -19,7 +19,8 @@ from streams.app import BatchApp
 from streams.codec import encode, rfc3339
 from streams.lanes import GRACE
 from streams.messages import TickMessage
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 
 log = logging.getLogger("clusterflow.reconciliation_scheduler")
 

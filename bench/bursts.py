@@ -19,7 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.stage import HOST, RoleProcess
 from bench.usage import usage
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import KafkaSettings
 
 DRAINED_WITHIN: Final = 120.0  # seconds

@@ -19,7 +19,8 @@ from domain.offsets import Seen
 from domain.policy import Policy
 from domain.schedule import due
 from streams.codec import encode
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import KafkaSettings
 
 OWNERS = 20

@@ -24,7 +24,7 @@ from bench.figures import RESULTS, Answer, median_ratio, tell
 from bench.filled import PARTITIONS
 from bench.peer import Peer
 from bench.stage import Stage
-from streams.producer import Output
+from streams.outputs import Output
 from streams.settings import KafkaSettings
 
 LOCK: Final = Path(__file__).with_name("quix.lock")

@@ -13,7 +13,7 @@ import msgspec
 import uvloop
 
 from streams.app import add_agent, create_app
-from streams.producer import Output
+from streams.outputs import Output
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from streams.turn import Turn, take_turns

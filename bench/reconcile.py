@@ -25,7 +25,7 @@ from bench.filled import PARTITIONS, FilledStage
 from bench.load import Load, Loaded, run
 from bench.stage import RoleProcess, Stage, wait_ready
 from bench.writes import requests
-from streams.producer import Output
+from streams.outputs import Output
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 

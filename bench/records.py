@@ -8,7 +8,7 @@ from bench.writes import report, spec
 from domain.commands import Update
 from domain.ids import deterministic_id
 from streams.codec import encode, message_of
-from streams.producer import Output
+from streams.outputs import Output
 from streams.topics import Topics
 
 Kind = Literal["commands", "reports"]

@@ -20,7 +20,7 @@ from bench.filled import PARTITIONS, FilledStage
 from bench.peer import Peer
 from bench.records import KINDS, Kind, outputs
 from bench.stage import RoleProcess, wait_ready
-from streams.producer import Output
+from streams.outputs import Output
 from streams.settings import KafkaSettings
 
 TOPIC: Final = "bench-null"

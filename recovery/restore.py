@@ -16,7 +16,7 @@ from domain.names import NameRecord, name_key
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
 from streams.codec import decode_record, encode
-from streams.producer import Output
+from streams.outputs import Output
 from streams.topics import Topics
 
 # Tells records of a rebuild, which a second run may write again, from anybody else's.

@@ -72,8 +72,10 @@ async def queued_batches(
         generation = app.consumer_generation_id
         current = [
             event
-            for event in admit([event for event in events if event is not None])
-            if app.flow_control.is_active() and event.message.generation_id == generation
+            for event in admit(events)
+            if event is not None
+            and app.flow_control.is_active()
+            and event.message.generation_id == generation
         ]
         for event in current:
             event.message.tracked = True

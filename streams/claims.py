@@ -24,7 +24,7 @@ from prometheus_client import Counter
 
 from streams.codec import encode
 from streams.messages import ClaimMessage
-from streams.producer import Output
+from streams.outputs import Output
 
 CLAIM_KEY: Final = b"@claim"
 CLAIM_HEADER: Final = "claim"

@@ -24,7 +24,8 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import TransientError
 from streams.lanes import HeldLanes
-from streams.producer import Output, Position, Producer, Sending
+from streams.outputs import Output, Position
+from streams.producer import Producer, Sending
 
 log = logging.getLogger("clusterflow.turn")
 
@@ -161,7 +162,7 @@ class Commit(Generic[V]):
         """Publish the next step of each; returns those past it, the others are held."""
         sending = await _begun(self._producer, [output for lane in lanes for output in lane.step])
         try:
-            positions = await sending.wait(self._held.grace)
+            positions = await sending.wait_for(self._held.grace)
         except TransientError as error:
             _log_again(sending, error)
             positions = None

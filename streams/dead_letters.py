@@ -16,8 +16,8 @@ from prometheus_client import Counter
 from domain.errors import MalformedRecord
 from domain.secrets import JWE, MASK, SECRET_MEMBERS
 from streams.headers import DeadLetterHeaders
+from streams.outputs import Headers, Output
 from streams.partitions import MAX_KEY_BYTES
-from streams.producer import Headers, Output
 from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
 
 log = logging.getLogger("clusterflow.dead_letters")

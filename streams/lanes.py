@@ -106,6 +106,8 @@ class HeldLanes:
             return events
         admitted, self._released = self._released, []
         for event in events:
+            if event is None:  # see `streams.batch.wake`
+                continue
             self._kept.get(event.value.partition, admitted).append(event)
         return admitted
 

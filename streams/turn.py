@@ -14,7 +14,8 @@ from streams.batch import queued_batches, wake
 from streams.commit import Commit, Lane, Part, Table
 from streams.dead_letters import parked
 from streams.lanes import HeldLanes
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 
 V = TypeVar("V")
 

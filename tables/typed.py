@@ -19,7 +19,7 @@ from domain.errors import ControlPlaneError, Unavailable
 from streams.app import BatchApp
 from streams.claims import Claims, LogRecord, is_claim, under
 from streams.commit import Ownership, published
-from streams.producer import Output
+from streams.outputs import Output
 from streams.reading import Reader
 
 log = logging.getLogger("clusterflow.table")

@@ -10,7 +10,7 @@ from faust.types import TP
 
 from domain.errors import TransientError
 from streams.lanes import HeldLanes
-from streams.producer import Output, Position
+from streams.outputs import Output, Position
 
 
 class Record:
@@ -29,10 +29,15 @@ class Sent:
         self._records, self._changed = records, changed
         self.outputs = [record.output for record in records]
 
-    async def wait(self, within: float | None = None) -> list[Position] | None:
-        while any(record.position is None and record.error is None for record in self._records):
-            if within is not None:
-                return None
+    async def wait_for(self, seconds: float) -> list[Position] | None:
+        return None if self._waits else await self.wait()
+
+    @property
+    def _waits(self) -> bool:
+        return any(record.position is None and record.error is None for record in self._records)
+
+    async def wait(self) -> list[Position]:
+        while self._waits:
             assert self._changed is not None
             async with self._changed:
                 await self._changed.wait()

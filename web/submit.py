@@ -22,8 +22,9 @@ from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
 from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
 from streams.messages import ReportMessage, ResultMessage
+from streams.outputs import Headers, Output, Position
 from streams.partitions import partition_of
-from streams.producer import Headers, Output, Position, Producer
+from streams.producer import Producer
 from streams.topics import Topics
 from tables.views import ClusterView
 from web.health import Health

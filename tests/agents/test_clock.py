@@ -14,7 +14,7 @@ from domain.policy import Policy
 from domain.values import replace
 from streams.claims import CLAIM_KEY
 from streams.codec import encode
-from streams.producer import Output
+from streams.outputs import Output
 from tests.domain.given import T0, create, says, story, uuid
 from tests.e2e.test_model import TOPICS, Log, Worker
 

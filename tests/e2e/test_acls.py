@@ -25,7 +25,8 @@ from sinks import SinkSettings
 from sinks import run as run_sink
 from streams.acls import CLIENTS
 from streams.admin import declare_topics
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import SINK_GROUP
 from tests.e2e.permitted import PermittingKafka, allow, printed
 from tests.e2e.product import SPEC, Deployment, available, command, report

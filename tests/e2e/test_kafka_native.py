@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from streams.producer import batch_bytes
+from streams.outputs import batch_bytes
 from streams.topics import MAX_INPUT_BYTES
 from tests.conftest import until
 from tests.e2e.product import (

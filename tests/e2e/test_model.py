@@ -38,8 +38,8 @@ from domain.status import aggregate
 from domain.values import replace
 from streams.batch import Batch
 from streams.codec import decode_name, decode_record, encode
+from streams.outputs import Output, Position
 from streams.partitions import partition_of
-from streams.producer import Output, Position
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.domain.given import uuid

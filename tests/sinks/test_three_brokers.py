@@ -1,7 +1,8 @@
 """A sink on three brokers of which one falls silent."""
 
 from streams.codec import encode
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.unavailable import UNAVAILABLE_PARTITIONS
 from tests.conftest import Brokers, Servers, until
 from tests.sinks.conftest import a_world

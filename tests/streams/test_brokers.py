@@ -9,7 +9,8 @@ from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
 
 from deploy.embedded.kafka import Kafka
 from streams.brokers import first_answer
-from streams.producer import Output, Producer
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.tail import Tail
 from tests.conftest import Brokers, until
 

@@ -7,8 +7,8 @@ import pytest
 
 from domain.errors import MalformedRecord
 from streams.dead_letters import MAX_HEADER_BYTES, MAX_HEADERS, masked, parked
+from streams.outputs import wire_headers
 from streams.partitions import MAX_KEY_BYTES
-from streams.producer import _headers
 
 KEY = "serviceAccountSigningKey"
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----"
@@ -39,7 +39,7 @@ def test_headers_of_the_record_are_kept_as_they_were_and_ours_added():
         ("odd", b"again"),
         ("dlq_reason", b"forged"),
     ]
-    headers = _headers(letter(headers=had))
+    headers = wire_headers(letter(headers=had))
     assert had[:4] == headers[:4]
     assert [b"invalid_schema"] == [value for name, value in headers if name == "dlq_reason"]
 

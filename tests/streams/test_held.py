@@ -9,7 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from streams.app import BatchApp, add_agent, create_app
-from streams.producer import Output
+from streams.outputs import Output
 from streams.settings import KafkaSettings
 from streams.turn import take_turns
 from tables.typed import TypedTable

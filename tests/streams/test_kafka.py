@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaConnectionError
 
 from domain.errors import ControlPlaneError, Unavailable, Unpublishable
 from streams.admin import TopicMismatch, check_topics, declare_topics
-from streams.producer import Output, Position, Producer
+from streams.outputs import Output, Position
+from streams.producer import Producer
 from streams.tail import Tail
 from tests.conftest import until
 
@@ -215,8 +216,8 @@ async def test_who_begins_a_publish_goes_on_with_what_is_acknowledged(kafka, pro
     ones, others = sending.part(1, 2), sending.part(0, 1)
 
     # then the others' are acknowledged, and nobody waits for longer than they want to
-    assert [Position(0, 1)] == await others.wait(20)
-    assert await sending.wait(0.01) is None
+    assert [Position(0, 1)] == await others.wait_for(20)
+    assert await sending.wait_for(0.01) is None
     assert [Position(0, 1), None, Position(0, 2), None] == sending.acknowledged()
 
     # and its own are once it is led again

@@ -10,7 +10,7 @@ from faust.types import TP
 from domain.errors import Unavailable, Unpublishable
 from streams import lanes as module
 from streams.batch import Batch
-from streams.producer import Output
+from streams.outputs import Output
 from streams.turn import Turn, take_turns
 from tests.conftest import until
 from tests.lanes import App, SilentProducer

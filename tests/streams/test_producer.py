@@ -15,7 +15,9 @@ from aiokafka.errors import (
 
 from domain.errors import Unavailable, Unpublishable
 from streams import producer as module
-from streams.producer import Output, Producer, _known
+from streams.appending import _known
+from streams.outputs import Output
+from streams.producer import Producer
 from streams.settings import KafkaSettings
 
 ONE = [Output("a", b"k", b"v")]
@@ -72,10 +74,10 @@ def sent(monkeypatch):
 
     answers = Sent()
 
-    async def send(client, outputs, acknowledged):
+    async def append_all(client, outputs):
         return await answers.answer(client)
 
-    monkeypatch.setattr(module, "_sent", send)
+    monkeypatch.setattr(module, "append_all", append_all)
     return answers
 
 
@@ -210,6 +212,6 @@ async def test_topics_that_are_never_known_together_are_given_up_in_time(monkeyp
             self.known = {topic}
             return {0}
 
-    monkeypatch.setattr(module, "KNOWN_WITHIN", 0.01)
+    monkeypatch.setattr("streams.appending.KNOWN_WITHIN", 0.01)
     with pytest.raises(KafkaTimeoutError, match=r"partitions not known: [ab]"):
         await _known(Alternating({"a"}), {"a", "b"})

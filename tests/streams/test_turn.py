@@ -6,7 +6,7 @@ import pytest
 
 from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
-from streams.producer import Output, Position
+from streams.outputs import Output, Position
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
 from tests.lanes import App, Record, Sent

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from streams.appending import Acknowledged
 from streams.codec import encode
 from streams.messages import ResultMessage
-from streams.producer import Acknowledged, Output, Position
+from streams.outputs import Output, Position
 from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints

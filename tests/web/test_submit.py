@@ -11,10 +11,11 @@ import pytest
 from domain.commands import Create, Delete
 from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
+from streams.appending import Acknowledged
 from streams.codec import encode
 from streams.messages import ResultMessage
+from streams.outputs import Output, Position
 from streams.partitions import partition_of
-from streams.producer import Acknowledged, Output, Position
 from tables.views import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
