@@ -116,18 +116,22 @@ class Brokers:
     async def _bootstrap(self) -> None:
         """Learn of the cluster from a configured address. Raises: KafkaConnectionError: none answers."""
         client = self._client
-        hosts = client.hosts
         try:
-            metadata = await first_answer(hosts, lambda host: self._introduction(*host[:2]))
+            metadata = await self._introduced(MetadataRequest([]))
         except FAILURES as error:
-            raise KafkaConnectionError(f"Unable to bootstrap from {hosts}: {error!r}") from error
+            raise KafkaConnectionError(f"Unable to bootstrap from {client.hosts}: {error!r}") from error
         client.cluster.update_metadata(as_version_5(metadata))
         if client._sync_task is None:
             client._sync_task = asyncio.create_task(client._md_synchronizer())
         if self._timer is None:
             self._look()
 
-    async def _introduction(self, host: str, port: int) -> Any:
+    async def _introduced(self, request: MetadataRequest) -> Any:
+        """What is answered at the configured addresses. Raises: KafkaError, OSError, TimeoutError."""
+        hosts = self._client.hosts
+        return await first_answer(hosts, lambda at: self._introduction(at[0], at[1], request))
+
+    async def _introduction(self, host: str, port: int, request: MetadataRequest) -> Any:
         client = self._client
         connection = await create_conn(
             host,
@@ -141,7 +145,7 @@ class Brokers:
             sasl_plain_password=client._sasl_plain_password,
         )
         try:
-            metadata = await connection.send(MetadataRequest([]))
+            metadata = await connection.send(request)
         finally:
             connection.close()
         if not metadata.brokers:
@@ -174,7 +178,7 @@ class Brokers:
         self._pause = LEADERLESS_PAUSE
         try:
             async with asyncio.timeout(METADATA_WITHIN):
-                metadata = await self.ask(MetadataRequest(topics), self._require_new)
+                metadata = await self._metadata(MetadataRequest(topics))
         except FAILURES as error:
             log.warning("no broker tells of the cluster", extra={"error": repr(error)})
             cluster.failed_update(None)
@@ -187,6 +191,16 @@ class Brokers:
         if all(leader >= 0 for leader in _leaders(metadata)):
             self._pause = 0.0
         return True
+
+    async def _metadata(self, request: MetadataRequest) -> Any:
+        """What a known broker answers, or, where each refuses, one at a configured address.
+
+        Those that are known may all have gone, while others that were away then are back.
+        """
+        try:
+            return await self.ask(request, self._require_new)
+        except FAILURES:
+            return await self._introduced(request)
 
     def _any(self) -> int | None:
         """A broker for what any can do: one that answers, if there is one."""

@@ -5,9 +5,12 @@ import time
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaConnectionError, NodeNotReadyError
+from aiokafka.structs import BrokerMetadata
 
 from deploy.embedded.kafka import Kafka
+from deploy.embedded.ports import free_port
 from streams.brokers import first_answer
 from streams.outputs import Output
 from streams.producer import Producer
@@ -135,6 +138,25 @@ async def test_clients_start_while_a_broker_is_away(brokers: Brokers, fails):
                 )
         finally:
             await producer.stop()
+
+
+async def test_brokers_are_found_again_that_were_away_when_it_was_asked(brokers: Brokers):
+    # given a client that knows of one broker alone, which has gone since
+    kafka = await brokers.new_topics()
+    outputs = [Output(kafka.topics.events, b"k", b"v", partition=number) for number in range(4)]
+    producer = Producer(kafka, client_id="test")
+    await producer.publish(outputs)
+    client = producer._inner.client
+    client.cluster._brokers = {9: BrokerMetadata(9, "127.0.0.1", free_port(), None)}
+    for connection in [*client._conns.values()]:
+        connection.close(reason=CloseReason.CONNECTION_BROKEN)
+
+    # when it publishes, then it has asked at the addresses that it was given
+    try:
+        async with asyncio.timeout(WITHIN):
+            await producer.publish(outputs)
+    finally:
+        await producer.stop()
 
 
 async def test_kafka_is_away_only_when_no_broker_answers(brokers: Brokers):
