@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import Stack
@@ -97,6 +98,16 @@ async def _new_topics(bootstrap_servers: str, partitions: int, *, replication: i
     return kafka
 
 
+async def _drop(kafka: KafkaSettings) -> None:
+    """Delete the topics that are still there."""
+    admin = AIOKafkaAdminClient(**kafka.client("test"))
+    await admin.start()
+    try:
+        await admin.delete_topics([spec.name for spec in kafka.topics.all()])
+    finally:
+        await admin.close()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Hypothesis takes the threads of a running worker, which use `random`, for strategies that do."""
     for item in items:
@@ -107,7 +118,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The embedded servers of this session."""
-    with Stack(Path(tmp_path_factory.mktemp("stack"))) as running:
+    stack = Stack(Path(tmp_path_factory.mktemp("stack")))
+    stack.kafka.heap = "-Xmx1g"  # for the topics of all tests, some 15,000 partitions in the end
+    with stack as running:
         yield running
 
 
@@ -178,9 +191,11 @@ async def until(ask: Callable[[], Awaitable[T]], *, within: float = 30.0, what: 
 
 
 @pytest.fixture
-async def kafka(servers: Servers) -> KafkaSettings:
-    """Fresh topics."""
-    return await servers.new_topics()
+async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
+    """Fresh topics, which go with the test: each that stays makes the next ones slower."""
+    kafka = await servers.new_topics()
+    yield kafka
+    await _drop(kafka)
 
 
 @pytest.fixture(scope="session")
