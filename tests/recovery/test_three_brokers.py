@@ -7,10 +7,9 @@ import pytest
 from database import DatabaseSettings
 from deploy.embedded.kafka import Kafka
 from recovery import RecoverySettings, rebuild
-from tests.conftest import Brokers, Servers
+from tests.conftest import Brokers, Servers, until
 from tests.e2e.product import SPEC, an_owner
 from tests.recovery.site import a_site, mixed_traffic, stopped
-from tests.web.answers import check
 
 
 @pytest.mark.parametrize("fails", [Kafka.pause, Kafka.kill])
@@ -31,7 +30,11 @@ async def test_workers_recover_and_commands_work_without_one(
         roles = [await site.deployment.worker(), await site.sink()]
         api = await site.web(owner)
         for cluster_id in traffic.live:
-            check(await api.update(cluster_id, {**SPEC, "size": 9}), 200)
+
+            async def written(cluster_id: str = cluster_id) -> bool:
+                return (await api.update(cluster_id, {**SPEC, "size": 9})).status == 200
+
+            await until(written, what="a write")  # its partition may still wait for a leader
 
         # and Kafka and PostgreSQL are found to be equal
         assert (await site.verify()).equal
