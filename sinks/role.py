@@ -18,7 +18,7 @@ from sinks.settings import SinkSettings
 from streams.acls import SINK
 from streams.admin import check_topics, kafka_cluster_id
 from streams.brokers import Brokers
-from streams.fetches import fetch_in_sessions
+from streams.fetches import fetch_in_sessions, stop_consumer
 from streams.held import HELD
 from streams.producer import Producer
 from streams.rights import require_rights
@@ -123,7 +123,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[
         fetch_in_sessions(consumer)
         yield consumer, brokers
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def _watch_lag(writers: Sequence[Writer]) -> None:

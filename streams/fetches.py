@@ -7,6 +7,7 @@ no more, and the answer names those that have something. Source: KIP-227, which 
 speak. Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006, 0011).
 """
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,18 @@ def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
     fetcher = consumer._fetcher
     fetcher._select_read_replica = fetcher._client.cluster.leader_for_partition
     fetcher._client = SessionClient(fetcher._client)
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Disconnect. While a broker is away, aiokafka trips over a fetch that it has cancelled itself."""
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        log.info("stopped while a broker is away")
+        await consumer._client.close()
 
 
 class SessionClient:

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from domain.errors import MalformedRecord, Unavailable
 from streams.brokers import Brokers
 from streams.claims import Claims
-from streams.fetches import fetch_in_sessions
+from streams.fetches import fetch_in_sessions, stop_consumer
 from streams.settings import READ_COMMITTED, KafkaSettings
 from streams.timeouts import REQUEST_MS
 
@@ -57,14 +57,14 @@ class Reader:
             await self._consumer.start()
             fetch_in_sessions(self._consumer)
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer)
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     async def ends(self, topic: str) -> dict[int, int]:
         """Where each partition ends now: the offset of its next record."""

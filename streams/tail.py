@@ -13,7 +13,7 @@ from prometheus_client import Counter
 
 from domain.errors import MalformedRecord, Unavailable
 from streams.brokers import FAILURES, Brokers
-from streams.fetches import fetch_in_sessions
+from streams.fetches import fetch_in_sessions, stop_consumer
 from streams.metadata import MetadataRequest
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED, KafkaSettings
 from streams.timeouts import REQUEST_MS
@@ -87,14 +87,7 @@ class Tail:
 
     async def stop(self) -> None:
         """Disconnect."""
-        try:
-            await self._consumer.stop()
-        except asyncio.CancelledError:
-            # Without a broker, aiokafka trips over a fetch that it has cancelled itself.
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            log.info("stopped without a broker")
+        await stop_consumer(self._consumer)
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
