@@ -31,9 +31,6 @@ _LOOK_EVERY: Final = 0.05
 # who waits for Python's lock asks for it after 5 ms, and each look of the loop for events began that anew.
 _PAUSE: Final = 0.001
 
-# Seconds for which all ticks wait for the acknowledgements of all, as turns do.
-_GRACE: Final = GRACE
-
 # Seconds after which a change that still waits is asked for again: the broker's clock may be behind ours.
 _ASK_AGAIN: Final = 0.25
 
@@ -64,7 +61,7 @@ class Ticker:
             now = time.time()
             slot = int(now // seconds)
             owned = self._owned()
-            silent = self._unacknowledged(longer_than=_GRACE)
+            silent = self._unacknowledged(longer_than=GRACE)
             await self._publish([_tick(self._topic, p, slot, now) for p in owned if p not in silent])
             await asyncio.sleep(_until_slot(slot + 1, seconds) if owned else 2 * _LOOK_EVERY)
 
@@ -121,7 +118,7 @@ class Ticker:
             partitions = {tick.partition for tick in ticks if tick.partition is not None}
             publishing = asyncio.create_task(self._published(ticks, partitions))
             self._publishing[publishing] = partitions, time.monotonic()
-            await asyncio.wait({publishing}, timeout=_GRACE)
+            await asyncio.wait({publishing}, timeout=GRACE)
         for task in [task for task in self._publishing if task.done()]:
             del self._publishing[task]
             task.result()

@@ -89,7 +89,7 @@ def tell_each(places: Sequence[Place], acknowledged: Acknowledged) -> None:
 async def all_done(
     futures: Set["asyncio.Future[Any]"], patience: Patience | None = None, within: float | None = None
 ) -> bool:
-    """Return once all are done, or the patience has ended after so many seconds, and whether all are.
+    """Wait until all are done, for at most `within` seconds; returns whether they are.
 
     Cancelling it cancels none of them, for others wait for the same batches. `asyncio.wait` does so too, and
     takes three times as long.
@@ -119,8 +119,8 @@ async def all_done(
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:
     """How many partitions each has, once those of all are known; what brings one's may lose another's.
 
-    Raises: KafkaError: the brokers do not know one of them, or not all of them at once in time; whoever
-        publishes need not have a deadline.
+    Raises: KafkaError: after `KNOWN_WITHIN` seconds the brokers still do not know all of them at once. The
+        publisher's caller may have no deadline of its own.
     """
     if len(known := partition_counts(inner, topics)) == len(topics):
         return known

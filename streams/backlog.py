@@ -64,13 +64,13 @@ class Backlog:
         self._recount(tps, 1)
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Forget all that was counted: a rebalance has taken it back."""
         self._of.clear()
         self._held.clear()
         self._records = self._bytes = 0
 
     def stalled(self, *, after: float) -> bool:
-        """Whether agents have records of partitions not held, and acknowledged none for so many seconds."""
+        """Whether agents have had records of partitions not held for `after` seconds without progress."""
         return self._records > 0 and monotonic() - self._progress_at > after
 
     def _count(self, tp: TP, records: int, size: int) -> None:

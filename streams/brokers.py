@@ -180,7 +180,7 @@ class Brokers:
             async with asyncio.timeout(METADATA_WITHIN):
                 metadata = await self._metadata(MetadataRequest(topics))
         except FAILURES as error:
-            log.warning("no broker tells of the cluster", extra={"error": repr(error)})
+            log.warning("no broker has answered with metadata", extra={"error": repr(error)})
             cluster.failed_update(None)
             return False
         if not metadata.brokers:

@@ -99,7 +99,7 @@ class Lane(Generic[V]):
             yield from event.value.records
 
     def begin(self, table: Table[V], ownership: Ownership) -> None:
-        """Have the first step at hand; states are written under this ownership."""
+        """Prepare the first step; states are written with the headers of this ownership."""
         self._steps = self._all_steps(table, ownership)
         self.step = next(self._steps, ())
 

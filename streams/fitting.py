@@ -211,7 +211,7 @@ def _queue(spec: TopicSpec, settings: _Settings) -> Iterator[Finding]:
 
 
 def in_sync_at_least(replication: int) -> int:
-    """How many of so many copies must have a record before it is acknowledged: all but the one to be lost."""
+    """The least copies in sync for a write, given the replication: one broker may be lost."""
     return max(1, replication - 1)
 
 

@@ -126,7 +126,7 @@ class HeldLanes:
         self._released.clear()
 
     def stalled(self, assigned: Set[TP], *, after: float) -> bool:
-        """Whether all partitions that are ours have been held for so many seconds."""
+        """Whether all assigned partitions have been held for `after` seconds."""
         ours = {tp.partition for tp in assigned if tp.topic in self._topics}
         if not ours or not ours <= self._held.keys():
             return False

@@ -132,7 +132,7 @@ class Epochs:
         self._known: dict[tuple[str, int], int] = {}
 
     def outdated(self, answer: Any) -> bool:
-        """Whether an answer tells of a leader that was followed by one we know."""
+        """Whether an answer names a leader whose successor is known already."""
         return any(epoch < self._known.get(place, epoch) for place, epoch in _epochs(answer))
 
     def note(self, answer: Any) -> None:

@@ -16,7 +16,7 @@ class Patience:
         self._rings_at = 0.0
 
     def begin(self, wait: "asyncio.Future[bool]", seconds: float) -> None:
-        """Give a wait so many seconds; whoever waits must `end` it."""
+        """Let a wait last for at most `seconds`; the waiting task must call `end` afterwards."""
         at = wait.get_loop().time() + seconds
         self._ends[wait] = at
         if self._timer is None or at < self._rings_at:

@@ -9,6 +9,7 @@ from typing import Any
 from faust.types import TP
 
 from domain.errors import TransientError
+from streams.commit import Ownership
 from streams.lanes import HeldLanes
 from streams.outputs import Output, Position
 
@@ -135,3 +136,31 @@ class App:
 
     async def crash(self, error: Exception) -> None:
         self.crashed_by = error
+
+
+class Table:
+    """A table that notes what is stored, within the steps of what uses it."""
+
+    changelog_topic = "state"
+    claim = "7"
+
+    def __init__(self, steps: list[Any]) -> None:
+        self.rows: dict[tuple[int, bytes], Any] = {}
+        self.steps = steps
+
+    def get(self, partition: int, key: bytes) -> Any:
+        return self.rows.get((partition, key))
+
+    def encode(self, value: Any) -> Any:
+        return value
+
+    def ownership(self) -> Ownership:
+        claim = self.claim
+        return lambda partition: {"claim": claim}
+
+    async def settle(self, partitions: Sequence[int]) -> None:
+        """Nobody else writes."""
+
+    def store(self, partition: int, key: bytes, data: Any, *, offset: int) -> None:
+        self.rows[partition, key] = data
+        self.steps.append(("stored", partition, data))

@@ -18,7 +18,7 @@ from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.private import private_directory
 from deploy.embedded.process import Guard
 
-COPIES: Final = 3  # of every record, where there are so many brokers
+COPIES: Final = 3  # the replication of every topic
 HEAP: Final = "-Xmx384m"  # three of them share a machine
 
 IN_SYNC: Final = {

@@ -130,7 +130,7 @@ class Wants:
 
 @pytest.fixture
 def _short_grace(monkeypatch):
-    monkeypatch.setattr(tickers, "_GRACE", 0.01)
+    monkeypatch.setattr(tickers, "GRACE", 0.01)
 
 
 @pytest.mark.usefixtures("_short_grace")

@@ -48,22 +48,27 @@ async def _coordinator(fleet: Fleet, fault: Fault) -> Kafka:
 def _harmed(harm: Callable[[Fleet, Kafka, float], Awaitable[None]], choose: Choice) -> Doing:
     async def fault_of_one(fleet: Fleet, fault: Fault) -> None:
         broker = await choose(fleet, fault)
-        fleet.note(f"it is node {broker.node}, {await _duties(fleet, broker)}")
+        led = await _led(fleet, broker)
+        fleet.note(", ".join([f"it is node {broker.node}", led, *await duties(fleet, broker)]))
         await harm(fleet, broker, fault.seconds)
         await _well_again(fleet)
 
     return fault_of_one
 
 
-async def _duties(fleet: Fleet, broker: Kafka) -> str:
-    """What this node does for the others, for the report."""
+async def _led(fleet: Fleet, broker: Kafka) -> str:
     partitions = await fleet.nodes.partitions()
-    duties = [f"leads {sum(each.leader == broker.node for each in partitions)} of {len(partitions)}"]
+    return f"leads {sum(each.leader == broker.node for each in partitions)} of {len(partitions)}"
+
+
+async def duties(fleet: Fleet, broker: Kafka) -> list[str]:
+    """What this node does for the others beside leading partitions, for a report."""
+    found = []
     if await fleet.nodes.controller() == broker.node:
-        duties.append("active controller")
+        found.append("active controller")
     if await fleet.nodes.coordinator(GROUP) == broker.node:
-        duties.append("coordinator")
-    return ", ".join(duties)
+        found.append("coordinator")
+    return found
 
 
 async def _kill(fleet: Fleet, broker: Kafka, seconds: float) -> None:

@@ -14,8 +14,7 @@ from typing import Final
 
 from deploy.embedded.kafka import Kafka
 from streams.partitions import partition_of
-from streams.settings import GROUP
-from tests.chaos.broker_faults import paused
+from tests.chaos.broker_faults import duties, paused
 from tests.chaos.faults import roles_ready
 from tests.chaos.figures import UNDER_WAY, Probe, probing
 from tests.chaos.fleet import PARTITIONS, Fleet
@@ -61,7 +60,7 @@ async def silent_brokers(fleet: Fleet, *, seconds: float) -> list[Silence]:
 
 
 async def _silent(fleet: Fleet, broker: Kafka, probes: Sequence[Probe], seconds: float) -> Silence:
-    who = await _who(fleet, broker)
+    who = ", ".join([f"node {broker.node}", *await duties(fleet, broker)])
     began = time.monotonic()
     async with paused(broker):
         await asyncio.sleep(seconds)
@@ -87,15 +86,6 @@ def again_within(confirmed: Sequence[float], began: float, ended: float) -> floa
     moments = [began, *(at for at in confirmed if began <= at <= ended), ended]
     over = [later for earlier, later in pairwise(moments) if later - earlier > UNDER_WAY]
     return inf if over and over[-1] == ended else max(over, default=began) - began
-
-
-async def _who(fleet: Fleet, broker: Kafka) -> str:
-    duties = [f"node {broker.node}"]
-    if await fleet.nodes.controller() == broker.node:
-        duties.append("active controller")
-    if await fleet.nodes.coordinator(GROUP) == broker.node:
-        duties.append("coordinator")
-    return ", ".join(duties)
 
 
 async def _in_order(fleet: Fleet) -> None:

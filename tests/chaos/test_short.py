@@ -8,26 +8,31 @@ import pytest
 
 from tests.chaos.__main__ import KEPT, offers
 from tests.chaos.fleet import Fleet
-from tests.chaos.plan import draw
+from tests.chaos.plan import Plan, draw
 from tests.chaos.run import describe, keep, run
 
 SEED = "CHAOS_SEED"  # of a run to be repeated
 
 
-@pytest.mark.timeout(480)
-async def test_every_acknowledged_write_survives_every_kind_of_fault(tmp_path: Path) -> None:
-    # given a fleet, and a plan that differs from time to time
+def drawn_seed() -> int:
+    """The one to be repeated, or a new one; pytest shows it with a failure."""
     seed = int(os.environ.get(SEED) or random.SystemRandom().randrange(10**6))
-    plan = draw(seed, offers=offers(), session=4.0, calm=(0.3, 1.0))
-    print(f"again by {SEED}={seed}")  # pytest shows it with a failure
+    print(f"again by {SEED}={seed}")
+    return seed
 
-    # when its faults come one after the other, on two lanes, under load
-    async with Fleet(tmp_path, session=plan.session, environment={}) as fleet:
+
+async def survives(plan: Plan, directory: Path, *, brokers: int = 1) -> None:
+    """Run a plan: what clients were told is what there is, and enough happened to say so."""
+    async with Fleet(directory, session=plan.session, environment={}, brokers=brokers) as fleet:
         outcome = await run(fleet, plan)
         if outcome.findings:
-            keep(outcome, fleet, KEPT / f"test-seed-{seed}")
-
-    # then what clients were told is what there is, and enough happened to say so
+            keep(outcome, fleet, KEPT / f"test-{brokers}-seed-{plan.seed}")
     assert outcome.findings == [], describe(outcome)
     assert outcome.void == "", describe(outcome)
     assert len(outcome.injected) == plan.count
+
+
+@pytest.mark.timeout(480)
+async def test_every_acknowledged_write_survives_every_kind_of_fault(tmp_path: Path) -> None:
+    """The plan differs from time to time; its faults come one after the other, on two lanes, under load."""
+    await survives(draw(drawn_seed(), offers=offers(), session=4.0, calm=(0.3, 1.0)), tmp_path)

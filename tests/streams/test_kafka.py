@@ -158,14 +158,19 @@ async def test_what_publish_returns_is_in_the_log(kafka, producer):
         assert dict(record.headers) == {name: text.encode() for name, text in output.headers.items()}
 
 
+async def hide_leader(producer, topic, partition, monkeypatch):
+    """Have a partition seem to have no leader, until the patch is undone; one record is in each of two."""
+    await producer.publish([Output(topic, b"k", b"v", partition=number) for number in range(2)])
+    cluster = producer._inner.client.cluster
+    leader, hidden = cluster.leader_for_partition, (topic, partition)
+    monkeypatch.setattr(cluster, "leader_for_partition", lambda tp: None if tp == hidden else leader(tp))
+
+
 async def test_each_partition_is_told_of_as_soon_as_it_has_acknowledged(kafka, producer, monkeypatch):
     """One whose leader can't be reached holds up its own records, and says for how long."""
     # given a partition that nobody leads
     topic = kafka.topics.events
-    await producer.publish([Output(topic, b"k", b"v", partition=p) for p in range(2)])
-    cluster = producer._inner.client.cluster
-    leader = cluster.leader_for_partition
-    monkeypatch.setattr(cluster, "leader_for_partition", lambda tp: None if tp == (topic, 1) else leader(tp))
+    await hide_leader(producer, topic, 1, monkeypatch)
 
     told: dict[int, int] = {}
     first = asyncio.Event()
@@ -206,10 +211,7 @@ async def test_how_many_partitions_a_topic_has_is_known_once_it_was_published_to
 async def test_who_begins_a_publish_goes_on_with_what_is_acknowledged(kafka, producer, monkeypatch):
     # given a partition that nobody leads
     topic = kafka.topics.events
-    await producer.publish([Output(topic, b"k", b"v", partition=p) for p in range(2)])
-    cluster = producer._inner.client.cluster
-    leader = cluster.leader_for_partition
-    monkeypatch.setattr(cluster, "leader_for_partition", lambda tp: None if tp == (topic, 1) else leader(tp))
+    await hide_leader(producer, topic, 1, monkeypatch)
 
     # when records for it, and for another, are begun together
     sending = await producer.begin([Output(topic, b"k", b"v", partition=n % 2) for n in range(4)])

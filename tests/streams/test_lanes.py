@@ -13,36 +13,9 @@ from streams.batch import Batch
 from streams.outputs import Output
 from streams.turn import Turn, take_turns
 from tests.conftest import until
-from tests.lanes import App, SilentProducer
+from tests.lanes import App, SilentProducer, Table
 
 EVENTS, STATE = "events", "state"
-
-
-class Table:
-    """A table that notes what is stored, within the steps of its worker."""
-
-    changelog_topic = STATE
-    claim = "7"
-
-    def __init__(self, steps):
-        self.rows, self.steps = {}, steps
-
-    def get(self, partition, key):
-        return self.rows.get((partition, key))
-
-    def encode(self, value):
-        return value
-
-    def ownership(self):
-        claim = self.claim
-        return lambda partition: {"claim": claim}
-
-    async def settle(self, partitions):
-        """Nobody else writes."""
-
-    def store(self, partition, key, data, *, offset):
-        self.rows[partition, key] = data
-        self.steps.append(("stored", partition, data))
 
 
 class Agent:

@@ -9,17 +9,15 @@ from domain.errors import MalformedRecord, Unavailable
 from streams.outputs import Output, Position
 from streams.topics import MAX_INPUT_BYTES
 from streams.turn import Turn, headers_of
-from tests.lanes import App, Record, Sent
+from tests.lanes import App, Record, Sent, Table
 
 
-class Recorder:
+class Recorder(Table):
     """A table and a producer that note what happens to them, in its order."""
 
-    changelog_topic = "state"
-    claim = "7"
-
     def __init__(self, *, failures=0):
-        self.steps, self.rows, self.failures = [], {}, failures
+        super().__init__([])
+        self.failures = failures
 
     async def begin(self, outputs):
         if self.failures:
@@ -31,23 +29,6 @@ class Recorder:
         for offset, record in enumerate(records):
             record.position = Position(1, offset)
         return Sent(records)
-
-    def get(self, partition, key):
-        return self.rows.get((partition, key))
-
-    def encode(self, value):
-        return value
-
-    def ownership(self):
-        claim = self.claim
-        return lambda partition: {"claim": claim}
-
-    async def settle(self, partitions):
-        """Nobody else writes."""
-
-    def store(self, partition, key, data, *, offset):
-        self.steps.append(("stored", partition, data))
-        self.rows[partition, key] = data
 
     def ack(self):
         self.steps.append(("acknowledged",))
