@@ -1,14 +1,15 @@
-"""What each fault of a run cost its clients: the longest stall, writes left open, reads that failed."""
+"""What each fault of a run cost its clients: the longest stall, slow writes, open ones, reads that failed."""
 
 from collections.abc import Sequence
 from typing import Final
 
+from bench.figures import percentile
 from tests.chaos.broker_faults import TWO_AGAIN
 from tests.chaos.history import Attempt
 from tests.chaos.run import Injected, Outcome
 
 HEADER: Final = (
-    "fault", "at s", "lasted s", "longest stall s", "writes", "of them open", "reads", "missed",
+    "fault", "at s", "lasted s", "longest stall s", "p99 s", "writes", "of them open", "reads", "missed",
 )  # fmt: skip
 
 
@@ -30,10 +31,16 @@ def _row(outcome: Outcome, injected: Injected) -> Sequence[object]:
     ]
     return (
         f"{fault.kind} {fault.target}", began, ended - began, history.longest_stall_during(began, ended),
-        len(writes), sum(map(_open, writes)),
+        _p99(writes), len(writes), sum(map(_open, writes)),
         sum(began <= read.started <= ended for read in history.reads),
         sum(began <= at <= ended for at in history.missed_reads),
     )  # fmt: skip
+
+
+def _p99(writes: Sequence[Attempt]) -> float:
+    """Seconds within which nearly all writes were answered that had a definite answer; 0 without any."""
+    taken = sorted(each.ended - each.started for each in writes if each.outcome in ("applied", "rejected"))
+    return percentile(taken, 0.99) if taken else 0.0
 
 
 def _open(attempt: Attempt) -> bool:

@@ -50,6 +50,15 @@ def test_writes_left_open_and_missed_reads_are_counted() -> None:
     assert (found["writes"], found["of them open"], found["missed"]) == (2, 1, 2)
 
 
+def test_how_long_writes_took_is_told_of_those_with_an_answer() -> None:
+    def attempt(at: float, took: float, status: int) -> Attempt:
+        return Attempt(mark="m", kind="update", client="c", started=at, ended=at + took, status=status)
+
+    attempts = (attempt(45.0, 0.2, 200), attempt(46.0, 0.7, 409), attempt(47.0, 9.0, 503))
+
+    assert told(outcome(attempts=attempts))["p99 s"] == pytest.approx(0.7)
+
+
 def test_writes_go_on_when_the_last_that_waited_is_answered() -> None:
     found = outcome(Operation(95.0, 103.0), Operation(99.0, 104.5), Operation(100.5, 119.0))
 
