@@ -9,7 +9,7 @@ from domain.cluster import ClusterRecord
 from domain.commands import Command
 from domain.events import Reconciled
 from streams.events import PublicEvent, event_output
-from streams.turn import Turn
+from streams.turns.turn import Turn
 
 RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])
 

@@ -33,7 +33,7 @@ from domain.reactive import announce_waiting, announces_at
 from domain.schedule import due, moves_at, needs_attention, reconciles_at
 from streams.codec import from_millis, utc
 from streams.messages import TickMessage
-from streams.turn import Turn
+from streams.turns.turn import Turn
 from tables.due import DueIndex
 from tables.typed import TypedTable
 

@@ -30,15 +30,15 @@ from domain.offsets import Seen
 from domain.policy import Policy
 from domain.reactive import announce
 from domain.values import replace
-from streams.app import BatchApp, add_agent
 from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
-from streams.commit import Lane
 from streams.events import PublicEvent
 from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
-from streams.outputs import Output
-from streams.producer import Producer
 from streams.settings import KafkaSettings
-from streams.turn import Turn, headers_of, take_turns
+from streams.turns.app import BatchApp, add_agent
+from streams.turns.commit import Lane
+from streams.turns.turn import Turn, headers_of, take_turns
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 from tables.typed import TypedTable
 
 log = logging.getLogger("clusterflow.cluster_service")

@@ -26,8 +26,6 @@ from domain.names import NameRecord, admit, freed, name_key, releases, turned_aw
 from domain.offsets import Seen, offset_in
 from domain.policy import Policy
 from domain.values import replace
-from streams.app import BatchApp, add_agent
-from streams.backlog import MAX_BACKLOG
 from streams.codec import (
     BY_REST,
     ORIGIN,
@@ -37,10 +35,12 @@ from streams.codec import (
     read_name_request,
 )
 from streams.messages import ReleaseMessage, ResultMessage
-from streams.outputs import Output
-from streams.producer import Producer
 from streams.settings import KafkaSettings
-from streams.turn import Turn, headers_of, take_turns
+from streams.turns.app import BatchApp, add_agent
+from streams.turns.backlog import MAX_BACKLOG
+from streams.turns.turn import Turn, headers_of, take_turns
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 from tables.typed import TypedTable
 
 log = logging.getLogger("clusterflow.name_service")

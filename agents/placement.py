@@ -9,9 +9,9 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
-from streams.outputs import Output
-from streams.partitions import MAX_KEY_BYTES, partition_of
-from streams.turn import headers_of
+from streams.kafka.partitions import MAX_KEY_BYTES, partition_of
+from streams.turns.turn import headers_of
+from streams.writing.outputs import Output
 from tables.typed import TypedTable
 
 

@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from streams.codec import BY_REST, TRIGGERED_BY, encode
 from streams.messages import ResultMessage
-from streams.outputs import Output
+from streams.writing.outputs import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
 

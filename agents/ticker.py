@@ -15,12 +15,12 @@ from typing import Final
 from agents.clock import Between, Clock
 from domain.errors import TransientError
 from domain.ids import deterministic_id
-from streams.app import BatchApp
 from streams.codec import encode, rfc3339
-from streams.lanes import GRACE
 from streams.messages import TickMessage
-from streams.outputs import Output
-from streams.producer import Producer
+from streams.turns.app import BatchApp
+from streams.turns.lanes import GRACE
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.reconciliation_scheduler")
 

@@ -11,16 +11,16 @@ from agents import clusters, names
 from agents.ticker import Ticker
 from domain.errors import Unavailable
 from domain.policy import Policy
-from streams.acls import WORKER
-from streams.admin import answers, check_topics
-from streams.app import BatchApp, create_app
-from streams.held import HELD
+from streams.kafka.acls import WORKER
+from streams.kafka.admin import answers, check_topics
+from streams.kafka.held import HELD
+from streams.kafka.rights import require_rights
+from streams.kafka.topic_ids import TopicReplaced, topic_ids, watch_topics
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
 from streams.messages import SOURCE
-from streams.producer import Producer
-from streams.rights import require_rights
 from streams.settings import KafkaSettings
-from streams.topic_ids import TopicReplaced, topic_ids, watch_topics
-from streams.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
+from streams.turns.app import BatchApp, create_app
+from streams.writing.producer import Producer
 from tables.clusters import cluster_table, name_table
 from tables.metrics import RECOVERING
 

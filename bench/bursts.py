@@ -19,9 +19,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from bench.stage import HOST, RoleProcess
 from bench.usage import usage
-from streams.outputs import Output
-from streams.producer import Producer
 from streams.settings import KafkaSettings
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 
 DRAINED_WITHIN: Final = 120.0  # seconds
 LOOK: Final = 0.05  # seconds between looks at a worker's counters; each takes 1.5 ms of its time

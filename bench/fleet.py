@@ -19,9 +19,9 @@ from domain.offsets import Seen
 from domain.policy import Policy
 from domain.schedule import due
 from streams.codec import encode
-from streams.outputs import Output
-from streams.producer import Producer
 from streams.settings import KafkaSettings
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 
 OWNERS = 20
 PLATFORMS = ("gcp", "aws", "azure")

@@ -24,8 +24,8 @@ from bench.figures import RESULTS, Answer, median_ratio, tell
 from bench.filled import PARTITIONS
 from bench.peer import Peer
 from bench.stage import Stage
-from streams.outputs import Output
 from streams.settings import KafkaSettings
+from streams.writing.outputs import Output
 
 LOCK: Final = Path(__file__).with_name("quix.lock")
 QUIX: Final = RESULTS / "quix"

@@ -12,11 +12,11 @@ from typing import Any, Final
 import msgspec
 import uvloop
 
-from streams.app import add_agent, create_app
-from streams.outputs import Output
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from streams.turn import Turn, take_turns
+from streams.turns.app import add_agent, create_app
+from streams.turns.turn import Turn, take_turns
+from streams.writing.outputs import Output
 from tables.typed import TypedTable
 
 INPUT: Final = "bench-ours-in"

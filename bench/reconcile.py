@@ -25,9 +25,9 @@ from bench.filled import PARTITIONS, FilledStage
 from bench.load import Load, Loaded, run
 from bench.stage import RoleProcess, Stage, wait_ready
 from bench.writes import requests
-from streams.outputs import Output
 from streams.settings import KafkaSettings
 from streams.topics import Topics
+from streams.writing.outputs import Output
 
 TOPIC: Final = "bench-plain"
 INTERVAL: Final = 5  # seconds between ticks

@@ -8,8 +8,8 @@ from bench.writes import report, spec
 from domain.commands import Update
 from domain.ids import deterministic_id
 from streams.codec import encode, message_of
-from streams.outputs import Output
 from streams.topics import Topics
+from streams.writing.outputs import Output
 
 Kind = Literal["commands", "reports"]
 KINDS: Final[tuple[Kind, ...]] = ("commands", "reports")

@@ -20,8 +20,8 @@ from bench.filled import PARTITIONS, FilledStage
 from bench.peer import Peer
 from bench.records import KINDS, Kind, outputs
 from bench.stage import RoleProcess, wait_ready
-from streams.outputs import Output
 from streams.settings import KafkaSettings
+from streams.writing.outputs import Output
 
 TOPIC: Final = "bench-null"
 TURNS: Final = 'clusterflow_turn_records_sum{agent="clusters"}'

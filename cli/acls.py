@@ -1,11 +1,11 @@
-"""`clusterflow topics --acls`: its options, over `streams.acls`."""
+"""`clusterflow topics --acls`: its options, over `streams.kafka.acls`."""
 
 from collections.abc import Sequence
 
 import typer
 
 from settings import Settings
-from streams import acls
+from streams.kafka import acls
 
 # Stands for the name of a controller where none is given.
 ANY_CONTROLLER = "my-controller"

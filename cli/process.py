@@ -16,9 +16,9 @@ from aiokafka.errors import KafkaError
 from cli.running import joined
 from domain.errors import ControlPlaneError, Unavailable
 from settings import BadSettings, Settings, from_env
-from streams.held import HELD
-from streams.rights import refusal
-from streams.unavailable import UNAVAILABLE_PARTITIONS
+from streams.kafka.held import HELD
+from streams.kafka.rights import refusal
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
 from telemetry import logs
 from telemetry.server import metrics_server
 

@@ -1,7 +1,7 @@
 """When Kafka and PostgreSQL differ, or one of them is lost: `verify` compares and repairs, `rebuild` refills.
 
 Read `verify` (what is compared with what, and why nothing has to stand still for it), then `rebuild`. Below
-them: `streams.reading` (a topic up to given offsets, and the last record of each key), `snapshot` (the
+them: `streams.reading.replay` (a topic up to given offsets, and the last record of each key), `snapshot` (the
 database at one moment), `differences` (what is found), `repair` (rows written again), `names` (who holds
 which name), `restore` (a row as a record).
 """

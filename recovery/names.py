@@ -18,7 +18,7 @@ from domain.names import name_key
 from recovery.differences import CLUSTERS, Difference
 from sinks.rows import State, read
 from streams.codec import decode_name
-from streams.reading import Changelog, Reader
+from streams.reading.replay import Changelog, Reader
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 

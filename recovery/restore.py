@@ -16,8 +16,8 @@ from domain.names import NameRecord, name_key
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
 from streams.codec import decode_record, encode
-from streams.outputs import Output
 from streams.topics import Topics
+from streams.writing.outputs import Output
 
 # Tells records of a rebuild, which a second run may write again, from anybody else's.
 REBUILD_HEADER: Final = "rebuild"

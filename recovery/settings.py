@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from database import DatabaseSettings
+from streams.kafka.tombstones import TOMBSTONE_LIFE
 from streams.settings import KafkaSettings
-from streams.tombstones import TOMBSTONE_LIFE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

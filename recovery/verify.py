@@ -36,11 +36,11 @@ from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
 from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
-from streams.acls import VERIFY
-from streams.admin import check_topics, kafka_cluster_id
-from streams.reading import Changelog, Offsets, Reader
-from streams.rights import require_rights
-from streams.topic_ids import topic_ids
+from streams.kafka.acls import VERIFY
+from streams.kafka.admin import check_topics, kafka_cluster_id
+from streams.kafka.rights import require_rights
+from streams.kafka.topic_ids import topic_ids
+from streams.reading.replay import Changelog, Offsets, Reader
 
 log = logging.getLogger("clusterflow.recovery")
 

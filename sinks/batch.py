@@ -24,10 +24,10 @@ from sinks.postgres import Bookmark, Position, Postgres
 from sinks.rows import Change, read, written_at
 from sinks.settings import SinkSettings
 from sinks.vanished import Vanished
-from streams.claims import NO_CLAIM, Claims
-from streams.dead_letters import parked
-from streams.producer import Producer
-from streams.topic_ids import topic_ids
+from streams.kafka.topic_ids import topic_ids
+from streams.turns.claims import NO_CLAIM, Claims
+from streams.writing.dead_letters import parked
+from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
 

@@ -15,14 +15,14 @@ from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained, made_anew
 from sinks.names import give_back, settle
 from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
 
 
 class Position(NamedTuple):
     """Where a partition is read on.
 
     Attributes:
-        claim: That stands there (`streams.claims`).
+        claim: That stands there (`streams.turns.claims`).
         read_until: When the last record before it was written; None where it is not known.
     """
 

@@ -15,17 +15,17 @@ from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from streams.acls import SINK
-from streams.admin import check_topics, kafka_cluster_id
-from streams.brokers import Brokers
-from streams.fetches import fetch_in_sessions, stop_consumer
-from streams.held import HELD
-from streams.producer import Producer
-from streams.rights import require_rights
+from streams.kafka.acls import SINK
+from streams.kafka.admin import check_topics, kafka_cluster_id
+from streams.kafka.brokers import Brokers
+from streams.kafka.held import HELD
+from streams.kafka.rights import require_rights
+from streams.kafka.timeouts import group_request_within
+from streams.kafka.topic_ids import topic_ids, watch_topics
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition
+from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.settings import READ_COMMITTED
-from streams.timeouts import group_request_within
-from streams.topic_ids import topic_ids, watch_topics
-from streams.unavailable import UNAVAILABLE_PARTITIONS, Partition
+from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
 

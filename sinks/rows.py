@@ -14,11 +14,11 @@ from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
 from domain.errors import MalformedRecord
-from streams.claims import NO_CLAIM
 from streams.codec import from_millis
 from streams.messages import UUID_PATTERN, Generation, Uuid
+from streams.reading.unpacking import unreadable
 from streams.topics import Topics
-from streams.unpacking import unreadable
+from streams.turns.claims import NO_CLAIM
 
 
 class ClusterRow(NamedTuple):
@@ -156,7 +156,7 @@ class Change(NamedTuple):
 
     Attributes:
         content: None if only its offset counts: parked as a dead letter, a claim, or a zombie's.
-        claim: The claim that stands in its partition after it (`streams.claims`).
+        claim: The claim that stands in its partition after it (`streams.turns.claims`).
     """
 
     record: ConsumerRecord

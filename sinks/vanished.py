@@ -21,8 +21,8 @@ from aiokafka import TopicPartition
 
 from sinks.postgres import Bookmark, Postgres
 from sinks.settings import SinkSettings
-from streams.reading import Changelog, Reader
-from streams.tombstones import tombstone_life
+from streams.kafka.tombstones import tombstone_life
+from streams.reading.replay import Changelog, Reader
 
 log = logging.getLogger("clusterflow.sink")
 

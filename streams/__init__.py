@@ -1,1 +1,5 @@
-"""What Kafka carries and how it is carried: topics, messages, producers, tails, and the batch transport."""
+"""What Kafka carries: topics, messages and their codec; a storey below, how it is carried.
+
+`kafka` knows brokers and topics, `reading` and `writing` are our clients, `turns` is what agents run on, and
+`described` says it all to machines.
+"""

@@ -17,7 +17,7 @@ from streams.messages import (
     ReconcileEvent,
     ScheduledMetadata,
 )
-from streams.outputs import Output
+from streams.writing.outputs import Output
 
 LifecycleType = Literal["cluster.created", "cluster.updated", "cluster.deleted"]
 _LIFECYCLE_TYPES: Final[dict[type, LifecycleType]] = {

@@ -150,7 +150,7 @@ class TickMessage(Struct, kw_only=True):
 
 
 class ClaimMessage(Struct, kw_only=True, omit_defaults=True):
-    """A worker takes a partition of a changelog over (`streams.claims`).
+    """A worker takes a partition of a changelog over (`streams.turns.claims`).
 
     Attributes:
         worker: Its name, for people.

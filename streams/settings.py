@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.timeouts import METADATA_AGE_MS
+from streams.kafka.timeouts import METADATA_AGE_MS
 from streams.topics import Topics
 
 # How every consumer reads: what a transaction has written counts once it is committed, and never otherwise.

@@ -2,9 +2,9 @@
 
 from domain.cluster import ClusterRecord
 from domain.names import NameRecord
-from streams.app import BatchApp
 from streams.codec import decode_name, decode_record, encode
 from streams.settings import KafkaSettings
+from streams.turns.app import BatchApp
 from tables.typed import TypedTable
 
 

@@ -16,11 +16,11 @@ from faust.tables.table import Table
 from faust.types import TP
 
 from domain.errors import ControlPlaneError, Unavailable
-from streams.app import BatchApp
-from streams.claims import Claims, LogRecord, is_claim, under
-from streams.commit import Ownership, published
-from streams.outputs import Output
-from streams.reading import Reader
+from streams.reading.replay import Reader
+from streams.turns.app import BatchApp
+from streams.turns.claims import Claims, LogRecord, is_claim, under
+from streams.turns.commit import Ownership, published
+from streams.writing.outputs import Output
 
 log = logging.getLogger("clusterflow.table")
 

@@ -18,8 +18,8 @@ from aiokafka import ConsumerRecord
 from msgspec import Raw, Struct, structs
 
 from domain.cluster import ControllerReport
-from streams.claims import Claims
 from streams.decoding import decoder_of
+from streams.turns.claims import Claims
 
 _NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from deploy.embedded import Stack
 from deploy.embedded.brokers import COPIES
 from deploy.embedded.kafka import Kafka
-from streams.admin import declare_topics
+from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 

@@ -9,9 +9,9 @@ from typing import Any
 from faust.types import TP
 
 from domain.errors import TransientError
-from streams.commit import Ownership
-from streams.lanes import HeldLanes
-from streams.outputs import Output, Position
+from streams.turns.commit import Ownership
+from streams.turns.lanes import HeldLanes
+from streams.writing.outputs import Output, Position
 
 
 class Record:

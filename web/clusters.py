@@ -19,13 +19,13 @@ from streams.decoding import decoder_of
 from streams.messages import CreateBody, ResultMessage, UpdateBody
 from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
-from web.bodies import body_of
 from web.documents import DeleteAccepted
-from web.errors import JSON_TYPE, json_response
-from web.headers import new_id, once, once_as_text
-from web.identity import caller
+from web.http.bodies import body_of
+from web.http.errors import JSON_TYPE, json_response
+from web.http.headers import new_id, once, once_as_text
+from web.http.identity import caller
+from web.http.pieces import Pieces
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER, UNREAD
-from web.pieces import Pieces
 from web.reads import Answer, PageQuery, cluster_id
 from web.watch import WATCHES, is_watch
 

@@ -7,12 +7,12 @@ from typing import Any, Final
 from aiohttp import web
 
 from tables.views import ClusterView
-from web.headers import Cors
-from web.health import Health
+from web.health.monitor import Health
+from web.http.headers import Cors
+from web.http.unread import Unread
 from web.reads import Reads
 from web.settings import WebSettings
 from web.submit import Submitter
-from web.unread import Unread
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
 VIEW: Final = web.AppKey("view", ClusterView)

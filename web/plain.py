@@ -1,9 +1,9 @@
 """Plain reads: the GETs that most of the traffic is, found before any route is looked up.
 
 aiohttp's router, response and headers cost three times what reading the view does. So a request that wants
-nothing special and will succeed is told apart here by its path, and `web/edge.py` writes its answer in one
-piece. What is not so, or refused, is nobody's fault and goes the ordinary way, which gives the same answer to
-all that is told apart here, and the only one to the rest.
+nothing special and will succeed is told apart here by its path, and `web/http/edge.py` writes its answer in
+one piece. What is not so, or refused, is nobody's fault and goes the ordinary way, which gives the same
+answer to all that is told apart here, and the only one to the rest.
 """
 
 import re
@@ -16,8 +16,8 @@ from msgspec import Struct
 from yarl import URL
 
 from domain.hosts import Hosts
-from web.headers import once
-from web.identity import address
+from web.http.headers import once
+from web.http.identity import address
 from web.reads import Answer, PageQuery, Reads
 from web.settings import WebSettings
 

@@ -20,9 +20,9 @@ from streams.codec import encode
 from streams.messages import UUID_PATTERN
 from tables.views import ClusterEntry, ClusterView, Filter
 from web.documents import ControllerStatus, ShownCondition, ShownError
-from web.health import Health
+from web.health.monitor import Health
+from web.http.unread import SHORT
 from web.settings import WebSettings
-from web.unread import SHORT
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100

@@ -9,12 +9,14 @@ from typing import Final, NamedTuple
 from aiohttp import web
 
 from domain.cluster import Cluster
-from streams import asyncapi
+from streams.described import asyncapi
 from streams.messages import CreateBody, ReportBody, UpdateBody
-from web import clusters, openapi, operations, pages, status, system
+from web import clusters, status
+from web.described import openapi, operations, pages
+from web.described.operations import HTML, Answer, Operation
 from web.documents import ClusterList, DeleteAccepted, Health, Info, ReportTaken, StatusView
+from web.health import handlers as system
 from web.keys import SETTINGS
-from web.operations import HTML, Answer, Operation
 
 _WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
 _SPEC: Final = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}

@@ -12,29 +12,29 @@ from prometheus_client import Gauge
 
 from database import Pool
 from domain.hosts import Hosts
-from streams.acls import WEB
-from streams.admin import check_topics, kafka_cluster_id
-from streams.held import HELD
-from streams.producer import Producer
-from streams.rights import require_rights
-from streams.tail import Tail
-from streams.topic_ids import topic_ids, watch_topics
-from streams.unavailable import Unacknowledged
+from streams.kafka.acls import WEB
+from streams.kafka.admin import check_topics, kafka_cluster_id
+from streams.kafka.held import HELD
+from streams.kafka.rights import require_rights
+from streams.kafka.topic_ids import topic_ids, watch_topics
+from streams.kafka.unavailable import Unacknowledged
+from streams.reading.tail import Tail
+from streams.writing.producer import Producer
 from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
 from web import keys
-from web.edge import Edge, stamp
-from web.headers import Cors
-from web.health import Health
-from web.outcomes import Outcomes
+from web.health.monitor import Health
+from web.health.outcomes import Outcomes
+from web.http.edge import Edge, stamp
+from web.http.headers import Cors
+from web.http.protocol import Runner
+from web.http.unread import Unread
 from web.plain import PlainReads
-from web.protocol import Runner
 from web.reads import Reads
 from web.routes import add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
-from web.unread import Unread
 from web.watch import WATCHES, Watches
 
 log = logging.getLogger("clusterflow.api_server")

@@ -9,11 +9,11 @@ from domain.errors import Unconfirmed
 from streams.codec import encode, report_of
 from streams.decoding import decoder_of
 from streams.messages import ReportBody, ReportMessage
-from web.bodies import body_of
 from web.clusters import command_identity, path_id, shown, visible_entry
 from web.documents import ReportTaken
-from web.errors import json_response
-from web.identity import caller
+from web.http.bodies import body_of
+from web.http.errors import json_response
+from web.http.identity import caller
 from web.keys import READS, SEEN, SETTINGS, SUBMITTER
 
 _report_decoder = decoder_of(ReportBody)

@@ -21,13 +21,13 @@ from domain.commands import Command, Create
 from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
 from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
+from streams.kafka.partitions import partition_of
 from streams.messages import ReportMessage, ResultMessage
-from streams.outputs import Headers, Output, Position
-from streams.partitions import partition_of
-from streams.producer import Producer
 from streams.topics import Topics
+from streams.writing.outputs import Headers, Output, Position
+from streams.writing.producer import Producer
 from tables.views import ClusterView
-from web.health import Health
+from web.health.monitor import Health
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -39,7 +39,8 @@ MAX_WAITING: Final = 10_000
 ACKNOWLEDGED_WITHIN: Final = 3.0
 """Seconds for Kafka to take a record, which needs milliseconds; longer means that it or a partition is away.
 
-It is longer than `streams.unavailable.UNACKNOWLEDGED_AFTER`, so that a writer that gives up is told which.
+It is longer than `streams.kafka.unavailable.UNACKNOWLEDGED_AFTER`, so that a writer that gives up is told
+which.
 """
 
 

@@ -2,8 +2,8 @@
 
 A watch is one long answer. `tables.feed` decides what it says next; here it is written, all that is pending
 at once, in pieces that are the feed's own. What a reader has not taken waits in the ring, not here: beyond
-one chunk nothing is buffered, and all watches share the bound of other answers (`web/unread.py`). A reader
-that blocks a write for too long is cut off, and one that the ring has passed by is told so and let go.
+one chunk nothing is buffered, and all watches share the bound of other answers (`web/http/unread.py`). A
+reader that blocks a write for too long is cut off, and one that the ring has passed by is told so and let go.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ from prometheus_client import Gauge
 from domain.errors import Rejected, Unavailable, not_found
 from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
 from tables.positions import Position, at, expired
-from web.errors import error_body
-from web.headers import once_as_text
-from web.health import Health
+from web.health.monitor import Health
+from web.http.errors import error_body
+from web.http.headers import once_as_text
+from web.http.unread import MAX_DOCUMENT, SHORT, Unread
 from web.keys import SEEN
 from web.settings import WebSettings
-from web.unread import MAX_DOCUMENT, SHORT, Unread
 
 log = logging.getLogger("clusterflow.watch")
 

@@ -12,9 +12,9 @@ from domain.cluster import Change, Reactive
 from domain.commands import Report
 from domain.policy import Policy
 from domain.values import replace
-from streams.claims import CLAIM_KEY
 from streams.codec import encode
-from streams.outputs import Output
+from streams.turns.claims import CLAIM_KEY
+from streams.writing.outputs import Output
 from tests.domain.given import T0, create, says, story, uuid
 from tests.e2e.test_model import TOPICS, Log, Worker
 

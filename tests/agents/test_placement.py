@@ -7,7 +7,7 @@ import pytest
 from agents import placement
 from agents.placement import Placement
 from domain.errors import MalformedRecord
-from streams.partitions import MAX_KEY_BYTES
+from streams.kafka.partitions import MAX_KEY_BYTES
 
 EMPTY = SimpleNamespace(holds=lambda partition, key: False)
 

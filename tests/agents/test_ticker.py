@@ -14,7 +14,7 @@ from agents import clock as clocks
 from agents import ticker as tickers
 from agents.ticker import Ticker
 from domain.cluster import Change, Reactive
-from streams.outputs import Output, Position
+from streams.writing.outputs import Output, Position
 from tests.agents.test_clock import CLUSTERS, SLICE, Due
 from tests.conftest import until
 from tests.e2e.test_model import TOPICS

@@ -14,8 +14,8 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.reading.unpacking import MAX_BATCH_BYTES
 from streams.topics import MAX_INPUT_BYTES, Topics
-from streams.unpacking import MAX_BATCH_BYTES
 
 POISON: Final = "poison-"  # how the keys of bad records begin; no cluster's id and no owner's name does
 STOP_WITHIN: Final = 10.0  # seconds; a client whose Kafka is away would try for ever

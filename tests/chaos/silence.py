@@ -13,7 +13,7 @@ from math import inf
 from typing import Final
 
 from deploy.embedded.kafka import Kafka
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
 from tests.chaos.broker_faults import duties, paused
 from tests.chaos.faults import roles_ready
 from tests.chaos.figures import UNDER_WAY, Probe, probing

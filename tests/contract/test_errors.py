@@ -13,7 +13,7 @@ from tables.feed import Feed
 from tables.views import ClusterView
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
-from web.health import Health
+from web.health.monitor import Health
 from web.server import create_app, serve
 from web.settings import WebSettings
 

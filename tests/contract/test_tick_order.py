@@ -8,8 +8,8 @@ import pytest
 
 from domain.values import replace
 from streams.codec import decode_record, encode
-from streams.outputs import Output
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
+from streams.writing.outputs import Output
 from tests.domain.given import OWNER, uuid
 from tests.e2e.test_model import KAFKA, POLICY, TOPICS, Log, Worker
 

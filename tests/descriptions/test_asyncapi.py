@@ -10,7 +10,7 @@ from jsonschema import FormatChecker
 from jsonschema.validators import Draft202012Validator
 
 from domain.policy import Policy
-from streams.asyncapi import document
+from streams.described.asyncapi import document
 from streams.settings import KafkaSettings
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, Deployment, available, command, headers_of, report

@@ -14,8 +14,8 @@ from domain.policy import Policy
 from streams.settings import KafkaSettings
 from tests.descriptions.fuzz import fuzz
 from tests.web.answers import check
-from web import openapi
-from web.errors import STATUS
+from web.described import openapi
+from web.http.errors import STATUS
 from web.keys import SETTINGS
 from web.routes import ROUTES, add_routes
 from web.settings import WebSettings

@@ -1,4 +1,4 @@
-"""The files under `streams/schemas/` are what the types say, and say what the contract says."""
+"""The files under `streams/described/schemas/` are what the types say, and say what the contract says."""
 
 import copy
 import json
@@ -12,8 +12,8 @@ from jsonschema.validators import Draft202012Validator
 
 from domain.errors import MalformedRecord
 from streams.codec import read_command, read_create_request, read_report
-from streams.schemas import DIRECTORY
-from streams.schemas.catalogue import MESSAGES, documents, rendered
+from streams.described.schemas import DIRECTORY
+from streams.described.schemas.catalogue import MESSAGES, documents, rendered
 
 HERE = Path(__file__).parent
 ID = "5431ac0e-5d9c-4a9e-8a53-0cbb6a86b6b1"
@@ -113,7 +113,7 @@ def every(name):
 
 @pytest.mark.parametrize("name", documents())
 def test_files_are_what_the_types_say(name):
-    """`python -m streams.schemas` writes them anew."""
+    """`python -m streams.described.schemas` writes them anew."""
     assert rendered(documents()[name]) == (DIRECTORY / f"{name}.json").read_text()
 
 

@@ -23,11 +23,11 @@ from migrations import migrate
 from recovery import RecoverySettings, rebuild, verify
 from sinks import SinkSettings
 from sinks import run as run_sink
-from streams.acls import CLIENTS
-from streams.admin import declare_topics
-from streams.outputs import Output
-from streams.producer import Producer
+from streams.kafka.acls import CLIENTS
+from streams.kafka.admin import declare_topics
 from streams.settings import SINK_GROUP
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 from tests.e2e.permitted import PermittingKafka, allow, printed
 from tests.e2e.product import SPEC, Deployment, available, command, report
 from tests.recovery.site import POLICY

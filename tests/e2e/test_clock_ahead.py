@@ -6,7 +6,7 @@ import pytest
 
 from deploy.embedded import Stack
 from domain.policy import Policy
-from streams.admin import declare_topics
+from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.chaos.servers import Clock

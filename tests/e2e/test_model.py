@@ -36,12 +36,12 @@ from domain.policy import Policy
 from domain.schedule import due, reconciles_at
 from domain.status import aggregate
 from domain.values import replace
-from streams.batch import Batch
 from streams.codec import decode_name, decode_record, encode
-from streams.outputs import Output, Position
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics
+from streams.turns.batch import Batch
+from streams.writing.outputs import Output, Position
 from tests.domain.given import uuid
 from tests.lanes import App, Record, Sent
 

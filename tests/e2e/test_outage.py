@@ -8,7 +8,7 @@ import time
 import pytest
 
 from deploy.embedded import Stack
-from streams.admin import declare_topics
+from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.cli.test_process import answers, eventually, free_port, role

@@ -11,8 +11,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
 from domain.errors import ControlPlaneError
-from streams.admin import declare_topics
-from streams.topic_ids import TopicReplaced, topic_ids
+from streams.kafka.admin import declare_topics
+from streams.kafka.topic_ids import TopicReplaced, topic_ids
 from tests.conftest import until
 from tests.e2e.product import SPEC, Deployment, an_owner, available, command
 

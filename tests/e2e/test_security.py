@@ -20,7 +20,7 @@ from deploy.embedded.kafka import JVM, PROPERTIES, Kafka
 from migrations import migrate
 from sinks import SinkSettings
 from sinks import run as run_sink
-from streams.admin import check_topics, declare_topics
+from streams.kafka.admin import check_topics, declare_topics
 from streams.settings import KafkaSecurity, KafkaSettings
 from streams.topics import Topics
 from tests.conftest import until

@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from streams.held import HELD
+from streams.kafka.held import HELD
 from tests.conftest import until
 from tests.e2e.product import SPEC, Deployment, an_owner, available, command, committed, report
 

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from deploy.embedded import Stack
 from deploy.embedded.kafka import Kafka, live_brokers
-from streams.admin import check_topics
+from streams.kafka.admin import check_topics
 from streams.settings import KafkaSettings
 from tests.conftest import Brokers, until
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.embedded import Stack
-from streams.admin import declare_topics
+from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.conftest import until

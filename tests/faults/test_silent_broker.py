@@ -11,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from bench.stage import RoleProcess, Stage, wait_ready
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
 from streams.topics import Topics
 from tests.conftest import Brokers, Servers, until
 from tests.e2e.product import SPEC, Client, an_owner

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from streams.outputs import Output
+from streams.writing.outputs import Output
 from tests.domain.given import OWNER, uuid
 from tests.e2e.test_model import TOPICS, CrashedError, Log, Worker
 

@@ -15,7 +15,7 @@ from recovery.differences import Difference
 from recovery.errors import NotComparable
 from recovery.names import Yielded
 from streams.codec import encode
-from streams.reading import Last
+from streams.reading.replay import Last
 from tests.cli.test_process import run
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import OWNER, cluster, event, report, uuid

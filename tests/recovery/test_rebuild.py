@@ -18,12 +18,12 @@ from domain.values import replace
 from recovery import Rebuilt, RecoverySettings, rebuild
 from recovery.errors import NotComparable, RebuildRefused
 from sinks.errors import ForeignPositions
-from streams.admin import declare_topics
-from streams.claims import claim_output
 from streams.codec import decode_name, decode_record, encode
-from streams.producer import Producer
+from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
+from streams.turns.claims import claim_output
+from streams.writing.producer import Producer
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, an_owner, available
 from tests.recovery.site import a_site, mixed_traffic, stopped

@@ -3,8 +3,8 @@
 import pytest
 
 from domain.values import replace
-from streams.claims import CLAIM_HEADER, CLAIM_KEY, claim_output, under
 from streams.codec import encode
+from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY, claim_output, under
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, rows_of
 

@@ -8,7 +8,7 @@ from recovery import verify
 from recovery.errors import NotComparable
 from sinks import run
 from sinks.errors import ForeignPositions
-from streams.topic_ids import TopicReplaced, topic_ids
+from streams.kafka.topic_ids import TopicReplaced, topic_ids
 from tests.e2e.test_remade_topics import made_anew
 from tests.recovery.test_comparable import settings_of
 from tests.sinks.conftest import World

@@ -1,9 +1,9 @@
 """A sink on three brokers of which one falls silent."""
 
 from streams.codec import encode
-from streams.outputs import Output
-from streams.producer import Producer
-from streams.unavailable import UNAVAILABLE_PARTITIONS
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 from tests.conftest import Brokers, Servers, until
 from tests.sinks.conftest import a_world
 from tests.sinks.given import cluster

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from domain.cluster import ClusterRecord
 from recovery import verify
 from streams.codec import encode
-from streams.reading import Reader
+from streams.reading.replay import Reader
 from tests.conftest import until
 from tests.recovery.test_comparable import hold, settings_of
 from tests.sinks.conftest import World

@@ -13,11 +13,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from database import Pool
 from sinks import run
 from sinks.postgres import Position, Postgres
-from streams.claims import NO_CLAIM
 from streams.codec import encode
-from streams.partitions import partition_of
-from streams.tombstones import TOMBSTONE_LIFE, tombstone_life
+from streams.kafka.partitions import partition_of
+from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
 from streams.topics import TOMBSTONES_KEPT
+from streams.turns.claims import NO_CLAIM
 from tests.conftest import until
 from tests.sinks.conftest import World
 from tests.sinks.given import OWNER, cluster, report, rows_of, uuid

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from cli.acls import ANY_CONTROLLER
 from main import cli
-from streams.acls import CLIENTS, ROLES, USES, grants, script
+from streams.kafka.acls import CLIENTS, ROLES, USES, grants, script
 from streams.topics import Topics, TopicSpec
 from tests.e2e.permitted import printed
 
@@ -23,7 +23,9 @@ class WithANewTopic(Topics):
 
 
 def test_a_new_topic_must_say_who_may_do_what():
-    with pytest.raises(LookupError, match=r"cluster-audit: say in streams/acls.py who reads and writes it"):
+    with pytest.raises(
+        LookupError, match=r"cluster-audit: say in streams/kafka/acls.py who reads and writes it"
+    ):
         grants("web", WithANewTopic())
 
 

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 from faust.types import TP
 
-from streams import backlog as module
-from streams.backlog import Backlog
-from streams.batch import Batch
+from streams.turns import backlog as module
+from streams.turns.backlog import Backlog
+from streams.turns.batch import Batch
 
 ONE, OTHER = TP("in", 0), TP("in", 1)
 

@@ -10,11 +10,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from streams.app import add_agent, create_app
-from streams.batch import queued_batches
-from streams.batches import BatchConsumer, LeaseLost
-from streams.producer import Producer
 from streams.settings import GROUP, KafkaSettings
+from streams.turns.app import add_agent, create_app
+from streams.turns.batch import queued_batches
+from streams.turns.transport import BatchConsumer, LeaseLost
+from streams.writing.producer import Producer
 from tables.typed import TypedTable
 from tests.conftest import until
 

@@ -11,10 +11,10 @@ from aiokafka.structs import BrokerMetadata
 
 from deploy.embedded.kafka import Kafka
 from deploy.embedded.ports import free_port
-from streams.brokers import first_answer
-from streams.outputs import Output
-from streams.producer import Producer
-from streams.tail import Tail
+from streams.kafka.brokers import first_answer
+from streams.reading.tail import Tail
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 from tests.conftest import Brokers, until
 
 WITHIN = 20.0  # seconds for every partition to be written again: twice what it may take, on a busy machine

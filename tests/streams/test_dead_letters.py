@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from domain.errors import MalformedRecord
-from streams.dead_letters import MAX_HEADER_BYTES, MAX_HEADERS, masked, parked
-from streams.outputs import wire_headers
-from streams.partitions import MAX_KEY_BYTES
+from streams.kafka.partitions import MAX_KEY_BYTES
+from streams.writing.dead_letters import MAX_HEADER_BYTES, MAX_HEADERS, masked, parked
+from streams.writing.outputs import wire_headers
 
 KEY = "serviceAccountSigningKey"
 PEM = "-----BEGIN PRIVATE KEY-----\nMIIEvQ\n-----END PRIVATE KEY-----"

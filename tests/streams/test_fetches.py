@@ -11,7 +11,7 @@ from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4, FetchRequest_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.fetches import Session, SessionClient, fetch_in_sessions
+from streams.reading.fetches import Session, SessionClient, fetch_in_sessions
 from tests.conftest import until
 
 MOST = 1024

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.fitting import LEAST_BYTES, FoundTopic, compare
+from streams.kafka.fitting import LEAST_BYTES, FoundTopic, compare
 from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT, Topics
 
 TOPICS = Topics()

@@ -8,10 +8,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams.app import BatchApp, add_agent, create_app
-from streams.outputs import Output
 from streams.settings import KafkaSettings
-from streams.turn import take_turns
+from streams.turns.app import BatchApp, add_agent, create_app
+from streams.turns.turn import take_turns
+from streams.writing.outputs import Output
 from tables.typed import TypedTable
 from tests.conftest import until
 from tests.streams.test_batches import until_committed

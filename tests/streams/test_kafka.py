@@ -14,10 +14,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
 from domain.errors import ControlPlaneError, Unavailable, Unpublishable
-from streams.admin import TopicMismatch, check_topics, declare_topics
-from streams.outputs import Output, Position
-from streams.producer import Producer
-from streams.tail import Tail
+from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
+from streams.reading.tail import Tail
+from streams.writing.outputs import Output, Position
+from streams.writing.producer import Producer
 from tests.conftest import until
 
 # --- topics -------------------------------------------------------------------------------------------

@@ -8,10 +8,10 @@ import pytest
 from faust.types import TP
 
 from domain.errors import Unavailable, Unpublishable
-from streams import lanes as module
-from streams.batch import Batch
-from streams.outputs import Output
-from streams.turn import Turn, take_turns
+from streams.turns import lanes as module
+from streams.turns.batch import Batch
+from streams.turns.turn import Turn, take_turns
+from streams.writing.outputs import Output
 from tests.conftest import until
 from tests.lanes import App, SilentProducer, Table
 

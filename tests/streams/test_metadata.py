@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from streams.metadata import Epochs, as_version_5
+from streams.kafka.metadata import Epochs, as_version_5
 
 
 def answer(*, topic="id-1", leader=1, epoch=5):

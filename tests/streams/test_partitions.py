@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from streams.partitions import partition_of
+from streams.kafka.partitions import partition_of
 
 
 @pytest.mark.parametrize(

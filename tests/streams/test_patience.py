@@ -2,7 +2,7 @@
 
 import asyncio
 
-from streams.patience import Patience
+from streams.writing.patience import Patience
 
 
 class Loop:

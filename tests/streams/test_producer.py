@@ -14,11 +14,11 @@ from aiokafka.errors import (
 )
 
 from domain.errors import Unavailable, Unpublishable
-from streams import producer as module
-from streams.appending import _known
-from streams.outputs import Output
-from streams.producer import Producer
 from streams.settings import KafkaSettings
+from streams.writing import producer as module
+from streams.writing.appending import _known
+from streams.writing.outputs import Output
+from streams.writing.producer import Producer
 
 ONE = [Output("a", b"k", b"v")]
 
@@ -212,6 +212,6 @@ async def test_topics_that_are_never_known_together_are_given_up_in_time(monkeyp
             self.known = {topic}
             return {0}
 
-    monkeypatch.setattr("streams.appending.KNOWN_WITHIN", 0.01)
+    monkeypatch.setattr("streams.writing.appending.KNOWN_WITHIN", 0.01)
     with pytest.raises(KafkaTimeoutError, match=r"partitions not known: [ab]"):
         await _known(Alternating({"a"}), {"a", "b"})

@@ -18,7 +18,7 @@ from recovery.settings import RecoverySettings
 from recovery.verify import verify
 from sinks.role import run as run_sink
 from sinks.settings import SinkSettings
-from streams.admin import TopicMismatch, check_topics, declare_topics
+from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.cli.test_process import environment_of

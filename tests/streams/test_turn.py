@@ -6,9 +6,9 @@ import pytest
 
 from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
-from streams.outputs import Output, Position
 from streams.topics import MAX_INPUT_BYTES
-from streams.turn import Turn, headers_of
+from streams.turns.turn import Turn, headers_of
+from streams.writing.outputs import Output, Position
 from tests.lanes import App, Record, Sent, Table
 
 

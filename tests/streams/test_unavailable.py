@@ -6,7 +6,7 @@ import logging
 import pytest
 from prometheus_client import REGISTRY
 
-from streams.unavailable import LOOK_EVERY, UNACKNOWLEDGED_AFTER, Unacknowledged, UnavailablePartitions
+from streams.kafka.unavailable import LOOK_EVERY, UNACKNOWLEDGED_AFTER, Unacknowledged, UnavailablePartitions
 from tests.conftest import until
 
 ONE, OTHER = ("commands", 1), ("commands", 2)

@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.codec import snappy_encode
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
+from streams.reading.unpacking import MAX_BATCH_BYTES, Batch, Batches, bound_unpacking, unreadable
 from streams.settings import KafkaSettings
-from streams.unpacking import MAX_BATCH_BYTES, Batch, Batches, bound_unpacking, unreadable
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 
@@ -163,7 +163,7 @@ async def test_a_poll_ends_when_it_has_unpacked_enough(kafka: KafkaSettings):
 
 HUNGRY = """
 import sys, resource
-from streams.unpacking import Batches, unreadable
+from streams.reading.unpacking import Batches, unreadable
 data = sys.stdin.buffer.read()
 batches = Batches(data)
 while batches.has_next():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from domain.errors import Rejected
-from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.topics import STATE_HISTORY
+from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.feed import Feed, FellBehind, Watched
 from tables.positions import Position
 from tables.views import ClusterView, Filter

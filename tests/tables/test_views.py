@@ -13,8 +13,8 @@ from domain.commands import Create
 from domain.decide import decide, evolve
 from domain.policy import Policy
 from domain.values import replace
-from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.codec import encode
+from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.views import ClusterView, Filter
 from tests.tables.given import Record
 

@@ -8,14 +8,14 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from streams.producer import Producer
+from streams.reading.tail import Tail
 from streams.settings import KafkaSettings
-from streams.tail import Tail
+from streams.writing.producer import Producer
 from tables.feed import Feed
 from tables.views import ClusterView
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
-from web.health import Health
+from web.health.monitor import Health
 from web.server import create_app, serve
 from web.settings import WebSettings
 from web.submit import Submitter

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from streams.appending import Acknowledged
 from streams.codec import encode
 from streams.messages import ResultMessage
-from streams.outputs import Output, Position
+from streams.writing.appending import Acknowledged
+from streams.writing.outputs import Output, Position
 from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints

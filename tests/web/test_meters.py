@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics import enable_created_metrics
 
-from web.meters import BOUNDS, Meters
+from web.http.meters import BOUNDS, Meters
 
 requests = st.tuples(
     st.sampled_from(["GET", "PUT"]),

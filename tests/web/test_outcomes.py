@@ -9,7 +9,7 @@ from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner
 from tests.web.answers import check, check_error
 from tests.web.serving import serving
-from web.outcomes import MAX_OVERDUE, Outcomes
+from web.health.outcomes import MAX_OVERDUE, Outcomes
 
 
 class Clock:

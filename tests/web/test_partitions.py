@@ -11,9 +11,9 @@ from uuid import uuid4
 import pytest
 from prometheus_client import REGISTRY
 
-from streams.producer import Producer
-from streams.tail import Tail
-from streams.unavailable import UNAVAILABLE_PARTITIONS
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
+from streams.reading.tail import Tail
+from streams.writing.producer import Producer
 from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner
 from tests.web.answers import check, check_error

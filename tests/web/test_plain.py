@@ -23,7 +23,7 @@ from tests.e2e.product import CONTROLLER
 from tests.tables.given import Record, document, value
 from tests.web.answers import UUID4
 from tests.web.serving import KAFKA, OWNER, serving
-from web.edge import usual_body
+from web.http.edge import usual_body
 from web.plain import LIST, MAX_QUERY, ONE, STATUS, PlainReads, _asked
 from web.reads import Reads
 from web.settings import WebSettings

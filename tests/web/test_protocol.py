@@ -14,7 +14,7 @@ from tests.conftest import until
 from tests.e2e.product import Answer
 from tests.web.answers import UUID4, check_error, complaints, logged
 from tests.web.serving import OWNER, serving
-from web.protocol import refusal_of
+from web.http.protocol import refusal_of
 from web.submit import UNKNOWN
 
 CLUSTERS = "/api/v1/clusters"
@@ -235,7 +235,7 @@ async def test_a_fault_of_the_edge_itself_says_nothing_of_itself(served, raw_req
     def failing(*_: object, **__: object) -> None:
         raise ValueError("hunter2")
 
-    monkeypatch.setattr("web.edge.tell", failing)
+    monkeypatch.setattr("web.http.edge.tell", failing)
     answer = await raw_request(served.client.url, b"GET /api/v1/info HTTP/1.1\r\nHost: x\r\n\r\n")
     assert {} == check_error(answer, 500, "INTERNAL_ERROR", "Internal error")
     assert ["request failed"] == [r.message for r in caplog.records if r.levelno == logging.ERROR]

@@ -11,16 +11,16 @@ import pytest
 from domain.commands import Create, Delete
 from domain.errors import Rejected, Unavailable, Unconfirmed
 from domain.names import name_key
-from streams.appending import Acknowledged
 from streams.codec import encode
+from streams.kafka.partitions import partition_of
 from streams.messages import ResultMessage
-from streams.outputs import Output, Position
-from streams.partitions import partition_of
+from streams.writing.appending import Acknowledged
+from streams.writing.outputs import Output, Position
 from tables.views import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
 from web import submit
-from web.outcomes import Outcomes
+from web.health.outcomes import Outcomes
 from web.submit import Submitter
 
 IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]

@@ -18,8 +18,8 @@ from tests.conftest import until
 from tests.web.answers import check, check_error
 from tests.web.serving import OWNER, Served, serving
 from tests.web.unread_server import MOST
+from web.http.unread import SHORT, Unread
 from web.keys import SUBMITTER, UNREAD
-from web.unread import SHORT, Unread
 
 LIST = "/api/v1/clusters"
 ONE = f"{0:08}-0000-4000-8000-000000000000"
@@ -210,7 +210,7 @@ async def test_long_answers_are_the_same_whoever_writes_them(raw_request):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr("web.unread.ROOM_WITHIN", 0.1)
+    monkeypatch.setattr("web.http.unread.ROOM_WITHIN", 0.1)
 
 
 READS = {

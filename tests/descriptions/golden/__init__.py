@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from domain.policy import Policy
-from streams import asyncapi
-from streams.schemas.catalogue import rendered
+from streams.described import asyncapi
+from streams.described.schemas.catalogue import rendered
 from streams.settings import KafkaSettings
-from web import openapi
+from web.described import openapi
 from web.routes import ROUTES
 
 HERE: Final = Path(__file__).parent

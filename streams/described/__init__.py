@@ -1,0 +1,1 @@
+"""Topics and messages as machines read them: AsyncAPI, and the JSON Schemas of the messages."""

@@ -1,0 +1,297 @@
+"""One aiokafka client and several brokers: one that is silent must not hold up what the others can do.
+
+By itself, aiokafka waits for a silent broker as long as a request may take, makes one connection at a time,
+asks one broker after the other for metadata, and learns that a partition has moved from the broker that it
+has left. Kafka moves partitions within seconds, and its other brokers tell so at once. So, of each client:
+
+- a request that waits makes us ask the others. Once they do not count on its broker any more, its connections
+  are closed, and aiokafka sends again what was under way, to the new leaders;
+- connections are made side by side;
+- metadata comes from whichever broker answers first.
+
+Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006). How long is waited for
+what is in `streams.kafka.timeouts`.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from time import monotonic
+from typing import Any, Final, TypeVar
+
+from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.conn import CloseReason, create_conn
+from aiokafka.errors import KafkaConnectionError, KafkaError, StaleMetadata
+
+from streams.kafka.metadata import Epochs, MetadataRequest, as_version_5
+from streams.kafka.timeouts import ASK_NEXT_AFTER, LEADERLESS_PAUSE, LOOK_EVERY, METADATA_WITHIN, SILENT_AFTER
+
+log = logging.getLogger("clusterflow.brokers")
+
+T = TypeVar("T")
+N = TypeVar("N")
+
+FAILURES: Final = (KafkaError, OSError, TimeoutError)
+"""How asking a broker fails."""
+
+Link = tuple[Any, Any]
+"""A broker's id, and what its connection is for: a group's requests have one of their own."""
+
+QUESTIONS: Final = "questions"
+"""What the connections are for over which brokers are asked what they know. They answer the requests of one
+connection in order, and a batch is answered only when all have it that must, the silent one among them.
+"""
+
+
+class Brokers:
+    """The brokers as one client sees them. Takes the place of parts of the client, before it is started.
+
+    Attributes:
+        silent: The ids of those that owe an answer for more than a second.
+    """
+
+    def __init__(self, client: AIOKafkaClient) -> None:
+        self.silent: frozenset[int] = frozenset()
+        self._client = client
+        self._connect = client._get_conn
+        self._close = client.close
+        self._connecting: dict[Link, asyncio.Task[Any]] = {}
+        # By connection, what it waits for (its oldest request, or that it is made at all), and since when.
+        self._waits: dict[Link, tuple[object, float]] = {}
+        self._overdue: Sequence[Link] = ()
+        self._looked_at = monotonic()
+        self._awake = 0.0
+        self._epochs = Epochs()
+        self._pause = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        client._get_conn_lock_value = nullcontext()
+        client._get_conn = self._connection
+        client._metadata_update = self._update
+        client.bootstrap = self._bootstrap
+        client.get_random_node = self._any
+        client.close = self._stop
+
+    async def ask(self, request: Any, check: Callable[[Any], None] = lambda answer: None) -> Any:
+        """What the first broker says that answers, where any can; the silent ones are asked last.
+
+        Args:
+            check: Raises a KafkaError about an answer that is none.
+
+        Raises: KafkaError, OSError, TimeoutError: none does.
+        """
+        nodes = sorted(_shuffled(self._nodes), key=self.silent.__contains__)
+
+        async def ask(node: int) -> Any:
+            connection = self._client._conns.get((node, ConnectionGroup.DEFAULT))
+            if connection is None or connection._requests:
+                connection = await self._connection(node, group=QUESTIONS)
+            if connection is None:
+                raise KafkaConnectionError(f"no connection to broker {node}")
+            answer = await connection.send(request)
+            check(answer)
+            return answer
+
+        return await first_answer(nodes, ask)
+
+    def _require_new(self, metadata: Any) -> None:
+        if self._epochs.outdated(metadata):
+            raise StaleMetadata("a broker tells what was so before: it may be cut off from the others")
+
+    def unreachable(self, partitions: Iterable[TopicPartition]) -> frozenset[tuple[str, int]]:
+        """Those that have no leader which answers, as far as is known; may be asked in any thread."""
+        leader, gone = self._client.cluster.leader_for_partition, self.silent | {None, -1}
+        return frozenset((tp.topic, tp.partition) for tp in partitions if leader(tp) in gone)
+
+    @property
+    def _nodes(self) -> list[int]:
+        """The brokers that Kafka counts on, as we know it."""
+        return [broker.nodeId for broker in self._client.cluster.brokers()]
+
+    # --- what takes the client's place ------------------------------------------------------------------
+
+    async def _bootstrap(self) -> None:
+        """Learn of the cluster from a configured address. Raises: KafkaConnectionError: none answers."""
+        client = self._client
+        try:
+            metadata = await self._introduced(MetadataRequest([]))
+        except FAILURES as error:
+            raise KafkaConnectionError(f"Unable to bootstrap from {client.hosts}: {error!r}") from error
+        client.cluster.update_metadata(as_version_5(metadata))
+        if client._sync_task is None:
+            client._sync_task = asyncio.create_task(client._md_synchronizer())
+        if self._timer is None:
+            self._look()
+
+    async def _introduced(self, request: MetadataRequest) -> Any:
+        """What is answered at the configured addresses. Raises: KafkaError, OSError, TimeoutError."""
+        hosts = self._client.hosts
+        return await first_answer(hosts, lambda at: self._introduction(at[0], at[1], request))
+
+    async def _introduction(self, host: str, port: int, request: MetadataRequest) -> Any:
+        client = self._client
+        connection = await create_conn(
+            host,
+            port,
+            client_id=client._client_id,
+            request_timeout_ms=client._request_timeout_ms,
+            ssl_context=client._ssl_context,
+            security_protocol=client._security_protocol,
+            sasl_mechanism=client._sasl_mechanism,
+            sasl_plain_username=client._sasl_plain_username,
+            sasl_plain_password=client._sasl_plain_password,
+        )
+        try:
+            metadata = await connection.send(request)
+        finally:
+            connection.close()
+        if not metadata.brokers:
+            raise KafkaConnectionError(f"{host}:{port} knows of no broker that is up")
+        return metadata
+
+    async def _connection(
+        self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> Any:
+        """The connection to a broker; None where it can't be made. All who ask wait for one attempt."""
+        link = (node_id, group)
+        connection = self._client._conns.get(link)
+        if connection is not None and connection.connected():
+            return connection
+        attempt = self._connecting.get(link)
+        if attempt is None:
+            attempt = self._connecting[link] = asyncio.create_task(self._connect(node_id, group=group))
+            attempt.add_done_callback(lambda _: self._connecting.pop(link))
+        await asyncio.wait([attempt])  # which does not cancel it: others wait for the same attempt
+        return None if attempt.cancelled() else attempt.result()
+
+    async def _update(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
+        """Ask about these topics; returns whether the answer has come.
+
+        Args:
+            topics: None for all there are. aiokafka asks about all while a client uses none, too, and those
+                of others may be many.
+        """
+        await asyncio.sleep(self._pause)
+        self._pause = LEADERLESS_PAUSE
+        try:
+            async with asyncio.timeout(METADATA_WITHIN):
+                metadata = await self._metadata(MetadataRequest(topics))
+        except FAILURES as error:
+            log.warning("no broker has answered with metadata", extra={"error": repr(error)})
+            cluster.failed_update(None)
+            return False
+        if not metadata.brokers:
+            return False
+        self._epochs.note(metadata)
+        cluster.update_metadata(as_version_5(metadata))
+        self._leave_dead()
+        if all(leader >= 0 for leader in _leaders(metadata)):
+            self._pause = 0.0
+        return True
+
+    async def _metadata(self, request: MetadataRequest) -> Any:
+        """What a known broker answers, or, where each refuses, one at a configured address.
+
+        Those that are known may all have gone, while others that were away then are back.
+        """
+        try:
+            return await self.ask(request, self._require_new)
+        except FAILURES:
+            return await self._introduced(request)
+
+    def _any(self) -> int | None:
+        """A broker for what any can do: one that answers, if there is one."""
+        nodes = self._nodes
+        answering = [node for node in nodes if node not in self.silent]
+        return next(iter(_shuffled(answering or nodes)), None)
+
+    async def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        attempts = [*self._connecting.values()]
+        for attempt in attempts:
+            attempt.cancel()
+        await asyncio.gather(*attempts, return_exceptions=True)
+        await self._close()
+
+    # --- looking for silence ----------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """See which brokers owe an answer, and ask the others about them."""
+        self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
+        # Seconds in which this process stood still do not count: what came meanwhile is not read yet.
+        before, self._looked_at = self._looked_at, monotonic()
+        self._awake += min(self._looked_at - before, 2 * LOOK_EVERY)
+        now, waits = self._awake, dict[Link, tuple[object, float]]()
+        for link, awaited in self._awaited():
+            known, since = self._waits.get(link, (None, now))
+            waits[link] = (awaited, since if known is awaited else now)
+        self._waits = waits
+        self._overdue = [link for link, (_, since) in waits.items() if now - since > SILENT_AFTER]
+        silent = frozenset(node for node, _ in self._overdue)
+        if silent - self.silent:
+            log.info("brokers owe an answer", extra={"brokers": sorted(silent)})
+        self.silent = silent
+        if silent:
+            self._client.force_metadata_update()
+
+    def _awaited(self) -> Iterator[tuple[Link, object]]:
+        for link, connection in self._client._conns.items():
+            if connection._requests:
+                yield link, connection._requests[0][2]
+        yield from self._connecting.items()
+
+    def _leave_dead(self) -> None:
+        """Leave the brokers that owe an answer and on which Kafka counts no more."""
+        live = self._nodes
+        dead = [link for link in self._overdue if link[0] not in live]
+        self._overdue = [link for link in self._overdue if link[0] in live]
+        for link in dead:
+            self._leave(link)
+
+    def _leave(self, link: Link) -> None:
+        log.warning("Kafka goes on without a broker, and so do we", extra={"broker": link[0]})
+        if (attempt := self._connecting.get(link)) is not None:
+            attempt.cancel()
+        elif (connection := self._client._conns.get(link)) is not None:
+            connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+
+
+def _shuffled(nodes: Sequence[int]) -> list[int]:
+    return random.sample(nodes, len(nodes))
+
+
+def _leaders(metadata: Any) -> Iterator[int]:
+    for _, _, _, _, partitions, *_ in metadata.topics:
+        for _, _, leader, *_ in partitions:
+            yield leader
+
+
+async def first_answer(asked: Sequence[N], ask: Callable[[N], Awaitable[T]]) -> T:
+    """Ask one after the other, the next where one fails or takes its time; returns what comes first.
+
+    Raises: KafkaError, OSError, TimeoutError: of the one that failed last, when all have.
+    """
+    left, waiting = [*asked], set[asyncio.Future[T]]()
+    failure: BaseException = KafkaConnectionError("no broker is known")
+    try:
+        while left or waiting:
+            if left:
+                waiting.add(asyncio.ensure_future(ask(left.pop(0))))
+            patience = ASK_NEXT_AFTER if left else None
+            done, _ = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                waiting.discard(task)
+                error = task.exception()
+                if error is None:
+                    return task.result()
+                if not isinstance(error, FAILURES):
+                    raise error
+                failure = error
+        raise failure
+    finally:
+        for task in waiting:
+            task.cancel()

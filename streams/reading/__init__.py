@@ -1,0 +1,1 @@
+"""Records on their way in: fetches, what they unpack to, and readers that belong to no group."""

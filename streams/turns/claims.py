@@ -1,0 +1,166 @@
+"""Who may write a partition of a changelog, told by the log itself, so that no reader believes a zombie.
+
+A worker that takes a partition over writes a claim into its changelog before it recovers, and names that
+claim's offset in a header of every record it writes there. A record counts only if no later claim stands
+before it: what a worker sends that was paused, or whose link was cut, lies behind its successor's claim
+and is passed over by recovery, views and sinks alike. The successor has read everything up to its own claim.
+Broker-side order decides, so no clock, no session and no request still on its way can break it; it is the
+fencing token of Kleppmann ("How to do distributed locking", 2016) with the log as the lock service.
+
+A record may say anything, since every principal with the right to write may write it. What cannot be a claim
+is none: a header that is no number, a record under the claims' key that has not the shape of one, or the copy
+of a claim, which lies elsewhere than it says. A record that names a claim at or beyond its own offset was
+written by no owner and counts nowhere. All of this can be seen from the record alone, so every reader comes
+to the same, from wherever it begins and whatever compaction has left.
+"""
+
+import logging
+from collections import Counter as CounterOf
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, Protocol
+
+import msgspec
+from prometheus_client import Counter
+
+from streams.codec import encode
+from streams.messages import ClaimMessage
+from streams.writing.outputs import Output
+
+CLAIM_KEY: Final = b"@claim"
+CLAIM_HEADER: Final = "claim"
+
+NO_CLAIM: Final = -1
+
+# Digits of the largest offset there can be, 2^63 - 1. Python refuses to read a number of thousands of them.
+_MAX_DIGITS: Final = 19
+
+# Refusals of one partition that one reader logs; all of them are counted.
+_LOGGED: Final = 10
+
+PASSED_OVER: Final = Counter(
+    "clusterflow_claims_passed_over_total",
+    "Records of changelogs that count as no claim (malformed), or count nowhere (ahead, replaced, unclaimed)",
+    ["topic", "reason"],
+)
+
+WAY_OUT: Final = (
+    "no reader believes this record, so nothing has stopped; find out who has Write on this topic"
+    " (docs/kafka-acls.md), then follow docs/recovery.md, 'A stranger has written to a changelog'"
+)
+
+log = logging.getLogger("clusterflow.claims")
+
+Reason = Literal["malformed", "ahead", "replaced", "unclaimed"]
+"""Why a record is counted: it names or is no possible claim; it names one at or beyond its own offset; it was
+written under an older claim than the one that stands; or under none, although one stands.
+"""
+
+
+class LogRecord(Protocol):
+    """What has to be known of a record."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    partition: int
+    offset: int
+    headers: Iterable[tuple[str, bytes | None]]
+
+
+class Claims:
+    """The claims in one changelog topic, for a reader that sees each partition in offset order.
+
+    Args:
+        standing: Per partition, the claim that stood where this reader begins.
+    """
+
+    def __init__(self, standing: Mapping[int, int] | None = None) -> None:
+        self._standing = dict(standing or {})
+        self._refused: CounterOf[int] = CounterOf()  # by partition
+
+    def admits(self, record: LogRecord) -> bool:
+        """Whether a record is data that counts: no claim itself, no zombie's and no stranger's."""
+        standing = self._standing.get(record.partition, NO_CLAIM)
+        if is_claim(record):
+            if _claims(record):
+                self._standing[record.partition] = max(standing, record.offset)
+            else:
+                _count(record, "malformed")
+            return False
+        claim = claim_of(record)
+        if claim > standing:  # its claim stands before where this reader began, or was compacted away
+            if claim >= record.offset:
+                self._refuse(record, claim)
+                return False
+            self._standing[record.partition] = claim
+        elif claim < standing:
+            _count(record, "unclaimed" if claim == NO_CLAIM else "replaced")
+            return False
+        return True
+
+    def _refuse(self, record: LogRecord, claim: int) -> None:
+        """Say that a record names a claim which its owner cannot have made."""
+        _count(record, "ahead")
+        self._refused[record.partition] += 1
+        if self._refused[record.partition] <= _LOGGED:
+            where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.error(
+                "a record names a claim that lies beyond it, and is refused",
+                extra={**where, "claim": claim, "way_out": WAY_OUT},
+            )
+
+    def standing(self, partition: int) -> int:
+        """The offset of the last claim seen, `NO_CLAIM` before the first."""
+        return self._standing.get(partition, NO_CLAIM)
+
+    def forget(self, partition: int) -> None:
+        """Begin anew with a partition."""
+        self._standing.pop(partition, None)
+
+
+_claim_decoder: Final = msgspec.json.Decoder(ClaimMessage)
+
+
+def is_claim(record: LogRecord) -> bool:
+    """Whether a record lies under the claims' key, so that it is no data."""
+    return record.key == CLAIM_KEY
+
+
+def claim_of(record: LogRecord) -> int:
+    """The offset of the claim that a record was written under; `NO_CLAIM` where it names none that can be."""
+    for name, value in record.headers or ():
+        if name == CLAIM_HEADER:
+            if value is not None and len(value) <= _MAX_DIGITS and value.isdigit():
+                return int(value)
+            _count(record, "malformed")
+            return NO_CLAIM
+    return NO_CLAIM
+
+
+def _claims(record: LogRecord) -> bool:
+    """Whether a record under the claims' key is a claim, and no copy of one."""
+    try:
+        claim = _claim_decoder.decode(record.value or b"")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return claim.offset is None or claim.offset == record.offset
+
+
+def _count(record: LogRecord, reason: Reason) -> None:
+    PASSED_OVER.labels(record.topic, reason).inc()
+
+
+def claim_output(topic: str, partition: int, worker: str, *, offset: int | None = None) -> Output:
+    """The record that claims a partition.
+
+    Args:
+        worker: Named in it for people.
+        offset: Where the record is expected to lie; it is no claim if it comes to lie elsewhere.
+    """
+    claim = ClaimMessage(worker=worker, offset=offset)
+    return Output(topic, CLAIM_KEY, encode(claim), partition=partition)
+
+
+def under(claim: int) -> Mapping[str, str]:
+    """The headers of a record written under a claim."""
+    return {CLAIM_HEADER: str(claim)}

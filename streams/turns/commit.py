@@ -1,0 +1,254 @@
+"""The commit of a turn, in lanes: its order holds for each partition, and none waits for long for another.
+
+The order is the promise of the whole product: outputs acknowledged, then changelog, then the table in memory,
+then the input offsets. A crash between any two is decided again, alike, from the old state; consumers drop
+what they see twice by its id. Where a replay could decide otherwise, the state goes first (`Part`).
+
+A turn's work falls into lanes, one for each input partition: a key's state lives in its partition, so what
+two lanes do has no order. A lane is a sequence of steps, each a list of records to publish. The n-th steps
+of all lanes are published together, as a wave, which costs no more than if there were no lanes.
+
+When a wave is not wholly acknowledged within a grace, some partition has no leader, and a producer of ours
+waits for one however long it takes. Lanes whose own step is acknowledged go on, as the next wave. Each of
+the others becomes held (`streams.turns.lanes`): the rest of its steps follows in a task of its own, and
+nothing of its partition is decided before they are done, since what is decided next reads the state that they
+store.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from aiokafka import ConsumerRecord
+
+from domain.errors import TransientError
+from streams.turns.lanes import HeldLanes
+from streams.writing.outputs import Output, Position
+from streams.writing.producer import Producer, Sending
+
+log = logging.getLogger("clusterflow.turn")
+
+V = TypeVar("V")
+
+Ownership = Callable[[int], Mapping[str, str]]
+"""The headers of records of the changelog, per partition."""
+
+
+class Table(Protocol[V]):
+    """What a turn needs of a table; `tables.typed` has it on top of Faust."""
+
+    changelog_topic: str
+
+    def get(self, partition: int, key: bytes) -> V | None:
+        """The stored value."""
+
+    def encode(self, value: V) -> bytes:
+        """The bytes of a value, as they go to the changelog and into memory."""
+
+    def ownership(self) -> Ownership:
+        """Under what, from now on, the partitions are written that are ours now."""
+
+    def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
+        """Put bytes into memory that the changelog holds at this offset; None removes."""
+
+    async def settle(self, partitions: Sequence[int]) -> None:
+        """See to what others have written to these partitions between our own records.
+
+        Raises: whatever makes this memory out of date.
+        """
+
+
+@dataclass(slots=True)
+class Part(Generic[V]):
+    """Some records' work: what they publish and which states they leave.
+
+    Attributes:
+        beforehand: Outputs that must be in their log before the others are.
+        state_first: Whether states are stored before anything is told, instead of after.
+    """
+
+    state_first: bool = False
+    beforehand: list[Output] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
+    states: dict[bytes, V | None] = field(default_factory=dict)
+
+
+class Lane(Generic[V]):
+    """The work of one input partition in one turn.
+
+    The same partition of all topics of an agent is one lane, as their keys' states are in one partition.
+
+    Attributes:
+        states: Every state that the turn has changed in this partition.
+        step: What is to be published next; empty when everything is.
+    """
+
+    __slots__ = ("_steps", "events", "partition", "parts", "states", "step")
+
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        self.events: list[Any] = []
+        self.states: dict[bytes, V | None] = {}
+        self.parts: list[Part[V]] = [Part()]
+        self.step: Sequence[Output] = ()
+
+    def records(self) -> Iterator[ConsumerRecord]:
+        """The input, in offset order within each topic."""
+        for event in self.events:
+            yield from event.value.records
+
+    def begin(self, table: Table[V], ownership: Ownership) -> None:
+        """Prepare the first step; states are written with the headers of this ownership."""
+        self._steps = self._all_steps(table, ownership)
+        self.step = next(self._steps, ())
+
+    def go_on(self, positions: Sequence[Position]) -> None:
+        """The step is acknowledged, its records are there: store what it was about, and have the next one."""
+        try:
+            self.step = self._steps.send(positions)
+        except StopIteration:
+            self.step = ()
+
+    def _all_steps(self, table: Table[V], ownership: Ownership) -> "_Steps":
+        for part in self.parts:
+            if part.state_first and part.states:
+                yield from self._store(part, table, ownership)
+            if part.beforehand:
+                yield part.beforehand
+            if part.outputs:
+                yield part.outputs
+            if not part.state_first and part.states:
+                yield from self._store(part, table, ownership)
+
+    def _store(self, part: Part[V], table: Table[V], ownership: Ownership) -> "_Steps":
+        partition, topic, encode = self.partition, table.changelog_topic, table.encode
+        headers = ownership(partition)
+        rows = [(key, None if value is None else encode(value)) for key, value in part.states.items()]
+        positions = yield [Output(topic, key, data, headers, partition) for key, data in rows]
+        for (key, data), position in zip(rows, positions, strict=True):
+            table.store(partition, key, data, offset=position.offset)
+
+
+_Steps = Generator[Sequence[Output], Sequence[Position], None]
+
+
+class Commit(Generic[V]):
+    """Sees lanes through their steps.
+
+    Args:
+        committed: Told of each lane when it is done, held or not.
+    """
+
+    def __init__(
+        self,
+        table: Table[V],
+        producer: Producer,
+        held: HeldLanes,
+        committed: Callable[[Lane[V]], None] | None,
+    ) -> None:
+        self._table = table
+        self._producer = producer
+        self._held = held
+        self._committed = committed
+
+    async def run(self, lanes: Sequence[Lane[V]]) -> None:
+        """Return when each is done or held."""
+        going = self._going(lanes)
+        while going:
+            going = await self._settled(await self._wave(going))
+
+    async def _wave(self, lanes: Sequence[Lane[V]]) -> Sequence[Lane[V]]:
+        """Publish the next step of each; returns those past it, the others are held."""
+        sending = await _begun(self._producer, [output for lane in lanes for output in lane.step])
+        try:
+            positions = await sending.wait_for(self._held.grace)
+        except TransientError as error:
+            _log_again(sending, error)
+            positions = None
+        if positions is None:
+            return self._split(lanes, sending)
+        begin = 0
+        for lane in lanes:
+            end = begin + len(lane.step)
+            lane.go_on(positions[begin:end])
+            begin = end
+        return lanes
+
+    def _split(self, lanes: Sequence[Lane[V]], sending: Sending) -> list[Lane[V]]:
+        positions, acknowledged, begin = sending.acknowledged(), [], 0
+        for lane in lanes:
+            end = begin + len(lane.step)
+            of_lane = [position for position in positions[begin:end] if position is not None]
+            if len(of_lane) == len(lane.step):
+                lane.go_on(of_lane)
+                acknowledged.append(lane)
+            else:
+                self._held.hold(lane, self._see_through, lane, sending.part(begin, end))
+            begin = end
+        return acknowledged
+
+    async def _see_through(self, lane: Lane[V], sending: Sending) -> None:
+        """The rest of a lane that is held."""
+        lane.go_on(await _acknowledged(self._producer, sending))
+        while await self._settled([lane]):
+            lane.go_on(await published(self._producer, lane.step))
+
+    async def _settled(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
+        """See to what others have written where these have stored; returns those that have another step."""
+        await self._table.settle([lane.partition for lane in lanes])
+        return self._going(lanes)
+
+    def _going(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
+        """End the lanes that are done; returns the others."""
+        going = []
+        for lane in lanes:
+            if lane.step:
+                going.append(lane)
+                continue
+            for event in lane.events:
+                event.ack()
+            if self._committed is not None:
+                self._committed(lane)
+        return going
+
+
+async def published(producer: Producer, outputs: Sequence[Output]) -> Sequence[Position]:
+    """Publish, and try again for as long as that may help; returns the positions of all."""
+    return await _acknowledged(producer, await _begun(producer, outputs))
+
+
+async def _begun(producer: Producer, outputs: Sequence[Output]) -> Sending:
+    """Have the producer take records over. While it can't, for want of a connection, nobody can publish."""
+    while True:
+        try:
+            return await producer.begin(outputs)
+        except TransientError as error:
+            topics = sorted({output.topic for output in outputs})
+            log.warning("trying again", extra={"topics": topics, "error": str(error)})
+            await asyncio.sleep(error.retry_after)
+
+
+async def _acknowledged(producer: Producer, sending: Sending) -> Sequence[Position]:
+    """Wait until all are acknowledged; what fails is published again, and nothing else."""
+    outputs, found = sending.outputs, dict[int, Position]()
+    while True:
+        left = [number for number in range(len(outputs)) if number not in found]
+        wait = 0.0
+        try:
+            await sending.wait()
+        except TransientError as error:
+            _log_again(sending, error)
+            wait = error.retry_after
+        found.update((n, at) for n, at in zip(left, sending.acknowledged(), strict=True) if at is not None)
+        if len(found) == len(outputs):
+            return [found[number] for number in range(len(outputs))]
+        await asyncio.sleep(wait)
+        again = [output for number, output in enumerate(outputs) if number not in found]
+        sending = await _begun(producer, again)
+
+
+def _log_again(sending: Sending, error: TransientError) -> None:
+    topics = sorted({output.topic for output in sending.outputs})
+    log.warning("trying again", extra={"topics": topics, "error": str(error)})

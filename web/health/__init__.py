@@ -1,0 +1,1 @@
+"""How this process is, and what is asked of it without an identity."""

@@ -1,0 +1,132 @@
+"""How this process is: Kafka probed every second, the tables, the database of the sink, what writes bring."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+import asyncpg
+
+from database.pool import CLIENT_ERRORS, Pool
+from domain.errors import Unavailable
+from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, named
+from streams.reading.tail import Tail
+from web.health.outcomes import Outcomes
+
+log = logging.getLogger("clusterflow.health")
+
+RESULT_WITHIN: Final = 15.0
+"""Seconds without a result after which workers are doubted, where no other number is given."""
+
+_PROBE_INTERVAL: Final = 1.0
+_CACHE_SECONDS: Final = 5.0
+_PING_WITHIN: Final = 5.0
+
+_NAMED: Final = 5
+"""Unavailable partitions that a reason names; the rest is counted, and `/ready` names all."""
+
+
+@dataclass(slots=True)
+class Health:
+    """The state of the components this process stands on.
+
+    Attributes:
+        tail: What fills the view.
+        database: The sink's; None when none is configured.
+        kafka_healthy: Whether any broker answers.
+        unavailable: The partitions without a leader that answers or takes writes, at the last look.
+        outcomes: Of the writes that were sent from here.
+    """
+
+    tail: Tail
+    database: Pool | None
+    kafka_healthy: bool = False
+    unavailable: Set[Partition] = frozenset()
+    outcomes: Outcomes = field(default_factory=lambda: Outcomes(RESULT_WITHIN, time.monotonic))
+    _database: str = "unhealthy"
+    _database_checked: float = -_CACHE_SECONDS
+
+    def require_kafka(self) -> None:
+        """Raises: Unavailable: at once while Kafka or the view is away, instead of letting a write wait."""
+        if not self.kafka_healthy:
+            raise Unavailable("Kafka is not reachable")
+        self.require_view()
+
+    def require_view(self) -> None:
+        """Raises: Unavailable: the view is still being filled, so an absent cluster proves nothing."""
+        if not self.tail.caught_up.is_set():
+            raise Unavailable("Tables are still being read")
+
+    def require_partitions(self, partitions: Set[Partition]) -> None:
+        """Raises: Unavailable: one of them has no leader that answers, so what is not read may be there."""
+        if not self.unavailable.isdisjoint(partitions):
+            raise Unavailable("A partition has no leader that answers, so not everything could be read")
+
+    @property
+    def ready(self) -> bool:
+        """Whether this process can serve, be it not for every partition."""
+        return self.kafka_healthy and self.tail.caught_up.is_set()
+
+    async def watch_kafka(self) -> None:
+        """Probe Kafka until cancelled."""
+        while True:
+            try:
+                await self.tail.probe()
+            except Unavailable as error:
+                if self.kafka_healthy:
+                    log.warning("kafka is away", extra={"error": str(error)})
+                self.kafka_healthy = False
+            else:
+                if not self.kafka_healthy:
+                    log.info("kafka answers")
+                self.kafka_healthy = True
+            await asyncio.sleep(_PROBE_INTERVAL)
+
+    async def watch_partitions(self, *looks: Callable[[], Set[Partition]]) -> None:
+        """Keep `unavailable`, as these see it together, and tell of it until cancelled."""
+
+        def look() -> Set[Partition]:
+            self.unavailable = frozenset[Partition]().union(*[each() for each in looks])
+            return self.unavailable
+
+        await UNAVAILABLE_PARTITIONS.watch(look)
+
+    @property
+    def kafka_fault(self) -> str | None:
+        """What is wrong with Kafka while some broker answers, in a sentence; None while nothing is."""
+        if not self.unavailable or not self.kafka_healthy:
+            return None
+        names = named(self.unavailable)
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        have = "1 partition has" if len(names) == 1 else f"{len(names)} partitions have"
+        return f"{have} no leader that answers or takes writes: {', '.join(names[:_NAMED])}{more}"
+
+    async def components(self) -> dict[str, str]:
+        """Each component as `healthy`, `degraded` or `unhealthy`."""
+        some = "healthy" if self.kafka_fault is None else "degraded"
+        return {
+            "kafka": some if self.kafka_healthy else "unhealthy",
+            "tables": "healthy" if self.tail.caught_up.is_set() else "unhealthy",
+            "database": await self._check_database(),
+        }
+
+    async def _check_database(self) -> str:
+        if time.monotonic() - self._database_checked >= _CACHE_SECONDS:
+            self._database_checked = time.monotonic()  # so that nobody else asks meanwhile
+            self._database = await _ping(self.database)
+            self._database_checked = time.monotonic()  # asking one that hangs takes as long as this is kept
+        return self._database
+
+
+async def _ping(database: Pool | None) -> str:
+    if database is None:
+        return "degraded"
+    try:
+        async with asyncio.timeout(_PING_WITHIN), database.connection("ping") as connection:
+            await connection.execute("SELECT 1")
+    except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
+        log.warning("database does not answer", extra={"error": type(error).__name__})
+        return "unhealthy"
+    return "healthy"

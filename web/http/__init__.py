@@ -1,0 +1,1 @@
+"""HTTP itself: what every request goes through, whatever it asks for."""

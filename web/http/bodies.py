@@ -1,0 +1,63 @@
+"""The bodies of requests, read in two steps.
+
+What is no JSON is refused at once. What is JSON of another form than a route takes is refused when the route
+asks for its meaning, after it has looked who may do this, and whether what it is done to is there: a caller
+learns of a cluster's absence before they learn of their own mistakes, whatever those are.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+from aiohttp.hdrs import CONTENT_ENCODING
+from aiohttp.http_exceptions import HttpProcessingError
+
+from domain.errors import Rejected, invalid
+from streams.decoding import decode_body, is_json
+from web.http.headers import once
+from web.keys import SETTINGS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Body(Generic[T]):
+    """A body that is JSON; `found` is its message, or what is wrong with it as one."""
+
+    found: T | Rejected
+
+    def meaning(self) -> T:
+        """The message. Raises: Rejected: `VALIDATION_FAILED`, naming the member at fault."""
+        if isinstance(self.found, Rejected):
+            raise self.found
+        return self.found
+
+
+async def body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> Body[T]:
+    """Read the body and decode it.
+
+    Raises: Rejected: it does not arrive in time, is too large, can't be unpacked, or is no JSON.
+    """
+    data = await _read(request)
+    try:
+        return Body(decode_body(data, decoder))
+    except Rejected as refusal:
+        if not is_json(data):  # asked only of what was refused, so that good bodies are decoded once
+            raise
+        return Body(refusal)
+
+
+async def _read(request: web.Request) -> bytes:
+    once(request.headers, CONTENT_ENCODING)
+    try:
+        if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
+            small = request.content.total_bytes <= request.client_max_size
+            return request.content.read_nowait() if small else await request.read()
+        async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):
+            return await request.read()
+    except TimeoutError:
+        raise Rejected("REQUEST_TIMEOUT", "The request body did not arrive in time") from None
+    except (HttpProcessingError, web.RequestPayloadError):
+        raise invalid("the request body cannot be unpacked", field="body") from None

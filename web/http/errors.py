@@ -1,0 +1,111 @@
+"""The one error shape: which status a code has, and the body that carries it."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from aiohttp import web
+
+from domain.errors import Rejected, TransientError
+from web.documents import ErrorBody
+from web.http.headers import encodable
+
+STATUS: Final[Mapping[str, int]] = {
+    "VALIDATION_FAILED": 400,
+    "INVALID_SPEC": 400,
+    "AUTH_REQUIRED": 401,
+    "INVALID_EMAIL": 401,
+    "FORBIDDEN": 403,
+    "RESOURCE_NOT_FOUND": 404,
+    "METHOD_NOT_ALLOWED": 405,
+    "REQUEST_TIMEOUT": 408,
+    "CLUSTER_NAME_EXISTS": 409,
+    "CLUSTER_NOT_DELETABLE": 409,
+    "GENERATION_CONFLICT": 409,
+    "RESOURCE_CONFLICT": 409,
+    "WATCH_EXPIRED": 410,
+    "PAYLOAD_TOO_LARGE": 413,
+    "MISDIRECTED_REQUEST": 421,
+    "TOO_MANY_WATCHES": 429,
+    "INTERNAL_ERROR": 500,
+    "UNAVAILABLE": 503,
+}
+_CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
+    404: ("RESOURCE_NOT_FOUND", "No such resource"),
+    405: ("METHOD_NOT_ALLOWED", "Method not allowed"),
+    413: ("PAYLOAD_TOO_LARGE", "Request body is larger than 1 MiB"),
+}
+
+RETRY_WATCH: Final = "5"
+"""Seconds for a caller of too many watches to end one."""
+
+_OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
+
+
+def error_response(
+    status: int,
+    code: str,
+    text: str,
+    *,
+    request_id: str,
+    details: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An error as every route answers it."""
+    body = error_body(code, text, request_id=request_id)
+    if details:
+        body.details = details
+    return json_response(msgspec.json.encode(body), status=status, headers=headers)
+
+
+def error_body(code: str, text: str, *, request_id: str) -> ErrorBody:
+    """The one error shape."""
+    return ErrorBody(error=text, code=code, request_id=request_id)
+
+
+def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
+    """The answer to a request that was understood and refused."""
+    details = {
+        name: encodable(value) if isinstance(value, str) else value
+        for name, value in refusal.details.items()
+        if value is not None
+    }
+    status = STATUS.get(refusal.code, 500)
+    headers = {"Retry-After": RETRY_WATCH} if status == 429 else None
+    return error_response(
+        status, refusal.code, refusal.text, request_id=request_id, details=details, headers=headers
+    )
+
+
+def unavailable_response(error: TransientError, *, request_id: str) -> web.Response:
+    """Kafka or the tables cannot take this now; the caller may try again."""
+    return error_response(
+        503,
+        "UNAVAILABLE",
+        str(error),
+        request_id=request_id,
+        headers={"Retry-After": str(max(1, round(error.retry_after)))},
+    )
+
+
+def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
+    """An error that aiohttp raised itself: no such route, wrong method, body too large."""
+    code, text = _CODE_OF_STATUS.get(error.status, _OTHERWISE)
+    allow = error.headers.get("Allow")
+    return error_response(
+        STATUS[code], code, text, request_id=request_id, headers={"Allow": allow} if allow else None
+    )
+
+
+JSON_TYPE: Final = "application/json; charset=utf-8"
+
+
+def json_response(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON that is encoded already."""
+    return web.Response(
+        body=body,
+        status=status,
+        headers={"Content-Type": JSON_TYPE, **(headers or {})},
+    )

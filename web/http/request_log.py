@@ -1,0 +1,87 @@
+"""What is told of each request: it is counted, timed, and a line in the log."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from aiohttp import web
+from aiohttp.hdrs import USER_AGENT
+
+from telemetry import logs
+from web.http.headers import BLANKS, encodable
+from web.http.meters import METERS
+from web.keys import SEEN
+from web.reads import is_id
+
+log = logging.getLogger("clusterflow.api_server")
+
+UNMATCHED: Final = "unmatched"
+"""The route of what gets to none."""
+
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
+
+
+def tell(request: web.Request, *, status: int, seconds: float) -> None:
+    """Tell of a request that went through the router, and took so long to its answer's headers."""
+    seen = request[SEEN]
+    tell_of(
+        request,
+        route=route_of(request),
+        status=status,
+        seconds=seconds,
+        request_id=seen.request_id,
+        cluster_id=seen.cluster_id or _path_id(request),
+        body_size=request.content_length or 0,
+        more=seen.stream,
+    )
+
+
+def tell_of(
+    request: web.BaseRequest,
+    *,
+    route: str,
+    status: int,
+    seconds: float,
+    request_id: str,
+    cluster_id: str | None,
+    body_size: int,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Tell of any request, whose `route` is a pattern and never what was asked for."""
+    method = request.method
+    METERS.count(method if method in _METHODS else "other", route, status, seconds)
+    if not log.isEnabledFor(logging.INFO):
+        return
+    line: dict[str, Any] = {
+        "method": method,
+        "route": route,
+        "status": status,
+        "duration_ms": int(seconds * 1e6 + 0.5) / 1000,
+        "client_ip": request.remote,
+        "user_agent": _text(request.headers.get(USER_AGENT, ""), 256),
+        "body_size": body_size,
+        "request_id": request_id,
+        "cluster_id": cluster_id,
+    }
+    if more:
+        line |= more
+    if log.isEnabledFor(logging.DEBUG):
+        line["user_email"] = _text(request.headers.get("X-User-Email", "").strip(BLANKS), 254)
+    logs.tell(log, "request", line)
+
+
+def route_of(request: web.Request) -> str:
+    """The route's pattern; never the raw URL, which would make a label of everything a client sends."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else UNMATCHED
+
+
+def _path_id(request: web.Request) -> str | None:
+    """The cluster's id in the path; what is none may be anything."""
+    given = request.match_info.get("id", "")
+    return given.lower() if is_id(given) else None
+
+
+def _text(given: str, most: int) -> str:
+    """The beginning of a header that may hold any bytes, as text that can be encoded."""
+    return encodable(given[:most])
