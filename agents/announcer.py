@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from domain.commands import Command
 from domain.events import Reconciled
 from streams.events import PublicEvent, event_output
@@ -27,12 +27,12 @@ class Announcer:
 
     def tell(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         event: PublicEvent,
         *,
-        before: ClusterRecord | None,
-        after: ClusterRecord,
+        before: ClusterState | None,
+        after: ClusterState,
         cause: Command | str,
     ) -> None:
         """Tell of one event; its id follows from `cause`, so that a replay repeats it."""
@@ -51,11 +51,11 @@ class Announcer:
 
     def changes(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         announced: Iterable[Reconciled],
         *,
-        after: ClusterRecord,
+        after: ClusterState,
         cause: str,
     ) -> None:
         """Tell of changes, each kind under an id of its own."""

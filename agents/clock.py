@@ -24,7 +24,7 @@ from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
 from domain.believed import Now, ahead, furthest
-from domain.cluster import TOLERANCE, ClusterRecord
+from domain.cluster import TOLERANCE, ClusterState
 from domain.decide import evolve, moved_on, reflects, sealed
 from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen
@@ -85,7 +85,7 @@ class Clock:
         more: Set when a tick has left something that another is to go on with.
     """
 
-    def __init__(self, clusters: TypedTable[ClusterRecord], announcer: Announcer, policy: Policy) -> None:
+    def __init__(self, clusters: TypedTable[ClusterState], announcer: Announcer, policy: Policy) -> None:
         self.more = asyncio.Event()
         self._clusters = clusters
         self._announcer = announcer
@@ -102,7 +102,7 @@ class Clock:
         self._doubted: dict[int, Now] = {}
         clusters.on_recovered(self._recovered)
 
-    def tick(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def tick(self, turn: Turn[ClusterState], record: ConsumerRecord) -> None:
         """Do what time asks for. Raises: MalformedRecord: `invalid_schema`."""
         try:
             tick = _tick_decoder.decode(record.value)
@@ -124,7 +124,7 @@ class Clock:
     # --- ticks ------------------------------------------------------------------------------------
 
     def _go_on(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick: TickMessage, now: Now, *, left: int
+        self, turn: Turn[ClusterState], record: ConsumerRecord, tick: TickMessage, now: Now, *, left: int
     ) -> None:
         """Do a slice of what is due: what time changes, and reconciles, up to what is left of the cap.
 
@@ -145,10 +145,10 @@ class Clock:
             self._left.pop(record.partition, None)
 
     def _move_on(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick: TickMessage, now: Now, *, most: int
-    ) -> tuple[dict[bytes, ClusterRecord], bool]:
+        self, turn: Turn[ClusterState], record: ConsumerRecord, tick: TickMessage, now: Now, *, most: int
+    ) -> tuple[dict[bytes, ClusterState], bool]:
         """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
-        moved: dict[bytes, ClusterRecord] = {}
+        moved: dict[bytes, ClusterState] = {}
         # Workers ask for announcements by clocks that may be behind, so a regular tick makes them as well.
         indexes = (self._moving,) if tick.announce else (self._moving, self._waiting)
         awake: list[bytes] = []
@@ -169,7 +169,7 @@ class Clock:
                     self._put_off(record.partition, key, after, now)
         return moved, len(awake) < most
 
-    def _put_off(self, partition: int, key: bytes, deleted: ClusterRecord, now: Now) -> None:
+    def _put_off(self, partition: int, key: bytes, deleted: ClusterState, now: Now) -> None:
         """Look at a cluster whose purge the ticker's clock does not agree to when that has caught up."""
         moment = moves_at(deleted, self._policy)
         if moment is not None and moment <= now.at:
@@ -178,13 +178,13 @@ class Clock:
 
     def _reconcile(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         tick_id: str,
         at: datetime,
         *,
         most: int,
-        moved: dict[bytes, ClusterRecord],
+        moved: dict[bytes, ClusterState],
     ) -> int:
         """Announce those who are due, so many at most; returns how many. They leave those that have moved."""
         told = 0
@@ -205,10 +205,10 @@ class Clock:
 
     def _candidates(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         at: datetime,
-        moved: Mapping[bytes, ClusterRecord],
+        moved: Mapping[bytes, ClusterState],
         *,
         limit: int,
     ) -> Sequence[_Due]:
@@ -246,7 +246,7 @@ class Clock:
             self.index(partition, key, None)
 
     def _announce_waiting(
-        self, turn: Turn[ClusterRecord], record: ConsumerRecord, tick_id: str, at: datetime
+        self, turn: Turn[ClusterState], record: ConsumerRecord, tick_id: str, at: datetime
     ) -> bool:
         """Announce a slice of the changes that have waited their time; whether that is all."""
         most = self._room(turn)
@@ -262,24 +262,24 @@ class Clock:
         return len(awake) < most
 
     @staticmethod
-    def _room(turn: Turn[ClusterRecord]) -> int:
+    def _room(turn: Turn[ClusterState]) -> int:
         """How many clusters a tick may still take in this turn, of each kind."""
         return max(LEAST, SLICE - sum(1 for _ in turn.touched()))
 
     @staticmethod
-    def _touched(turn: Turn[ClusterRecord], partition: int) -> set[bytes]:
+    def _touched(turn: Turn[ClusterState], partition: int) -> set[bytes]:
         """The clusters that this turn has changed, of which the indexes can't know yet."""
         return {key for place, key, _ in turn.touched() if place == partition}
 
     @staticmethod
-    def _unticked(turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes) -> ClusterRecord | None:
+    def _unticked(turn: Turn[ClusterState], record: ConsumerRecord, key: bytes) -> ClusterState | None:
         """The cluster, unless it is gone or reflects this tick already."""
         before = turn.get(record.partition, key)
         return None if reflects(before, turn.log_of(record), record.offset) else before
 
     @staticmethod
     def _put(
-        turn: Turn[ClusterRecord], record: ConsumerRecord, key: bytes, after: ClusterRecord, at: datetime
+        turn: Turn[ClusterState], record: ConsumerRecord, key: bytes, after: ClusterState, at: datetime
     ) -> None:
         turn.put(record.partition, key, sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at))
 
@@ -299,7 +299,7 @@ class Clock:
 
     # --- the index --------------------------------------------------------------------------------
 
-    def index(self, partition: int, key: bytes, cluster: ClusterRecord | None) -> None:
+    def index(self, partition: int, key: bytes, cluster: ClusterState | None) -> None:
         """Note from when on a cluster has to be looked at; None: never."""
         moves = reconciles = announces = None
         attention = False
@@ -362,7 +362,7 @@ class Clock:
             del self._unindexed[partition]
             self._doubted.pop(partition, None)
 
-    def _index_again(self, partition: int, key: bytes, cluster: ClusterRecord) -> None:
+    def _index_again(self, partition: int, key: bytes, cluster: ClusterState) -> None:
         """Index a cluster, and wake it for the next tick if the one that had doubts does not believe it."""
         now = self._doubted.get(partition)
         self.index(partition, key, cluster)

@@ -20,7 +20,7 @@ from agents.clock import Clock
 from agents.guard import guarded, pass_on
 from agents.placement import Placement
 from agents.results import decided, result_output
-from domain.cluster import KEPT_FOR, ClusterRecord, Outcome
+from domain.cluster import KEPT_FOR, ClusterState, Outcome
 from domain.commands import Command, Create, Delete, Report
 from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
 from domain.errors import MalformedRecord, Rejected
@@ -61,7 +61,7 @@ class ClusterAgent:
         self,
         *,
         kafka: KafkaSettings,
-        clusters: TypedTable[ClusterRecord],
+        clusters: TypedTable[ClusterState],
         producer: Producer,
         policy: Policy,
         source: str = SOURCE,
@@ -87,14 +87,14 @@ class ClusterAgent:
                 guarded(turn, record, self._handlers[record.topic])
             await turn.commit(self._committed)
 
-    def _committed(self, lane: Lane[ClusterRecord]) -> None:
+    def _committed(self, lane: Lane[ClusterState]) -> None:
         for key, cluster in lane.states.items():
             self.clock.index(lane.partition, key, cluster)
         self.clock.note_times(lane.partition, lane.records())
 
     # --- commands ---------------------------------------------------------------------------------
 
-    def _pass_on(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def _pass_on(self, turn: Turn[ClusterState], record: ConsumerRecord) -> None:
         """Pass a client's command on to where all commands to its cluster are in one order.
 
         A replay must decide in the order of the first time, or one event's generation would be another's; two
@@ -109,7 +109,7 @@ class ClusterAgent:
             raise MalformedRecord("wrong_topic", f"creates go to {self._topics.create_requests}")
         pass_on(turn, record, self._topics.accepted_commands)
 
-    def _command(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def _command(self, turn: Turn[ClusterState], record: ConsumerRecord) -> None:
         headers = headers_of(record)
         command = read_command(record.value, headers, accepted=True)
         require_key(record, command.cluster_id)
@@ -129,10 +129,10 @@ class ClusterAgent:
 
     def _tell_again(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         command: Command,
-        stored: ClusterRecord | None,
+        stored: ClusterState | None,
     ) -> None:
         """What was stored first and may not have been told before a crash."""
         known = _known(stored, command) if stored is not None else None
@@ -146,10 +146,10 @@ class ClusterAgent:
 
     def _decided(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         command: Command,
-        before: ClusterRecord | None,
+        before: ClusterState | None,
         seen: Seen,
     ) -> None:
         at = from_millis(record.timestamp)
@@ -180,11 +180,11 @@ class ClusterAgent:
 
     def _answer(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         command: Command,
         outcome: Outcome,
-        cluster: ClusterRecord | None,
+        cluster: ClusterState | None,
         *,
         repeated: bool,
     ) -> None:
@@ -209,7 +209,7 @@ class ClusterAgent:
             ids = {"cluster_id": command.cluster_id, "request_id": command.request_id}
             log.debug("command decided", extra={**said, **ids, "command_id": command.command_id})
 
-    def _release(self, turn: Turn[ClusterRecord], owner: str, name: str, cluster_id: str) -> None:
+    def _release(self, turn: Turn[ClusterState], owner: str, name: str, cluster_id: str) -> None:
         """Free the name before the result is out, so that a create which follows the answer finds it free."""
         release = encode(ReleaseMessage(cluster_id=cluster_id))
         key = name_key(owner, name).encode()
@@ -217,7 +217,7 @@ class ClusterAgent:
 
     # --- reports ----------------------------------------------------------------------------------
 
-    def _report(self, turn: Turn[ClusterRecord], record: ConsumerRecord) -> None:
+    def _report(self, turn: Turn[ClusterState], record: ConsumerRecord) -> None:
         if (misplaced := self._placement.correction(record)) is not None:
             turn.publish(misplaced)
             return
@@ -238,10 +238,10 @@ class ClusterAgent:
 
     def _reported(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         report: Report,
-        before: ClusterRecord,
+        before: ClusterState,
         at: datetime,
     ) -> None:
         if report.controller_name not in before.reports and len(before.reports) >= MAX_CONTROLLERS:
@@ -275,13 +275,13 @@ class ClusterAgent:
             result = ResultMessage(command_id=report.report_id, outcome=kind, revision=after.revision)
             turn.publish(result_output(self._topics.results, record.key, result, record.partition))
 
-    def _unknown(self, turn: Turn[ClusterRecord], record: ConsumerRecord, report: Report) -> None:
+    def _unknown(self, turn: Turn[ClusterState], record: ConsumerRecord, report: Report) -> None:
         refusal = Rejected("RESOURCE_NOT_FOUND", "Cluster not found")
         self._refuse(turn, record, report, refusal, "unknown_cluster")
 
     def _refuse(
         self,
-        turn: Turn[ClusterRecord],
+        turn: Turn[ClusterState],
         record: ConsumerRecord,
         report: Report,
         refusal: Rejected,
@@ -302,7 +302,7 @@ def attach(
     app: BatchApp,
     *,
     kafka: KafkaSettings,
-    clusters: TypedTable[ClusterRecord],
+    clusters: TypedTable[ClusterState],
     producer: Producer,
     policy: Policy,
     source: str,
@@ -320,7 +320,7 @@ def _reports_counted(result: str) -> Counter:
     return REPORTS.labels(result)
 
 
-def _known(record: ClusterRecord, command: Command) -> Outcome | None:
+def _known(record: ClusterState, command: Command) -> Outcome | None:
     """The outcome of a command that its caller has sent before."""
     return record.outcome_of(command.command_id, command.caller(record.cluster.created_by))
 
@@ -330,7 +330,7 @@ def _needs_reports(command: Command) -> bool:
     return isinstance(command, Delete) and not command.force
 
 
-def _live_under(record: ClusterRecord, command: Create) -> bool:
+def _live_under(record: ClusterState, command: Create) -> bool:
     """Whether the cluster is live and bears the name that this create has asked for."""
     named = (record.cluster.created_by, record.cluster.name) == (command.user_email, command.name)
     return named and record.deleted_at is None

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.cluster import ClusterRecord, Outcome, ReportedCondition
+from domain.cluster import ClusterState, Outcome, ReportedCondition
 from domain.commands import Command, Create, Report
 from domain.decide import decide, decide_report, evolve, sealed
 from domain.events import Event
@@ -39,7 +39,7 @@ def owner(number: int) -> str:
     return f"owner{number % OWNERS}@example.com"
 
 
-def record(number: int, *, at: datetime) -> ClusterRecord:
+def record(number: int, *, at: datetime) -> ClusterState:
     """The record of one cluster that was created, reconciled and reported ready at a moment."""
     identity = cluster_id(number)
     platform = PLATFORMS[number % len(PLATFORMS)]
@@ -60,7 +60,7 @@ def record(number: int, *, at: datetime) -> ClusterRecord:
         observed_generation=1,
         conditions=(ReportedCondition(type="Available", status="True", lastTransitionTime=at),),
     )
-    state: ClusterRecord | None = None
+    state: ClusterState | None = None
     steps: Sequence[Command | Report | None] = (create, report, None)
     for offset, step in enumerate(steps):
         state = _after(state, step, at)
@@ -70,7 +70,7 @@ def record(number: int, *, at: datetime) -> ClusterRecord:
     return state
 
 
-def _after(state: ClusterRecord | None, step: Command | Report | None, at: datetime) -> ClusterRecord:
+def _after(state: ClusterState | None, step: Command | Report | None, at: datetime) -> ClusterState:
     event: Event | None
     match step:
         case Command():

@@ -4,8 +4,7 @@ import re
 from functools import lru_cache
 from typing import Final
 
-from domain.cluster import ClusterRecord
-from domain.errors import Rejected, not_found
+from domain.errors import Rejected
 from domain.policy import Policy
 
 # Neither "@" nor blanks, control characters or the lone surrogates that stand for undecodable header bytes.
@@ -35,16 +34,6 @@ def is_privileged(email: str, policy: Policy) -> bool:
 def may_see(email: str, owner: str, policy: Policy) -> bool:
     """Owners see their own clusters, privileged identities see all."""
     return email == owner or is_privileged(email, policy)
-
-
-def visible(record: ClusterRecord | None, email: str, policy: Policy) -> ClusterRecord:
-    """The record, if it is live and this identity may see it.
-
-    Raises: Rejected: `RESOURCE_NOT_FOUND`, whatever the reason.
-    """
-    if record is None or record.deleted_at or not may_see(email, record.cluster.created_by, policy):
-        raise not_found()
-    return record
 
 
 def require_controller(email: str, policy: Policy) -> None:

@@ -2,7 +2,7 @@
 
 A broker whose clock is ahead for some seconds stamps records with a time that has yet to come. Whatever was
 stored then would stand still until that time: a cluster would not be reconciled, a report on a spec would
-count as older than the spec, a status would not be looked at. A tick corrects such a record: every moment
+count as older than the spec, a status would not be looked at. A tick corrects such a state: every moment
 that is not believed becomes the tick's own. `created_at` never changes; the rules that read it cope.
 
 The other way round, a broker whose clock is behind makes all that is stored look as if it lay ahead. So a
@@ -16,10 +16,10 @@ from typing import Final, NamedTuple
 from domain.cluster import (
     KEPT_FOR,
     TOLERANCE,
-    Change,
-    ClusterRecord,
+    ClusterState,
     ControllerReport,
     Outcome,
+    PendingAnnouncement,
     Reactive,
     Schedule,
     Status,
@@ -55,54 +55,54 @@ class Now(NamedTuple):
         return max(self)
 
 
-def furthest(record: ClusterRecord, policy: Policy) -> datetime:
-    """The moment that the clock must have reached when the record was written last.
+def furthest(state: ClusterState, policy: Policy) -> datetime:
+    """The moment that the clock must have reached when the state was written last.
 
     That is the latest of its moments, those of the future less the longest interval that explains them.
     """
-    return max(_moments(record, policy))
+    return max(_moments(state, policy))
 
 
-def ahead(record: ClusterRecord, now: Now, policy: Policy) -> bool:
-    """Whether the record has a moment that is not believed."""
-    return furthest(record, policy) > now.latest + TOLERANCE
+def ahead(state: ClusterState, now: Now, policy: Policy) -> bool:
+    """Whether the state has a moment that is not believed."""
+    return furthest(state, policy) > now.latest + TOLERANCE
 
 
-def believed(record: ClusterRecord, now: Now, policy: Policy) -> ClusterRecord:
-    """The record with `now.at` in place of what is not believed; the same object if all is.
+def believed(state: ClusterState, now: Now, policy: Policy) -> ClusterState:
+    """The state with `now.at` in place of what is not believed; the same object if all is.
 
     A reconcile that is not believed is due at once. An outcome is kept for as long as if it were a new one.
     """
-    if not ahead(record, now, policy):
-        return record
+    if not ahead(state, now, policy):
+        return state
     limit = now.latest + TOLERANCE
 
     def past(moment: datetime) -> datetime:
         return now.at if moment > limit else moment
 
-    cluster, reactive = record.cluster, record.reactive
+    cluster, reactive = state.cluster, state.reactive
     return replace(
-        record,
+        state,
         cluster=replace(cluster, updated_at=past(cluster.updated_at), status=_status(cluster.status, past)),
-        reports={name: _report(report, past) for name, report in record.reports.items()},
-        schedule=_schedule(record.schedule, past, limit + _longest_interval(policy), now.at),
+        reports={name: _report(report, past) for name, report in state.reports.items()},
+        schedule=_schedule(state.schedule, past, limit + _longest_interval(policy), now.at),
         reactive=None if reactive is None else _reactive(reactive, past),
-        first_report_at=_optional(record.first_report_at, past),
-        deleted_at=_optional(record.deleted_at, past),
-        recent=tuple(_outcome(known, limit + KEPT_FOR, now.at) for known in record.recent),
+        first_report_at=_optional(state.first_report_at, past),
+        deleted_at=_optional(state.deleted_at, past),
+        recent=tuple(_outcome(known, limit + KEPT_FOR, now.at) for known in state.recent),
     )
 
 
-def _moments(record: ClusterRecord, policy: Policy) -> Iterator[datetime]:
-    cluster, schedule, reactive = record.cluster, record.schedule, record.reactive
+def _moments(state: ClusterState, policy: Policy) -> Iterator[datetime]:
+    cluster, schedule, reactive = state.cluster, state.schedule, state.reactive
     yield cluster.updated_at
     yield cluster.status.lastUpdateTime
     for condition in cluster.status.conditions:
         if condition.lastTransitionTime is not None:
             yield condition.lastTransitionTime
-    for report in record.reports.values():
+    for report in state.reports.values():
         yield report.last_updated
-    for moment in (schedule.last_reconciled_at, record.first_report_at, record.deleted_at):
+    for moment in (schedule.last_reconciled_at, state.first_report_at, state.deleted_at):
         if moment is not None:
             yield moment
     yield schedule.next_reconcile_at - _longest_interval(policy)
@@ -111,7 +111,7 @@ def _moments(record: ClusterRecord, policy: Policy) -> Iterator[datetime]:
         yield from reactive.last.values()
         for change in reactive.waiting.values():
             yield change.at
-    for known in record.recent:
+    for known in state.recent:
         if not isinstance(known, str) and known.until is not None:
             yield known.until - KEPT_FOR
 
@@ -162,7 +162,7 @@ def _reactive(reactive: Reactive, past: _Past) -> Reactive:
         sent=tuple(sorted(past(moment) for moment in reactive.sent)),
         last={kind: past(moment) for kind, moment in reactive.last.items()},
         waiting={
-            kind: Change(reason=change.reason, at=past(change.at))
+            kind: PendingAnnouncement(reason=change.reason, at=past(change.at))
             for kind, change in reactive.waiting.items()
         },
     )

@@ -1,7 +1,7 @@
 """What is known about one cluster.
 
 Members are named as in the JSON of the contract (mixed snake_case and camelCase), so that a value and
-its JSON are one thing and no mapping stands between them: `ClusterRecord` is the value of a record on
+its JSON are one thing and no mapping stands between them: `ClusterState` is the value of a record on
 `cluster-state`, and its member `cluster` is to the letter what GET answers.
 """
 
@@ -117,7 +117,7 @@ class Schedule(Struct, frozen=True, kw_only=True):
     needs_attention: bool = True
 
 
-class Change(Struct, frozen=True, kw_only=True):
+class PendingAnnouncement(Struct, frozen=True, kw_only=True):
     """A change that waits to be announced: why, and when it happened."""
 
     reason: str
@@ -135,7 +135,7 @@ class Reactive(Struct, frozen=True, kw_only=True):
 
     sent: tuple[datetime, ...] = ()
     last: Mapping[str, datetime] = field(default_factory=dict)
-    waiting: Mapping[str, Change] = field(default_factory=dict)
+    waiting: Mapping[str, PendingAnnouncement] = field(default_factory=dict)
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -160,11 +160,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.code is None
 
 
-class ClusterRecord(Struct, frozen=True, kw_only=True):
+class ClusterState(Struct, frozen=True, kw_only=True):
     """All that one key of the table holds.
 
     Attributes:
-        revision: +1 with every change of this record; readers wait for it.
+        revision: +1 with every change of this state; readers wait for it.
         secrets: Members of the spec that nobody may read in passing, encrypted (`domain.secrets`).
         reports: By controller name.
         reactive: What was announced of late; None until something is (`domain.reactive`).
@@ -201,13 +201,13 @@ class ClusterRecord(Struct, frozen=True, kw_only=True):
         return None
 
 
-def counted(record: ClusterRecord) -> tuple[ControllerReport, ...]:
+def counted(state: ClusterState) -> tuple[ControllerReport, ...]:
     """The reports that say something about the current generation.
 
     A report that was ahead of its cluster counts only if it came within a minute before the spec
     write it speaks of (a replay after a crash can reorder them by that much); an older one was a guess.
     """
-    return counting(record.reports, record.cluster.generation, record.cluster.updated_at)
+    return counting(state.reports, state.cluster.generation, state.cluster.updated_at)
 
 
 def counting(

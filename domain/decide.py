@@ -1,4 +1,4 @@
-"""The rules of one cluster: `decide` says what follows from a request, `evolve` what the record becomes.
+"""The rules of one cluster: `decide` says what follows from a request, `evolve` what the state becomes.
 
 Both are pure: time is the record's (`at`), ids are the command's. `decide` refuses by an event, never by an
 exception, because a refusal has an addressee.
@@ -7,14 +7,14 @@ exception, because a refusal has an addressee.
 from collections.abc import Mapping
 from datetime import datetime
 
-from domain.access import visible
+from domain.access import may_see
 from domain.believed import Now, believed
 from domain.cluster import (
     REMEMBERED_COMMANDS,
     REMEMBERED_KEYS,
     REMEMBERED_REPORTS,
     Cluster,
-    ClusterRecord,
+    ClusterState,
     ControllerReport,
     Outcome,
     ReportedCondition,
@@ -44,18 +44,18 @@ from domain.status import aggregate
 from domain.values import replace
 
 
-def decide(record: ClusterRecord | None, command: Command, *, at: datetime, policy: Policy) -> Event:
+def decide(state: ClusterState | None, command: Command, *, at: datetime, policy: Policy) -> Event:
     """The one event a command leads to."""
     try:
         match command:
             case Create():
-                return _create(record, command, at, policy)
+                return _create(state, command, at, policy)
             case Update():
-                return _update(visible(record, command.user_email, policy), command, at, policy)
+                return _update(visible(state, command.user_email, policy), command, at, policy)
             case Delete():
-                return _delete(visible(record, command.user_email, policy), command, at)
+                return _delete(visible(state, command.user_email, policy), command, at)
             case Reconcile():
-                visible(record, command.user_email, policy)
+                visible(state, command.user_email, policy)
                 return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
             case _:
                 raise TypeError(f"no rule for {type(command).__name__}")
@@ -63,12 +63,22 @@ def decide(record: ClusterRecord | None, command: Command, *, at: datetime, poli
         return Refused(code=refusal.code, error=refusal.text, details=refusal.details)
 
 
-def _create(record: ClusterRecord | None, command: Create, at: datetime, policy: Policy) -> Created:
+def visible(state: ClusterState | None, email: str, policy: Policy) -> ClusterState:
+    """The state, if it is live and this identity may see it.
+
+    Raises: Rejected: `RESOURCE_NOT_FOUND`, whatever the reason.
+    """
+    if state is None or state.deleted_at or not may_see(email, state.cluster.created_by, policy):
+        raise not_found()
+    return state
+
+
+def _create(state: ClusterState | None, command: Create, at: datetime, policy: Policy) -> Created:
     check_name(command.name)
     check_project_id(command.target_project_id)
     spec, said = without_secrets(accept_spec(command.spec, policy))
     require_known_keys(said, policy.secret_key_ids)
-    if record is not None:
+    if state is not None:
         raise Rejected("RESOURCE_CONFLICT", "A cluster with this id already exists", field="cluster_id")
     return Created(
         id=command.cluster_id,
@@ -82,23 +92,23 @@ def _create(record: ClusterRecord | None, command: Create, at: datetime, policy:
     )
 
 
-def _update(record: ClusterRecord, command: Update, at: datetime, policy: Policy) -> Updated:
-    cluster = record.cluster
+def _update(state: ClusterState, command: Update, at: datetime, policy: Policy) -> Updated:
+    cluster = state.cluster
     spec, said = without_secrets(accept_spec(command.spec, policy, before=cluster.spec))
     require_known_keys(said, policy.secret_key_ids)
-    secrets = kept_secrets(record.secrets, said)
-    _require_expected(record, command)
+    secrets = kept_secrets(state.secrets, said)
+    _require_expected(state, command)
     return Updated(
         spec=spec,
         secrets=secrets,
         resource_version=_resource_version(command, cluster.created_by),
-        changes={**changes(cluster.spec, spec), **secret_changes(record.secrets, secrets)},
+        changes={**changes(cluster.spec, spec), **secret_changes(state.secrets, secrets)},
         at=at,
     )
 
 
-def _require_expected(record: ClusterRecord, command: Guarded) -> None:
-    cluster = record.cluster
+def _require_expected(state: ClusterState, command: Guarded) -> None:
+    cluster = state.cluster
     expected = (command.expected_generation, command.expected_resource_version)
     if expected[0] not in (None, cluster.generation) or expected[1] not in (None, cluster.resource_version):
         raise Rejected(
@@ -109,10 +119,10 @@ def _require_expected(record: ClusterRecord, command: Guarded) -> None:
         )
 
 
-def _delete(record: ClusterRecord, command: Delete, at: datetime) -> Deleted:
-    _require_expected(record, command)
-    phase = record.cluster.status.phase
-    if not command.force and phase != "Failed" and (phase != "Pending" or record.reports):
+def _delete(state: ClusterState, command: Delete, at: datetime) -> Deleted:
+    _require_expected(state, command)
+    phase = state.cluster.status.phase
+    if not command.force and phase != "Failed" and (phase != "Pending" or state.reports):
         raise Rejected(
             "CLUSTER_NOT_DELETABLE",
             f"Cannot delete cluster in {phase} state. Use force=true to override.",
@@ -124,13 +134,13 @@ def _resource_version(command: Command, owner: str) -> str:
     return deterministic_id(command.cluster_id, *command.identity(owner), "resource_version")
 
 
-def repeats(record: ClusterRecord, report: Report) -> bool:
-    """Whether the record remembers the report; a deleted cluster takes no other."""
-    stored = record.reports.get(report.controller_name)
+def repeats(state: ClusterState, report: Report) -> bool:
+    """Whether the state remembers the report; a deleted cluster takes no other."""
+    stored = state.reports.get(report.controller_name)
     return stored is not None and report.report_id in stored.report_ids
 
 
-def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Reported | Ignored:
+def decide_report(state: ClusterState, report: Report, *, at: datetime) -> Reported | Ignored:
     """Whether a report replaces the last word of its controller.
 
     An older generation than the stored one is stale, except that a stored report from the future yields to
@@ -138,17 +148,17 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
 
     One on the current generation has come after its spec write, even if the clock was set back since.
     """
-    if repeats(record, report):
+    if repeats(state, report):
         return Ignored(result="duplicate")
-    stored = record.reports.get(report.controller_name)
+    stored = state.reports.get(report.controller_name)
     known = stored.report_ids if stored else ()
     if stored is not None:
-        generation = record.cluster.generation
+        generation = state.cluster.generation
         guessed = stored.observed_generation > generation >= report.observed_generation
         if report.observed_generation < stored.observed_generation and not guessed:
             return Ignored(result="stale")
     before = {c.type: c for c in stored.conditions} if stored else {}
-    current = report.observed_generation == record.cluster.generation
+    current = report.observed_generation == state.cluster.generation
     return Reported(
         report=ControllerReport(
             controller_name=report.controller_name,
@@ -156,7 +166,7 @@ def decide_report(record: ClusterRecord, report: Report, *, at: datetime) -> Rep
             conditions=tuple(_timed(c, before.get(c.type), at) for c in report.conditions),
             metadata=report.metadata,
             last_error=report.last_error,
-            last_updated=max(at, record.cluster.updated_at) if current else at,
+            last_updated=max(at, state.cluster.updated_at) if current else at,
             report_ids=(*known, *([report.report_id] if report.report_id else ()))[-REMEMBERED_REPORTS:],
         ),
         at=at,
@@ -171,54 +181,54 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
 
 
 def moved_on(
-    record: ClusterRecord, now: Now, policy: Policy
-) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
-    """The record as time alone changes it, None once its retention is over; and what of that is announced.
+    state: ClusterState, now: Now, policy: Policy
+) -> tuple[ClusterState | None, tuple[Reconciled, ...]]:
+    """The state as time alone changes it, None once its retention is over; and what of that is announced.
 
     Time brings a status that tells how long it waits, and changes whose turn to be announced has come.
     Moments that are not believed are corrected first. A purge can't be undone: both clocks must agree to it.
     """
     at = now.at
-    record = believed(record, now, policy)
-    moment = moves_at(record, policy)
-    after = record
+    state = believed(state, now, policy)
+    moment = moves_at(state, policy)
+    after = state
     announced: tuple[Reconciled, ...] = ()
     if moment is not None and moment <= at:
-        if record.deleted_at:
-            return (None, ()) if moment <= now.earliest else (record, ())
+        if state.deleted_at:
+            return (None, ()) if moment <= now.earliest else (state, ())
         event = Reevaluated(at=at)
-        after, announced = announce(record, evolve(record, event, policy), event, at=at, policy=policy)
+        after, announced = announce(state, evolve(state, event, policy), event, at=at, policy=policy)
     after, waited = announce_waiting(after, at=at, policy=policy)
     return after, (*announced, *waited)
 
 
-def evolve(record: ClusterRecord | None, event: Event, policy: Policy) -> ClusterRecord:
-    """The record after an event; `Refused` and `Ignored` leave it as it is."""
+def evolve(state: ClusterState | None, event: Event, policy: Policy) -> ClusterState:
+    """The state after an event; `Refused` and `Ignored` leave it as it is."""
     match event:
         case Created():
             return _born(event, policy)
-        case _ if record is None:
-            raise ValueError(f"{type(event).__name__} needs a record")
+        case _ if state is None:
+            raise ValueError(f"{type(event).__name__} needs a state")
         case Updated():
-            return _updated(record, event, policy)
+            return _updated(state, event, policy)
         case Deleted():
-            cluster = replace(record.cluster, updated_at=event.at)
-            return replace(record, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
+            cluster = replace(state.cluster, updated_at=event.at)
+            return replace(state, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
         case Reported():
-            reports = {**record.reports, event.report.controller_name: event.report}
-            return _restated(record, reports, event.at, policy)
+            reports = {**state.reports, event.report.controller_name: event.report}
+            return _restated(state, reports, event.at, policy)
         case Reevaluated():
-            return _restated(record, record.reports, event.at, policy)
+            return _restated(state, state.reports, event.at, policy)
         case Reconciled(scheduled_by="reconciliation_scheduler"):
-            record = with_attention(record, event.at, policy)
-            return replace(record, schedule=reconciled(record.schedule, event))
+            state = with_attention(state, event.at, policy)
+            return replace(state, schedule=reconciled(state.schedule, event))
         case _:
-            return record
+            return state
 
 
-def _born(event: Created, policy: Policy) -> ClusterRecord:
+def _born(event: Created, policy: Policy) -> ClusterState:
     status = aggregate(1, (), first_report_at=None, previous=None, at=event.at, policy=policy)
-    return ClusterRecord(
+    return ClusterState(
         revision=0,
         cluster=Cluster(
             id=event.id,
@@ -237,12 +247,12 @@ def _born(event: Created, policy: Policy) -> ClusterRecord:
     )
 
 
-def _updated(record: ClusterRecord, event: Updated, policy: Policy) -> ClusterRecord:
-    generation = record.cluster.generation + 1
-    reports = counting(record.reports, generation, event.at)
+def _updated(state: ClusterState, event: Updated, policy: Policy) -> ClusterState:
+    generation = state.cluster.generation + 1
+    reports = counting(state.reports, generation, event.at)
     since = event.at if reports else None
     cluster = replace(
-        record.cluster,
+        state.cluster,
         spec=event.spec,
         generation=generation,
         resource_version=event.resource_version,
@@ -251,38 +261,36 @@ def _updated(record: ClusterRecord, event: Updated, policy: Policy) -> ClusterRe
             generation,
             reports,
             first_report_at=since,
-            previous=record.cluster.status,
+            previous=state.cluster.status,
             at=event.at,
             policy=policy,
         ),
     )
-    record = replace(record, cluster=cluster, secrets=event.secrets, first_report_at=since)
-    return with_attention(record, event.at, policy)
+    state = replace(state, cluster=cluster, secrets=event.secrets, first_report_at=since)
+    return with_attention(state, event.at, policy)
 
 
 def _restated(
-    record: ClusterRecord, reports: Mapping[str, ControllerReport], at: datetime, policy: Policy
-) -> ClusterRecord:
-    """The record with these reports and what they add up to: no status is older than its inputs."""
-    cluster = record.cluster
+    state: ClusterState, reports: Mapping[str, ControllerReport], at: datetime, policy: Policy
+) -> ClusterState:
+    """The state with these reports and what they add up to: no status is older than its inputs."""
+    cluster = state.cluster
     those = counting(reports, cluster.generation, cluster.updated_at)
-    since = record.first_report_at or (at if those else None)
+    since = state.first_report_at or (at if those else None)
     status = aggregate(
         cluster.generation, those, first_report_at=since, previous=cluster.status, at=at, policy=policy
     )
-    record = replace(record, reports=reports, cluster=replace(cluster, status=status), first_report_at=since)
-    return with_attention(record, at, policy)
+    state = replace(state, reports=reports, cluster=replace(cluster, status=status), first_report_at=since)
+    return with_attention(state, at, policy)
 
 
-def sealed(
-    record: ClusterRecord, *, seen: Seen, at: datetime, outcome: Outcome | None = None
-) -> ClusterRecord:
-    """The record as it is stored: marked with the input it reflects and, for a command, its outcome."""
+def sealed(state: ClusterState, *, seen: Seen, at: datetime, outcome: Outcome | None = None) -> ClusterState:
+    """The state as it is stored: marked with the input it reflects and, for a command, its outcome."""
     return replace(
-        record,
-        revision=record.revision + 1,
-        offsets=seen.noted(record.offsets),
-        recent=record.recent if outcome is None else _remembered(record.recent, outcome, at),
+        state,
+        revision=state.revision + 1,
+        offsets=seen.noted(state.offsets),
+        recent=state.recent if outcome is None else _remembered(state.recent, outcome, at),
     )
 
 
@@ -300,6 +308,6 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
-def reflects(record: ClusterRecord | None, log: str, offset: int) -> bool:
-    """Whether the record already holds what this input led to, so that a redelivery is dropped."""
-    return record is not None and holds(record.offsets, log, offset)
+def reflects(state: ClusterState | None, log: str, offset: int) -> bool:
+    """Whether the state already holds what this input led to, so that a redelivery is dropped."""
+    return state is not None and holds(state.offsets, log, offset)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from domain.cluster import Change, ClusterRecord, ControllerReport, Reactive
+from domain.cluster import ClusterState, ControllerReport, PendingAnnouncement, Reactive
 from domain.events import Event, Reconciled, Reported
 from domain.policy import Policy
 from domain.values import replace
@@ -24,7 +24,7 @@ STATUS: Final = "status"
 CONTROLLER_STATUS: Final = "controller_status"
 
 
-def changes_of(before: ClusterRecord | None, after: ClusterRecord, event: Event) -> Iterator[tuple[str, str]]:
+def changes_of(before: ClusterState | None, after: ClusterState, event: Event) -> Iterator[tuple[str, str]]:
     """What an event has changed, as kind and reason; deletes are told by their own event."""
     if after.deleted_at is not None:
         return
@@ -42,13 +42,13 @@ def changes_of(before: ClusterRecord | None, after: ClusterRecord, event: Event)
 
 
 def announce(
-    before: ClusterRecord | None, after: ClusterRecord, event: Event, *, at: datetime, policy: Policy
-) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
-    """The record that remembers what an event has changed, and what of it is announced now."""
+    before: ClusterState | None, after: ClusterState, event: Event, *, at: datetime, policy: Policy
+) -> tuple[ClusterState, tuple[Reconciled, ...]]:
+    """The state that remembers what an event has changed, and what of it is announced now."""
     if not _may_announce(after, policy):
         return after, ()
     changed = {
-        kind: Change(reason=reason, at=at)
+        kind: PendingAnnouncement(reason=reason, at=at)
         for kind, reason in changes_of(before, after, event)
         if kind in policy.reactive_change_types
     }
@@ -59,34 +59,38 @@ def announce(
 
 
 def announce_waiting(
-    record: ClusterRecord, *, at: datetime, policy: Policy
-) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
+    state: ClusterState, *, at: datetime, policy: Policy
+) -> tuple[ClusterState, tuple[Reconciled, ...]]:
     """The same for the changes that wait, once time has passed."""
-    reactive = record.reactive
+    reactive = state.reactive
     if reactive is None or not reactive.waiting:
-        return record, ()
-    if not _may_announce(record, policy):
-        return replace(record, reactive=replace(reactive, waiting={})), ()
-    return _announced(record, reactive, reactive.waiting, at, policy)
+        return state, ()
+    if not _may_announce(state, policy):
+        return replace(state, reactive=replace(reactive, waiting={})), ()
+    return _announced(state, reactive, reactive.waiting, at, policy)
 
 
-def announces_at(record: ClusterRecord, policy: Policy) -> datetime | None:
+def announces_at(state: ClusterState, policy: Policy) -> datetime | None:
     """When the first of the waiting changes may be announced; None while none waits, or may be at all."""
-    reactive = record.reactive
-    if reactive is None or not reactive.waiting or not _may_announce(record, policy):
+    reactive = state.reactive
+    if reactive is None or not reactive.waiting or not _may_announce(state, policy):
         return None
     first = min(_free_at(reactive, kind, policy) for kind in reactive.waiting)
     full = len(reactive.sent) >= policy.reactive_limit
     return max(first, reactive.sent[-policy.reactive_limit] + _MINUTE) if full else first
 
 
-def _may_announce(record: ClusterRecord, policy: Policy) -> bool:
-    return policy.reactive and record.schedule.enabled and record.deleted_at is None
+def _may_announce(state: ClusterState, policy: Policy) -> bool:
+    return policy.reactive and state.schedule.enabled and state.deleted_at is None
 
 
 def _announced(
-    record: ClusterRecord, reactive: Reactive, waiting: Mapping[str, Change], at: datetime, policy: Policy
-) -> tuple[ClusterRecord, tuple[Reconciled, ...]]:
+    state: ClusterState,
+    reactive: Reactive,
+    waiting: Mapping[str, PendingAnnouncement],
+    at: datetime,
+    policy: Policy,
+) -> tuple[ClusterState, tuple[Reconciled, ...]]:
     sent = tuple(time for time in reactive.sent if at - time < _MINUTE)
     last, events = dict(reactive.last), []
     still = dict(waiting)
@@ -99,7 +103,7 @@ def _announced(
             Reconciled(reason=change.reason, scheduled_by=SCHEDULED_BY, change=(kind, change.at), at=at)
         )
     remembered = Reactive(sent=sent, last=last, waiting=still)
-    return replace(record, reactive=remembered), tuple(events)
+    return replace(state, reactive=remembered), tuple(events)
 
 
 def _free_at(reactive: Reactive, kind: str, policy: Policy) -> datetime:
@@ -107,8 +111,8 @@ def _free_at(reactive: Reactive, kind: str, policy: Policy) -> datetime:
     return _LONG_AGO if last is None else last + policy.reactive_debounce
 
 
-def _shown(record: ClusterRecord) -> tuple[str, ...]:
-    status = record.cluster.status
+def _shown(state: ClusterState) -> tuple[str, ...]:
+    status = state.cluster.status
     return (status.phase, *(condition.status for condition in status.conditions))
 
 

@@ -1,13 +1,13 @@
 """When a cluster is reconciled, and when it has to be looked at at all (contract, section 6).
 
 A cluster needs attention while it is young or has failed. `moves_at` and `reconciles_at` are the moments from
-which a tick has something to do for a record, so that a tick costs what is due and not what exists.
+which a tick has something to do for a state, so that a tick costs what is due and not what exists.
 """
 
 from datetime import datetime
 
 from domain.believed import FIRST_RECONCILE_WITHIN
-from domain.cluster import Cluster, ClusterRecord, Schedule, counted
+from domain.cluster import Cluster, ClusterState, Schedule, counted
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.status import changes_at
@@ -24,24 +24,24 @@ def first_schedule(at: datetime) -> Schedule:
     return Schedule(last_reconciled_at=None, next_reconcile_at=at + FIRST_RECONCILE_WITHIN)
 
 
-def with_attention(record: ClusterRecord, at: datetime, policy: Policy) -> ClusterRecord:
-    """The record with its attention re-read; turning to attention pulls the next reconcile forward."""
-    now_needed = needs_attention(record.cluster, at, policy)
-    schedule = record.schedule
+def with_attention(state: ClusterState, at: datetime, policy: Policy) -> ClusterState:
+    """The state with its attention re-read; turning to attention pulls the next reconcile forward."""
+    now_needed = needs_attention(state.cluster, at, policy)
+    schedule = state.schedule
     if now_needed == schedule.needs_attention:
-        return record
+        return state
     next_at = schedule.next_reconcile_at
     if now_needed and policy.adaptive:
         next_at = min(next_at, at + policy.attention_interval)
-    return replace(record, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at))
+    return replace(state, schedule=replace(schedule, needs_attention=now_needed, next_reconcile_at=next_at))
 
 
-def due(record: ClusterRecord, at: datetime, policy: Policy) -> Reconciled | None:
-    """The scheduled reconcile that a record is due for, with the first reason that holds."""
-    schedule = record.schedule
-    if not policy.reconcile_enabled or not schedule.enabled or record.deleted_at:
+def due(state: ClusterState, at: datetime, policy: Policy) -> Reconciled | None:
+    """The scheduled reconcile that a state is due for, with the first reason that holds."""
+    schedule = state.schedule
+    if not policy.reconcile_enabled or not schedule.enabled or state.deleted_at:
         return None
-    attention = needs_attention(record.cluster, at, policy)
+    attention = needs_attention(state.cluster, at, policy)
     if not policy.adaptive:
         interval, elapsed = policy.default_interval, "periodic_reconciliation"
     elif attention:
@@ -52,7 +52,7 @@ def due(record: ClusterRecord, at: datetime, policy: Policy) -> Reconciled | Non
         reason = "never_reconciled"
     elif schedule.next_reconcile_at <= at:
         reason = elapsed
-    elif _unanswered(record) and schedule.last_reconciled_at + policy.attention_interval <= at:
+    elif _unanswered(state) and schedule.last_reconciled_at + policy.attention_interval <= at:
         reason = "generation_mismatch"
     else:
         return None
@@ -64,27 +64,27 @@ def reconciled(schedule: Schedule, event: Reconciled) -> Schedule:
     return replace(schedule, last_reconciled_at=event.at, next_reconcile_at=event.at + event.interval)
 
 
-def moves_at(record: ClusterRecord, policy: Policy) -> datetime | None:
-    """From when on time alone changes the record: it is purged, or its status tells how long it waits."""
-    if record.deleted_at:
-        return record.deleted_at + policy.delete_retention
-    status, since = record.cluster.status, record.first_report_at
-    return changes_at(status, counted(record), first_report_at=since, policy=policy)
+def moves_at(state: ClusterState, policy: Policy) -> datetime | None:
+    """From when on time alone changes the state: it is purged, or its status tells how long it waits."""
+    if state.deleted_at:
+        return state.deleted_at + policy.delete_retention
+    status, since = state.cluster.status, state.first_report_at
+    return changes_at(status, counted(state), first_report_at=since, policy=policy)
 
 
-def reconciles_at(record: ClusterRecord, policy: Policy) -> datetime | None:
-    """From when on `due` asks for a reconcile, while nothing else happens to the record."""
-    schedule = record.schedule
-    if not policy.reconcile_enabled or not schedule.enabled or record.deleted_at:
+def reconciles_at(state: ClusterState, policy: Policy) -> datetime | None:
+    """From when on `due` asks for a reconcile, while nothing else happens to the state."""
+    schedule = state.schedule
+    if not policy.reconcile_enabled or not schedule.enabled or state.deleted_at:
         return None
     if schedule.last_reconciled_at is None:
-        return min(record.cluster.created_at, schedule.next_reconcile_at)  # the former never changes
-    if _unanswered(record):
+        return min(state.cluster.created_at, schedule.next_reconcile_at)  # the former never changes
+    if _unanswered(state):
         return min(schedule.next_reconcile_at, schedule.last_reconciled_at + policy.attention_interval)
     return schedule.next_reconcile_at
 
 
-def _unanswered(record: ClusterRecord) -> bool:
+def _unanswered(state: ClusterState) -> bool:
     """No controller has reported exactly the current generation."""
-    generation = record.cluster.generation
-    return all(report.observed_generation != generation for report in record.reports.values())
+    generation = state.cluster.generation
+    return all(report.observed_generation != generation for report in state.reports.values())

@@ -25,7 +25,7 @@ _INFRA_ID = re.compile(r"[a-z][-a-z0-9]*")
 _INFRA_ID_MAX: Final = 15
 
 
-class Kind(NamedTuple):
+class KnownMember(NamedTuple):
     """What a known member must be where it is present and not null.
 
     Attributes:
@@ -35,17 +35,17 @@ class Kind(NamedTuple):
     """
 
     python: type[Any]
-    members: "Mapping[str, Kind]" = MappingProxyType({})
-    items: "Kind | None" = None
+    members: "Mapping[str, KnownMember]" = MappingProxyType({})
+    items: "KnownMember | None" = None
 
 
-_STRING: Final = Kind(str)
-_STRINGS: Final = Kind(list, items=_STRING)
+_STRING: Final = KnownMember(str)
+_STRINGS: Final = KnownMember(list, items=_STRING)
 
 
-def _object(*strings: str, **members: Kind) -> Kind:
+def _object(*strings: str, **members: KnownMember) -> KnownMember:
     """An object with these members; those given by name alone are strings."""
-    return Kind(dict, {**dict.fromkeys(strings, _STRING), **members})
+    return KnownMember(dict, {**dict.fromkeys(strings, _STRING), **members})
 
 
 _ACCOUNTS: Final = ("nodePool", "controlPlane", "cloudController", "storage", "imageRegistry", "network")
@@ -76,7 +76,7 @@ SPEC: Final = _object(
     networking=_object(
         "podCIDR",
         "serviceCIDR",
-        clusterNetwork=Kind(list, items=_object("cidr", hostPrefix=Kind(int))),
+        clusterNetwork=KnownMember(list, items=_object("cidr", hostPrefix=KnownMember(int))),
         serviceNetwork=_STRINGS,
     ),
     dns=_object("baseDomain", "publicZone", "privateZone"),
@@ -130,14 +130,14 @@ class _Misfit(NamedTuple):
     """A value that is not what its place asks for; its path leads there from the spec."""
 
     path: tuple[str | int, ...]
-    kind: Kind
+    kind: KnownMember
     value: Any
 
 
 _ABSENT: Final = object()
 
 
-def _misfits(value: Any, kind: Kind, path: tuple[str | int, ...] = ()) -> Iterator[_Misfit]:
+def _misfits(value: Any, kind: KnownMember, path: tuple[str | int, ...] = ()) -> Iterator[_Misfit]:
     """Yield every value within a value that has another type than this kind, in the order of the spec."""
     if type(value) is not kind.python:
         yield _Misfit(path, kind, value)

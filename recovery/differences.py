@@ -37,7 +37,7 @@ class Difference:
     what: str
 
 
-class Refused:
+class RefusedRows:
     """What was refused so far in a run, by table and id, with the reason; never what is in the row.
 
     A cluster stands for its reports and its schedule, since they are stored with it or not at all.

@@ -15,8 +15,8 @@ import asyncpg
 from database import Pool
 from domain.errors import TransientError
 from recovery import statements
-from recovery.differences import CLUSTERS, EVENTS, Refused
-from recovery.snapshot import Place
+from recovery.differences import CLUSTERS, EVENTS, RefusedRows
+from recovery.snapshot import RecordPosition
 from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
 from sinks.names import settle
@@ -37,11 +37,11 @@ class Repair:
         refused: Where rows that PostgreSQL will not store are noted.
     """
 
-    def __init__(self, pool: Pool, refused: Refused) -> None:
+    def __init__(self, pool: Pool, refused: RefusedRows) -> None:
         self._pool = pool
         self._refused = refused
 
-    async def states(self, states: Sequence[StateRows], seen: Mapping[str, Place]) -> None:
+    async def states(self, states: Sequence[StateRows], seen: Mapping[str, RecordPosition]) -> None:
         """Write all rows of these clusters anew.
 
         Args:
@@ -71,7 +71,7 @@ class Repair:
 
         await or_by_halves(states, write, refused)
 
-    async def without_record(self, seen: Mapping[str, Place]) -> None:
+    async def without_record(self, seen: Mapping[str, RecordPosition]) -> None:
         """Remove rows, reports and schedules with them. Raises: SinkUnavailable."""
         await self._tried(lambda connection: _remove(connection, seen))
 
@@ -108,7 +108,7 @@ class Repair:
                 await asyncio.sleep(error.retry_after)
 
 
-async def _remove(connection: asyncpg.Connection, seen: Mapping[str, Place]) -> None:
+async def _remove(connection: asyncpg.Connection, seen: Mapping[str, RecordPosition]) -> None:
     partitions, offsets = [p.partition for p in seen.values()], [p.offset for p in seen.values()]
     await connection.execute(statements.REMOVE, list(seen), partitions, offsets)
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from domain.names import NameRecord, name_key
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
@@ -38,7 +38,7 @@ _AS_THEY_ARE: Final = (
 class Page(NamedTuple):
     """Some clusters, and the last id among them: where the next page begins."""
 
-    records: list[ClusterRecord]
+    records: list[ClusterState]
     last_id: str
 
 
@@ -60,7 +60,7 @@ async def read_page(rows: Snapshot, after: str, limit: int) -> Page | None:
 
 def _record(
     row: asyncpg.Record, reports: Sequence[asyncpg.Record], schedule: asyncpg.Record | None
-) -> ClusterRecord:
+) -> ClusterState:
     state = {
         "revision": 1,
         "cluster": {
@@ -105,7 +105,7 @@ def _json(text: str | None) -> msgspec.Raw:
     return msgspec.Raw(b"null" if text is None else text.encode())
 
 
-def outputs(record: ClusterRecord, topics: Topics) -> list[Output]:
+def outputs(record: ClusterState, topics: Topics) -> list[Output]:
     """The records that bring a cluster back: its state and, while it lives, its name."""
     cluster = record.cluster
     state = Output(topics.state, cluster.id.encode(), encode(record), _HEADERS)

@@ -18,16 +18,10 @@ from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Differenc
 from sinks.errors import explained
 from sinks.postgres import in_pages, transaction
 from sinks.rows import EventRow, StateRows
+from streams.writing.outputs import RecordPosition
 
 # A snapshot is idle while topics are read.
 SESSION: Final = {"idle_in_transaction_session_timeout": "0", "jit": "off"}
-
-
-class Place(NamedTuple):
-    """Which record of `cluster-state` a row says it shows."""
-
-    partition: int
-    offset: int
 
 
 class StoredPosition(NamedTuple):
@@ -90,15 +84,15 @@ class Snapshot:
                 found.append(Difference(table, row["id"], detail + ", ".join(row["what"])))
         return found
 
-    async def places(self, ids: Sequence[str]) -> dict[str, Place]:
+    async def places(self, ids: Sequence[str]) -> dict[str, RecordPosition]:
         """Which records the rows of some clusters show; without those that have no row."""
         rows = await self._connection.fetch(statements.PLACES_OF, ids)
-        return {row[0]: Place(row[1], row[2]) for row in rows}
+        return {row[0]: RecordPosition(row[1], row[2]) for row in rows}
 
-    async def all_places(self) -> AsyncIterator[tuple[str, Place]]:
+    async def all_places(self) -> AsyncIterator[tuple[str, RecordPosition]]:
         """The same of all rows."""
         async for row in in_pages(self._connection, statements.PLACES):
-            yield row[0], Place(row[1], row[2])
+            yield row[0], RecordPosition(row[1], row[2])
 
     async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:
         """What differs of the rows of these events; there may be none. Raises: RowsRefused."""

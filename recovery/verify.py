@@ -27,12 +27,21 @@ from aiokafka import ConsumerRecord
 from database import Pool
 from domain.errors import MalformedRecord
 from recovery import names
-from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Refused, Widths, too_long
+from recovery.differences import (
+    CLUSTERS,
+    EVENTS,
+    REPORTS,
+    SCHEDULES,
+    Difference,
+    RefusedRows,
+    Widths,
+    too_long,
+)
 from recovery.errors import NotComparable
 from recovery.progress import progress
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, Place, Snapshot, StoredPosition, snapshot
+from recovery.snapshot import SESSION, RecordPosition, Snapshot, StoredPosition, snapshot
 from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
@@ -92,7 +101,7 @@ class Verified:
             if len(self.first) < TOLD:
                 self.first.append(difference)
 
-    def pass_over(self, refused: Refused) -> None:
+    def pass_over(self, refused: RefusedRows) -> None:
         """Count what was refused and keep the first."""
         for row in refused:
             self.passed_over[row[0]] += 1
@@ -148,7 +157,7 @@ class _Look:
         self._pool = pool
         self._cluster_id = cluster_id
         self._topic_ids = topic_ids
-        self.refused = Refused()
+        self.refused = RefusedRows()
         self._widths: Widths = {}
 
     async def __call__(self, repair: Repair | None) -> Verified:
@@ -270,7 +279,7 @@ class _Look:
     async def _without_record(
         self, rows: Snapshot, states: Changelog, found: Verified, repair: Repair | None
     ) -> None:
-        seen: dict[str, Place] = {}
+        seen: dict[str, RecordPosition] = {}
         async for cluster_id, place in rows.all_places():
             if cluster_id.encode() in states.last:
                 continue

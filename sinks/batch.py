@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from domain.errors import MalformedRecord, SinkUnavailable, TransientError, Unavailable
 from sinks.errors import ForeignPositions, LockHeld, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
-from sinks.postgres import Bookmark, Position, Postgres
+from sinks.postgres import Bookmark, Postgres, SinkPosition
 from sinks.rows import Change, read, written_at
 from sinks.settings import SinkSettings
 from sinks.vanished import Vanished
@@ -146,7 +146,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if await self._remove_vanished(positions, starts):
             return  # it takes its time; the next look at Kafka is due, and then the other partitions
         expired = {
-            tp: (position.offset, Position(starts[tp], position.claim))
+            tp: (position.offset, SinkPosition(starts[tp], position.claim))
             for tp, position in positions.items()
             if position.offset < starts[tp]
         }
@@ -179,7 +179,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             about = {"topic": tp.topic, "partition": tp.partition, "position": at.offset, "claim": at.claim}
             log.error("a stored claim lies beyond its position; its partition is read again", extra=about)
         if impossible:
-            again = {tp: (at.offset, Position(0, NO_CLAIM)) for tp, at in impossible.items()}
+            again = {tp: (at.offset, SinkPosition(0, NO_CLAIM)) for tp, at in impossible.items()}
             await self._database.write([], again)
         return bool(impossible)
 
@@ -278,11 +278,11 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await or_by_halves(changes, self._write_together, self._refused)
 
     async def _write_together(self, changes: Sequence[Change]) -> None:
-        moves: dict[TopicPartition, tuple[int, Position]] = {}
+        moves: dict[TopicPartition, tuple[int, SinkPosition]] = {}
         for record, _, claim in changes:
             tp = TopicPartition(record.topic, record.partition)
             begin = moves[tp][0] if tp in moves else self._positions[tp]
-            moves[tp] = (begin, Position(record.offset + 1, claim, written_at(record)))
+            moves[tp] = (begin, SinkPosition(record.offset + 1, claim, written_at(record)))
         await self._database.write(changes, moves)
         self._positions.update({tp: end.offset for tp, (_, end) in moves.items()})
         self._crash_if_told()
@@ -296,13 +296,13 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         Args:
             seen: Partitions with records in the last poll; their positions move with those records.
         """
-        moves: dict[TopicPartition, tuple[int, Position]] = {}
+        moves: dict[TopicPartition, tuple[int, SinkPosition]] = {}
         for tp in self._consumer.assignment() - seen:
             reached = await self._consumer.position(tp)
             if self._lost:  # a rebalance has reassigned partitions, so these positions are outdated
                 return False
             if reached > self._positions[tp]:
-                moves[tp] = (self._positions[tp], Position(reached, self._standing(tp)))
+                moves[tp] = (self._positions[tp], SinkPosition(reached, self._standing(tp)))
         if not moves:
             return False
         await self._database.write([], moves)

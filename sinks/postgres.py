@@ -18,7 +18,7 @@ from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
 from streams.kafka.partitions import partition_of
 
 
-class Position(NamedTuple):
+class SinkPosition(NamedTuple):
     """Where a partition is read on.
 
     Attributes:
@@ -40,7 +40,7 @@ class Bookmark(NamedTuple):
 
 
 # Per partition, the offset the rows begin at and the position after their last.
-Moves = Mapping[TopicPartition, tuple[int, Position]]
+Moves = Mapping[TopicPartition, tuple[int, SinkPosition]]
 
 LIVE_NAME: Final = "clusters_live_name"
 
@@ -173,7 +173,7 @@ class Postgres:
         Raises: SinkUnavailable; PositionsMoved.
         """
         async with transaction(self._pool, "vanished") as connection:
-            await self._advance(connection, {tp: (at.offset, Position(start, at.claim))})
+            await self._advance(connection, {tp: (at.offset, SinkPosition(start, at.claim))})
             vanished = []
             async for row in in_pages(connection, statements.IDS_OF_PARTITION, tp.partition):
                 key = row["id"].encode()

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from domain.access import valid_email
-from domain.cluster import ClusterRecord, LastError, ReportedCondition
+from domain.cluster import ClusterState, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected, invalid
 from domain.names import NameRecord
@@ -56,7 +56,7 @@ class _Holder(msgspec.Struct, gc=False):
 
 
 _encoder = msgspec.json.Encoder()
-_record_decoder = decoder_of(ClusterRecord)
+_record_decoder = decoder_of(ClusterState)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
 _command_decoder: msgspec.json.Decoder[CommandMessage] = decoder_of(CommandMessage)  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ _NANOSECONDS: Final = {
 encode = _encoder.encode
 
 
-def decode_record(data: bytes) -> ClusterRecord:
+def decode_record(data: bytes) -> ClusterState:
     """A value of `cluster-state`."""
     return _record_decoder.decode(data)
 

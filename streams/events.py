@@ -2,7 +2,7 @@
 
 from typing import Any, Final, Literal, cast
 
-from domain.cluster import Cluster, ClusterRecord
+from domain.cluster import Cluster, ClusterState
 from domain.commands import Command
 from domain.events import Created, Deleted, Reconciled, Updated
 from domain.ids import deterministic_id
@@ -34,8 +34,8 @@ def event_output(
     partition: int,
     event: PublicEvent,
     *,
-    before: ClusterRecord | None,
-    after: ClusterRecord,
+    before: ClusterState | None,
+    after: ClusterState,
     cause: Command | str,
     source: str,
 ) -> Output:
@@ -81,7 +81,7 @@ def event_output(
     return _output(topic, partition, lifecycle, headers)
 
 
-def _cause(cause: Command | str, event: PublicEvent, before: ClusterRecord) -> tuple[object, ...]:
+def _cause(cause: Command | str, event: PublicEvent, before: ClusterState) -> tuple[object, ...]:
     """What makes an event one, beside cluster, type and generation.
 
     A tick decides on what other topics have brought, too; after a crash it may find another state, or its
@@ -127,7 +127,7 @@ def _lifecycle_metadata(event: Created | Updated | Deleted, command: Command) ->
 
 
 def _reconcile_metadata(
-    event: Reconciled, before: ClusterRecord
+    event: Reconciled, before: ClusterState
 ) -> ScheduledMetadata | ReactiveMetadata | ManualMetadata:
     if event.scheduled_by == "manual_trigger":
         return ManualMetadata()

@@ -1,6 +1,6 @@
 """The tables and their changelogs: clusters by id, names by owner."""
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from domain.names import NameRecord
 from streams.codec import decode_name, decode_record, encode
 from streams.settings import KafkaSettings
@@ -8,7 +8,7 @@ from streams.turns.app import BatchApp
 from tables.typed import TypedTable
 
 
-def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterRecord]:
+def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterState]:
     """Everything known about a cluster; its changelog `cluster-state` feeds views and sinks too."""
     return TypedTable(
         app,

@@ -25,8 +25,8 @@ from msgspec import Struct
 from domain.errors import PermanentError, invalid
 from streams.topics import STATE_HISTORY
 from tables.metrics import CHANGES
-from tables.positions import Position, at, expired, later, reaches
-from tables.views import Change, ClusterEntry, ClusterView, Columns, Filter, Place, place_of
+from tables.positions import FeedPosition, at, expired, later, reaches
+from tables.views import ClusterEntry, ClusterView, Columns, EntryChange, Filter, SortKey, place_of
 
 CHUNK: Final = 64 * 1024
 """Bytes of documents a watcher takes at a time, about: what waits in its connection's buffers."""
@@ -36,10 +36,10 @@ CHUNK: Final = 64 * 1024
 _TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds()
 
 _PAGE: Final = 50  # entries listed at a time
-_START: Final[Place] = (float("-inf"), "")
+_START: Final[SortKey] = (float("-inf"), "")
 _TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
 
-Kind = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+WatchEventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 
 class FellBehind(PermanentError):
@@ -53,7 +53,7 @@ class Watched(NamedTuple):
     id: str | None = None
 
 
-class Event(NamedTuple):
+class WatchEvent(NamedTuple):
     """What a watcher is told.
 
     Attributes:
@@ -61,7 +61,7 @@ class Event(NamedTuple):
         token: The position after it; empty while the current state is being listed.
     """
 
-    kind: Kind
+    kind: WatchEventType
     document: bytes
     token: str
 
@@ -94,11 +94,11 @@ class _Kept(Struct, gc=False):
     document: bytes
     partition: int
     offset: int
-    position: Position
+    position: FeedPosition
     token: str = ""
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SortKey:
         """Where lists show the cluster."""
         return place_of(self.created_at, self.id)
 
@@ -138,7 +138,7 @@ class Feed:
         """Say which log this is: positions in another one are refused."""
         self._log = blake2b(f"{kafka_cluster_id}/{topic}".encode(), digest_size=6).hexdigest()
 
-    def watch(self, wanted: Watched, since: Position | None = None) -> "Watcher":
+    def watch(self, wanted: Watched, since: FeedPosition | None = None) -> "Watcher":
         """A watcher: of the current state and all changes, or of those since a position which was read here.
 
         Raises: Rejected: `WATCH_EXPIRED`, not all changes since then are known here.
@@ -155,26 +155,28 @@ class Feed:
     # --- positions --------------------------------------------------------------------------------
 
     @property
-    def position(self) -> Position:
+    def position(self) -> FeedPosition:
         """How far the topic was read."""
         return tuple(self._next)
 
-    def has_read(self, position: Position) -> bool:
+    def has_read(self, position: FeedPosition) -> bool:
         """Whether this process knows everything before a position."""
         return reaches(self.position, position)
 
-    def token(self, position: Position) -> str:
+    def token(self, position: FeedPosition) -> str:
         """A position as clients carry it."""
         return f"{self._log}/{'.'.join(map(str, position)) or '0'}"
 
-    def position_of(self, token: str) -> Position:
+    def position_of(self, token: str) -> FeedPosition:
         """The position a client brings back.
 
         Raises: Rejected: `VALIDATION_FAILED` if it is none, `WATCH_EXPIRED` if it is of another log.
         """
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise invalid("Last-Event-ID is not an id of this feed", field="Last-Event-ID", value=token)
+            raise invalid(
+                "Last-WatchEvent-ID is not an id of this feed", field="Last-WatchEvent-ID", value=token
+            )
         if match[1] != self._log:
             raise expired()
         return tuple(int(offset) for offset in match[2].split("."))
@@ -216,7 +218,7 @@ class Feed:
         for each, end in zip(self._partitions, self._next, strict=True):
             each.whole_from = end
 
-    def _keep(self, change: Change, record: ConsumerRecord) -> None:
+    def _keep(self, change: EntryChange, record: ConsumerRecord) -> None:
         was, now = change.before, change.after
         shown = was if now is None else now
         assert shown is not None
@@ -290,7 +292,7 @@ class Watcher:
     not listed yet is left out, because the list will show it.
     """
 
-    def __init__(self, feed: Feed, wanted: Watched, number: int, since: Position | None) -> None:
+    def __init__(self, feed: Feed, wanted: Watched, number: int, since: FeedPosition | None) -> None:
         self._feed = feed
         self._wanted = wanted
         self._number = number  # of the next change to look at
@@ -305,12 +307,12 @@ class Watcher:
         """The number of the next change it will look at."""
         return self._number
 
-    def take(self, about: int = CHUNK) -> list[Event]:
+    def take(self, about: int = CHUNK) -> list[WatchEvent]:
         """What comes next, about so many bytes of it; empty when there is nothing more for now.
 
         Raises: FellBehind: it came too late for some changes.
         """
-        events: list[Event] = []
+        events: list[WatchEvent] = []
         room = self._take_changes(events, about)
         if room > 0 and self._listed is not None:
             room = self._take_listed(events, self._listed, room)
@@ -320,7 +322,7 @@ class Watcher:
             self._token = events[-1].token
         return events
 
-    def bookmark(self) -> Event | None:
+    def bookmark(self) -> WatchEvent | None:
         """Its position, if that has moved since it was told last and everything was taken."""
         event = self._bookmark()
         if not self._complete or self._number < self._feed.end or event.token == self._token:
@@ -328,11 +330,11 @@ class Watcher:
         self._token = event.token
         return event
 
-    def _bookmark(self) -> Event:
+    def _bookmark(self) -> WatchEvent:
         token = self._feed.token(self._feed.position)
-        return Event("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
+        return WatchEvent("BOOKMARK", b'{"last_event_id":"%b"}' % token.encode(), token)
 
-    def _take_changes(self, events: list[Event], room: int) -> int:
+    def _take_changes(self, events: list[WatchEvent], room: int) -> int:
         for change in self._feed.since(self._number):
             if room <= 0:
                 break
@@ -340,14 +342,14 @@ class Watcher:
             kind = self._kind(change)
             if kind is not None:
                 token = "" if self._listed is not None else self._token_after(change)
-                events.append(Event(kind, change.document, token))
+                events.append(WatchEvent(kind, change.document, token))
                 room -= len(change.document)
                 self.ended = kind == "DELETED" and self._wanted.id is not None
                 if self.ended:
                     return 0
         return room
 
-    def _kind(self, change: _Kept) -> Kind | None:
+    def _kind(self, change: _Kept) -> WatchEventType | None:
         """What the change is for this watcher; None if it does not see it."""
         wanted = self._wanted
         if wanted.id is not None and wanted.id != change.id:
@@ -373,11 +375,11 @@ class Watcher:
         self._token = self._feed.token_of(change)
         return self._token
 
-    def _take_listed(self, events: list[Event], listed: Place, room: int) -> int:
+    def _take_listed(self, events: list[WatchEvent], listed: SortKey, room: int) -> int:
         while room > 0:
             page = self._page(listed)
             for entry in page:
-                events.append(Event("ADDED", entry.document, ""))
+                events.append(WatchEvent("ADDED", entry.document, ""))
                 listed = self._listed = entry.place
                 room -= len(entry.document)
                 if room <= 0:
@@ -387,7 +389,7 @@ class Watcher:
                 return room
         return room
 
-    def _page(self, listed: Place) -> list[ClusterEntry]:
+    def _page(self, listed: SortKey) -> list[ClusterEntry]:
         view, (wanted, cluster_id) = self._feed.view, self._wanted
         if cluster_id is None:
             return view.after(wanted, listed, limit=_PAGE)

@@ -2,7 +2,7 @@
 
 from domain.errors import Rejected
 
-Position = tuple[int, ...]
+FeedPosition = tuple[int, ...]
 """Per partition, the offset after the last record seen; what is beyond its end counts as 0."""
 
 
@@ -12,16 +12,16 @@ def expired() -> Rejected:
     return Rejected("WATCH_EXPIRED", text)
 
 
-def at(position: Position, partition: int) -> int:
+def at(position: FeedPosition, partition: int) -> int:
     """The offset in one partition."""
     return position[partition] if partition < len(position) else 0
 
 
-def reaches(position: Position, other: Position) -> bool:
+def reaches(position: FeedPosition, other: FeedPosition) -> bool:
     """Whether everything seen at the other position was seen at this one."""
     return all(at(position, n) >= offset for n, offset in enumerate(other))
 
 
-def later(one: Position, other: Position) -> Position:
+def later(one: FeedPosition, other: FeedPosition) -> FeedPosition:
     """Where one is who has seen what was seen at both."""
     return tuple(max(at(one, n), at(other, n)) for n in range(max(len(one), len(other))))

@@ -91,11 +91,11 @@ class Filter(NamedTuple):
         )
 
 
-Place = tuple[float, str]
+SortKey = tuple[float, str]
 """Where lists show a cluster: newest first, then by id. It never changes."""
 
 
-def place_of(created_at: datetime, cluster_id: str) -> Place:
+def place_of(created_at: datetime, cluster_id: str) -> SortKey:
     """Where lists show a cluster that was created then."""
     return (-created_at.timestamp(), cluster_id)
 
@@ -120,7 +120,7 @@ class ClusterEntry(Struct, frozen=True, gc=False):
     secrets: Mapping[str, str]
 
     @property
-    def place(self) -> Place:
+    def place(self) -> SortKey:
         """Where lists show it."""
         return place_of(self.created_at, self.id)
 
@@ -154,13 +154,13 @@ class _Row(Struct, gc=False):
 
     document: bytes
     entry: ClusterEntry
-    place: Place
+    place: SortKey
 
 
 _place: Final = attrgetter("place")
 
 
-class Change(Struct, frozen=True, gc=False):
+class EntryChange(Struct, frozen=True, gc=False):
     """What a record changed in what GET answers: None before it is there, and after it is gone."""
 
     before: ClusterEntry | None
@@ -194,7 +194,7 @@ class ClusterView:
         order = self._order(wanted)
         return [row.document for row in order[offset : offset + limit]], len(order)
 
-    def after(self, wanted: Filter, place: Place, *, limit: int) -> list[ClusterEntry]:
+    def after(self, wanted: Filter, place: SortKey, *, limit: int) -> list[ClusterEntry]:
         """The next entries of a list behind a place; O(limit) once a filter was used before."""
         order = self._order(wanted)
         start = bisect_right(order, place, key=_place)
@@ -216,7 +216,7 @@ class ClusterView:
 
     # --- following the topic ----------------------------------------------------------------------
 
-    def apply(self, record: ConsumerRecord) -> Change | None:
+    def apply(self, record: ConsumerRecord) -> EntryChange | None:
         """Take over a record of `cluster-state`; returns what it changed, None when GET answers as before."""
         if not self._claims.admits(record):
             return None
@@ -263,7 +263,7 @@ class ClusterView:
         else:
             self._waiting.pop(cluster_id, None)
 
-    def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> Change | None:
+    def _replace(self, cluster_id: str, entry: ClusterEntry | None) -> EntryChange | None:
         row = self._rows.get(cluster_id)
         before = None if row is None else row.entry
         if entry is None:
@@ -281,7 +281,7 @@ class ClusterView:
                 self._reorder(row, before, entry)
         elif before.document == entry.document:
             return None
-        return Change(before, entry)
+        return EntryChange(before, entry)
 
     def _recount(self, entry: ClusterEntry | None, change: int) -> None:
         if entry is not None:

@@ -11,7 +11,7 @@ from faust.types import TP
 from domain.errors import TransientError
 from streams.turns.commit import Ownership
 from streams.turns.lanes import HeldLanes
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 
 
 class Record:
@@ -19,7 +19,7 @@ class Record:
 
     def __init__(self, output: Output) -> None:
         self.output = output
-        self.position: Position | None = None
+        self.position: RecordPosition | None = None
         self.error: TransientError | None = None
 
 
@@ -30,14 +30,14 @@ class Sent:
         self._records, self._changed = records, changed
         self.outputs = [record.output for record in records]
 
-    async def wait_for(self, seconds: float) -> list[Position] | None:
+    async def wait_for(self, seconds: float) -> list[RecordPosition] | None:
         return None if self._waits else await self.wait()
 
     @property
     def _waits(self) -> bool:
         return any(record.position is None and record.error is None for record in self._records)
 
-    async def wait(self) -> list[Position]:
+    async def wait(self) -> list[RecordPosition]:
         while self._waits:
             assert self._changed is not None
             async with self._changed:
@@ -47,7 +47,7 @@ class Sent:
                 raise record.error
         return [record.position for record in self._records if record.position is not None]
 
-    def acknowledged(self) -> list[Position | None]:
+    def acknowledged(self) -> list[RecordPosition | None]:
         return [record.position for record in self._records]
 
     def part(self, begin: int, end: int) -> "Sent":
@@ -95,7 +95,7 @@ class SilentProducer:
     def _acknowledge(self, record: Record) -> None:
         partition = record.output.partition or 0
         log = self.logs[record.output.topic, partition]
-        record.position = Position(partition, len(log))
+        record.position = RecordPosition(partition, len(log))
         log.append(record.output)
 
     async def _tell(self) -> None:

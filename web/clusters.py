@@ -25,8 +25,8 @@ from web.http.errors import JSON_TYPE, json_response
 from web.http.headers import new_id, once, once_as_text
 from web.http.identity import caller
 from web.http.pieces import Pieces
-from web.keys import READS, SEEN, SETTINGS, SUBMITTER, UNREAD
-from web.reads import Answer, PageQuery, cluster_id
+from web.keys import READS, REQUEST_STATE, SETTINGS, SUBMITTER, UNREAD
+from web.reads import PageQuery, ReadAnswer, cluster_id
 from web.watch import WATCHES, is_watch
 
 KEY: Final = "Idempotency-Key"
@@ -60,13 +60,13 @@ async def create_cluster(request: web.Request) -> web.Response:
         cluster_id=str(UUID(deterministic_id(command_id, "cluster"), version=4)),
         user_email=email,
         triggered_by="api_request",
-        request_id=request[SEEN].request_id,
+        request_id=request[REQUEST_STATE].request_id,
         keyed=keyed,
         name=name,
         spec=spec,
         target_project_id=project_id,
     )
-    request[SEEN].cluster_id = command.cluster_id
+    request[REQUEST_STATE].cluster_id = command.cluster_id
     result = await _decided(request, command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})
@@ -96,7 +96,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
-        request_id=request[SEEN].request_id,
+        request_id=request[REQUEST_STATE].request_id,
         keyed=keyed,
         spec=spec,
         expected_resource_version=expected,
@@ -116,7 +116,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
         cluster_id=cluster_id,
         user_email=email,
         triggered_by="api_request",
-        request_id=request[SEEN].request_id,
+        request_id=request[REQUEST_STATE].request_id,
         keyed=keyed,
         force=request.query.get("force", "").lower() == "true",
         expected_resource_version=expected,
@@ -170,7 +170,7 @@ def _behind(absence: Rejected | None) -> Iterator[None]:
         raise absence or refusal from None
 
 
-def shown(answer: Answer) -> web.Response:
+def shown(answer: ReadAnswer) -> web.Response:
     """What was read, as a response."""
     headers = {"Content-Type": JSON_TYPE}
     if answer.resource_version is not None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from tables.views import ClusterView
-from web.health.monitor import Health
+from web.health.monitor import HealthMonitor
 from web.http.headers import Cors
 from web.http.unread import Unread
 from web.reads import Reads
@@ -17,14 +17,14 @@ from web.submit import Submitter
 SETTINGS: Final = web.AppKey("settings", WebSettings)
 VIEW: Final = web.AppKey("view", ClusterView)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
-HEALTH: Final = web.AppKey("health", Health)
+HEALTH: Final = web.AppKey("health", HealthMonitor)
 READS: Final = web.AppKey("reads", Reads)
 CORS: Final = web.AppKey("cors", Cors)
 UNREAD: Final = web.AppKey("unread", Unread)
 
 
 @dataclass(slots=True)
-class Seen:
+class RequestState:
     """What is known of a request while it is under way, for its answer and the log.
 
     Attributes:
@@ -41,4 +41,4 @@ class Seen:
     stream: Mapping[str, Any] | None = None
 
 
-SEEN: Final = web.RequestKey("seen", Seen)
+REQUEST_STATE: Final = web.RequestKey("seen", RequestState)

@@ -18,7 +18,7 @@ from yarl import URL
 from domain.hosts import Hosts
 from web.http.headers import once
 from web.http.identity import address
-from web.reads import Answer, PageQuery, Reads
+from web.reads import PageQuery, ReadAnswer, Reads
 from web.settings import WebSettings
 
 LIST: Final = "/api/v1/clusters"
@@ -38,7 +38,7 @@ class Plain(Struct, frozen=True, gc=False):
 
     route: str
     cluster_id: str | None
-    answer: Answer
+    answer: ReadAnswer
 
 
 class PlainReads:

@@ -20,7 +20,7 @@ from streams.codec import encode
 from streams.messages import UUID_PATTERN
 from tables.views import ClusterEntry, ClusterView, Filter
 from web.documents import ControllerStatus, ShownCondition, ShownError
-from web.health.monitor import Health
+from web.health.monitor import HealthMonitor
 from web.http.unread import SHORT
 from web.settings import WebSettings
 
@@ -32,7 +32,7 @@ _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-class Answer(Struct, frozen=True, gc=False):
+class ReadAnswer(Struct, frozen=True, gc=False):
     """JSON in pieces, many of them the view's own.
 
     They are joined where they are written, behind their head, and long ones not even there: a page is long
@@ -79,7 +79,7 @@ class Reads:
     Raises, all of them: Unavailable: the view is still being filled, so an absent cluster proves nothing.
     """
 
-    def __init__(self, view: ClusterView, health: Health, settings: WebSettings) -> None:
+    def __init__(self, view: ClusterView, health: HealthMonitor, settings: WebSettings) -> None:
         self._view = view
         self._health = health
         self._policy = settings.policy
@@ -97,16 +97,16 @@ class Reads:
             raise not_found()
         return entry
 
-    def cluster(self, email: str, given: str) -> Answer:
+    def cluster(self, email: str, given: str) -> ReadAnswer:
         """A cluster as the view holds it; for privileged callers with the secrets of its spec."""
         entry = self.entry(email, given)
         document = entry.document
         if entry.secrets and is_privileged(email, self._policy):
             document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
-            return Answer((document,), entry.resource_version, secret=True)
-        return Answer((document,), entry.resource_version)
+            return ReadAnswer((document,), entry.resource_version, secret=True)
+        return ReadAnswer((document,), entry.resource_version)
 
-    def status(self, email: str, given: str) -> Answer:
+    def status(self, email: str, given: str) -> ReadAnswer:
         """The aggregated status and every controller's last report, of whatever generation."""
         entry = self.entry(email, given)
         reports = entry.controller_statuses()
@@ -120,9 +120,9 @@ class Reads:
             controllers,
             b"}",
         )
-        return Answer(pieces, entry.resource_version)
+        return ReadAnswer(pieces, entry.resource_version)
 
-    def page(self, email: str, asked: PageQuery) -> Answer:
+    def page(self, email: str, asked: PageQuery) -> ReadAnswer:
         """One page of the clusters the caller may see, newest first.
 
         It holds as many as fit into the bytes of a page, and at least one: then `limit` is their number, and
@@ -139,9 +139,9 @@ class Reads:
             more = b',"next_offset":%d' % (offset + limit)
         end = b'],"total":%d,"limit":%d,"offset":%d%b}' % (total, limit, offset, more)
         if length <= SHORT:
-            return Answer((b'{"clusters":[', b",".join(documents), end))
+            return ReadAnswer((b'{"clusters":[', b",".join(documents), end))
         parts = [part for document in documents for part in (b",", document)]
-        return Answer((b'{"clusters":[', *parts[1:], end))
+        return ReadAnswer((b'{"clusters":[', *parts[1:], end))
 
     def filter(self, email: str, asked: PageQuery) -> Filter:
         """What of it all is shown: owners their own clusters, whatever they ask for."""

@@ -3,20 +3,17 @@
 A trailing slash reaches the same resource; HEAD is answered as GET, without the body.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from aiohttp import web
 
 from domain.cluster import Cluster
-from streams.described import asyncapi
 from streams.messages import CreateBody, ReportBody, UpdateBody
 from web import clusters, status
-from web.described import openapi, operations, pages
-from web.described.operations import HTML, Answer, Operation
+from web.described import operations, pages
+from web.described.operations import HTML, Answer, Operation, Route
 from web.documents import ClusterList, DeleteAccepted, Health, Info, ReportTaken, StatusView
 from web.health import handlers as system
-from web.keys import SETTINGS
 
 _WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
 _SPEC: Final = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}
@@ -29,15 +26,6 @@ _HEALTH: Final = Operation(
     ),
     public=True,
 )
-
-
-class Route(NamedTuple):
-    """One operation; what it is for stands in its handler's docstring."""
-
-    method: str
-    path: str
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    operation: Operation
 
 
 ROUTES: Final = (
@@ -210,7 +198,7 @@ ROUTES: Final = (
 
 
 def add_routes(app: web.Application) -> None:
-    """Route every path, with and without a trailing slash, and describe them."""
+    """Route every path, with and without a trailing slash."""
     for ending in ("", "/"):
         for method, path, handler, _ in ROUTES:
             if path.endswith("/") and ending:
@@ -218,11 +206,6 @@ def add_routes(app: web.Application) -> None:
             resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
             for verb in (method, "HEAD") if method == "GET" else (method,):
                 resource.add_route(verb, handler, expect_handler=_expected)
-    settings = app[SETTINGS]
-    app[pages.DESCRIPTIONS] = pages.Descriptions(
-        openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
-        asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
-    )
 
 
 async def _expected(request: web.Request) -> None:

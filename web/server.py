@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 
 from database import Pool
 from domain.hosts import Hosts
+from streams.described import asyncapi
 from streams.kafka.acls import WEB
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.held import HELD
@@ -24,7 +25,9 @@ from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.views import ClusterView
 from web import keys
-from web.health.monitor import Health
+from web.described import openapi
+from web.described.pages import DESCRIPTIONS, Descriptions
+from web.health.monitor import HealthMonitor
 from web.health.outcomes import Outcomes
 from web.http.edge import Edge, stamp
 from web.http.headers import Cors
@@ -32,7 +35,7 @@ from web.http.protocol import Runner
 from web.http.unread import Unread
 from web.plain import PlainReads
 from web.reads import Reads
-from web.routes import add_routes
+from web.routes import ROUTES, add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
 from web.watch import WATCHES, Watches
@@ -75,7 +78,7 @@ async def run(
     database = None if settings.database is None else Pool(settings.database, application="clusterflow-web")
     # As long as a write may wait: from then on callers are told that their writes are unconfirmed.
     outcomes = Outcomes(settings.command_timeout.total_seconds(), time.monotonic)
-    health = Health(states, database, outcomes=outcomes)
+    health = HealthMonitor(states, database, outcomes=outcomes)
     submitter = Submitter(
         producer=producer,
         view=view,
@@ -133,7 +136,9 @@ async def _follow(
         await _cancelled(tasks)
 
 
-def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, health: Health) -> web.Application:
+def create_app(
+    settings: WebSettings, *, feed: Feed, submitter: Submitter, health: HealthMonitor
+) -> web.Application:
     """The application over its parts; `serve` serves it."""
     app = web.Application(client_max_size=MAX_BODY)
     app.on_response_prepare.append(stamp)
@@ -144,6 +149,10 @@ def create_app(settings: WebSettings, *, feed: Feed, submitter: Submitter, healt
     app[keys.UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
+    app[DESCRIPTIONS] = Descriptions(
+        openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
+        asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
+    )
     app[WATCHES] = watches = Watches(feed, health, unread, settings)
     app.on_shutdown.append(watches.close)
     add_routes(app)

@@ -14,7 +14,7 @@ from web.documents import ReportTaken
 from web.http.bodies import body_of
 from web.http.errors import json_response
 from web.http.identity import caller
-from web.keys import READS, SEEN, SETTINGS, SUBMITTER
+from web.keys import READS, REQUEST_STATE, SETTINGS, SUBMITTER
 
 _report_decoder = decoder_of(ReportBody)
 
@@ -52,7 +52,7 @@ async def put_status(request: web.Request) -> web.Response:
         observed_generation=report.observed_generation,
     )
     try:
-        result = await request.app[SUBMITTER].report(report, request_id=request[SEEN].request_id)
+        result = await request.app[SUBMITTER].report(report, request_id=request[REQUEST_STATE].request_id)
     except Unconfirmed:
         answer.message = "Status update accepted"
         return json_response(encode(answer), status=202)

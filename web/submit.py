@@ -24,10 +24,10 @@ from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
 from streams.kafka.partitions import partition_of
 from streams.messages import ReportMessage, ResultMessage
 from streams.topics import Topics
-from streams.writing.outputs import Headers, Output, Position
+from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer
 from tables.views import ClusterView
-from web.health.monitor import Health
+from web.health.monitor import HealthMonitor
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -91,7 +91,7 @@ class Submitter:
         *,
         producer: Producer,
         view: ClusterView,
-        health: Health,
+        health: HealthMonitor,
         topics: Topics,
         timeout: timedelta,
     ) -> None:
@@ -196,7 +196,7 @@ class Submitter:
     async def _publish_round(self) -> None:
         writes, self._round = self._round, []
 
-        def acknowledged(places: Mapping[int, Position]) -> None:
+        def acknowledged(places: Mapping[int, RecordPosition]) -> None:
             self._stored([writes[number] for number in places])
 
         try:

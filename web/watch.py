@@ -21,13 +21,13 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
 from domain.errors import Rejected, Unavailable, not_found
-from tables.feed import CHUNK, Event, Feed, FellBehind, Watched, Watcher
-from tables.positions import Position, at, expired
-from web.health.monitor import Health
+from tables.feed import CHUNK, Feed, FellBehind, Watched, Watcher, WatchEvent
+from tables.positions import FeedPosition, at, expired
+from web.health.monitor import HealthMonitor
 from web.http.errors import error_body
 from web.http.headers import once_as_text
 from web.http.unread import MAX_DOCUMENT, SHORT, Unread
-from web.keys import SEEN
+from web.keys import REQUEST_STATE
 from web.settings import WebSettings
 
 log = logging.getLogger("clusterflow.watch")
@@ -59,7 +59,7 @@ def is_watch(request: web.Request) -> bool:
 class Watches:
     """The watches that this process serves."""
 
-    def __init__(self, feed: Feed, health: Health, unread: Unread, settings: WebSettings) -> None:
+    def __init__(self, feed: Feed, health: HealthMonitor, unread: Unread, settings: WebSettings) -> None:
         self._feed = feed
         self._health = health
         self._unread = unread
@@ -120,8 +120,8 @@ class Watches:
         for stream in self._open:
             stream.hurry()
 
-    async def _since(self, request: web.Request) -> Position | None:
-        token = once_as_text(request.headers, "Last-Event-ID") or request.query.get("last_event_id")
+    async def _since(self, request: web.Request) -> FeedPosition | None:
+        token = once_as_text(request.headers, "Last-WatchEvent-ID") or request.query.get("last_event_id")
         if not token:
             return None
         since = self._feed.position_of(token)
@@ -137,7 +137,7 @@ class Watches:
             raise expired() from None  # a place that the log does not have
         return since
 
-    def _is_there(self, wanted: Watched, beginning: list[Event]) -> bool:
+    def _is_there(self, wanted: Watched, beginning: list[WatchEvent]) -> bool:
         """Whether the reader may know of the cluster: it is visible now, or was at its last event."""
         if wanted.id is None:
             return True
@@ -168,7 +168,7 @@ class _Stream:
         self._told_at = 0.0
         self._written = 0
 
-    async def run(self, beginning: list[Event]) -> web.StreamResponse:
+    async def run(self, beginning: list[WatchEvent]) -> web.StreamResponse:
         """Write until the watch ends; nothing is raised once headers may have been sent."""
         started = asyncio.get_running_loop().time()
         reason: Reason = "failed"
@@ -184,18 +184,18 @@ class _Stream:
             reason = "shutdown" if self._feed.closed else "blocked"
             self._cut()
         except Exception:
-            log.exception("watch failed", extra={"request_id": self._request[SEEN].request_id})
+            log.exception("watch failed", extra={"request_id": self._request[REQUEST_STATE].request_id})
             self._cut()
         ENDED.labels(reason).inc()
         seconds = round(asyncio.get_running_loop().time() - started, 3)
-        self._request[SEEN].stream = {
+        self._request[REQUEST_STATE].stream = {
             "stream_s": seconds,
             "stream_events": self._written,
             "stream_end": reason,
         }
         return self._response
 
-    async def _follow(self, beginning: list[Event]) -> Reason:
+    async def _follow(self, beginning: list[WatchEvent]) -> Reason:
         await self._write([_RECONNECT, *self._framed(beginning)])
         events = beginning
         while not self._feed.closed:
@@ -223,14 +223,14 @@ class _Stream:
             async with asyncio.timeout(min(LOOK, self._heartbeat)):
                 await self._feed.grown(self._watcher.number)
 
-    def _progress(self) -> list[Event]:
+    def _progress(self) -> list[WatchEvent]:
         """Now and then, where the reader is, so that it can resume after a long silence of its clusters."""
         if asyncio.get_running_loop().time() - self._told_at < self._heartbeat:
             return []
         event = self._watcher.bookmark()
         return [] if event is None else [event]
 
-    def _framed(self, events: list[Event]) -> list[bytes]:
+    def _framed(self, events: list[WatchEvent]) -> list[bytes]:
         if events:
             self._told_at = asyncio.get_running_loop().time()
             self._written += len(events)
@@ -243,8 +243,8 @@ class _Stream:
     def _last_words(self, reason: Reason) -> list[bytes]:
         if reason != "too_slow":
             return []
-        text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
-        body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[SEEN].request_id)
+        text = "The reader fell behind the changes that are kept; start again without Last-WatchEvent-ID"
+        body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[REQUEST_STATE].request_id)
         return [b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)]
 
     async def _write(self, parts: list[bytes]) -> int:

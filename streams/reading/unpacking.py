@@ -38,7 +38,7 @@ _FIRST_BUFFER: Final = 64 * 1024
 _GROWTH: Final = 4
 
 # Kafka's record batch (magic 2): base offset, length, leader epoch, magic, CRC, attributes, delta of the last
-# offset, first and last timestamp. Source: Kafka's documentation, "Record Batch".
+# offset, first and last timestamp. Source: Kafka's documentation, "Record FetchedBatch".
 _HEAD = struct.Struct(">qiibIhiqq")
 _HEAD_BYTES: Final = 61  # with producer id and epoch, base sequence and the number of records
 _LENGTH_AT: Final = 8
@@ -134,11 +134,11 @@ class Batches:
         """Whether there is another whole batch."""
         return self._end > self._next
 
-    def next_batch(self) -> "Batch":
+    def next_batch(self) -> "FetchedBatch":
         """The next batch."""
         data, self._next = self._data[self._next : self._end], self._end
         self._find()
-        return Batch(data, self)
+        return FetchedBatch(data, self)
 
     def _find(self) -> None:
         begin, left = self._next, len(self._data) - self._next
@@ -149,7 +149,7 @@ class Batches:
                 self._end = begin + whole
 
 
-class Batch:
+class FetchedBatch:
     """One batch: its records, or the one that stands for those which cannot be read."""
 
     __slots__ = (
@@ -233,7 +233,7 @@ class _StandIn:
     checksum: None = None
 
     @classmethod
-    def of(cls, batch: Batch, why: str) -> "_StandIn":
+    def of(cls, batch: FetchedBatch, why: str) -> "_StandIn":
         return cls(batch.next_offset - 1, batch.timestamp, [(UNREADABLE_HEADER, why.encode())])
 
 

@@ -25,7 +25,7 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import TransientError
 from streams.turns.lanes import HeldLanes
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from streams.writing.producer import Producer, Sending
 
 log = logging.getLogger("clusterflow.turn")
@@ -104,7 +104,7 @@ class Lane(Generic[V]):
         self._steps = self._all_steps(table, ownership)
         self.step = next(self._steps, ())
 
-    def go_on(self, positions: Sequence[Position]) -> None:
+    def go_on(self, positions: Sequence[RecordPosition]) -> None:
         """The step is acknowledged, its records are there: store what it was about, and have the next one."""
         try:
             self.step = self._steps.send(positions)
@@ -131,7 +131,7 @@ class Lane(Generic[V]):
             table.store(partition, key, data, offset=position.offset)
 
 
-_Steps = Generator[Sequence[Output], Sequence[Position], None]
+_Steps = Generator[Sequence[Output], Sequence[RecordPosition], None]
 
 
 class Commit(Generic[V]):
@@ -214,7 +214,7 @@ class Commit(Generic[V]):
         return going
 
 
-async def published(producer: Producer, outputs: Sequence[Output]) -> Sequence[Position]:
+async def published(producer: Producer, outputs: Sequence[Output]) -> Sequence[RecordPosition]:
     """Publish, and try again for as long as that may help; returns the positions of all."""
     return await _acknowledged(producer, await _begun(producer, outputs))
 
@@ -230,9 +230,9 @@ async def _begun(producer: Producer, outputs: Sequence[Output]) -> Sending:
             await asyncio.sleep(error.retry_after)
 
 
-async def _acknowledged(producer: Producer, sending: Sending) -> Sequence[Position]:
+async def _acknowledged(producer: Producer, sending: Sending) -> Sequence[RecordPosition]:
     """Wait until all are acknowledged; what fails is published again, and nothing else."""
-    outputs, found = sending.outputs, dict[int, Position]()
+    outputs, found = sending.outputs, dict[int, RecordPosition]()
     while True:
         left = [number for number in range(len(outputs)) if number not in found]
         wait = 0.0

@@ -13,13 +13,13 @@ from aiokafka.errors import KafkaTimeoutError, ProducerClosed
 from domain.errors import Unpublishable
 from streams.kafka.partitions import partition_of
 from streams.kafka.timeouts import KNOWN_WITHIN
-from streams.writing.outputs import Headers, Output, Position, batch_bytes, wire_headers
+from streams.writing.outputs import Headers, Output, RecordPosition, batch_bytes, wire_headers
 from streams.writing.patience import Patience
 
-Place = tuple[Any, int]
+BatchSlot = tuple[Any, int]
 """A batch of aiokafka's, and a record's number in it."""
 
-Acknowledged = Callable[[Mapping[int, Position]], None]
+Acknowledged = Callable[[Mapping[int, RecordPosition]], None]
 """Told of records as they are acknowledged: by their number in what is published, where they are."""
 
 
@@ -33,7 +33,7 @@ def ages(accumulator: Any) -> Mapping[tuple[str, int], float]:
     return oldest
 
 
-async def append_all(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[Place]:
+async def append_all(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[BatchSlot]:
     """Append records in their order; returns each one's batch and its number in it.
 
     Raises:
@@ -63,12 +63,14 @@ def is_stored(batch: Any) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
 
 
-def positions_of(places: Sequence[Place]) -> list[Position]:
+def positions_of(places: Sequence[BatchSlot]) -> list[RecordPosition]:
     """Where records are. Raises: KafkaError: some may not have been stored."""
-    return [Position(batch.tp.partition, batch.future.result().offset + number) for batch, number in places]
+    return [
+        RecordPosition(batch.tp.partition, batch.future.result().offset + number) for batch, number in places
+    ]
 
 
-def tell_each(places: Sequence[Place], acknowledged: Acknowledged) -> None:
+def tell_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
     """Tell of the records of each batch when it is acknowledged."""
     records: dict[Any, dict[int, int]] = {}
     for index, (batch, number) in enumerate(places):
@@ -79,7 +81,7 @@ def tell_each(places: Sequence[Place], acknowledged: Acknowledged) -> None:
             return
         partition, offset = batch.tp.partition, future.result().offset
         acknowledged(
-            {index: Position(partition, offset + number) for index, number in records[batch].items()}
+            {index: RecordPosition(partition, offset + number) for index, number in records[batch].items()}
         )
 
     for batch in records:
@@ -151,7 +153,7 @@ def _place(inner: AIOKafkaProducer, output: Output, partitions: int) -> TopicPar
     return TopicPartition(topic, partition)
 
 
-def _append(accumulator: Any, place: TopicPartition, output: Output, headers: Headers) -> Place:
+def _append(accumulator: Any, place: TopicPartition, output: Output, headers: Headers) -> BatchSlot:
     """Append to the last batch of a partition, or to a new one; returns it and the record's number in it."""
     pending = accumulator._batches.get(place)
     batch = pending[-1] if pending else _new_batch(accumulator, place)

@@ -29,7 +29,7 @@ def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int
     return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers))
 
 
-class Position(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where a record is."""
 
     partition: int

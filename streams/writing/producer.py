@@ -33,7 +33,7 @@ from streams.topics import MAX_RECORD_BYTES
 from streams.turns.lease import Lease
 from streams.writing.appending import (
     Acknowledged,
-    Place,
+    BatchSlot,
     ages,
     all_done,
     append_all,
@@ -43,7 +43,7 @@ from streams.writing.appending import (
     positions_of,
     tell_each,
 )
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from streams.writing.patience import Patience
 
 log = logging.getLogger("clusterflow.publisher")
@@ -89,13 +89,13 @@ class Sending:
         producer: "Producer",
         inner: AIOKafkaProducer,
         outputs: Sequence[Output],
-        places: Sequence[Place],
+        places: Sequence[BatchSlot],
         started: float,
     ) -> None:
         self.outputs = outputs
         self._producer, self._inner, self._places, self._started = producer, inner, places, started
 
-    async def wait(self) -> list[Position]:
+    async def wait(self) -> list[RecordPosition]:
         """Wait until all are acknowledged; returns where they are.
 
         Raises: what `Producer.publish` does, when none of them is on its way any more.
@@ -103,7 +103,7 @@ class Sending:
         await all_done(self._futures())
         return await self._found()
 
-    async def wait_for(self, seconds: float) -> list[Position] | None:
+    async def wait_for(self, seconds: float) -> list[RecordPosition] | None:
         """The same, but not for longer than so many seconds; None after that."""
         if not await all_done(self._futures(), self._producer._patience, seconds):
             return None
@@ -116,7 +116,7 @@ class Sending:
     def _futures(self) -> set[asyncio.Future[Any]]:
         return {batch.future for batch, _ in self._places}
 
-    async def _found(self) -> list[Position]:
+    async def _found(self) -> list[RecordPosition]:
         try:
             positions = positions_of(self._places)
         except KafkaError as error:
@@ -124,7 +124,7 @@ class Sending:
         _count(self.outputs, time.perf_counter() - self._started)
         return positions
 
-    def acknowledged(self) -> list[Position | None]:
+    def acknowledged(self) -> list[RecordPosition | None]:
         """Where the records are; None for those that are not acknowledged."""
         return [positions_of([place])[0] if is_stored(place[0]) else None for place in self._places]
 
@@ -177,7 +177,7 @@ class Producer:
 
     async def publish(
         self, outputs: Sequence[Output], *, acknowledged: Acknowledged | None = None
-    ) -> list[Position]:
+    ) -> list[RecordPosition]:
         """Publish all of them; returns their positions once every one is acknowledged.
 
         Args:

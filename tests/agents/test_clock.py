@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agents import clock as clocks
-from domain.cluster import Change, Reactive
+from domain.cluster import PendingAnnouncement, Reactive
 from domain.commands import Report
 from domain.policy import Policy
 from domain.values import replace
@@ -134,7 +134,9 @@ def test_the_cap_holds_while_more_moves_than_a_slice():
     assert (3, CLUSTERS) == (len(due.announced()), due.failed())
 
 
-WAITING = Reactive(last={"spec": T0}, waiting={"spec": Change(reason="generation_increment", at=T0)})
+WAITING = Reactive(
+    last={"spec": T0}, waiting={"spec": PendingAnnouncement(reason="generation_increment", at=T0)}
+)
 
 
 def test_what_waits_to_be_announced_is_sliced_too_and_asks_to_go_on():

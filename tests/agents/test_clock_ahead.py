@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agents import clock as clocks
 from agents.names import REDELIVERED_AT_MOST
 from domain.believed import TOLERANCE, furthest
-from domain.cluster import KEPT_FOR, Change, ClusterRecord, Reactive
+from domain.cluster import KEPT_FOR, ClusterState, PendingAnnouncement, Reactive
 from domain.names import NameRecord
 from domain.policy import Policy
 from domain.values import replace
@@ -35,7 +35,7 @@ def _small_slices(monkeypatch):
 class Broker:
     """A worker whose broker stamps records with the true time plus `ahead`."""
 
-    def __init__(self, *clusters: ClusterRecord, policy: Policy = NORMAL) -> None:
+    def __init__(self, *clusters: ClusterState, policy: Policy = NORMAL) -> None:
         self.true = T0 + timedelta(hours=3)
         self.ahead = timedelta(0)
         self.policy = policy
@@ -77,7 +77,7 @@ class Broker:
         body = {"controller_name": "dns", "observed_generation": generation, "conditions": [available]}
         self.send(TOPICS.reports, {"cluster_id": CLUSTER_ID, **body})
 
-    def clusters(self) -> list[ClusterRecord]:
+    def clusters(self) -> list[ClusterState]:
         return self.worker.clusters.values()
 
     def reconciled(self) -> set[str]:
@@ -92,7 +92,7 @@ def _command(broker: Broker, number: int) -> dict[str, Any]:
     return {**ids, "issued_at": broker.true.isoformat()}
 
 
-def fleet(count: int, *steps: Any) -> list[ClusterRecord]:
+def fleet(count: int, *steps: Any) -> list[ClusterState]:
     """Clusters that all have lived through these steps."""
     one = story((create(), T0), *steps)
     return [replace(one, cluster=replace(one.cluster, id=uuid(100 + n))) for n in range(count)]
@@ -187,7 +187,9 @@ def test_a_cluster_is_purged_though_the_clock_of_its_worker_is_behind():
 
 def test_a_change_that_waits_goes_out_with_a_regular_tick_though_nobody_asks_for_it():
     """Who asks goes by a worker's clock; that may be behind."""
-    waiting = Reactive(last={"spec": T0}, waiting={"spec": Change(reason="generation_increment", at=T0)})
+    waiting = Reactive(
+        last={"spec": T0}, waiting={"spec": PendingAnnouncement(reason="generation_increment", at=T0)}
+    )
     broker = Broker(*[replace(cluster, reactive=waiting) for cluster in fleet(1)])
     broker.tick()
     assert {} == broker.clusters()[0].reactive.waiting

@@ -13,15 +13,15 @@ from faust.types import TP
 from agents import clock as clocks
 from agents import ticker as tickers
 from agents.ticker import Ticker
-from domain.cluster import Change, Reactive
-from streams.writing.outputs import Output, Position
+from domain.cluster import PendingAnnouncement, Reactive
+from streams.writing.outputs import Output, RecordPosition
 from tests.agents.test_clock import CLUSTERS, SLICE, Due
 from tests.conftest import until
 from tests.e2e.test_model import TOPICS
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WAITING = Reactive(
-    last={"spec": LONG_AGO}, waiting={"spec": Change(reason="generation_increment", at=LONG_AGO)}
+    last={"spec": LONG_AGO}, waiting={"spec": PendingAnnouncement(reason="generation_increment", at=LONG_AGO)}
 )
 APP = SimpleNamespace(
     recovering=False,
@@ -108,7 +108,7 @@ class Silent:
     async def publish(self, ticks: Sequence[Output], *, acknowledged: Any) -> None:
         partitions = [tick.partition for tick in ticks]
         self.ticks += partitions
-        acknowledged({n: Position(p, 0) for n, p in enumerate(partitions) if p != 1})
+        acknowledged({n: RecordPosition(p, 0) for n, p in enumerate(partitions) if p != 1})
         if 1 in partitions:
             await self.acknowledges.wait()
 

@@ -13,7 +13,7 @@ from tables.feed import Feed
 from tables.views import ClusterView
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
-from web.health.monitor import Health
+from web.health.monitor import HealthMonitor
 from web.server import create_app, serve
 from web.settings import WebSettings
 
@@ -23,7 +23,7 @@ PAGE = "https://ui.example"
 
 
 class Failing:
-    """Health that fails with an error whenever the view is asked for."""
+    """HealthMonitor that fails with an error whenever the view is asked for."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -110,7 +110,7 @@ async def test_health_by_component(kafka, tables, status):
     caught_up = asyncio.Event()
     if tables:
         caught_up.set()
-    health = Health(SimpleNamespace(caught_up=caught_up), None, kafka_healthy=kafka)  # type: ignore[arg-type]
+    health = HealthMonitor(SimpleNamespace(caught_up=caught_up), None, kafka_healthy=kafka)  # type: ignore[arg-type]
     answer = check(await get("/health", health), status)
     assert {200: "degraded", 503: "unhealthy"}[status] == answer["status"]
     words = {True: "healthy", False: "unhealthy"}
@@ -118,6 +118,6 @@ async def test_health_by_component(kafka, tables, status):
 
 
 async def test_before_the_tables_are_read_nothing_is_said_to_be_absent():
-    health = Health(SimpleNamespace(caught_up=asyncio.Event()), None)  # type: ignore[arg-type]
+    health = HealthMonitor(SimpleNamespace(caught_up=asyncio.Event()), None)  # type: ignore[arg-type]
     for path in ("/api/v1/clusters", "/api/v1/clusters/00000000-0000-4000-8000-000000000000"):
         check_error(await get(path, health), 503, "UNAVAILABLE")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from domain.believed import Now
-from domain.cluster import ClusterRecord, ControllerReport, LastError, ReportedCondition
+from domain.cluster import ClusterState, ControllerReport, LastError, ReportedCondition
 from domain.commands import Command, Create, Delete, Reconcile, Report, Update
 from domain.decide import decide, decide_report, evolve, moved_on
 from domain.events import Event, Reconciled
@@ -99,8 +99,8 @@ def stored(
 
 
 def step(
-    record: ClusterRecord | None, what: Command | Report | None, at: datetime, policy: Policy = POLICY
-) -> tuple[ClusterRecord | None, Sequence[Event]]:
+    record: ClusterState | None, what: Command | Report | None, at: datetime, policy: Policy = POLICY
+) -> tuple[ClusterState | None, Sequence[Event]]:
     """The record after a command, a report or (None) a tick at a moment, and the events on the way."""
     match what:
         case None:
@@ -117,8 +117,8 @@ def step(
 
 
 def ticked(
-    record: ClusterRecord, at: datetime, policy: Policy = POLICY, *, told: datetime | None = None
-) -> tuple[ClusterRecord | None, tuple[Reconciled, ...]]:
+    record: ClusterState, at: datetime, policy: Policy = POLICY, *, told: datetime | None = None
+) -> tuple[ClusterState | None, tuple[Reconciled, ...]]:
     """The record after a tick that takes all that is due, None when it is purged, and what is announced.
 
     `told`: what the ticker's own clock says, if it differs.
@@ -132,9 +132,9 @@ def ticked(
     return evolve(after, event, policy), (*announced, event)
 
 
-def story(*steps: tuple[Command | Report | None, datetime], policy: Policy = POLICY) -> ClusterRecord:
+def story(*steps: tuple[Command | Report | None, datetime], policy: Policy = POLICY) -> ClusterState:
     """The record that these steps lead to; None is a tick."""
-    record: ClusterRecord | None = None
+    record: ClusterState | None = None
     for what, at in steps:
         record, _ = step(record, what, at, policy)
     assert record is not None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.believed import Now, ahead, believed, furthest
-from domain.cluster import KEPT_FOR, TOLERANCE, Change, Outcome, Reactive, counted
+from domain.cluster import KEPT_FOR, TOLERANCE, Outcome, PendingAnnouncement, Reactive, counted
 from domain.decide import moved_on
 from domain.names import NameRecord
 from domain.policy import Policy
@@ -69,7 +69,7 @@ def sent_last(moment):
 
 
 def waiting(moment):
-    return replace(PLAIN, reactive=Reactive(waiting={"spec": Change(reason="x", at=moment)}))
+    return replace(PLAIN, reactive=Reactive(waiting={"spec": PendingAnnouncement(reason="x", at=moment)}))
 
 
 def kept(moment):

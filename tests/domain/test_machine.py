@@ -18,7 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from domain.cluster import ClusterRecord, Outcome, counted
+from domain.cluster import ClusterState, Outcome, counted
 from domain.commands import Command, Report
 from domain.decide import decide, decide_report, evolve, reflects, sealed
 from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
@@ -71,12 +71,12 @@ class Delivery:
     """An input, the record it met first, what it led to then, and whether the record was marked with it."""
 
     input: Input
-    before: ClusterRecord | None
+    before: ClusterState | None
     told: Told
     marked: bool
 
 
-def deliver(record: ClusterRecord | None, given: Input) -> tuple[ClusterRecord | None, Told]:
+def deliver(record: ClusterState | None, given: Input) -> tuple[ClusterState | None, Told]:
     """The record after an input, and what is told."""
     if reflects(record, given.topic, given.offset):
         return record, Told()
@@ -89,7 +89,7 @@ def deliver(record: ClusterRecord | None, given: Input) -> tuple[ClusterRecord |
             return _commanded(record, given, command)
 
 
-def _commanded(record: ClusterRecord | None, given: Input, command: Command) -> Any:
+def _commanded(record: ClusterState | None, given: Input, command: Command) -> Any:
     if record is not None and (known := record.outcome_of(command.command_id)) is not None:
         return record, Told(answers=((known.code, known.details),))
     event = decide(record, command, at=given.at, policy=POLICY)
@@ -103,7 +103,7 @@ def _commanded(record: ClusterRecord | None, given: Input, command: Command) -> 
     return after, Told(((None, {}),), (_event(event, record, after, command),))
 
 
-def _reported(record: ClusterRecord | None, given: Input, report: Report) -> Any:
+def _reported(record: ClusterState | None, given: Input, report: Report) -> Any:
     if record is None or record.deleted_at is not None:
         return record, Told(answers=("unknown_cluster",))
     event = decide_report(record, report, at=given.at)
@@ -112,7 +112,7 @@ def _reported(record: ClusterRecord | None, given: Input, report: Report) -> Any
     return _sealed(evolve(record, event, POLICY), given), Told(answers=("applied",))
 
 
-def _ticked(record: ClusterRecord | None, given: Input) -> Any:
+def _ticked(record: ClusterState | None, given: Input) -> Any:
     if record is None:
         return None, Told()
     after, announced = ticked(record, given.at)
@@ -122,11 +122,11 @@ def _ticked(record: ClusterRecord | None, given: Input) -> Any:
     return _sealed(after, given), Told(events=tuple(events))
 
 
-def _sealed(record: ClusterRecord, given: Input, outcome: Outcome | None = None) -> ClusterRecord:
+def _sealed(record: ClusterState, given: Input, outcome: Outcome | None = None) -> ClusterState:
     return sealed(record, seen=Seen(given.topic, given.offset), at=given.at, outcome=outcome)
 
 
-def _event(event: TELLING, before: ClusterRecord | None, after: ClusterRecord, cause: Command | str) -> Any:
+def _event(event: TELLING, before: ClusterState | None, after: ClusterState, cause: Command | str) -> Any:
     output = event_output("events", 0, event, before=before, after=after, cause=cause, source="here")
     return event, output.value
 
@@ -145,7 +145,7 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = T0
-        self.record: ClusterRecord | None = None
+        self.record: ClusterState | None = None
         self.model: Model | None = None
         self.offsets: Counter[str] = Counter()
         self.history: list[Delivery] = []
@@ -361,7 +361,7 @@ class Life(RuleBasedStateMachine):
             assert self.record.schedule.next_reconcile_at <= self.now + interval
 
 
-def _unsealed(record: ClusterRecord, like: ClusterRecord) -> ClusterRecord:
+def _unsealed(record: ClusterState, like: ClusterState) -> ClusterState:
     """A record without the marks that a remembered refusal leaves on it."""
     return replace(record, revision=like.revision, offsets=like.offsets, recent=like.recent)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from domain.events import Reconciled
 from domain.policy import Policy
 from domain.reactive import announce, announce_waiting, announces_at
@@ -20,8 +20,8 @@ DEBOUNCE = POLICY.reactive_debounce
 
 
 def reacted(
-    record: ClusterRecord | None, what: object, at, policy: Policy = POLICY
-) -> tuple[ClusterRecord, list[Reconciled]]:
+    record: ClusterState | None, what: object, at, policy: Policy = POLICY
+) -> tuple[ClusterState, list[Reconciled]]:
     """The record after a command or report, and what of it is announced at once."""
     told: list[Reconciled] = []
     changed, events = step(record, what, at, policy)

@@ -31,7 +31,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agents.clusters import ClusterAgent
 from agents.names import NameAgent
-from domain.cluster import ClusterRecord, counted
+from domain.cluster import ClusterState, counted
 from domain.policy import Policy
 from domain.schedule import due, reconciles_at
 from domain.status import aggregate
@@ -41,7 +41,7 @@ from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from streams.turns.batch import Batch
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from tests.domain.given import uuid
 from tests.lanes import App, Record, Sent
 
@@ -106,7 +106,7 @@ class MemoryProducer:
                 if self.lives == 0:
                     raise CrashedError
                 self.lives -= 1
-            record.position = Position(record.output.partition or 0, self.log.append(record.output))
+            record.position = RecordPosition(record.output.partition or 0, self.log.append(record.output))
         return Sent(records)
 
 
@@ -247,7 +247,7 @@ class Watcher:
     """What the world has seen so far: folds the output topics, and checks each thing as it comes."""
 
     log: Log
-    states: dict[str, ClusterRecord] = field(default_factory=dict)
+    states: dict[str, ClusterState] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
     generations: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     outcomes: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -304,7 +304,7 @@ class Watcher:
             assert looked_at == (due(record, at, POLICY) is not None), "the clock looks at what is due alone"
 
 
-def _check_status(record: ClusterRecord) -> None:
+def _check_status(record: ClusterState) -> None:
     status, reports = record.cluster.status, counted(record)
     expected = aggregate(
         record.cluster.generation,

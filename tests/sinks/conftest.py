@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from database import DatabaseSettings
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from migrations import migrate
 from sinks import SinkSettings, run
 from streams.codec import encode
@@ -64,7 +64,7 @@ class World:
             max_backoff=0.5,
         )
 
-    async def publish(self, *records: ClusterRecord) -> None:
+    async def publish(self, *records: ClusterState) -> None:
         """State records, in this order."""
         await self.send(
             self.topics.state, [(record.cluster.id.encode(), encode(record)) for record in records]

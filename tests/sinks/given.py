@@ -8,7 +8,7 @@ from uuid import NAMESPACE_OID, uuid5
 
 from domain.cluster import (
     Cluster,
-    ClusterRecord,
+    ClusterState,
     Condition,
     ControllerReport,
     LastError,
@@ -69,9 +69,9 @@ def cluster(
     created: float = 0,
     deleted: float | None = None,
     spec: Mapping[str, Any] | None = None,
-) -> ClusterRecord:
+) -> ClusterState:
     """The record of a cluster; seconds are counted from T0."""
-    return ClusterRecord(
+    return ClusterState(
         revision=generation,
         cluster=Cluster(
             id=uuid(word),
@@ -92,7 +92,7 @@ def cluster(
     )
 
 
-def rescheduled(record: ClusterRecord, at: float) -> ClusterRecord:
+def rescheduled(record: ClusterState, at: float) -> ClusterState:
     schedule = Schedule(last_reconciled_at=after(at), next_reconcile_at=after(at + 30), needs_attention=False)
     return replace(record, schedule=schedule)
 
@@ -117,7 +117,7 @@ def event(word: object, *, kind: str = "cluster.updated", reason: str | None = N
 Tables = dict[str, list[dict[str, Any]]]
 
 
-def rows_of(records: Iterable[ClusterRecord]) -> Tables:
+def rows_of(records: Iterable[ClusterState]) -> Tables:
     """What the tables must hold when these are the newest records; reached through JSON alone."""
     tables: Tables = {"clusters": [], "controller_status": [], "reconciliation_schedule": []}
     for record in records:

@@ -20,7 +20,7 @@ from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, Group
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from sinks import run
 from sinks.errors import ForeignPositions
 from sinks.postgres import SESSION, Postgres
@@ -36,7 +36,7 @@ asyncio.run(run(settings, stop=asyncio.Event()))
 """
 
 
-def many(count: int, **members: Any) -> list[ClusterRecord]:
+def many(count: int, **members: Any) -> list[ClusterState]:
     return [cluster(n, reports=[report("dns"), report("infra")], **members) for n in range(count)]
 
 

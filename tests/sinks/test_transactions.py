@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from recovery import verify
 from streams.codec import encode
 from streams.reading.replay import Reader
@@ -31,7 +31,7 @@ class Stranger:
     def __init__(self, world: World, producer: AIOKafkaProducer):
         self.world, self.producer = world, producer
 
-    async def write(self, *records: ClusterRecord, committed: bool) -> None:
+    async def write(self, *records: ClusterState, committed: bool) -> None:
         state = self.world.topics.state
         await self.send(state, [(r.cluster.id.encode(), encode(r)) for r in records], committed=committed)
 

@@ -12,7 +12,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from database import Pool
 from sinks import run
-from sinks.postgres import Position, Postgres
+from sinks.postgres import Postgres, SinkPosition
 from streams.codec import encode
 from streams.kafka.partitions import partition_of
 from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
@@ -222,7 +222,7 @@ async def test_a_position_is_as_old_as_the_record_before_it(
     await world.fetch(DAYS_AGO)
 
     read_until = None if written is None else datetime.now(UTC) - written
-    await database.write([], {tp: (0, Position(7, NO_CLAIM, read_until))})
+    await database.write([], {tp: (0, SinkPosition(7, NO_CLAIM, read_until))})
 
     stored = (await database.positions([tp], {tp.topic: "its id"}))[tp]
     await pool.close()

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaConnectionError
 from domain.errors import ControlPlaneError, Unavailable, Unpublishable
 from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
 from streams.reading.tail import Tail
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from streams.writing.producer import Producer
 from tests.conftest import until
 
@@ -218,14 +218,19 @@ async def test_who_begins_a_publish_goes_on_with_what_is_acknowledged(kafka, pro
     ones, others = sending.part(1, 2), sending.part(0, 1)
 
     # then the others' are acknowledged, and nobody waits for longer than they want to
-    assert [Position(0, 1)] == await others.wait_for(20)
+    assert [RecordPosition(0, 1)] == await others.wait_for(20)
     assert await sending.wait_for(0.01) is None
-    assert [Position(0, 1), None, Position(0, 2), None] == sending.acknowledged()
+    assert [RecordPosition(0, 1), None, RecordPosition(0, 2), None] == sending.acknowledged()
 
     # and its own are once it is led again
     monkeypatch.undo()
-    assert [Position(1, 1)] == await ones.wait()
-    assert [Position(0, 1), Position(1, 1), Position(0, 2), Position(1, 2)] == await sending.wait()
+    assert [RecordPosition(1, 1)] == await ones.wait()
+    assert [
+        RecordPosition(0, 1),
+        RecordPosition(1, 1),
+        RecordPosition(0, 2),
+        RecordPosition(1, 2),
+    ] == await sending.wait()
 
 
 async def test_order_holds_per_partition_over_many_calls_at_once(kafka, producer):

@@ -8,7 +8,7 @@ from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
 from streams.topics import MAX_INPUT_BYTES
 from streams.turns.turn import Turn, headers_of
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from tests.lanes import App, Record, Sent, Table
 
 
@@ -27,7 +27,7 @@ class Recorder(Table):
         self.headers = {output.topic: dict(output.headers) for output in outputs}
         records = [Record(output) for output in outputs]
         for offset, record in enumerate(records):
-            record.position = Position(1, offset)
+            record.position = RecordPosition(1, offset)
         return Sent(records)
 
     def ack(self):

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.codec import snappy_encode
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-from streams.reading.unpacking import MAX_BATCH_BYTES, Batch, Batches, bound_unpacking, unreadable
+from streams.reading.unpacking import MAX_BATCH_BYTES, Batches, FetchedBatch, bound_unpacking, unreadable
 from streams.settings import KafkaSettings
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -124,7 +124,7 @@ def test_a_batch_that_was_cut_off_by_the_size_of_the_fetch_is_left_for_the_next(
 
 def test_a_batch_says_of_itself_what_aiokafka_asks():
     data = batch_of([b"one", b"two"], codec=4)
-    batch, inner = Batch(memoryview(data), Batches(b"")), DefaultRecordBatch(data)
+    batch, inner = FetchedBatch(memoryview(data), Batches(b"")), DefaultRecordBatch(data)
 
     for member in ("base_offset", "next_offset", "producer_id", "is_control_batch", "is_transactional"):
         assert getattr(inner, member) == getattr(batch, member)

@@ -12,7 +12,7 @@ from domain.errors import Rejected
 from streams.topics import STATE_HISTORY
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.feed import Feed, FellBehind, Watched
-from tables.positions import Position
+from tables.positions import FeedPosition
 from tables.views import ClusterView, Filter
 from tests.tables.given import NOW, Record, document, value
 
@@ -187,7 +187,7 @@ class Worlds(RuleBasedStateMachine):
             except Exception:  # as the tail does with what nobody can read
                 assert record.value == b"{"
 
-    def read_up_to(self, process: int, position: Position) -> None:
+    def read_up_to(self, process: int, position: FeedPosition) -> None:
         """The web edge waits for it before it lets a reader go on from there."""
         for partition, offset in enumerate(position):
             while self.read[process][partition] < offset:

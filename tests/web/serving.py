@@ -15,7 +15,7 @@ from tables.feed import Feed
 from tables.views import ClusterView
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
-from web.health.monitor import Health
+from web.health.monitor import HealthMonitor
 from web.server import create_app, serve
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -30,7 +30,7 @@ class Served:
 
     client: Client
     feed: Feed
-    health: Health
+    health: HealthMonitor
     runner: web.AppRunner
     offset: int = -1
 
@@ -52,7 +52,7 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
     feed.identify(identity, "cluster-state")
     tail = Tail(KAFKA, client_id="test")
     tail.caught_up.set()
-    health = Health(tail, None, kafka_healthy=True)
+    health = HealthMonitor(tail, None, kafka_healthy=True)
     submitter = Submitter(
         producer=Producer(KAFKA, client_id="test"),
         view=feed.view,

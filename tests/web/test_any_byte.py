@@ -10,7 +10,7 @@ import pytest
 from streams.codec import encode
 from streams.messages import ResultMessage
 from streams.writing.appending import Acknowledged
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
@@ -73,7 +73,7 @@ class Deciding:
                 headers=(("command_id", command_id.encode()), ("triggered_by", b"api_request")),
             )
             self.submitter.on_result(record)
-        acknowledged({number: Position(0, number) for number in range(len(outputs))})
+        acknowledged({number: RecordPosition(0, number) for number in range(len(outputs))})
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from streams.codec import encode
 from streams.kafka.partitions import partition_of
 from streams.messages import ResultMessage
 from streams.writing.appending import Acknowledged
-from streams.writing.outputs import Output, Position
+from streams.writing.outputs import Output, RecordPosition
 from tables.views import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
@@ -52,11 +52,11 @@ class Kafka:
         self.told.append(acknowledged)
         self.ends.append(asyncio.get_running_loop().create_future())
         await self.ends[-1]
-        acknowledged({number: Position(0, number) for number in range(len(outputs))})
+        acknowledged({number: RecordPosition(0, number) for number in range(len(outputs))})
 
     def acknowledge(self, *numbers: int) -> None:
         """Acknowledge only these of what was last published together."""
-        self.told[-1]({number: Position(0, number) for number in numbers})
+        self.told[-1]({number: RecordPosition(0, number) for number in numbers})
 
     def partitions(self, topic: str) -> int:
         return 2

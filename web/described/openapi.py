@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from domain.policy import Policy
 from streams.described.schemas.derive import described, spec_schema
@@ -16,12 +16,10 @@ from web.described.operations import (
     REQUEST_ID,
     Answer,
     Operation,
+    Route,
 )
 from web.documents import ErrorBody
 from web.http.errors import STATUS
-
-if TYPE_CHECKING:
-    from web.routes import Route
 
 Document = dict[str, Any]
 
@@ -43,7 +41,7 @@ A write is answered once it is decided and readable here; what it led to is also
 """
 
 
-def document(routes: Iterable["Route"], *, policy: Policy, version: str) -> Document:
+def document(routes: Iterable[Route], *, policy: Policy, version: str) -> Document:
     """The OpenAPI document of these routes under a policy."""
     routes = tuple(routes)
     paths: Document = {}
@@ -76,7 +74,7 @@ def document(routes: Iterable["Route"], *, policy: Policy, version: str) -> Docu
     }
 
 
-def _operation(route: "Route") -> Document:
+def _operation(route: Route) -> Document:
     operation = route.operation
     summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
     parameters = (*operation.parameters, REQUEST_ID)
@@ -148,7 +146,7 @@ def _header(name: str) -> Document:
     return {"description": header.about, "required": header.required, "schema": header.schema}
 
 
-def _parameters(routes: Iterable["Route"]) -> Document:
+def _parameters(routes: Iterable[Route]) -> Document:
     used = {p.name: p for route in routes for p in route.operation.parameters} | {REQUEST_ID.name: REQUEST_ID}
     return {
         p.name: {
@@ -162,7 +160,7 @@ def _parameters(routes: Iterable["Route"]) -> Document:
     }
 
 
-def _schemas(routes: Iterable["Route"], policy: Policy) -> Document:
+def _schemas(routes: Iterable[Route], policy: Policy) -> Document:
     bodies = {route.operation.body: "SpecInput" for route in routes if route.operation.body}
     answered = {a.body: "Spec" for route in routes for a in route.operation.answers if a.body}
     components: Document = {}

@@ -1,8 +1,10 @@
 """The words in which `web/routes.py` says of each route what a caller may send and gets back."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from aiohttp import web
 
 from streams.messages import UUID_PATTERN
 from web.clusters import MAX_KEY
@@ -62,6 +64,19 @@ class Operation:
     answers: tuple[Answer, ...]
     refusals: tuple[str, ...] = ()
     public: bool = False
+
+
+class Route(NamedTuple):
+    """One operation; its handler's docstring says what it does.
+
+    Attributes:
+        path: As aiohttp takes it, without a trailing slash.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    operation: Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,7 +29,7 @@ _NAMED: Final = 5
 
 
 @dataclass(slots=True)
-class Health:
+class HealthMonitor:
     """The state of the components this process stands on.
 
     Attributes:

@@ -39,7 +39,7 @@ from web.http.headers import Cors, new_id, once, request_id, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.request_log import UNMATCHED, route_of, tell, tell_of
 from web.http.unread import SHORT, Unread
-from web.keys import CORS, SEEN, Seen
+from web.keys import CORS, REQUEST_STATE, RequestState
 from web.plain import Plain, PlainReads
 
 log = logging.getLogger("clusterflow.api_server")
@@ -108,9 +108,9 @@ class Edge:
             self._require_ours(request)
         except Rejected as refusal:
             return self.refuse(request, refusal, started=started, given=given)
-        request[SEEN] = seen = Seen(given, started)
+        request[REQUEST_STATE] = state = RequestState(given, started)
         response = await self._answer(request, given)
-        seconds = (seen.answered or time.perf_counter()) - started  # of a watch, to its beginning
+        seconds = (state.answered or time.perf_counter()) - started  # of a watch, to its beginning
         tell(request, status=response.status, seconds=seconds)
         if response.prepared:  # it is a stream, which has bounds of its own
             return response
@@ -280,10 +280,10 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     """
     if request.version < HttpVersion11 and response.content_length is None:
         response.force_close()
-    seen, headers = request[SEEN], response.headers
-    seen.answered = time.perf_counter()
-    headers["X-Request-ID"] = seen.request_id
-    headers["X-Response-Time"] = response_time(seen.answered - seen.started)
+    state, headers = request[REQUEST_STATE], response.headers
+    state.answered = time.perf_counter()
+    headers["X-Request-ID"] = state.request_id
+    headers["X-Response-Time"] = response_time(state.answered - state.started)
     headers.update(request.app[CORS].for_(request.headers).headers)
 
 

@@ -10,7 +10,7 @@ from aiohttp.hdrs import USER_AGENT
 from telemetry import logs
 from web.http.headers import BLANKS, encodable
 from web.http.meters import METERS
-from web.keys import SEEN
+from web.keys import REQUEST_STATE
 from web.reads import is_id
 
 log = logging.getLogger("clusterflow.api_server")
@@ -23,16 +23,16 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
 def tell(request: web.Request, *, status: int, seconds: float) -> None:
     """Tell of a request that went through the router, and took so long to its answer's headers."""
-    seen = request[SEEN]
+    state = request[REQUEST_STATE]
     tell_of(
         request,
         route=route_of(request),
         status=status,
         seconds=seconds,
-        request_id=seen.request_id,
-        cluster_id=seen.cluster_id or _path_id(request),
+        request_id=state.request_id,
+        cluster_id=state.cluster_id or _path_id(request),
         body_size=request.content_length or 0,
-        more=seen.stream,
+        more=state.stream,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from domain.cluster import ClusterRecord
+from domain.cluster import ClusterState
 from domain.names import NameRecord
 from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
 from streams.messages import (
@@ -65,7 +65,7 @@ MESSAGES: Final[tuple[Message, ...]] = (
     Message(name="cluster-status-report", title="Status report", types=(ReportMessage,), from_outside=True),
     Message(name="reconcile-tick", title="Clock tick", types=(TickMessage,)),
     Message(name="cluster-event", title="Event", types=(LifecycleEvent, ReconcileEvent)),
-    Message(name="cluster-state", title="State of a cluster", types=(ClusterRecord,)),
+    Message(name="cluster-state", title="State of a cluster", types=(ClusterState,)),
     Message(name="cluster-command-result", title="Result of a command", types=(ResultMessage,)),
     Message(name="cluster-name", title="Holder of a name", types=(NameRecord,)),
     Message(name="partition-claim", title="Claim of a partition", types=(ClaimMessage,)),

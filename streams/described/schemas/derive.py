@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from domain.spec import CHANNEL_GROUPS, SPEC, Kind
+from domain.spec import CHANNEL_GROUPS, SPEC, KnownMember
 from streams.messages import Holds
 
 Schema = dict[str, Any]
@@ -152,7 +152,7 @@ def spec_schema() -> Schema:
     return schema
 
 
-def _kind_schema(kind: Kind) -> Schema:
+def _kind_schema(kind: KnownMember) -> Schema:
     """A known member: of its type, or null, which stands for absent."""
     schema: Schema = {"type": [_JSON_TYPES[kind.python], "null"]}
     if kind.members:
