@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
-from domain.cluster import ClusterState
-from domain.commands import Command
-from domain.events import Reconciled
+from domain.cluster.commands import Command
+from domain.cluster.events import Reconciled
+from domain.cluster.state import ClusterState
 from streams.events import PublicEvent, event_output
 from streams.turns.turn import Turn
 

@@ -4,9 +4,9 @@ A tick costs what is due, not what exists: an index says from which moment on it
 cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
 with what the last one has left: all of it goes a slice a turn, so that commands come between.
 
-A broker's clock may have been ahead for a while (`domain.believed`). Clusters that were written then are in
-the indexes at moments that have yet to come. So the clock keeps, of each partition, how far the broker's
-clock had come in all that was decided or recovered. A regular tick that finds it ahead has the whole
+A broker's clock may have been ahead for a while (`domain.cluster.believed`). Clusters that were written then
+are in the indexes at moments that have yet to come. So the clock keeps, of each partition, how far the
+broker's clock had come in all that was decided or recovered. A regular tick that finds it ahead has the whole
 partition indexed once more, a slice at a time like what was recovered, and clusters whose moments are not
 believed wake for the next tick to correct.
 """
@@ -23,14 +23,14 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
-from domain.believed import Now, ahead, furthest
-from domain.cluster import TOLERANCE, ClusterState
-from domain.decide import evolve, moved_on, reflects, sealed
+from domain.cluster.believed import Now, ahead, furthest
+from domain.cluster.decide import evolve, moved_on, reflects, sealed
+from domain.cluster.reactive import announce_waiting, announces_at
+from domain.cluster.schedule import due, moves_at, needs_attention, reconciles_at
+from domain.cluster.state import TOLERANCE, ClusterState
 from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen
 from domain.policy import Policy
-from domain.reactive import announce_waiting, announces_at
-from domain.schedule import due, moves_at, needs_attention, reconciles_at
 from streams.codec import from_millis, utc
 from streams.messages import TickMessage
 from streams.turns.turn import Turn

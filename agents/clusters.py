@@ -20,15 +20,15 @@ from agents.clock import Clock
 from agents.guard import guarded, pass_on
 from agents.placement import Placement
 from agents.results import decided, result_output
-from domain.cluster import KEPT_FOR, ClusterState, Outcome
-from domain.commands import Command, Create, Delete, Report
-from domain.decide import decide, decide_report, evolve, reflects, repeats, sealed
+from domain.cluster.commands import Command, Create, Delete, Report
+from domain.cluster.decide import decide, decide_report, evolve, reflects, repeats, sealed
+from domain.cluster.events import Deleted, Ignored, Reconciled, Refused
+from domain.cluster.names import name_key
+from domain.cluster.reactive import announce
+from domain.cluster.state import KEPT_FOR, ClusterState, Outcome
 from domain.errors import MalformedRecord, Rejected
-from domain.events import Deleted, Ignored, Reconciled, Refused
-from domain.names import name_key
 from domain.offsets import Seen
 from domain.policy import Policy
-from domain.reactive import announce
 from domain.values import replace
 from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
 from streams.events import PublicEvent

@@ -20,9 +20,9 @@ from aiokafka import ConsumerRecord
 from agents.guard import guarded, pass_on, require_passable
 from agents.placement import Placement
 from agents.results import decided, result_output
-from domain.commands import Create
+from domain.cluster.commands import Create
+from domain.cluster.names import NameRecord, admit, freed, name_key, releases, turned_away
 from domain.errors import MalformedRecord, Rejected
-from domain.names import NameRecord, admit, freed, name_key, releases, turned_away
 from domain.offsets import Seen, offset_in
 from domain.policy import Policy
 from domain.values import replace

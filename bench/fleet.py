@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.cluster import ClusterState, Outcome, ReportedCondition
-from domain.commands import Command, Create, Report
-from domain.decide import decide, decide_report, evolve, sealed
-from domain.events import Event
+from domain.cluster.commands import Command, Create, Report
+from domain.cluster.decide import decide, decide_report, evolve, sealed
+from domain.cluster.events import Event
+from domain.cluster.names import NameRecord, name_key
+from domain.cluster.schedule import due
+from domain.cluster.state import ClusterState, Outcome, ReportedCondition
 from domain.ids import deterministic_id
-from domain.names import NameRecord, name_key
 from domain.offsets import Seen
 from domain.policy import Policy
-from domain.schedule import due
 from streams.codec import encode
 from streams.settings import KafkaSettings
 from streams.writing.outputs import Output

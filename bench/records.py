@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from bench.fleet import PLATFORMS, cluster_id, owner
 from bench.writes import report, spec
-from domain.commands import Update
+from domain.cluster.commands import Update
 from domain.ids import deterministic_id
 from streams.codec import encode, message_of
 from streams.topics import Topics

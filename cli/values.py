@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
-from domain.spec import CHANNEL_GROUPS
+from domain.cluster.spec import CHANNEL_GROUPS
 from streams.messages import SOURCE_PATTERN
 from streams.secrets import BadKeys, Keyring
 

@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 from aiokafka import ConsumerRecord
 
+from domain.cluster.names import name_key
 from domain.errors import MalformedRecord
-from domain.names import name_key
 from recovery.differences import CLUSTERS, Difference
 from sinks.rows import State, read
 from streams.codec import decode_name

@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import msgspec
 
-from domain.cluster import ClusterState
-from domain.names import NameRecord, name_key
+from domain.cluster.names import NameRecord, name_key
+from domain.cluster.state import ClusterState
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
 from streams.codec import decode_record, encode

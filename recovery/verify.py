@@ -41,7 +41,7 @@ from recovery.errors import NotComparable
 from recovery.progress import progress
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, RecordPosition, Snapshot, StoredPosition, snapshot
+from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
 from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
@@ -50,6 +50,7 @@ from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.rights import require_rights
 from streams.kafka.topic_ids import topic_ids
 from streams.reading.replay import Changelog, Offsets, Reader
+from streams.writing.outputs import RecordPosition
 
 log = logging.getLogger("clusterflow.recovery")
 

@@ -1,7 +1,7 @@
 """A record as rows: what it says in the columns of `migrations/0001_clusters.sql`.
 
-The sink reads the bytes by its own types instead of `domain.cluster`: JSON columns stay text from topic to
-table, which makes decoding seven times as fast, and times and numbers are checked on the way. A type's
+The sink reads the bytes by its own types instead of `domain.cluster.state`: JSON columns stay text from topic
+to table, which makes decoding seven times as fast, and times and numbers are checked on the way. A type's
 fields are a table's columns, in the order in which `sinks.postgres` passes them.
 """
 

@@ -12,10 +12,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from domain.access import valid_email
-from domain.cluster import ClusterState, LastError, ReportedCondition
-from domain.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.cluster.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.cluster.names import NameRecord
+from domain.cluster.state import ClusterState, LastError, ReportedCondition
 from domain.errors import MalformedRecord, Rejected, invalid
-from domain.names import NameRecord
 from streams.decoding import decode_body, decoder_of
 from streams.messages import (
     CommandBase,

@@ -2,9 +2,9 @@
 
 from typing import Any, Final, Literal, cast
 
-from domain.cluster import Cluster, ClusterState
-from domain.commands import Command
-from domain.events import Created, Deleted, Reconciled, Updated
+from domain.cluster.commands import Command
+from domain.cluster.events import Created, Deleted, Reconciled, Updated
+from domain.cluster.state import Cluster, ClusterState
 from domain.ids import deterministic_id
 from streams.codec import encode, go_duration, rfc3339
 from streams.headers import EventHeaders

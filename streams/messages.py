@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from domain.cluster import Cluster, ConditionStatus
-from domain.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
+from domain.cluster.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
+from domain.cluster.state import Cluster, ConditionStatus
 
 
 class Holds(NamedTuple):

@@ -1,7 +1,7 @@
 """The tables and their changelogs: clusters by id, names by owner."""
 
-from domain.cluster import ClusterState
-from domain.names import NameRecord
+from domain.cluster.names import NameRecord
+from domain.cluster.state import ClusterState
 from streams.codec import decode_name, decode_record, encode
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp

@@ -17,7 +17,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Raw, Struct, structs
 
-from domain.cluster import ControllerReport
+from domain.cluster.state import ControllerReport
 from streams.decoding import decoder_of
 from streams.turns.claims import Claims
 

@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from domain.access import is_privileged
-from domain.commands import Create, Delete, Update
+from domain.cluster.commands import Create, Delete, Update
+from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
-from domain.spec import accept_spec, check_name, check_project_id
 from streams.codec import MAX_SPEC_BYTES, encode
 from streams.decoding import decoder_of
 from streams.messages import CreateBody, ResultMessage, UpdateBody

@@ -1,4 +1,4 @@
-"""What REST answers, as the types it is encoded from; a cluster itself is `domain.cluster.Cluster`."""
+"""What REST answers, as the types it is encoded from; a cluster itself is `domain.cluster.state.Cluster`."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from domain.cluster import Cluster, ConditionStatus, Status
+from domain.cluster.state import Cluster, ConditionStatus, Status
 from streams.messages import Holds
 
 Component = Literal["healthy", "degraded", "unhealthy"]

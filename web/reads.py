@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct, convert
 
 from domain.access import is_privileged, may_see
-from domain.cluster import ControllerReport
+from domain.cluster.state import ControllerReport
 from domain.errors import invalid, not_found
 from streams.codec import encode
 from streams.messages import UUID_PATTERN

@@ -7,7 +7,7 @@ from typing import Final
 
 from aiohttp import web
 
-from domain.cluster import Cluster
+from domain.cluster.state import Cluster
 from streams.messages import CreateBody, ReportBody, UpdateBody
 from web import clusters, status
 from web.described import operations, pages

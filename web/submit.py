@@ -17,9 +17,9 @@ from typing import Final
 import msgspec
 from aiokafka import ConsumerRecord
 
-from domain.commands import Command, Create
+from domain.cluster.commands import Command, Create
+from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
-from domain.names import name_key
 from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
 from streams.kafka.partitions import partition_of
 from streams.messages import ReportMessage, ResultMessage

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from agents import clock as clocks
-from domain.cluster import PendingAnnouncement, Reactive
-from domain.commands import Report
+from domain.cluster.commands import Report
+from domain.cluster.state import PendingAnnouncement, Reactive
 from domain.policy import Policy
 from domain.values import replace
 from streams.codec import encode

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from agents import clock as clocks
 from agents.names import REDELIVERED_AT_MOST
-from domain.believed import TOLERANCE, furthest
-from domain.cluster import KEPT_FOR, ClusterState, PendingAnnouncement, Reactive
-from domain.names import NameRecord
+from domain.cluster.believed import TOLERANCE, furthest
+from domain.cluster.names import NameRecord
+from domain.cluster.state import KEPT_FOR, ClusterState, PendingAnnouncement, Reactive
 from domain.policy import Policy
 from domain.values import replace
 from streams.codec import encode

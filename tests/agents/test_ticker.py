@@ -13,7 +13,7 @@ from faust.types import TP
 from agents import clock as clocks
 from agents import ticker as tickers
 from agents.ticker import Ticker
-from domain.cluster import PendingAnnouncement, Reactive
+from domain.cluster.state import PendingAnnouncement, Reactive
 from streams.writing.outputs import Output, RecordPosition
 from tests.agents.test_clock import CLUSTERS, SLICE, Due
 from tests.conftest import until

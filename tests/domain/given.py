@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from domain.believed import Now
-from domain.cluster import ClusterState, ControllerReport, LastError, ReportedCondition
-from domain.commands import Command, Create, Delete, Reconcile, Report, Update
-from domain.decide import decide, decide_report, evolve, moved_on
-from domain.events import Event, Reconciled
+from domain.cluster.believed import Now
+from domain.cluster.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.cluster.decide import decide, decide_report, evolve, moved_on
+from domain.cluster.events import Event, Reconciled
+from domain.cluster.schedule import due, reconciles_at
+from domain.cluster.state import ClusterState, ControllerReport, LastError, ReportedCondition
 from domain.policy import Policy
-from domain.schedule import due, reconciles_at
 
 T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy()

@@ -7,7 +7,7 @@ left, `k` minutes have passed since the first report.
 
 from typing import NamedTuple
 
-from domain.cluster import Status
+from domain.cluster.state import Status
 
 _Words = tuple[str, str, str]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.access import is_privileged, may_see, require_controller, valid_email
-from domain.decide import visible
+from domain.cluster.decide import visible
 from domain.errors import Rejected
 from domain.policy import Policy
 from tests.domain.given import CONTROLLER, OWNER, POLICY, STRANGER, T0, create, delete, story

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.believed import Now, ahead, believed, furthest
-from domain.cluster import KEPT_FOR, TOLERANCE, Outcome, PendingAnnouncement, Reactive, counted
-from domain.decide import moved_on
-from domain.names import NameRecord
+from domain.cluster.believed import Now, ahead, believed, furthest
+from domain.cluster.decide import moved_on
+from domain.cluster.names import NameRecord
+from domain.cluster.reactive import announce, announces_at
+from domain.cluster.schedule import due, needs_attention, reconciles_at
+from domain.cluster.state import KEPT_FOR, TOLERANCE, Outcome, PendingAnnouncement, Reactive, counted
+from domain.cluster.status import aggregate
 from domain.policy import Policy
-from domain.reactive import announce, announces_at
-from domain.schedule import due, needs_attention, reconciles_at
-from domain.status import aggregate
 from domain.values import replace
 from tests.domain.given import POLICY, T0, after, create, delete, says, step, story, ticked, update
 

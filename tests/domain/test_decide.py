@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster import REMEMBERED_COMMANDS, Outcome
-from domain.decide import decide, decide_report, evolve, reflects, sealed
-from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
+from domain.cluster.decide import decide, decide_report, evolve, reflects, sealed
+from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
+from domain.cluster.names import NameRecord, admit, name_key, releases
+from domain.cluster.state import REMEMBERED_COMMANDS, Outcome
 from domain.ids import NAMESPACE, deterministic_id
-from domain.names import NameRecord, admit, name_key, releases
 from domain.offsets import Seen
 from domain.policy import Policy
 from domain.values import replace

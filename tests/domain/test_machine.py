@@ -18,12 +18,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from domain.cluster import ClusterState, Outcome, counted
-from domain.commands import Command, Report
-from domain.decide import decide, decide_report, evolve, reflects, sealed
-from domain.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.cluster.commands import Command, Report
+from domain.cluster.decide import decide, decide_report, evolve, reflects, sealed
+from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.cluster.schedule import reconciles_at
+from domain.cluster.state import ClusterState, Outcome, counted
 from domain.offsets import Seen
-from domain.schedule import reconciles_at
 from domain.values import replace
 from streams.events import event_output
 from tests.domain.given import (

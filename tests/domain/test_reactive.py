@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster import ClusterState
-from domain.events import Reconciled
+from domain.cluster.events import Reconciled
+from domain.cluster.reactive import announce, announce_waiting, announces_at
+from domain.cluster.state import ClusterState
 from domain.policy import Policy
-from domain.reactive import announce, announce_waiting, announces_at
 from domain.values import replace
 from tests.domain.given import T0, after, create, delete, says, step, story, update
 

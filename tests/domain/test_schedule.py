@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from domain.events import Reconciled
+from domain.cluster.events import Reconciled
+from domain.cluster.schedule import moves_at, reconciles_at
 from domain.policy import Policy
-from domain.schedule import moves_at, reconciles_at
 from domain.values import replace
 from tests.domain.given import (
     POLICY,

@@ -5,11 +5,11 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from domain.decide import decide
+from domain.cluster.decide import decide
+from domain.cluster.events import Refused
+from domain.cluster.names import admit
+from domain.cluster.secrets import MASK, without_secrets
 from domain.errors import Rejected
-from domain.events import Refused
-from domain.names import admit
-from domain.secrets import MASK, without_secrets
 from domain.values import replace
 from tests.domain.given import GCP, POLICY, T0, after, create, delete, step, story, update
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.cluster.spec import accept_spec, changes, check_json, check_name, check_project_id
 from domain.errors import Rejected
 from domain.policy import Policy
-from domain.spec import accept_spec, changes, check_json, check_name, check_project_id
 from tests.domain.given import GCP
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster import Status
-from domain.status import aggregate, changes_at
+from domain.cluster.state import Status
+from domain.cluster.status import aggregate, changes_at
 from domain.values import replace
 from tests.domain.given import (
     CLUSTER_ID,

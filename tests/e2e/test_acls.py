@@ -17,8 +17,8 @@ from agents.worker import WorkerSettings
 from agents.worker import run as run_worker
 from database import DatabaseSettings
 from deploy.embedded import Stack
+from domain.cluster.names import name_key
 from domain.errors import NotPermitted
-from domain.names import name_key
 from migrations import migrate
 from recovery import RecoverySettings, rebuild, verify
 from sinks import SinkSettings

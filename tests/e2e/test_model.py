@@ -31,10 +31,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from agents.clusters import ClusterAgent
 from agents.names import NameAgent
-from domain.cluster import ClusterState, counted
+from domain.cluster.schedule import due, reconciles_at
+from domain.cluster.state import ClusterState, counted
+from domain.cluster.status import aggregate
 from domain.policy import Policy
-from domain.schedule import due, reconciles_at
-from domain.status import aggregate
 from domain.values import replace
 from streams.codec import decode_name, decode_record, encode
 from streams.kafka.partitions import partition_of

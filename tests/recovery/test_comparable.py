@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from database import DatabaseSettings
-from domain.names import NameRecord, name_key
+from domain.cluster.names import NameRecord, name_key
 from recovery import RecoverySettings, verify
 from recovery.differences import Difference
 from recovery.errors import NotComparable

@@ -12,7 +12,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from database import DatabaseSettings
-from domain.cluster import ClusterState
+from domain.cluster.state import ClusterState
 from migrations import migrate
 from sinks import SinkSettings, run
 from streams.codec import encode

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import NAMESPACE_OID, uuid5
 
-from domain.cluster import (
+from domain.cluster.state import (
     Cluster,
     ClusterState,
     Condition,

@@ -20,7 +20,7 @@ from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, Group
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
-from domain.cluster import ClusterState
+from domain.cluster.state import ClusterState
 from sinks import run
 from sinks.errors import ForeignPositions
 from sinks.postgres import SESSION, Postgres

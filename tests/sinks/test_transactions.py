@@ -9,7 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import REGISTRY
 
-from domain.cluster import ClusterState
+from domain.cluster.state import ClusterState
 from recovery import verify
 from streams.codec import encode
 from streams.reading.replay import Reader

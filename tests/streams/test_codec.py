@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from domain.commands import Create, Delete, Reconcile, Report, Update
+from domain.cluster.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
 from domain.values import replace
 from streams.codec import (

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from domain.events import Created, Reconciled, Updated
+from domain.cluster.events import Created, Reconciled, Updated
 from domain.values import replace
 from streams.events import event_output
 from tests.domain.given import T0, after, create, says, step, story, update

@@ -6,8 +6,8 @@ import pytest
 from joserfc import jwe
 from joserfc.jwk import OctKey
 
+from domain.cluster.secrets import without_secrets
 from domain.errors import Rejected
-from domain.secrets import without_secrets
 from streams.secrets import BadKeys, Keyring
 
 MEMBER = "serviceAccountSigningKey"

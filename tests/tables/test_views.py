@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.commands import Create
-from domain.decide import decide, evolve
+from domain.cluster.commands import Create
+from domain.cluster.decide import decide, evolve
 from domain.policy import Policy
 from domain.values import replace
 from streams.codec import encode

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from domain.commands import Create, Delete
+from domain.cluster.commands import Create, Delete
+from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
-from domain.names import name_key
 from streams.codec import encode
 from streams.kafka.partitions import partition_of
 from streams.messages import ResultMessage

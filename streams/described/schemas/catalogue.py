@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
-from domain.cluster import ClusterState
-from domain.names import NameRecord
+from domain.cluster.names import NameRecord
+from domain.cluster.state import ClusterState
 from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
 from streams.messages import (
     ClaimMessage,

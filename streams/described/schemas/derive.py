@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from domain.spec import CHANNEL_GROUPS, SPEC, KnownMember
+from domain.cluster.spec import CHANNEL_GROUPS, SPEC, KnownMember
 from streams.messages import Holds
 
 Schema = dict[str, Any]

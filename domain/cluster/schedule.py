@@ -6,11 +6,11 @@ which a tick has something to do for a state, so that a tick costs what is due a
 
 from datetime import datetime
 
-from domain.believed import FIRST_RECONCILE_WITHIN
-from domain.cluster import Cluster, ClusterState, Schedule, counted
-from domain.events import Reconciled
+from domain.cluster.believed import FIRST_RECONCILE_WITHIN
+from domain.cluster.events import Reconciled
+from domain.cluster.state import Cluster, ClusterState, Schedule, counted
+from domain.cluster.status import changes_at
 from domain.policy import Policy
-from domain.status import changes_at
 from domain.values import replace
 
 

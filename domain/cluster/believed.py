@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-from domain.cluster import (
+from domain.cluster.state import (
     KEPT_FOR,
     TOLERANCE,
     ClusterState,
@@ -28,7 +28,7 @@ from domain.policy import Policy
 from domain.values import replace
 
 FIRST_RECONCILE_WITHIN: Final = timedelta(minutes=1)
-"""The first schedule of a cluster is due after this time (`domain.schedule.first_schedule`)."""
+"""The first schedule of a cluster is due after this time (`domain.cluster.schedule.first_schedule`)."""
 
 _Past = Callable[[datetime], datetime]
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from domain.cluster import ClusterState, ControllerReport, PendingAnnouncement, Reactive
-from domain.events import Event, Reconciled, Reported
+from domain.cluster.events import Event, Reconciled, Reported
+from domain.cluster.state import ClusterState, ControllerReport, PendingAnnouncement, Reactive
 from domain.policy import Policy
 from domain.values import replace
 

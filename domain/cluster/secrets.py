@@ -82,7 +82,7 @@ def kept_secrets(before: Mapping[str, str], said: Mapping[str, str | None]) -> M
 
 
 def secret_changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, Any]:
-    """What differs, as `domain.spec.changes` tells it, with every value masked."""
+    """What differs, as `domain.cluster.spec.changes` tells it, with every value masked."""
     return {
         f"spec.{name}": {
             "from": MASK if name in before else None,

@@ -8,21 +8,9 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from domain.access import may_see
-from domain.believed import Now, believed
-from domain.cluster import (
-    REMEMBERED_COMMANDS,
-    REMEMBERED_KEYS,
-    REMEMBERED_REPORTS,
-    Cluster,
-    ClusterState,
-    ControllerReport,
-    Outcome,
-    ReportedCondition,
-    counting,
-)
-from domain.commands import Command, Create, Delete, Guarded, Reconcile, Report, Update
-from domain.errors import Rejected
-from domain.events import (
+from domain.cluster.believed import Now, believed
+from domain.cluster.commands import Command, Create, Delete, Guarded, Reconcile, Report, Update
+from domain.cluster.events import (
     Created,
     Deleted,
     Event,
@@ -33,14 +21,26 @@ from domain.events import (
     Reported,
     Updated,
 )
+from domain.cluster.reactive import announce, announce_waiting
+from domain.cluster.schedule import first_schedule, moves_at, reconciled, with_attention
+from domain.cluster.secrets import kept_secrets, require_known_keys, secret_changes, without_secrets
+from domain.cluster.spec import accept_spec, changes, check_name, check_project_id
+from domain.cluster.state import (
+    REMEMBERED_COMMANDS,
+    REMEMBERED_KEYS,
+    REMEMBERED_REPORTS,
+    Cluster,
+    ClusterState,
+    ControllerReport,
+    Outcome,
+    ReportedCondition,
+    counting,
+)
+from domain.cluster.status import aggregate
+from domain.errors import Rejected, not_found
 from domain.ids import deterministic_id
 from domain.offsets import Seen, holds
 from domain.policy import Policy
-from domain.reactive import announce, announce_waiting
-from domain.schedule import first_schedule, moves_at, reconciled, with_attention
-from domain.secrets import kept_secrets, require_known_keys, secret_changes, without_secrets
-from domain.spec import accept_spec, changes, check_name, check_project_id
-from domain.status import aggregate
 from domain.values import replace
 
 

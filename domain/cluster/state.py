@@ -47,7 +47,7 @@ class ReportedCondition(Condition, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What the reports of the current generation add up to; see `domain.status`."""
+    """What the reports of the current generation add up to."""
 
     observedGeneration: int
     conditions: tuple[Condition, ...]
@@ -165,9 +165,9 @@ class ClusterState(Struct, frozen=True, kw_only=True):
 
     Attributes:
         revision: +1 with every change of this state; readers wait for it.
-        secrets: Members of the spec that nobody may read in passing, encrypted (`domain.secrets`).
+        secrets: Members of the spec that nobody may read in passing, encrypted.
         reports: By controller name.
-        reactive: What was announced of late; None until something is (`domain.reactive`).
+        reactive: What was announced lately; None until something is.
         first_report_at: When the first report for the current generation arrived.
         offsets: How far this state reflects its inputs (`domain.offsets`).
         recent: Outcomes of the last commands, oldest first; of an owner's that was just applied only the id.

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from domain.cluster.secrets import SECRET_MEMBERS
 from domain.errors import Rejected, invalid, short
 from domain.policy import Policy
-from domain.secrets import SECRET_MEMBERS
 
 MAX_NAME: Final = 63
 MAX_PROJECT_ID: Final = 255

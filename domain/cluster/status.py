@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import floor
 from typing import Final
 
-from domain.cluster import Condition, ConditionStatus, ControllerReport, Phase, Status
+from domain.cluster.state import Condition, ConditionStatus, ControllerReport, Phase, Status
 from domain.policy import Policy
 from domain.values import Struct
 
@@ -44,7 +44,7 @@ def aggregate(
 
     Args:
         generation: The cluster's generation.
-        reports: The counted ones (`domain.cluster.counted`).
+        reports: The counted ones (`domain.cluster.state.counted`).
         first_report_at: When the first of them arrived; None only without reports.
         previous: The last status; a condition whose value is unchanged keeps its transition time.
         at: Now, off the record that is being handled.

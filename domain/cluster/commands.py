@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from domain.cluster import LastError, ReportedCondition
+from domain.cluster.state import LastError, ReportedCondition
 from domain.values import Struct, field
 
 

@@ -7,13 +7,13 @@ the name's own key decides it before the command reaches the cluster.
 from collections.abc import Mapping
 from datetime import datetime
 
-from domain.cluster import KEPT_FOR, REMEMBERED_KEYS, TOLERANCE
-from domain.commands import Create
+from domain.cluster.commands import Create
+from domain.cluster.secrets import require_known_keys, without_secrets
+from domain.cluster.spec import accept_spec, check_name, check_project_id
+from domain.cluster.state import KEPT_FOR, REMEMBERED_KEYS, TOLERANCE
 from domain.errors import Rejected
 from domain.offsets import noted
 from domain.policy import Policy
-from domain.secrets import require_known_keys, without_secrets
-from domain.spec import accept_spec, check_name, check_project_id
 from domain.values import Struct, field, replace
 
 

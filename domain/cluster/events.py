@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from domain.cluster import ControllerReport
+from domain.cluster.state import ControllerReport
 from domain.values import Struct, field
 
 
