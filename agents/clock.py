@@ -24,7 +24,7 @@ from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
 from domain.cluster.believed import Now, ahead, furthest
-from domain.cluster.decide import evolve, moved_on, reflects, sealed
+from domain.cluster.decide import evolve, moved_on
 from domain.cluster.reactive import announce_waiting, announces_at
 from domain.cluster.schedule import due, moves_at, needs_attention, reconciles_at
 from domain.cluster.state import TOLERANCE, ClusterState
@@ -275,13 +275,13 @@ class Clock:
     def _unticked(turn: Turn[ClusterState], record: ConsumerRecord, key: bytes) -> ClusterState | None:
         """The cluster, unless it is gone or reflects this tick already."""
         before = turn.get(record.partition, key)
-        return None if reflects(before, turn.log_of(record), record.offset) else before
+        return None if before is None or before.reflects(turn.log_of(record), record.offset) else before
 
     @staticmethod
     def _put(
         turn: Turn[ClusterState], record: ConsumerRecord, key: bytes, after: ClusterState, at: datetime
     ) -> None:
-        turn.put(record.partition, key, sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at))
+        turn.put(record.partition, key, after.sealed(seen=Seen(turn.log_of(record), record.offset), at=at))
 
     def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))

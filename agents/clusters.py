@@ -21,11 +21,12 @@ from agents.guard import guarded, pass_on
 from agents.placement import Placement
 from agents.results import decided, result_output
 from domain.cluster.commands import Command, Create, Delete, Report
-from domain.cluster.decide import decide, decide_report, evolve, reflects, repeats, sealed
+from domain.cluster.decide import decide, decide_report, evolve, repeats
 from domain.cluster.events import Deleted, Ignored, Reconciled, Refused
 from domain.cluster.names import name_key
 from domain.cluster.reactive import announce
-from domain.cluster.state import KEPT_FOR, ClusterState, Outcome
+from domain.cluster.state import ClusterState
+from domain.entity import KEPT_FOR, Outcome
 from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen
 from domain.policy import Policy
@@ -165,7 +166,7 @@ class ClusterAgent:
         announced: tuple[Reconciled, ...] = ()
         if after is not None and stored:
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            after = sealed(after, seen=seen, at=at, outcome=outcome)
+            after = after.sealed(seen=seen, at=at, outcome=outcome)
         if isinstance(event, PublicEvent):
             assert after is not None
             self._announcer.tell(turn, record, event, before=before, after=after, cause=command)
@@ -229,7 +230,7 @@ class ClusterAgent:
             raise
         require_key(record, report.cluster_id)
         before = turn.get(record.partition, record.key)
-        if reflects(before, turn.log_of(record), record.offset):
+        if before is not None and before.reflects(turn.log_of(record), record.offset):
             return
         if before is None or (before.deleted_at and not repeats(before, report)):
             self._unknown(turn, record, report)
@@ -253,7 +254,7 @@ class ClusterAgent:
         if not isinstance(event, Ignored):
             after = evolve(before, event, self._policy)
             after, announced = announce(before, after, event, at=at, policy=self._policy)
-            after = sealed(after, seen=Seen(turn.log_of(record), record.offset), at=at)
+            after = after.sealed(seen=Seen(turn.log_of(record), record.offset), at=at)
             cause = report.report_id or f"{record.topic}/{record.partition}/{record.offset}"
             self._announcer.changes(turn, record, announced, after=after, cause=cause)
             turn.put(record.partition, record.key, after)

@@ -10,11 +10,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from domain.cluster.commands import Command, Create, Report
-from domain.cluster.decide import decide, decide_report, evolve, sealed
+from domain.cluster.decide import decide, decide_report, evolve
 from domain.cluster.events import Event
 from domain.cluster.names import NameRecord, name_key
 from domain.cluster.schedule import due
-from domain.cluster.state import ClusterState, Outcome, ReportedCondition
+from domain.cluster.state import ClusterState, ReportedCondition
+from domain.entity import Outcome
 from domain.ids import deterministic_id
 from domain.offsets import Seen
 from domain.policy import Policy
@@ -65,7 +66,7 @@ def record(number: int, *, at: datetime) -> ClusterState:
     for offset, step in enumerate(steps):
         state = _after(state, step, at)
         outcome = Outcome(command_id=step.command_id) if isinstance(step, Command) else None
-        state = sealed(state, seen=Seen("bench", offset), at=at, outcome=outcome)
+        state = state.sealed(seen=Seen("bench", offset), at=at, outcome=outcome)
     assert state is not None
     return state
 

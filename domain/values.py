@@ -5,7 +5,7 @@ frozen dataclass takes, and making values is most of what a decision costs. No o
 library (docs/decisions/0010).
 """
 
-from msgspec import Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import replace
 
-__all__ = ["Struct", "field", "replace"]
+__all__ = ["UNSET", "Meta", "Struct", "UnsetType", "field", "replace"]

@@ -14,16 +14,15 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from domain.cluster.state import (
-    KEPT_FOR,
     TOLERANCE,
     ClusterState,
     ControllerReport,
-    Outcome,
     PendingAnnouncement,
     Reactive,
     Schedule,
     Status,
 )
+from domain.entity import KEPT_FOR, Outcome
 from domain.policy import Policy
 from domain.values import replace
 

@@ -26,20 +26,16 @@ from domain.cluster.schedule import first_schedule, moves_at, reconciled, with_a
 from domain.cluster.secrets import kept_secrets, require_known_keys, secret_changes, without_secrets
 from domain.cluster.spec import accept_spec, changes, check_name, check_project_id
 from domain.cluster.state import (
-    REMEMBERED_COMMANDS,
-    REMEMBERED_KEYS,
     REMEMBERED_REPORTS,
     Cluster,
     ClusterState,
     ControllerReport,
-    Outcome,
     ReportedCondition,
     counting,
 )
 from domain.cluster.status import aggregate
 from domain.errors import Rejected, not_found
 from domain.ids import deterministic_id
-from domain.offsets import Seen, holds
 from domain.policy import Policy
 from domain.values import replace
 
@@ -282,32 +278,3 @@ def _restated(
     )
     state = replace(state, reports=reports, cluster=replace(cluster, status=status), first_report_at=since)
     return with_attention(state, at, policy)
-
-
-def sealed(state: ClusterState, *, seen: Seen, at: datetime, outcome: Outcome | None = None) -> ClusterState:
-    """The state as it is stored: marked with the input it reflects and, for a command, its outcome."""
-    return replace(
-        state,
-        revision=state.revision + 1,
-        offsets=seen.noted(state.offsets),
-        recent=state.recent if outcome is None else _remembered(state.recent, outcome, at),
-    )
-
-
-def _remembered(
-    recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
-) -> tuple[str | Outcome, ...]:
-    """The outcomes worth keeping, oldest first: the last ones, before them those whose day is not over."""
-    plain = outcome.applied and outcome.until is None and not outcome.caller
-    recent = (*recent, outcome.command_id if plain else outcome)
-    beyond = [
-        known
-        for known in recent[:-REMEMBERED_COMMANDS]
-        if isinstance(known, Outcome) and known.until is not None and known.until > at
-    ]
-    return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
-
-
-def reflects(state: ClusterState | None, log: str, offset: int) -> bool:
-    """Whether the state already holds what this input led to, so that a redelivery is dropped."""
-    return state is not None and holds(state.offsets, log, offset)

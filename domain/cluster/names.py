@@ -10,7 +10,8 @@ from datetime import datetime
 from domain.cluster.commands import Create
 from domain.cluster.secrets import require_known_keys, without_secrets
 from domain.cluster.spec import accept_spec, check_name, check_project_id
-from domain.cluster.state import KEPT_FOR, REMEMBERED_KEYS, TOLERANCE
+from domain.cluster.state import TOLERANCE
+from domain.entity import KEPT_FOR, REMEMBERED_KEYS
 from domain.errors import Rejected
 from domain.offsets import noted
 from domain.policy import Policy

@@ -9,13 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from domain.entity import Entity
 from domain.values import Struct, field
 
-# A replayed command must find its first outcome: the contract asks for the last 64 per cluster, and for those
-# that came under an Idempotency-Key for a day; so many of these are kept beyond the 64.
-REMEMBERED_COMMANDS: Final = 64
-REMEMBERED_KEYS: Final = 192
-KEPT_FOR: Final = timedelta(hours=24)
 # Brokers' clocks may differ by half a minute; a moment further ahead than this is not believed.
 TOLERANCE: Final = timedelta(minutes=1)
 # How long before its spec write a report may have come.
@@ -138,67 +134,22 @@ class Reactive(Struct, frozen=True, kw_only=True):
     waiting: Mapping[str, PendingAnnouncement] = field(default_factory=dict)
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of one command; kept so that a replay of it gets the same answer.
-
-    Attributes:
-        caller: Who sent it; empty for the cluster's owner.
-        code: Why it was refused; None when it was applied.
-        until: How long it must be kept whatever comes after it; None: for the next 63 commands.
-    """
-
-    command_id: str
-    caller: str = ""
-    code: str | None = None
-    error: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
-    until: datetime | None = None
-
-    @property
-    def applied(self) -> bool:
-        """Whether the command did what it asked for."""
-        return self.code is None
-
-
-class ClusterState(Struct, frozen=True, kw_only=True):
+class ClusterState(Entity, frozen=True, kw_only=True):
     """All that one key of the table holds.
 
     Attributes:
-        revision: +1 with every change of this state; readers wait for it.
         secrets: Members of the spec that nobody may read in passing, encrypted.
         reports: By controller name.
         reactive: What was announced lately; None until something is.
         first_report_at: When the first report for the current generation arrived.
-        offsets: How far this state reflects its inputs (`domain.offsets`).
-        recent: Outcomes of the last commands, oldest first; of an owner's that was just applied only the id.
     """
 
-    revision: int
     cluster: Cluster
     secrets: Mapping[str, str] = field(default_factory=dict)
     reports: Mapping[str, ControllerReport] = field(default_factory=dict)
     schedule: Schedule
     reactive: Reactive | None = None
     first_report_at: datetime | None = None
-    deleted_at: datetime | None = None
-    offsets: Mapping[str, int] = field(default_factory=dict)
-    recent: tuple[str | Outcome, ...] = ()
-
-    def outcome_of(self, command_id: str, caller: str = "") -> Outcome | None:
-        """The remembered outcome of a caller's command, None if it is unknown or forgotten.
-
-        Args:
-            caller: Empty for the cluster's owner (`Command.caller`).
-        """
-        if not caller and command_id in self.recent:
-            return Outcome(command_id=command_id)
-        for known in self.recent:
-            if type(known) is str:  # as most are
-                continue
-            assert isinstance(known, Outcome)
-            if (known.command_id, known.caller) == (command_id, caller):
-                return known
-        return None
 
 
 def counted(state: ClusterState) -> tuple[ControllerReport, ...]:

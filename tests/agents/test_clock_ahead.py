@@ -13,7 +13,8 @@ from agents import clock as clocks
 from agents.names import REDELIVERED_AT_MOST
 from domain.cluster.believed import TOLERANCE, furthest
 from domain.cluster.names import NameRecord
-from domain.cluster.state import KEPT_FOR, ClusterState, PendingAnnouncement, Reactive
+from domain.cluster.state import ClusterState, PendingAnnouncement, Reactive
+from domain.entity import KEPT_FOR
 from domain.policy import Policy
 from domain.values import replace
 from streams.codec import encode

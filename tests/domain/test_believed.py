@@ -11,8 +11,9 @@ from domain.cluster.decide import moved_on
 from domain.cluster.names import NameRecord
 from domain.cluster.reactive import announce, announces_at
 from domain.cluster.schedule import due, needs_attention, reconciles_at
-from domain.cluster.state import KEPT_FOR, TOLERANCE, Outcome, PendingAnnouncement, Reactive, counted
+from domain.cluster.state import TOLERANCE, PendingAnnouncement, Reactive, counted
 from domain.cluster.status import aggregate
+from domain.entity import KEPT_FOR, Outcome
 from domain.policy import Policy
 from domain.values import replace
 from tests.domain.given import POLICY, T0, after, create, delete, says, step, story, ticked, update

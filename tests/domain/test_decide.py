@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster.decide import decide, decide_report, evolve, reflects, sealed
+from domain.cluster.decide import decide, decide_report, evolve
 from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
 from domain.cluster.names import NameRecord, admit, name_key, releases
-from domain.cluster.state import REMEMBERED_COMMANDS, Outcome
+from domain.entity import REMEMBERED_COMMANDS, Outcome
 from domain.ids import NAMESPACE, deterministic_id
 from domain.offsets import Seen
 from domain.policy import Policy
@@ -251,7 +251,7 @@ def remembered(count):
     record = BORN
     for number in range(count):
         outcome = Outcome(command_id=uuid(100 + number), code="X" if number % 2 else None)
-        record = sealed(record, seen=Seen("commands", number), at=T0, outcome=outcome)
+        record = record.sealed(seen=Seen("commands", number), at=T0, outcome=outcome)
     return record
 
 
@@ -268,14 +268,13 @@ def test_a_remembered_command_finds_its_own_outcome():
 
 
 def test_a_record_reflects_each_topic_up_to_its_own_offset():
-    record = sealed(sealed(BORN, seen=Seen("commands", 7), at=T0), seen=Seen("reports", 3), at=T0)
+    record = BORN.sealed(seen=Seen("commands", 7), at=T0).sealed(seen=Seen("reports", 3), at=T0)
     asked = [("commands", 7), ("commands", 8), ("reports", 3), ("reports", 4), ("ticks", 0)]
-    assert [True, False, True, False, False] == [reflects(record, *place) for place in asked]
-    assert not reflects(None, "commands", 0)
+    assert [True, False, True, False, False] == [record.reflects(*place) for place in asked]
 
 
 def test_each_sealing_is_one_revision():
-    record = sealed(sealed(BORN, seen=Seen("commands", 7), at=T0), seen=Seen("reports", 3), at=T0)
+    record = BORN.sealed(seen=Seen("commands", 7), at=T0).sealed(seen=Seen("reports", 3), at=T0)
     assert BORN.revision + 2 == record.revision
 
 

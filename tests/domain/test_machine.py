@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.cluster.commands import Command, Report
-from domain.cluster.decide import decide, decide_report, evolve, reflects, sealed
+from domain.cluster.decide import decide, decide_report, evolve
 from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
 from domain.cluster.schedule import reconciles_at
-from domain.cluster.state import ClusterState, Outcome, counted
+from domain.cluster.state import ClusterState, counted
+from domain.entity import Outcome
 from domain.offsets import Seen
 from domain.values import replace
 from streams.events import event_output
@@ -78,7 +79,7 @@ class Delivery:
 
 def deliver(record: ClusterState | None, given: Input) -> tuple[ClusterState | None, Told]:
     """The record after an input, and what is told."""
-    if reflects(record, given.topic, given.offset):
+    if record is not None and record.reflects(given.topic, given.offset):
         return record, Told()
     match given.what:
         case None:
@@ -123,7 +124,7 @@ def _ticked(record: ClusterState | None, given: Input) -> Any:
 
 
 def _sealed(record: ClusterState, given: Input, outcome: Outcome | None = None) -> ClusterState:
-    return sealed(record, seen=Seen(given.topic, given.offset), at=given.at, outcome=outcome)
+    return record.sealed(seen=Seen(given.topic, given.offset), at=given.at, outcome=outcome)
 
 
 def _event(event: TELLING, before: ClusterState | None, after: ClusterState, cause: Command | str) -> Any:
