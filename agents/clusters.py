@@ -33,11 +33,12 @@ from domain.policy import Policy
 from domain.values import replace
 from streams.codec import BY_REST, ORIGIN, encode, from_millis, read_command, read_report
 from streams.events import PublicEvent
+from streams.headers import headers_of
 from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.commit import Lane
-from streams.turns.turn import Turn, headers_of, take_turns
+from streams.turns.turn import Turn, take_turns
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 from tables.typed import TypedTable

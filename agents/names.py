@@ -34,11 +34,12 @@ from streams.codec import (
     read_create_request,
     read_name_request,
 )
+from streams.headers import headers_of
 from streams.messages import ReleaseMessage, ResultMessage
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.backlog import MAX_BACKLOG
-from streams.turns.turn import Turn, headers_of, take_turns
+from streams.turns.turn import Turn, take_turns
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 from tables.typed import TypedTable

@@ -9,8 +9,8 @@ from typing import Any
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from streams.headers import headers_of
 from streams.kafka.partitions import MAX_KEY_BYTES, partition_of
-from streams.turns.turn import headers_of
 from streams.writing.outputs import Output
 from tables.typed import TypedTable
 

@@ -2,6 +2,8 @@
 
 from typing import Literal, NotRequired, TypedDict
 
+from aiokafka import ConsumerRecord
+
 from streams.messages import Source
 
 
@@ -94,3 +96,14 @@ class DeadLetterHeaders(TypedDict):
     dlq_offset: str
     dlq_cut_from: NotRequired[str]
     dlq_headers_cut_from: NotRequired[str]
+
+
+def headers_of(record: ConsumerRecord) -> dict[str, str]:
+    """A record's headers as text; what is not UTF-8 is left out, since headers are hints only."""
+    headers = {}
+    for name, value in record.headers:
+        try:
+            headers[name] = value.decode()
+        except (UnicodeDecodeError, AttributeError):
+            continue
+    return headers

@@ -134,14 +134,3 @@ async def take_turns(agent: str, stream: Any, table: Table[V], producer: Produce
     async for events in queued_batches(stream, admit=held.admit):
         with TURN_SECONDS.labels(agent).time():
             yield Turn(agent, events, table, producer, held, logs=stream.app.logs)
-
-
-def headers_of(record: ConsumerRecord) -> dict[str, str]:
-    """A record's headers as text; what is not UTF-8 is left out, since headers are hints only."""
-    headers = {}
-    for name, value in record.headers:
-        try:
-            headers[name] = value.decode()
-        except (UnicodeDecodeError, AttributeError):
-            continue
-    return headers
