@@ -16,7 +16,7 @@ from streams.codec import encode
 from streams.turns.claims import CLAIM_KEY
 from streams.writing.outputs import Output
 from tests.domain.given import T0, create, says, story, uuid
-from tests.e2e.test_model import TOPICS, Log, Worker
+from tests.memory import TOPICS, Log, Worker
 
 CLUSTERS = 20  # due in each of two partitions
 SLICE, LEAST = 6, 2

@@ -20,7 +20,7 @@ from domain.values import replace
 from streams.codec import encode
 from streams.writing.outputs import Output
 from tests.domain.given import CLUSTER_ID, GCP, OWNER, T0, create, delete, says, story, uuid
-from tests.e2e.test_model import TOPICS, Log, Worker
+from tests.memory import TOPICS, Log, Worker
 
 DAY = timedelta(days=1)
 SLICE = 6

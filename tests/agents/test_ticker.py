@@ -17,7 +17,7 @@ from domain.cluster.state import PendingAnnouncement, Reactive
 from streams.writing.outputs import Output, RecordPosition
 from tests.agents.test_clock import CLUSTERS, SLICE, Due
 from tests.conftest import until
-from tests.e2e.test_model import TOPICS
+from tests.memory import TOPICS
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 WAITING = Reactive(

@@ -11,7 +11,7 @@ from streams.codec import decode_record, encode
 from streams.kafka.partitions import partition_of
 from streams.writing.outputs import Output
 from tests.domain.given import OWNER, uuid
-from tests.e2e.test_model import KAFKA, POLICY, TOPICS, Log, Worker
+from tests.memory import KAFKA, POLICY, TOPICS, Log, Worker
 
 A, B, C = [
     uuid(number) for number in range(1, 50) if partition_of(uuid(number).encode(), KAFKA.partitions) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from streams.writing.outputs import Output
 from tests.domain.given import OWNER, uuid
-from tests.e2e.test_model import TOPICS, CrashedError, Log, Worker
+from tests.memory import TOPICS, CrashedError, Log, Worker
 
 CLUSTER, DELETE = uuid(1), uuid(2)
 FATAL = {"errorType": "Fatal", "message": "broken"}
