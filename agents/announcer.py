@@ -1,21 +1,20 @@
-"""What the cluster agent tells everyone on `cluster-events`."""
+"""What the cluster agent announces on `cluster-events`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
 from domain.cluster.commands import Command
 from domain.cluster.events import Reconciled
 from domain.cluster.state import ClusterState
 from streams.events import PublicEvent, event_output
-from streams.turns.turn import Turn
+from streams.writing.outputs import Output
 
 RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])
 
 
 class Announcer:
-    """Publishes events with the turn that causes them.
+    """Makes the records of events.
 
     Args:
         source: The name of the service, which every event carries.
@@ -25,41 +24,27 @@ class Announcer:
         self._topic = topic
         self._source = source
 
-    def tell(
+    def event(
         self,
-        turn: Turn[ClusterState],
-        record: ConsumerRecord,
+        partition: int,
         event: PublicEvent,
         *,
         before: ClusterState | None,
         after: ClusterState,
         cause: Command | str,
-    ) -> None:
-        """Tell of one event; its id follows from `cause`, so that a replay repeats it."""
-        output = event_output(
-            self._topic,
-            record.partition,
-            event,
-            before=before,
-            after=after,
-            cause=cause,
-            source=self._source,
-        )
-        turn.publish(output)
+    ) -> Output:
+        """The record of one event; its id follows from `cause`, so that a replay repeats it."""
         if isinstance(event, Reconciled):
             RECONCILES.labels(event.reason, "emitted").inc()
+        return event_output(
+            self._topic, partition, event, before=before, after=after, cause=cause, source=self._source
+        )
 
     def changes(
-        self,
-        turn: Turn[ClusterState],
-        record: ConsumerRecord,
-        announced: Iterable[Reconciled],
-        *,
-        after: ClusterState,
-        cause: str,
-    ) -> None:
-        """Tell of changes, each kind under an id of its own."""
+        self, partition: int, announced: Iterable[Reconciled], *, after: ClusterState, cause: str
+    ) -> Iterator[Output]:
+        """The records of changes, each kind under an id of its own."""
         for event in announced:
             assert event.change is not None
             kind, _ = event.change
-            self.tell(turn, record, event, before=None, after=after, cause=f"{cause}/{kind}")
+            yield self.event(partition, event, before=None, after=after, cause=f"{cause}/{kind}")

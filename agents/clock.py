@@ -23,17 +23,17 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Gauge, Histogram
 
 from agents.announcer import RECONCILES, Announcer
+from agents.wakes import PUT_OFF, Indexing
 from domain.cluster.believed import Now, ahead, furthest
 from domain.cluster.decide import evolve, moved_on
 from domain.cluster.reactive import announce_waiting, announces_at
 from domain.cluster.schedule import due, moves_at, needs_attention, reconciles_at
 from domain.cluster.state import TOLERANCE, ClusterState
 from domain.errors import MalformedRecord, Rejected
-from domain.offsets import Seen
 from domain.policy import Policy
 from streams.codec import from_millis, utc
 from streams.messages import TickMessage
-from streams.turns.turn import Turn
+from streams.turns.turn import Here
 from tables.due import DueIndex
 from tables.typed import TypedTable
 
@@ -42,17 +42,14 @@ log = logging.getLogger("clusterflow.reconciliation_scheduler")
 SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one tick of one partition")
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
-SLICE: Final = 100
-"""Clusters in one turn, over all its ticks; one takes 0.2 ms, and a command waits for a turn or two."""
+TICK_SLICE: Final = 100
+"""The most clusters that all ticks of one turn change: 0.2 ms each, and a command waits for a turn or two."""
 
-LEAST: Final = 5
-"""Of each kind for one tick in a turn that has its hands full: no flood of commands keeps them away."""
+MIN_PER_TICK: Final = 5
+"""The minimum per tick even in a turn full of commands, so that commands cannot starve reconciliation."""
 
 SPARE: Final = 16
 """Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
-
-INDEXED: Final = 250
-"""Recovered clusters indexed before commands get their turn: 4 ms."""
 
 _tick_decoder = msgspec.json.Decoder(TickMessage)
 
@@ -87,7 +84,6 @@ class Clock:
 
     def __init__(self, clusters: TypedTable[ClusterState], announcer: Announcer, policy: Policy) -> None:
         self.more = asyncio.Event()
-        self._clusters = clusters
         self._announcer = announcer
         self._policy = policy
         self._moving = DueIndex()  # what time alone changes
@@ -96,56 +92,58 @@ class Clock:
         self._waiting = DueIndex()  # changes to be announced
         self._counts: dict[int, tuple[int, int]] = {}  # by partition, due after a tick: attention, stable
         self._left: dict[int, tuple[str, int]] = {}  # by partition, what its last tick has left
-        self._unindexed: dict[int, list[bytes]] = {}  # by partition, what was recovered
         # By partition, the furthest moment of what was indexed, and the tick that did not believe it.
         self._furthest: dict[int, datetime] = {}
         self._doubted: dict[int, Now] = {}
-        clusters.on_recovered(self._recovered)
+        self._indexing = Indexing(clusters, note=self._index_again, forget=self._forget)
 
-    def tick(self, turn: Turn[ClusterState], record: ConsumerRecord) -> None:
-        """Do what time asks for. Raises: MalformedRecord: `invalid_schema`."""
+    def tick(self, here: Here[ClusterState]) -> None:
+        """Do what time asks for. Raises: MalformedRecord: `invalid_schema`.
+
+        A tick that is delivered again must find what its first delivery found, so all that recovery has
+        brought is indexed before.
+        """
         try:
-            tick = _tick_decoder.decode(record.value)
-            now = Now(from_millis(record.timestamp), utc(tick.at, field="at"))
+            tick = _tick_decoder.decode(here.record.value)
+            now = Now(here.at, utc(tick.at, field="at"))
         except (msgspec.MsgspecError, UnicodeDecodeError, Rejected) as error:
             raise MalformedRecord("invalid_schema", str(error)) from None
+        self._indexing.complete(here.partition)
         with SECONDS.time():
-            all_announced = not tick.announce or self._announce_waiting(turn, record, tick.tick_id, now.at)
+            all_announced = not tick.announce or self._announce_waiting(here, tick.tick_id, now.at)
             if tick.reconcile > 0:
-                self._go_on(turn, record, tick, now, left=tick.reconcile)
+                self._go_on(here, tick, now, left=tick.reconcile)
             elif not tick.announce:
-                self._doubt(record.partition, now)
-                self._count(record.partition, now.at)
-                self._go_on(turn, record, tick, now, left=self._policy.reconcile_cap)
+                self._doubt(here.partition, now)
+                self._count(here.partition, now.at)
+                self._go_on(here, tick, now, left=self._policy.reconcile_cap)
             if not all_announced:
-                self._left.setdefault(record.partition, (tick.tick_id, 0))
+                self._left.setdefault(here.partition, (tick.tick_id, 0))
                 self.more.set()
 
     # --- ticks ------------------------------------------------------------------------------------
 
-    def _go_on(
-        self, turn: Turn[ClusterState], record: ConsumerRecord, tick: TickMessage, now: Now, *, left: int
-    ) -> None:
+    def _go_on(self, here: Here[ClusterState], tick: TickMessage, now: Now, *, left: int) -> None:
         """Do a slice of what is due: what time changes, and reconciles, up to what is left of the cap.
 
         Where that is not all, another tick is asked for to go on with. While time has changed more than a
         slice, reconciles go on at the least pace, and one of the cap is left for that tick to be known by.
         """
-        room = self._room(turn)
-        moved, all_moved = self._move_on(turn, record, tick, now, most=room)
-        most = min(left, room) if all_moved else min(left - 1, LEAST)
-        told = self._reconcile(turn, record, tick.tick_id, now.at, most=most, moved=moved)
+        room = self._room(here)
+        moved, all_moved = self._move_on(here, tick, now, most=room)
+        most = min(left, room) if all_moved else min(left - 1, MIN_PER_TICK)
+        told = self._reconcile(here, tick.tick_id, now.at, most=most, moved=moved)
         for key, after in moved.items():
-            self._put(turn, record, key, after, now.at)
-        self._count_told(record.partition, told)
+            self._put(here, key, after, now.at)
+        self._count_told(here.partition, told)
         if not all_moved or told == most < left:
-            self._left[record.partition] = (tick.tick_id, left - told)
+            self._left[here.partition] = (tick.tick_id, left - told)
             self.more.set()
         else:
-            self._left.pop(record.partition, None)
+            self._left.pop(here.partition, None)
 
     def _move_on(
-        self, turn: Turn[ClusterState], record: ConsumerRecord, tick: TickMessage, now: Now, *, most: int
+        self, here: Here[ClusterState], tick: TickMessage, now: Now, *, most: int
     ) -> tuple[dict[bytes, ClusterState], bool]:
         """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
         moved: dict[bytes, ClusterState] = {}
@@ -153,21 +151,34 @@ class Clock:
         indexes = (self._moving,) if tick.announce else (self._moving, self._waiting)
         awake: list[bytes] = []
         for index in indexes:
-            awake += [key for _, key in index.due(record.partition, now.at, most - len(awake))]
-        for key in self._touched(turn, record.partition).union(awake):
-            with self._alone(record.partition, key):
-                if (before := self._unticked(turn, record, key)) is None:
+            awake += [key for _, key in index.due(here.partition, now.at, most - len(awake))]
+        for key in here.touched().keys() | set(awake):
+            with self._alone(here.partition, key):
+                if (before := self._unticked(here, key)) is None:
                     continue
                 after, announced = moved_on(before, now, self._policy)
                 if after is None:
-                    turn.put(record.partition, key, None)
+                    self._purge(here, key, before, now)
                     continue
-                self._announcer.changes(turn, record, announced, after=after, cause=tick.tick_id)
+                for output in self._announcer.changes(
+                    here.partition, announced, after=after, cause=tick.tick_id
+                ):
+                    here.publish(output)
                 if after is not before:
                     moved[key] = after
                 elif after.deleted_at is not None:
-                    self._put_off(record.partition, key, after, now)
+                    self._put_off(here.partition, key, after, now)
         return moved, len(awake) < most
+
+    def _purge(self, here: Here[ClusterState], key: bytes, deleted: ClusterState, now: Now) -> None:
+        """Remove a deleted cluster, unless a record that it reflects may come again.
+
+        Without its state, a command that was refused since its id is taken would be decided on nothing.
+        """
+        if here.committed(deleted.offsets):
+            here.put(None, key)
+        else:
+            self._moving.set(here.partition, key, now.at + PUT_OFF)
 
     def _put_off(self, partition: int, key: bytes, deleted: ClusterState, now: Now) -> None:
         """Look at a cluster whose purge the ticker's clock does not agree to when that has caught up."""
@@ -178,54 +189,51 @@ class Clock:
 
     def _reconcile(
         self,
-        turn: Turn[ClusterState],
-        record: ConsumerRecord,
+        here: Here[ClusterState],
         tick_id: str,
         at: datetime,
         *,
         most: int,
         moved: dict[bytes, ClusterState],
     ) -> int:
-        """Announce those who are due, so many at most; returns how many. They leave those that have moved."""
+        """Announce at most `most` due clusters, take them out of `moved`, and return how many there were."""
         told = 0
-        for _, _, key in self._candidates(turn, record, at, moved, limit=most):
+        for _, _, key in self._candidates(here, at, moved, limit=most):
             if told == most:
                 break
-            with self._alone(record.partition, key):
-                before = moved[key] if key in moved else self._unticked(turn, record, key)
+            with self._alone(here.partition, key):
+                before = moved[key] if key in moved else self._unticked(here, key)
                 event = None if before is None else due(before, at, self._policy)
                 if before is None or event is None:
                     continue
                 after = evolve(before, event, self._policy)
-                self._announcer.tell(turn, record, event, before=before, after=after, cause=tick_id)
-                self._put(turn, record, key, after, at)
+                here.publish(
+                    self._announcer.event(here.partition, event, before=before, after=after, cause=tick_id)
+                )
+                self._put(here, key, after, at)
                 moved.pop(key, None)
                 told += 1
         return told
 
     def _candidates(
         self,
-        turn: Turn[ClusterState],
-        record: ConsumerRecord,
+        here: Here[ClusterState],
         at: datetime,
         moved: Mapping[bytes, ClusterState],
         *,
         limit: int,
     ) -> Sequence[_Due]:
         """Clusters that may be due, in their order: by the index, or as they are if this turn has them."""
-        partition = record.partition
-        at_hand = dict(moved)
-        for place, key, cluster in turn.touched():
-            if place == partition and cluster is not None:
-                at_hand.setdefault(key, cluster)
-        limit += len(at_hand) + SPARE
+        touched = {key: cluster for key, cluster in here.touched().items() if cluster is not None}
+        current = {**touched, **moved}
+        limit += len(current) + SPARE
         found = [
             _Due(stable, since, key)
             for stable, index in ((False, self._attention), (True, self._stable))
-            for since, key in index.due(partition, at, limit)
-            if key not in at_hand
+            for since, key in index.due(here.partition, at, limit)
+            if key not in current
         ]
-        for key, cluster in at_hand.items():
+        for key, cluster in current.items():
             moment = reconciles_at(cluster, self._policy)
             if moment is not None and moment <= at:
                 stable = not needs_attention(cluster.cluster, at, self._policy)
@@ -245,43 +253,35 @@ class Clock:
             RECONCILES.labels("unknown", "failed").inc()
             self.index(partition, key, None)
 
-    def _announce_waiting(
-        self, turn: Turn[ClusterState], record: ConsumerRecord, tick_id: str, at: datetime
-    ) -> bool:
+    def _announce_waiting(self, here: Here[ClusterState], tick_id: str, at: datetime) -> bool:
         """Announce a slice of the changes that have waited their time; whether that is all."""
-        most = self._room(turn)
-        awake = [key for _, key in self._waiting.due(record.partition, at, most)]
-        for key in self._touched(turn, record.partition).union(awake):
-            with self._alone(record.partition, key):
-                if (before := self._unticked(turn, record, key)) is None:
+        most = self._room(here)
+        awake = [key for _, key in self._waiting.due(here.partition, at, most)]
+        for key in here.touched().keys() | set(awake):
+            with self._alone(here.partition, key):
+                if (before := self._unticked(here, key)) is None:
                     continue
                 after, announced = announce_waiting(before, at=at, policy=self._policy)
-                self._announcer.changes(turn, record, announced, after=after, cause=tick_id)
+                for output in self._announcer.changes(here.partition, announced, after=after, cause=tick_id):
+                    here.publish(output)
                 if announced:
-                    self._put(turn, record, key, after, at)
+                    self._put(here, key, after, at)
         return len(awake) < most
 
     @staticmethod
-    def _room(turn: Turn[ClusterState]) -> int:
-        """How many clusters a tick may still take in this turn, of each kind."""
-        return max(LEAST, SLICE - sum(1 for _ in turn.touched()))
+    def _room(here: Here[ClusterState]) -> int:
+        """How many clusters a tick may still change in this turn, of each kind of change."""
+        return max(MIN_PER_TICK, TICK_SLICE - here.turn_size())
 
     @staticmethod
-    def _touched(turn: Turn[ClusterState], partition: int) -> set[bytes]:
-        """The clusters that this turn has changed, of which the indexes can't know yet."""
-        return {key for place, key, _ in turn.touched() if place == partition}
-
-    @staticmethod
-    def _unticked(turn: Turn[ClusterState], record: ConsumerRecord, key: bytes) -> ClusterState | None:
+    def _unticked(here: Here[ClusterState], key: bytes) -> ClusterState | None:
         """The cluster, unless it is gone or reflects this tick already."""
-        before = turn.get(record.partition, key)
-        return None if before is None or before.reflects(turn.log_of(record), record.offset) else before
+        before = here.get(key)
+        return None if before is None or before.reflects(here.log, here.record.offset) else before
 
     @staticmethod
-    def _put(
-        turn: Turn[ClusterState], record: ConsumerRecord, key: bytes, after: ClusterState, at: datetime
-    ) -> None:
-        turn.put(record.partition, key, after.sealed(seen=Seen(turn.log_of(record), record.offset), at=at))
+    def _put(here: Here[ClusterState], key: bytes, after: ClusterState, at: datetime) -> None:
+        here.put(after.sealed(seen=here.seen, at=at), key)
 
     def _count(self, partition: int, at: datetime) -> None:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
@@ -333,7 +333,7 @@ class Clock:
         )
         del self._furthest[partition]
         self._doubted[partition] = now
-        self._unindexed[partition] = [*self._clusters.rows(partition)]
+        self._indexing.again(partition)
 
     def between(self, partition: int) -> Between:
         """What a partition wants a tick for before its next regular one; what is left is told once."""
@@ -343,24 +343,12 @@ class Clock:
     @property
     def indexed(self) -> bool:
         """Whether every cluster is in its place; until what was recovered is, a tick would miss some."""
-        return not self._unindexed
+        return self._indexing.done
 
     def index_recovered(self) -> None:
-        """Put some of the clusters that were recovered, or are doubted, in their place."""
-        partition, keys = next(iter(self._unindexed.items()))
-        rows = self._clusters.rows(partition)
-        for key in keys[-INDEXED:]:
-            if (data := rows.get(key)) is None:
-                continue
-            try:
-                self._index_again(partition, key, self._clusters.decode(data))
-            except Exception as error:
-                about = {"cluster_id": key.decode(errors="replace"), "error": type(error).__name__}
-                log.error("state cannot be read, its clock stands still", extra=about)
-        del keys[-INDEXED:]
-        if not keys:
-            del self._unindexed[partition]
-            self._doubted.pop(partition, None)
+        """Put a slice of the clusters that were recovered, or are doubted, in their place."""
+        if (completed := self._indexing.go_on()) is not None:
+            self._doubted.pop(completed, None)
 
     def _index_again(self, partition: int, key: bytes, cluster: ClusterState) -> None:
         """Index a cluster, and wake it for the next tick if the one that had doubts does not believe it."""
@@ -371,13 +359,12 @@ class Clock:
         # One that is ahead counts, too: a command that comes before that tick would put it back in its place.
         self._note_furthest(partition, furthest(cluster, self._policy))
 
-    def _recovered(self) -> None:
-        for partition in self._clusters.take_recovered():
-            self._counts.pop(partition, None)
-            self._left.pop(partition, None)
-            self._furthest.pop(partition, None)
-            self._doubted.pop(partition, None)
-            for index in (self._moving, self._attention, self._stable, self._waiting):
-                index.clear(partition)
-            self._unindexed[partition] = [*self._clusters.rows(partition)]
+    def _forget(self, partition: int) -> None:
+        """Forget all of a partition; what recovery has brought to it is indexed afterwards."""
+        self._counts.pop(partition, None)
+        self._left.pop(partition, None)
+        self._furthest.pop(partition, None)
+        self._doubted.pop(partition, None)
+        for index in (self._moving, self._attention, self._stable, self._waiting):
+            index.clear(partition)
         self._show_counts()

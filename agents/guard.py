@@ -13,7 +13,7 @@ from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
 from streams.headers import headers_of
 from streams.reading.unpacking import unreadable
 from streams.topics import MAX_INPUT_BYTES
-from streams.turns.turn import Turn
+from streams.turns.turn import Here
 from streams.writing.outputs import Headers, Output, batch_bytes
 
 log = logging.getLogger("clusterflow.agents")
@@ -21,18 +21,19 @@ log = logging.getLogger("clusterflow.agents")
 V = TypeVar("V")
 
 
-def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], ConsumerRecord], None]) -> None:
+def guarded(here: Here[V], handle: Callable[[Here[V]], None]) -> None:
     """Handle a record, or park it: under a `MalformedRecord`'s reason, for any other as `internal_error`.
 
     A handler changes the turn only after everything that can raise, so a parked record leaves no half effect.
     """
+    record = here.record
     try:
         if record.value is None:
             raise _without_value(record)
         require_passable(record.key, record.value, list(record.headers))
-        handle(turn, record)
+        handle(here)
     except MalformedRecord as error:
-        turn.park(record, error)
+        here.park(error)
     except Exception as error:
         # Type and place alone: the text of an unforeseen error may quote the record.
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -46,7 +47,7 @@ def guarded(turn: Turn[V], record: ConsumerRecord, handle: Callable[[Turn[V], Co
                 "at": f"{place.name}, line {place.lineno}",
             },
         )
-        turn.park(record, MalformedRecord("internal_error", repr(error)))
+        here.park(MalformedRecord("internal_error", repr(error)))
 
 
 def _without_value(record: ConsumerRecord) -> MalformedRecord:
@@ -55,15 +56,16 @@ def _without_value(record: ConsumerRecord) -> MalformedRecord:
     return MalformedRecord("null_value", "a record without a value")
 
 
-def pass_on(turn: Turn[V], record: ConsumerRecord, topic: str) -> None:
+def pass_on(here: Here[V], topic: str) -> None:
     """Pass a client's record on to a topic that clients may not write, into the partition that it is in.
 
     Raises: MalformedRecord: `too_large`, that topic would not take it with the headers that are added.
     """
-    origin = origin_of(turn.log_of(record), record.offset)
+    record = here.record
+    origin = origin_of(here.log, record.offset)
     headers = {**headers_of(record), TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
     require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
-    turn.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
+    here.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
 
 
 def require_passable(key: bytes | None, value: bytes, headers: Headers) -> None:

@@ -29,7 +29,6 @@ from domain.values import replace
 from streams.codec import (
     BY_REST,
     ORIGIN,
-    from_millis,
     is_held,
     read_create_request,
     read_name_request,
@@ -39,7 +38,7 @@ from streams.messages import ReleaseMessage, ResultMessage
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.backlog import MAX_BACKLOG
-from streams.turns.turn import Turn, take_turns
+from streams.turns.turn import Here, take_turns
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 from tables.typed import TypedTable
@@ -72,26 +71,28 @@ class NameAgent:
         """The agent's loop: turns until the app stops."""
         async for turn in take_turns("names", stream, self._names, self._producer):
             for record in turn.records():
-                guarded(turn, record, self._handlers[record.topic])
+                here = Here(turn, record)
+                guarded(here, self._handlers[record.topic])
                 if record.topic == self._topics.name_requests:
-                    self._forget(turn, record)
+                    self._forget(here)
             await turn.commit()
 
-    def _forget(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+    def _forget(self, here: Here[NameRecord]) -> None:
         """Drop the freed names that no record still to be redelivered, nor a keyed repeat, can ask for."""
+        record = here.record
         old = self._freed[record.partition]
         while old and old[0][0] < record.offset - REDELIVERED_AT_MOST:
             _, key = old.popleft()
-            name = turn.get(record.partition, key)
+            name = here.get(key)
             if name is None or name.held:
                 continue
-            kept = name.without_old(from_millis(record.timestamp))
+            kept = name.without_old(here.at)
             if kept.refused:
                 old.append((record.offset, key))
                 if kept.refused != name.refused:
-                    turn.put(record.partition, key, kept)
+                    here.put(kept, key)
             else:
-                turn.put(record.partition, key, None)
+                here.put(None, key)
 
     def _collect_freed(self) -> None:
         for partition in self._names.take_recovered():
@@ -112,60 +113,62 @@ class NameAgent:
                     extra={"key": key.decode(errors="replace"), "error": type(error).__name__},
                 )
 
-    def _pass_on(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+    def _pass_on(self, here: Here[NameRecord]) -> None:
         """Pass a client's create on to where creates and releases are in one order."""
+        record = here.record
         if (misplaced := self._placement.correction(record)) is not None:
-            turn.publish(misplaced)
+            here.publish(misplaced)
             return
         _require_key(record, read_create_request(record.value, headers_of(record)))
-        pass_on(turn, record, self._topics.name_requests)
+        pass_on(here, self._topics.name_requests)
 
-    def _decide(self, turn: Turn[NameRecord], record: ConsumerRecord) -> None:
+    def _decide(self, here: Here[NameRecord]) -> None:
+        record = here.record
         headers = headers_of(record)
         message = read_name_request(record.value, headers)
-        holder = turn.get(record.partition, record.key)
-        seen = Seen.of(turn.log_of(record), record.offset, headers.get(ORIGIN))
+        holder = here.get()
+        seen = Seen.of(here.log, record.offset, headers.get(ORIGIN))
         if holder is not None and seen.held_by(holder.offsets):
             return
         match message:
             case ReleaseMessage(cluster_id=cluster_id):
                 if releases(holder, cluster_id.lower()):
                     assert holder is not None
-                    turn.put(record.partition, record.key, freed(holder, turn.log_of(record), record.offset))
+                    here.put(freed(holder, here.log, record.offset))
                     self._freed[record.partition].append((record.offset, record.key))
             case Create():
                 _require_key(record, message)
-                self._admit(turn, record, message, holder, seen)
+                self._admit(here, message, holder, seen)
 
     def _admit(
         self,
-        turn: Turn[NameRecord],
-        record: ConsumerRecord,
+        here: Here[NameRecord],
         command: Create,
         holder: NameRecord | None,
         seen: Seen,
     ) -> None:
+        record = here.record
         key = command.cluster_id.encode()
         try:
             admit(holder, command, self._policy)
         except Rejected as refusal:
-            self._refuse(turn, key, command, refusal)
+            self._refuse(here, key, command, refusal)
             if holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
-                self._remember(turn, record, command, holder, seen)
+                self._remember(here, command, holder, seen)
             return
         # Who passed it on is nothing that its cluster's agent has to know.
         headers = {name: text for name, text in headers_of(record).items() if name != ORIGIN}
         require_passable(key, record.value, [(name, text.encode()) for name, text in headers.items()])
-        turn.publish(Output(self._topics.accepted_commands, key, record.value, headers))
+        here.publish(Output(self._topics.accepted_commands, key, record.value, headers))
         held = NameRecord(
             cluster_id=command.cluster_id,
             command_id=command.command_id,
             offsets=seen.noted(holder.offsets if holder is not None else {}),
             refused=holder.refused if holder is not None else {},
         )
-        turn.put(record.partition, record.key, held)
+        here.put(held)
 
-    def _refuse(self, turn: Turn[NameRecord], key: bytes, command: Create, refusal: Rejected) -> None:
+    def _refuse(self, here: Here[NameRecord], key: bytes, command: Create, refusal: Rejected) -> None:
         result = ResultMessage(
             command_id=command.command_id,
             outcome="rejected",
@@ -174,24 +177,24 @@ class NameAgent:
             details=dict(refusal.details),
         )
         by_rest = command.triggered_by == BY_REST
-        turn.publish(result_output(self._topics.results, key, result, by_rest=by_rest))
-        decided("create", "rejected").inc()
+        here.publish(result_output(self._topics.results, key, result, by_rest=by_rest))
+        decided("cluster", "create", "rejected").inc()
 
     def _remember(
         self,
-        turn: Turn[NameRecord],
-        record: ConsumerRecord,
+        here: Here[NameRecord],
         command: Create,
         holder: NameRecord,
         seen: Seen,
     ) -> None:
         """Note a create that was turned away, where a repeat of it must be known again."""
+        record = here.record
         after = replace(holder, offsets=seen.noted(holder.offsets))
         if command.keyed:
-            after = turned_away(after, command, at=from_millis(record.timestamp))
+            after = turned_away(after, command, at=here.at)
         elif not seen.passed_on:
             return  # its own offset, and that of what frees the name, are in one log
-        turn.put(record.partition, record.key, after)
+        here.put(after)
         if not holder.held:
             self._freed[record.partition].append((record.offset, record.key))
 

@@ -1,25 +1,79 @@
-"""What the agents say to each other and to whoever waits for a command."""
+"""What became of commands, as it is published for their senders."""
 
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
+from aiokafka import ConsumerRecord
+from msgspec import Raw
 from prometheus_client import Counter
 
+from domain.entity import Entity, Outcome
 from streams.codec import BY_REST, TRIGGERED_BY, encode
-from streams.messages import ResultMessage
+from streams.messages import EntityResult, ResultKind, ResultMessage
 from streams.writing.outputs import Output
 
-COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])
+COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["kind", "type", "outcome"])
 
 
 @cache  # asking for labels takes as long as a cluster's encoding
-def decided(kind: str, outcome: str) -> Counter:
-    """The counter of commands of a kind that end so."""
-    return COMMANDS.labels(kind, outcome)
+def decided(kind: str, command: str, outcome: str) -> Counter:
+    """The counter of commands to a kind that end so."""
+    return COMMANDS.labels(kind, command, outcome)
+
+
+def result_kind(outcome: Outcome, *, repeated: bool) -> ResultKind:
+    """The word for an outcome."""
+    if not outcome.applied:
+        return "rejected"
+    return "duplicate" if repeated else "applied"
+
+
+class Results:
+    """Makes the results of one kind.
+
+    Args:
+        topic: Where they go.
+        shown: The member of a state that readers see.
+    """
+
+    def __init__(self, topic: str, *, kind: str, shown: str) -> None:
+        self._topic = topic
+        self._kind = kind
+        self._shown = shown
+
+    def of(
+        self,
+        record: ConsumerRecord,
+        command: Any,
+        outcome: Outcome,
+        state: Entity | None,
+        *,
+        repeated: bool = False,
+    ) -> Output:
+        """The result of a command, with the state as it is after it; counts it."""
+        kind = result_kind(outcome, repeated=repeated)
+        result = EntityResult(
+            command_id=outcome.command_id,
+            kind=self._kind,
+            outcome=kind,
+            revision=state.revision if state else 0,
+            code=outcome.code,
+            error=outcome.error,
+            details=dict(outcome.details) or None,
+        )
+        if outcome.applied and state is not None:
+            result.document = Raw(encode(getattr(state, self._shown)))
+        decided(self._kind, type(command).__name__.lower(), kind).inc()
+        return result_output(self._topic, record.key, result, record.partition)
 
 
 def result_output(
-    topic: str, key: bytes, result: ResultMessage, partition: int | None = None, *, by_rest: bool = False
+    topic: str,
+    key: bytes,
+    result: ResultMessage | EntityResult,
+    partition: int | None = None,
+    *,
+    by_rest: bool = False,
 ) -> Output:
     """The record of a result; its id is a header too, so that nobody decodes the results of others.
 

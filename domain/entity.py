@@ -7,11 +7,11 @@ table and one view serve every kind, and know none of them.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Annotated, Any, Final, Generic, Self, TypeVar
 
 from domain.errors import Rejected
 from domain.offsets import Seen, holds
-from domain.values import UNSET, Struct, UnsetType, field, replace
+from domain.values import UNSET, Meta, Struct, UnsetType, field, replace
 
 REMEMBERED_COMMANDS: Final = 64
 """Outcomes that an entity remembers in any case, so that a repeated command gets its first one."""
@@ -86,6 +86,10 @@ class Entity(Struct, frozen=True, kw_only=True):
                 return known
         return None
 
+    def counted(self) -> Self:
+        """The state after a change that was accepted; kinds that count their changes do it here."""
+        return self
+
     def sealed(self, *, seen: Seen, at: datetime, outcome: Outcome | None = None) -> Self:
         """The state as it is stored: marked with the record it reflects and, for a command, its outcome."""
         return replace(
@@ -105,6 +109,10 @@ class VersionedEntity(Entity, frozen=True, kw_only=True):
 
     version: int = 0
 
+    def counted(self) -> Self:
+        """The state with its version one up."""
+        return replace(self, version=self.version + 1)
+
 
 def _remembered(
     recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
@@ -120,6 +128,12 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
+EntityId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:~-]+$")]
+"""An id that fits into a path, a key and a column, and is no key of ours."""
+
+CommandId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
+
+
 class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
     """A request to change an entity; its JSON is the value on the command topic.
 
@@ -129,14 +143,15 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
         expected_version: The version that the entity must still have; None accepts any.
     """
 
-    id: str
-    command_id: str
-    expected_version: int | None = None
+    id: EntityId
+    command_id: CommandId
+    expected_version: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
 
 
-S = TypeVar("S", bound=VersionedEntity)
-C = TypeVar("C", bound=Command)
+S = TypeVar("S", bound=Entity)
+C = TypeVar("C")
 E = TypeVar("E")
+V = TypeVar("V", bound=VersionedEntity)
 
 
 def _never(state: Entity) -> datetime | None:
@@ -180,7 +195,7 @@ def absent(state: Entity | None) -> None:
         raise Rejected("RESOURCE_CONFLICT", "This id is taken", field="id")
 
 
-def present(state: S | None, command: Command) -> S:
+def present(state: V | None, command: Command) -> V:
     """The state that a command refers to.
 
     Raises: Rejected: `RESOURCE_NOT_FOUND`, or `VERSION_MISMATCH` if it has changed since the caller read it.

@@ -16,7 +16,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Struct
 
-from domain.entity import C, E, Kind, S, VersionedEntity
+from domain.entity import C, Command, E, Kind, V, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
 from streams.codec import KEYED, encode, from_millis, rfc3339, utc
 from streams.decoding import decode_body, decoder_of
@@ -70,8 +70,11 @@ class Woken(NamedTuple):
     told: datetime
 
 
+_wake_decoder: Final = decoder_of(Wake)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Flow(Generic[S, C, E]):
+class Flow(Generic[V, C, E]):
     """One kind on Kafka; names of topics are without the deployment's prefix.
 
     Attributes:
@@ -82,12 +85,12 @@ class Flow(Generic[S, C, E]):
         shown: The member of the state that readers see.
     """
 
-    kind: Kind[S, C, E]
+    kind: Kind[V, C, E]
     messages: Any
     commands: str
     state: str
     public: Mapping[str, type] = field(default_factory=dict)
-    announce: Callable[[E, S, Cause], Iterable[Output]] = lambda event, after, cause: ()
+    announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
     results: str = "command-results"
 
@@ -102,30 +105,40 @@ class Flow(Generic[S, C, E]):
         )
 
     @cached_property
-    def decode(self) -> Callable[[bytes], S]:
+    def decode(self) -> Callable[[bytes], V]:
         """Reads a value of its changelog."""
         return msgspec.json.Decoder(self.kind.state).decode
 
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
-        return decoder_of(self.messages | Wake)
+        return decoder_of(self.messages)
 
-    def read(self, record: ConsumerRecord) -> tuple[C, Cause] | Woken:
-        """A record of its input. Raises: MalformedRecord: `invalid_schema` or `bad_key`."""
+    def read(self, record: ConsumerRecord) -> tuple[C, Cause]:
+        """A command of its input. Raises: MalformedRecord: `invalid_schema` or `bad_key`."""
         try:
             message = decode_body(record.value, self._decoder)
-            at = from_millis(record.timestamp)
-            if isinstance(message, Wake):
-                return Woken(at, utc(message.at, field="at"))
         except Rejected as refusal:
             raise MalformedRecord("invalid_schema", refusal.text) from None
+        at = from_millis(record.timestamp)
         if record.key != message.id.encode():
             raise MalformedRecord("bad_key", "the key must be the id in the body")
         headers = headers_of(record)
         carried = {name: headers[name] for name in CARRIED_ON if name in headers}
         return message, Cause(message.command_id, at, carried, headers.get(KEYED) == "true")
 
-    def command(self, command: C, headers: Mapping[str, str]) -> Output:
+    @staticmethod
+    def read_wake(record: ConsumerRecord) -> Woken:
+        """A record under `WAKE_KEY`. Raises: MalformedRecord: `invalid_schema`.
+
+        Anybody who may send commands may send one, and gains nothing: what is due goes by the broker's clock.
+        """
+        try:
+            wake = decode_body(record.value, _wake_decoder)
+            return Woken(from_millis(record.timestamp), utc(wake.at, field="at"))
+        except Rejected as refusal:
+            raise MalformedRecord("invalid_schema", refusal.text) from None
+
+    def command(self, command: Command, headers: Mapping[str, str]) -> Output:
         """The record of a command, from the edge or from another kind."""
         return Output(self.commands, command.id.encode(), encode(command), headers)
 

@@ -183,6 +183,25 @@ class ResultMessage(Struct, kw_only=True, omit_defaults=True):
     cluster: Annotated[Raw, Holds(Cluster)] | UnsetType = UNSET
 
 
+class EntityResult(Struct, kw_only=True, omit_defaults=True):
+    """What became of a command to an entity of a simple kind.
+
+    Attributes:
+        outcome: `applied`, `duplicate` or `rejected`.
+        revision: The state's revision from which on readers see what this command did.
+        document: The entity as readers see it after the command, absent when it was rejected.
+    """
+
+    command_id: str
+    kind: str
+    outcome: ResultKind
+    revision: int = 0
+    code: str | None = None
+    error: str | None = None
+    details: dict[str, Any] | None = None
+    document: Raw | UnsetType = UNSET
+
+
 # --- events: what is told to everyone (contract, section 5) ----------------------------------------
 
 SOURCE: Final = "clusterflow"

@@ -111,6 +111,7 @@ class App:
         self.consumer_generation_id = 1
         self.flow_control = SimpleNamespace(is_active=lambda: True)
         self.logs: dict[tuple[str, int], str] = {}
+        self.committed: dict[tuple[str, int], int] = {}
         self.lanes: dict[str, HeldLanes] = {}
         self.emptying = False
         self.paused: set[TP] = set()

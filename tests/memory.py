@@ -139,8 +139,12 @@ class MemoryTable:
 class Worker:
     """One life of a worker process: tables recovered from the log, positions from what was committed."""
 
-    def __init__(self, log: Log, committed: dict[TP, int], policy: Policy = POLICY) -> None:
+    def __init__(
+        self, log: Log, committed: dict[TP, int], policy: Policy = POLICY, *, commits: bool = True
+    ) -> None:
+        """`commits`: whether what is acknowledged is committed before the next turn."""
         self.log, self.positions = log, dict(committed)
+        self.committed, self._commits = dict(committed), commits
         self.producer = MemoryProducer(log)
         self.names = MemoryTable(log, TOPICS.names, decode_name)
         self.clusters = MemoryTable(log, TOPICS.state, decode_record)
@@ -166,6 +170,8 @@ class Worker:
     def take_turn(self, agent: str, *, at_most: int) -> int:
         """Let an agent work off at most so many records of each partition; how many those were."""
         runner, topics = self._agents[agent]
+        if self._commits:
+            self.committed = dict(self.positions)
         queue: asyncio.Queue[Any] = asyncio.Queue()
         count = 0
         for topic in topics:
@@ -175,7 +181,7 @@ class Worker:
                 if records := self.log.records[tp][start : start + at_most]:
                     count += len(records)
                     queue.put_nowait(self._event(Batch(tp, records), tp))
-        _run(runner.run(_stream(queue)))
+        _run(runner.run(_stream(queue, topics, self.committed)))
         return count
 
     def _event(self, batch: Batch, tp: TP) -> Any:
@@ -194,7 +200,7 @@ def _run(coroutine: Any) -> None:
     raise AssertionError("the agent waits for something")
 
 
-def _stream(queue: asyncio.Queue[Any]) -> Any:
+def _stream(queue: asyncio.Queue[Any], topics: Sequence[str], committed: dict[TP, int]) -> Any:
     """What Faust hands an agent, ending when the queue is empty."""
 
     async def get() -> Any:
@@ -206,6 +212,8 @@ def _stream(queue: asyncio.Queue[Any]) -> Any:
         return None
 
     app = App()
+    app.logs = {(topic, partition): topic for topic in topics for partition in range(KAFKA.partitions)}
+    app.committed = {(tp.topic, tp.partition): offset for tp, offset in committed.items()}
     for agent in ("names", "clusters"):
         app.add(agent)
     channel = SimpleNamespace(queue=queue, get=get)

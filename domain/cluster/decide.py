@@ -1,7 +1,6 @@
 """The rules of one cluster: `decide` says what follows from a request, `evolve` what the state becomes.
 
-Both are pure: time is the record's (`at`), ids are the command's. `decide` refuses by an event, never by an
-exception, because a refusal has an addressee.
+Both are pure: time is the record's (`at`), ids are the command's.
 """
 
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from domain.cluster.events import (
     Ignored,
     Reconciled,
     Reevaluated,
-    Refused,
     Reported,
     Updated,
 )
@@ -41,22 +39,19 @@ from domain.values import replace
 
 
 def decide(state: ClusterState | None, command: Command, *, at: datetime, policy: Policy) -> Event:
-    """The one event a command leads to."""
-    try:
-        match command:
-            case Create():
-                return _create(state, command, at, policy)
-            case Update():
-                return _update(visible(state, command.user_email, policy), command, at, policy)
-            case Delete():
-                return _delete(visible(state, command.user_email, policy), command, at)
-            case Reconcile():
-                visible(state, command.user_email, policy)
-                return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
-            case _:
-                raise TypeError(f"no rule for {type(command).__name__}")
-    except Rejected as refusal:
-        return Refused(code=refusal.code, error=refusal.text, details=refusal.details)
+    """The one event a command leads to. Raises: Rejected."""
+    match command:
+        case Create():
+            return _create(state, command, at, policy)
+        case Update():
+            return _update(visible(state, command.user_email, policy), command, at, policy)
+        case Delete():
+            return _delete(visible(state, command.user_email, policy), command, at)
+        case Reconcile():
+            visible(state, command.user_email, policy)
+            return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
+        case _:
+            raise TypeError(f"no rule for {type(command).__name__}")
 
 
 def visible(state: ClusterState | None, email: str, policy: Policy) -> ClusterState:
@@ -199,7 +194,7 @@ def moved_on(
 
 
 def evolve(state: ClusterState | None, event: Event, policy: Policy) -> ClusterState:
-    """The state after an event; `Refused` and `Ignored` leave it as it is."""
+    """The state after an event; `Ignored` leaves it as it is."""
     match event:
         case Created():
             return _born(event, policy)

@@ -1,7 +1,7 @@
 """What can happen to a cluster: facts in the past tense, in the order of its partition.
 
 `Created`, `Updated`, `Deleted` and `Reconciled` are told to everyone on `cluster-events`; the others
-change the record only, or (`Refused`, `Ignored`) nothing at all but the answer.
+change the state only, or (`Ignored`) nothing at all but the answer.
 """
 
 from collections.abc import Mapping
@@ -78,12 +78,4 @@ class Ignored(Struct, frozen=True, kw_only=True):
     result: Literal["stale", "duplicate"]
 
 
-class Refused(Struct, frozen=True, kw_only=True):
-    """A command was understood and refused; its sender is told why."""
-
-    code: str
-    error: str
-    details: Mapping[str, Any] = field(default_factory=dict)
-
-
-Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Ignored | Refused
+Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Ignored

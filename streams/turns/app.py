@@ -103,6 +103,7 @@ class BatchApp(faust.App):
         claims: Per changelog partition that it owns, the offset of its claim.
         topic_ids: By name, the ids of its topics as they were when it started.
         logs: Per input partition that it reads, the name of its log (`domain.offsets`).
+        committed: Per input partition, the offset from which records are delivered again after a crash.
         lanes: By agent, the partitions that it does not take up now.
     """
 
@@ -113,6 +114,7 @@ class BatchApp(faust.App):
     claims: Mapping[TP, int]
     topic_ids: Mapping[str, str]
     logs: Mapping[tuple[str, int], str]
+    committed: dict[tuple[str, int], int]
     lanes: dict[str, HeldLanes]
 
     BootStrategy: ClassVar[Any] = BatchBootStrategy
@@ -196,6 +198,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     app.claims = {}
     app.topic_ids = {}
     app.logs = {}
+    app.committed = {}
     app.lanes = {}
     app.kafka = kafka
     app.publisher = Producer(kafka, client_id="clusterflow-worker", lease=app.lease)

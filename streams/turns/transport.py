@@ -80,6 +80,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
             logs = self.app.logs
             lives = {place: life_of(logs.get(place, "")) for place in offsets}
             await commit({tp: OffsetAndMetadata(at.offset, lives[tp]) for tp, at in offsets.items()})
+            self.app.committed.update({(tp.topic, tp.partition): at.offset for tp, at in offsets.items()})
 
         consumer.commit = commit_lives
 
@@ -315,6 +316,7 @@ class BatchConsumer(driver.Consumer):
         places = [TopicPartition(*tp) for tp in inputs]
         resumed = await self._resumed(places)
         self.app.logs = {TP(*place): at.log_of(place.topic) for place, at in resumed.items()}
+        self.app.committed = {TP(*place): at.offset for place, at in resumed.items()}
         unusual = {place: at for place, at in resumed.items() if at.anomaly}
         for place, at in unusual.items():
             where = {"topic": place.topic, "partition": place.partition, "offset": at.offset}

@@ -1,7 +1,8 @@
 """A turn: what an agent has queued, decided in order and made durable together (`streams.turns.commit`)."""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -10,6 +11,8 @@ from aiokafka import ConsumerRecord
 from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord
+from domain.offsets import Seen
+from streams.codec import from_millis
 from streams.turns.batch import queued_batches, wake
 from streams.turns.commit import Commit, Lane, Part, Table
 from streams.turns.lanes import HeldLanes
@@ -40,6 +43,7 @@ class Turn(Generic[V]):
         held: HeldLanes,
         *,
         logs: Mapping[tuple[str, int], str] = MappingProxyType({}),
+        committed: Mapping[tuple[str, int], int] = MappingProxyType({}),
     ) -> None:
         self._agent = agent
         self._events = events
@@ -49,6 +53,7 @@ class Turn(Generic[V]):
         # As of now: what is decided here must not be written under the claim of a later assignment.
         self._ownership = table.ownership()
         self._logs = logs
+        self._committed = committed
         self._lanes: dict[int, Lane[V]] = {}
         for event in events:
             partition = event.value.partition
@@ -82,16 +87,29 @@ class Turn(Generic[V]):
         lane = self._lanes[partition]
         lane.states[key] = lane.parts[-1].states[key] = value
 
-    def touched(self) -> Iterator[tuple[int, bytes, V | None]]:
-        """Every state this turn has changed."""
-        for partition, lane in self._lanes.items():
-            for key, value in lane.states.items():
-                yield partition, key, value
+    def size(self) -> int:
+        """How many states this turn has changed."""
+        return sum(len(lane.states) for lane in self._lanes.values())
 
-    def publish(self, output: Output, *, beforehand: bool = False) -> None:
-        """Publish with this turn; `beforehand` if it must be in its log before the other outputs are."""
+    def touched(self, partition: int) -> Mapping[bytes, V | None]:
+        """Every state of a partition that this turn has changed."""
+        lane = self._lanes.get(partition)
+        return {} if lane is None else lane.states
+
+    def publish(self, output: Output) -> None:
+        """Publish with this turn."""
         part = self._at.parts[-1]
-        (part.beforehand if beforehand else part.outputs).append(output)
+        (part.beforehand if output.beforehand else part.outputs).append(output)
+
+    def committed(self, partition: int, offsets: Mapping[str, int]) -> bool:
+        """Whether none of the records up to these offsets, by log, will ever be delivered again.
+
+        A log that this agent no longer reads, as its topic was made anew, is none that can come again.
+        """
+        for (topic, number), log in self._logs.items():
+            if number == partition and offsets.get(log, -1) >= self._committed.get((topic, number), 0):
+                return False
+        return True
 
     @contextmanager
     def stored_first(self) -> Iterator[None]:
@@ -127,10 +145,83 @@ class Turn(Generic[V]):
         TURN_RECORDS.labels(self._agent).observe(sum(len(event.value.records) for event in self._events))
 
 
+class Here(Generic[V]):
+    """One record of a turn, and the state of its key.
+
+    Attributes:
+        record: What is being handled.
+        partition: Its partition, which its key's state is in, too.
+        key: Its key; empty where it has none.
+    """
+
+    __slots__ = ("_turn", "key", "partition", "record")
+
+    def __init__(self, turn: Turn[V], record: ConsumerRecord) -> None:
+        self._turn = turn
+        self.record = record
+        self.partition: int = record.partition
+        self.key: bytes = record.key or b""
+
+    @property
+    def at(self) -> datetime:
+        """The broker's time of the record, by which it is decided."""
+        return from_millis(self.record.timestamp)
+
+    @property
+    def log(self) -> str:
+        """The log that the record is of, as states remember it (`domain.offsets`)."""
+        return self._turn.log_of(self.record)
+
+    @property
+    def seen(self) -> Seen:
+        """Where the record is, for the state that reflects it."""
+        return Seen(self.log, self.record.offset)
+
+    def get(self, key: bytes | None = None) -> V | None:
+        """The state of the record's key, or of another key of its partition, as the turn has it so far."""
+        return self._turn.get(self.partition, self.key if key is None else key)
+
+    def put(self, state: V | None, key: bytes | None = None) -> None:
+        """Change the state of the record's key, or of another one of its partition; None deletes it."""
+        self._turn.put(self.partition, self.key if key is None else key, state)
+
+    def touched(self) -> Mapping[bytes, V | None]:
+        """The states of the record's partition that the turn has changed so far."""
+        return self._turn.touched(self.partition)
+
+    def turn_size(self) -> int:
+        """How many states the turn has changed so far, in all partitions."""
+        return self._turn.size()
+
+    def publish(self, output: Output) -> None:
+        """Publish with the turn."""
+        self._turn.publish(output)
+
+    def park(self, error: MalformedRecord) -> None:
+        """Park the record in its dead-letter topic."""
+        self._turn.park(self.record, error)
+
+    def stored_first(self) -> AbstractContextManager[None]:
+        """Within the block, states are stored before anything is published (`Turn.stored_first`)."""
+        return self._turn.stored_first()
+
+    def committed(self, offsets: Mapping[str, int]) -> bool:
+        """Whether no record up to these offsets, by log, will ever be delivered again."""
+        return self._turn.committed(self.partition, offsets)
+
+
 async def take_turns(agent: str, stream: Any, table: Table[V], producer: Producer) -> AsyncIterator[Turn[V]]:
     """Turns over everything an agent is sent, one after the other."""
     held = stream.app.lanes[agent]
     held.wake = partial(wake, stream)
     async for events in queued_batches(stream, admit=held.admit):
         with TURN_SECONDS.labels(agent).time():
-            yield Turn(agent, events, table, producer, held, logs=stream.app.logs)
+            yield Turn(
+                agent,
+                events,
+                table,
+                producer,
+                held,
+                logs=stream.app.logs,
+                committed=stream.app.committed,
+            )

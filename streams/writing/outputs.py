@@ -14,6 +14,7 @@ class Output(NamedTuple):
 
     Attributes:
         original_headers: Those of a record that is passed on as it came, before ours.
+        beforehand: Whether it must be in its log before the other outputs of its turn are.
     """
 
     topic: str
@@ -22,6 +23,7 @@ class Output(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     partition: int | None = None
     original_headers: Sequence[tuple[str, bytes | None]] = ()
+    beforehand: bool = False
 
 
 def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from agents import clock as clocks
+from agents import wakes
 from domain.cluster.commands import Report
 from domain.cluster.state import PendingAnnouncement, Reactive
 from domain.policy import Policy
@@ -16,7 +18,7 @@ from streams.codec import encode
 from streams.turns.claims import CLAIM_KEY
 from streams.writing.outputs import Output
 from tests.domain.given import T0, create, says, story, uuid
-from tests.memory import TOPICS, Log, Worker
+from tests.memory import TOPICS, CrashedError, Log, Worker
 
 CLUSTERS = 20  # due in each of two partitions
 SLICE, LEAST = 6, 2
@@ -39,7 +41,8 @@ class Due:
         for number in range(2 * CLUSTERS):
             state = replace(cluster, cluster=replace(cluster.cluster, id=uuid(number)))
             self.log.append(Output(TOPICS.state, uuid(number).encode(), encode(state), {}, number % 2))
-        self.worker = Worker(self.log, {}, Policy(reconcile_cap=cap, **policy))
+        self.policy = Policy(reconcile_cap=cap, **policy)
+        self.worker = Worker(self.log, {}, self.policy)
 
     def tick(self, *partitions: int, **asked: Any) -> None:
         for partition in partitions:
@@ -64,14 +67,18 @@ class Due:
         last = {record.key: json.loads(record.value) for record in records}
         return sum(state["cluster"]["status"]["phase"] == "Failed" for state in last.values())
 
+    def event_ids(self) -> list[str]:
+        return [json.loads(record.value)["id"] for record in self.log.since({}, TOPICS.events)]
+
     def announced(self) -> list[str]:
         return [json.loads(record.value)["cluster_id"] for record in self.log.since({}, TOPICS.events)]
 
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch):
-    for name, value in {"SLICE": SLICE, "LEAST": LEAST, "INDEXED": 3}.items():
+    for name, value in {"TICK_SLICE": SLICE, "MIN_PER_TICK": LEAST}.items():
         monkeypatch.setattr(clocks, name, value)
+    monkeypatch.setattr(wakes, "INDEX_SLICE", 3)
 
 
 def test_the_ticks_of_a_turn_share_one_slice_and_ask_to_go_on():
@@ -164,14 +171,37 @@ def test_a_tick_may_announce_a_slice_and_go_on_with_reconciles_beside_it():
     assert CLUSTERS + 15 == sum(announced)
 
 
-def test_recovered_clusters_are_looked_at_a_few_at_a_time():
+def test_recovered_clusters_are_indexed_a_few_at_a_time():
+    # given a worker that has just recovered
     due = Due(cap=1000)
     clock = due.worker.clock
     due.worker.clusters.recovered()
-    assert not clock.indexed
-    clock.index_recovered()
+
+    # when all are indexed, in slices
+    slices = 0
+    while not clock.indexed:
+        clock.index_recovered()
+        slices += 1
+
+    # then there were as many as it takes in both partitions
+    assert 2 * -(-CLUSTERS // 3) == slices
+
+
+def test_a_tick_finds_what_was_recovered_and_not_indexed_yet():
+    # given a worker that dies with the announcements of its tick published and no state stored
+    due = Due(cap=1000)
     due.tick(0)
-    assert 3 == due.turn(), "those that it knows"
-    due.worker.index()
-    due.tick(0)
-    assert SLICE == due.turn()
+    due.worker.producer.lives = SLICE
+    with suppress(CrashedError):
+        due.turn()
+    first = due.event_ids()
+    assert SLICE == len(first)
+
+    # when its successor is handed the same tick before it has indexed anything
+    due.worker = Worker(due.log, {}, due.policy)
+    due.worker.clusters.recovered()
+    assert not due.worker.clock.indexed
+    due.turn()
+
+    # then it announces the same under the same ids
+    assert first == due.event_ids()[SLICE:]

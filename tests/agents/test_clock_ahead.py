@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents import clock as clocks
+from agents import wakes
 from agents.names import REDELIVERED_AT_MOST
 from domain.cluster.believed import TOLERANCE, furthest
 from domain.cluster.names import NameRecord
@@ -29,8 +30,9 @@ NORMAL = Policy(reconcile_cap=1000, reactive=True)
 
 @pytest.fixture(autouse=True)
 def _small_slices(monkeypatch):
-    for name, value in {"SLICE": SLICE, "LEAST": 2, "INDEXED": 3}.items():
+    for name, value in {"TICK_SLICE": SLICE, "MIN_PER_TICK": 2}.items():
         monkeypatch.setattr(clocks, name, value)
+    monkeypatch.setattr(wakes, "INDEX_SLICE", 3)
 
 
 class Broker:

@@ -50,7 +50,7 @@ class Loop:
 
 
 async def test_changes_that_wait_since_one_moment_are_announced_slice_by_slice_without_a_pause(monkeypatch):
-    monkeypatch.setattr(clocks, "SLICE", SLICE)
+    monkeypatch.setattr(clocks, "TICK_SLICE", SLICE)
     due = Due(waiting=WAITING, reactive=True)
     loop = Loop(due)
     ticker = Ticker(APP, loop, due.worker.clock, topic=TOPICS.ticks)

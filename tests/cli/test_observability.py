@@ -40,7 +40,7 @@ clusterflow_reconciliation_duration_seconds   histogram  -                   wor
 clusterflow_reconcile_events_total            counter    reason,result       worker
 clusterflow_reconcile_due                     gauge      state               worker
 clusterflow_status_reports_total              counter    result              worker
-clusterflow_commands_total                    counter    type,outcome        worker
+clusterflow_commands_total                    counter    kind,type,outcome   worker
 clusterflow_dead_letters_total                counter    topic,reason        worker,sink
 clusterflow_sink_lag_records                  gauge      -                   sink
 clusterflow_table_recovering                  gauge      -                   web,worker
@@ -210,9 +210,9 @@ async def test_a_path_is_a_route_and_never_what_was_asked_for(told):
 @pytest.mark.parametrize(
     ("name", "labels", "atleast"),
     [
-        ("commands_total", {"type": "create", "outcome": "applied"}, 1),
-        ("commands_total", {"type": "create", "outcome": "rejected"}, 1),
-        ("commands_total", {"type": "update", "outcome": "applied"}, 1),
+        ("commands_total", {"kind": "cluster", "type": "create", "outcome": "applied"}, 1),
+        ("commands_total", {"kind": "cluster", "type": "create", "outcome": "rejected"}, 1),
+        ("commands_total", {"kind": "cluster", "type": "update", "outcome": "applied"}, 1),
         ("status_reports_total", {"result": "applied"}, 1),
         ("status_reports_total", {"result": "future"}, 1),
         ("status_reports_total", {"result": "rejected"}, 2),

@@ -1,7 +1,9 @@
 """What the tests of the rules start from: a moment, clusters and reports in as few words as possible."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from domain.cluster.believed import Now
@@ -10,6 +12,7 @@ from domain.cluster.decide import decide, decide_report, evolve, moved_on
 from domain.cluster.events import Event, Reconciled
 from domain.cluster.schedule import due, reconciles_at
 from domain.cluster.state import ClusterState, ControllerReport, LastError, ReportedCondition
+from domain.errors import Rejected
 from domain.policy import Policy
 
 T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -27,6 +30,24 @@ def uuid(number: int) -> str:
 
 
 CLUSTER_ID = uuid(1)
+
+
+class Refused(NamedTuple):
+    """A refusal as a value."""
+
+    code: str
+    error: str
+    details: Mapping[str, Any] = MappingProxyType({})
+
+
+def decided(
+    state: ClusterState | None, command: Command, *, at: datetime, policy: Policy = POLICY
+) -> Event | Refused:
+    """The event of a command, or its refusal."""
+    try:
+        return decide(state, command, at=at, policy=policy)
+    except Rejected as refusal:
+        return Refused(refusal.code, refusal.text, refusal.details)
 
 
 def create(number: int = 1, *, by: str = OWNER, **members: object) -> Create:
@@ -100,7 +121,7 @@ def stored(
 
 def step(
     record: ClusterState | None, what: Command | Report | None, at: datetime, policy: Policy = POLICY
-) -> tuple[ClusterState | None, Sequence[Event]]:
+) -> tuple[ClusterState | None, Sequence[Event | Refused]]:
     """The record after a command, a report or (None) a tick at a moment, and the events on the way."""
     match what:
         case None:
@@ -110,7 +131,10 @@ def step(
             assert record is not None
             event: Event = decide_report(record, what, at=at)
         case _:
-            event = decide(record, what, at=at, policy=policy)
+            found = decided(record, what, at=at, policy=policy)
+            if isinstance(found, Refused):
+                return record, (found,)
+            event = found
     if record is not None or type(event).__name__ == "Created":
         record = evolve(record, event, policy)
     return record, (event,)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster.decide import decide, decide_report, evolve
-from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Reported, Updated
+from domain.cluster.decide import decide_report, evolve
+from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Reported, Updated
 from domain.cluster.names import NameRecord, admit, name_key, releases
 from domain.entity import REMEMBERED_COMMANDS, Outcome
 from domain.ids import NAMESPACE, deterministic_id
@@ -23,6 +23,7 @@ from tests.domain.given import (
     POLICY,
     STRANGER,
     T0,
+    Refused,
     after,
     available,
     create,
@@ -34,6 +35,7 @@ from tests.domain.given import (
     update,
     uuid,
 )
+from tests.domain.given import decided as decided_at
 
 BORN = story((create(), T0))
 READY = story((create(), T0), (says(ready=True), after(seconds=1)))
@@ -49,7 +51,7 @@ NOT_FOUND = Refused(code="RESOURCE_NOT_FOUND", error="Cluster not found")
 
 
 def decided(record, command, at=None):
-    return decide(record, command, at=at or after(minutes=1), policy=POLICY)
+    return decided_at(record, command, at=at or after(minutes=1))
 
 
 # --- create -------------------------------------------------------------------------------------------

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.cluster.commands import Command, Report
-from domain.cluster.decide import decide, decide_report, evolve
-from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Refused, Updated
+from domain.cluster.decide import decide_report, evolve
+from domain.cluster.events import Created, Deleted, Ignored, Reconciled, Updated
 from domain.cluster.schedule import reconciles_at
 from domain.cluster.state import ClusterState, counted
 from domain.entity import Outcome
@@ -34,7 +34,9 @@ from tests.domain.given import (
     POLICY,
     STRANGER,
     T0,
+    Refused,
     create,
+    decided,
     delete,
     reconcile,
     says,
@@ -93,7 +95,7 @@ def deliver(record: ClusterState | None, given: Input) -> tuple[ClusterState | N
 def _commanded(record: ClusterState | None, given: Input, command: Command) -> Any:
     if record is not None and (known := record.outcome_of(command.command_id)) is not None:
         return record, Told(answers=((known.code, known.details),))
-    event = decide(record, command, at=given.at, policy=POLICY)
+    event = decided(record, command, at=given.at)
     if isinstance(event, Refused):
         told = Told(answers=((event.code, event.details),))
         if record is None or event.code == "RESOURCE_NOT_FOUND":

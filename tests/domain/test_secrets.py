@@ -5,13 +5,11 @@ from base64 import urlsafe_b64encode
 
 import pytest
 
-from domain.cluster.decide import decide
-from domain.cluster.events import Refused
 from domain.cluster.names import admit
 from domain.cluster.secrets import MASK, without_secrets
 from domain.errors import Rejected
 from domain.values import replace
-from tests.domain.given import GCP, POLICY, T0, after, create, delete, step, story, update
+from tests.domain.given import GCP, POLICY, T0, Refused, after, create, decided, delete, step, story, update
 
 MEMBER = "serviceAccountSigningKey"
 PATH = f"spec.{MEMBER}"
@@ -102,12 +100,12 @@ def test_a_secret_that_no_key_of_ours_opens_is_refused(header, taken):
     policy = replace(POLICY, secret_key_ids=frozenset({"first", "old"}))
     for record, command in ((None, create(1, spec=with_secret(token(**header)))), (KEYED, None)):
         command = command or update(2, spec=with_secret(token(**header)))
-        event = decide(record, command, at=T0, policy=policy)
+        event = decided(record, command, at=T0, policy=policy)
         assert taken == (not isinstance(event, Refused)), event
 
 
 def test_a_header_that_is_none_is_refused():
     policy = replace(POLICY, secret_key_ids=frozenset({"first"}))
     for head in ("AAAA", "W10", "bnVsbA", "-_-_-"):
-        event = decide(None, create(1, spec=with_secret(f"{head}..aXY.Y2lwaGVy.dGFn")), at=T0, policy=policy)
+        event = decided(None, create(1, spec=with_secret(f"{head}..aXY.Y2lwaGVy.dGFn")), at=T0, policy=policy)
         assert "VALIDATION_FAILED" == event.code

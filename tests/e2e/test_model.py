@@ -129,7 +129,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.log = Log()
         self.committed: dict[TP, int] = {}
-        self.worker = Worker(self.log, {})
+        self.worker = Worker(self.log, {}, commits=False)
         self.world = Watcher(self.log)
         self.ids = 0
 
@@ -269,7 +269,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def commit(self) -> None:
-        self.committed = dict(self.worker.positions)
+        self.committed = self.worker.committed = dict(self.worker.positions)
 
     @rule(agent=st.sampled_from(["names", "clusters"]), lives=st.integers(0, 6))
     def crash_at_work(self, agent: str, lives: int) -> None:
@@ -280,7 +280,7 @@ class Story(RuleBasedStateMachine):
             pass
         if not self.clean:
             self.commit()
-        self.worker = Worker(self.log, self.committed)
+        self.worker = Worker(self.log, self.committed, commits=False)
 
     def _work_off(self) -> None:
         while sum(self.worker.take_turn(agent, at_most=100) for agent in ("names", "clusters")):
@@ -301,7 +301,7 @@ class Story(RuleBasedStateMachine):
         before = self._settled()
         if not self.clean:
             self.commit()
-        self.worker = Worker(self.log, self.committed)
+        self.worker = Worker(self.log, self.committed, commits=False)
         self._work_off()
         assert before == self._settled(), "the last input delivered again has changed something"
         self._every_live_cluster_is_reconciled_in_the_end()

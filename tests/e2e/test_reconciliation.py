@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from agents.clock import SLICE
+from agents.clock import TICK_SLICE
 from domain.policy import Policy
 from tests.conftest import until
 from tests.e2e.product import LONG_AGO, SPEC, Deployment, an_owner, available, command, headers_of
@@ -79,7 +79,7 @@ async def test_no_tick_brings_more_than_the_cap_and_the_oldest_come_first(fleet)
 
 
 async def test_a_large_cap_is_worked_off_in_slices_and_kept(fleet):
-    cap = 2 * SLICE + 7
+    cap = 2 * TICK_SLICE + 7
     fleet = await fleet(Policy(reconcile_cap=cap))
     ids = await fleet.created(cap + 5)
     await fleet.tick()
@@ -92,7 +92,8 @@ async def test_a_large_cap_is_worked_off_in_slices_and_kept(fleet):
     await fleet.tick()
     assert ids == await fleet.reconciled()
     slices = [json.loads(r.value) for r in await fleet.ticks.read() if r.value is not None]
-    assert [cap - SLICE, cap - 2 * SLICE] == [tick["reconcile"] for tick in slices if tick.get("reconcile")]
+    left = [tick["reconcile"] for tick in slices if tick.get("reconcile")]
+    assert [cap - TICK_SLICE, cap - 2 * TICK_SLICE] == left
 
 
 async def test_failed_clusters_come_before_stable_ones(fleet):

@@ -8,7 +8,7 @@ from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
 from streams.headers import headers_of
 from streams.topics import MAX_INPUT_BYTES
-from streams.turns.turn import Turn
+from streams.turns.turn import Here, Turn
 from streams.writing.outputs import Output, RecordPosition
 from tests.lanes import App, Record, Sent, Table
 
@@ -50,7 +50,7 @@ async def test_a_commit_has_one_order():
     turn = turn_over(recorder, record())
     turn.put(1, b"k", b"new")
     turn.publish(Output("event", b"k", b"e"))
-    turn.publish(Output("release", b"k", b"r"), beforehand=True)
+    turn.publish(Output("release", b"k", b"r", beforehand=True))
     await turn.commit()
     assert [
         ("published", "release", b"r"),
@@ -76,7 +76,7 @@ async def test_what_must_stand_before_it_is_told_is_stored_first_and_what_came_b
     turn.publish(Output("event", b"k", b"1"))
     turn.put(1, b"k", b"one")
     with turn.stored_first():
-        turn.publish(Output("release", b"k", b"r"), beforehand=True)
+        turn.publish(Output("release", b"k", b"r", beforehand=True))
         turn.publish(Output("event", b"k", b"2"))
         turn.put(1, b"k", b"two")
         assert b"two" == turn.get(1, b"k")
@@ -87,7 +87,7 @@ async def test_what_must_stand_before_it_is_told_is_stored_first_and_what_came_b
         step[2] for step in recorder.steps if step[0] == "published"
     ]
     assert ("acknowledged",) == recorder.steps[-1]
-    assert [(1, b"k", b"three")] == list(turn.touched())
+    assert {b"k": b"three"} == turn.touched(1)
 
 
 async def test_a_block_that_fails_leaves_what_follows_in_the_usual_order():
@@ -152,13 +152,13 @@ async def test_a_record_that_cannot_be_handled_is_parked_and_the_next_one_handle
     bad, good = record(b"bad"), record(b"good")
     turn = turn_over(recorder, bad, good)
 
-    def handle(turn, record):
-        if record is bad:
+    def handle(here):
+        if here.record is bad:
             raise raised
-        turn.publish(Output("event", b"k", record.value))
+        here.publish(Output("event", b"k", here.record.value))
 
     for each in turn.records():
-        guarded(turn, each, handle)
+        guarded(Here(turn, each), handle)
     await turn.commit()
     assert [
         ("published", "in.dlq", b"bad"),
@@ -181,7 +181,8 @@ async def test_a_record_that_cannot_be_handled_is_parked_and_the_next_one_handle
 def test_what_could_not_be_published_as_it_came_is_parked(key, value, headers):
     parked = []
     turn = SimpleNamespace(park=lambda _, error: parked.append(error.reason))
-    guarded(turn, record(value, key=key, headers=headers), lambda *_: parked.append("handled"))
+    here = Here(turn, record(value, key=key, headers=headers))
+    guarded(here, lambda _: parked.append("handled"))
     assert ["too_large"] == parked
 
 
