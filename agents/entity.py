@@ -163,6 +163,7 @@ class KindAgent(EntityAgent[V, C, E]):
         prefix: Prefix of this deployment's topics.
 
     Attributes:
+        flow: What describes the kind.
         wakes: The timers of its entities.
     """
 
@@ -175,7 +176,7 @@ class KindAgent(EntityAgent[V, C, E]):
         )
         self.inputs = {prefix + flow.commands: self._message}
         self.wakes = Wakes[V](table, flow.kind.due_at)
-        self._flow = flow
+        self.flow = flow
         self._prefix = prefix
 
     def _committed(self, lane: Lane[V]) -> None:
@@ -186,7 +187,7 @@ class KindAgent(EntityAgent[V, C, E]):
         if here.key == WAKE_KEY:
             self._woken(here)
         elif not self._misplaced(here):
-            command, cause = self._flow.read(here.record)
+            command, cause = self.flow.read(here.record)
             self._command(here, command, cause, here.seen)
 
     # --- commands ---------------------------------------------------------------------------------
@@ -206,14 +207,14 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        outputs = [output for event in events for output in self._flow.announce(event, after, cause)]
+        outputs = [output for event in events for output in self.flow.announce(event, after, cause)]
         return [output._replace(topic=self._prefix + output.topic) for output in outputs]
 
     # --- time -------------------------------------------------------------------------------------
 
     def _woken(self, here: Here[V]) -> None:
         """Wake the entities whose moment has come, at most a slice of them at once."""
-        woken = self._flow.read_wake(here.record)
+        woken = self.flow.read_wake(here.record)
         due = self._due(here, woken.at)
         for moment, key in due:
             try:
@@ -227,7 +228,7 @@ class KindAgent(EntityAgent[V, C, E]):
                 log.error("entity could not be woken", extra=about)
                 self.wakes.put_off(here.partition, key, None)
         if len(due) == WAKE_SLICE:
-            self.wakes.more.set()
+            self.wakes.leave(here.partition)
 
     def _due(self, here: Here[V], now: datetime) -> list[tuple[datetime, bytes]]:
         """The due keys in order; what this turn has changed counts as it is, as a replay would find it."""

@@ -108,6 +108,7 @@ class Wakes(Generic[S]):
 
     def __init__(self, table: TypedTable[Any], due_at: Callable[[S], datetime | None]) -> None:
         self.more = asyncio.Event()
+        self._left: set[int] = set()  # the partitions where a wake has left some
         self._due_at = due_at
         self._index = DueIndex()
         self._indexing: Indexing[S] = Indexing(table, note=self.note, forget=self._index.clear)
@@ -119,6 +120,18 @@ class Wakes(Generic[S]):
     def put_off(self, partition: int, key: bytes, until: datetime | None) -> None:
         """Have a key come up at another moment than its state says; None: not before it is noted again."""
         self._index.set(partition, key, until)
+
+    def leave(self, partition: int) -> None:
+        """Have another wake go on with what this one has left."""
+        self._left.add(partition)
+        self.more.set()
+
+    def take_left(self, partition: int) -> bool:
+        """Whether the last wake of a partition has left something; says so once."""
+        if partition not in self._left:
+            return False
+        self._left.discard(partition)
+        return True
 
     def due(self, partition: int, at: datetime, most: int) -> list[tuple[datetime, bytes]]:
         """The first `most` due keys with their moments; a key stays due until it is noted again."""

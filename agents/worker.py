@@ -93,7 +93,7 @@ async def run(
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
     ticking = [
         asyncio.create_task(ticker.tick(settings.tick_interval)),
-        asyncio.create_task(ticker.tick_between()),
+        asyncio.create_task(ticker.run()),
         asyncio.create_task(HELD.watch(app.kafka_consumers)),
         asyncio.create_task(UNAVAILABLE_PARTITIONS.watch(_unavailable(app))),
         asyncio.create_task(watch_topics(kafka, ids)),

@@ -55,7 +55,7 @@ async def test_changes_that_wait_since_one_moment_are_announced_slice_by_slice_w
     loop = Loop(due)
     ticker = Ticker(APP, loop, due.worker.clock, topic=TOPICS.ticks)
     with pytest.raises(DoneError):
-        await ticker.tick_between()
+        await ticker.run()
     assert [SLICE, SLICE, SLICE, CLUSTERS - 3 * SLICE] == loop.announced
 
 
@@ -159,7 +159,7 @@ async def test_between_regular_ticks_nothing_is_asked_of_partitions_that_have_to
     silent.held = {"clusters": [2]}
     ticker = Ticker(silent.app, silent, clock, topic=TOPICS.ticks)
     clock.more.set()
-    ticking = asyncio.create_task(ticker.tick_between())
+    ticking = asyncio.create_task(ticker.run())
     await until(lambda: true(silent.ticks.count(0) >= 5), what="ticks of the one that waits for nobody")
     assert (1, 0) == (silent.ticks.count(1), silent.ticks.count(2))
     assert (1, 0) == (clock.asked.count(1), clock.asked.count(2))
