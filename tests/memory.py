@@ -5,8 +5,9 @@ delivered again from the last committed offset.
 """
 
 import asyncio
+import itertools
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -16,9 +17,11 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from agents.clusters import ClusterAgent
+from agents.entity import KindAgent
 from agents.names import NameAgent
 from domain.policy import Policy
 from streams.codec import decode_name, decode_record, encode
+from streams.flow import Flow
 from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -38,10 +41,11 @@ class CrashedError(BaseException):
 
 @dataclass
 class Log:
-    """Topics of records, as a broker keeps them."""
+    """Topics of records, as a broker keeps them; `number` is the order of all records together."""
 
     records: dict[TP, list[ConsumerRecord]] = field(default_factory=lambda: defaultdict(list))
     now: datetime = START
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def append(self, output: Output) -> int:
         place = output.partition
@@ -57,6 +61,7 @@ class Log:
                 value=output.value,
                 headers=[(name, text.encode()) for name, text in output.headers.items()],
                 timestamp=int(self.now.timestamp() * 1000),
+                number=next(self._numbers),
             )
         )
         return len(log) - 1
@@ -136,16 +141,50 @@ class MemoryTable:
         return [self.decode(data) for rows in self._rows.values() for data in rows.values()]
 
 
-class Worker:
-    """One life of a worker process: tables recovered from the log, positions from what was committed."""
+class Process:
+    """One life of a worker process: tables recovered from the log, positions from what was committed.
+
+    Args:
+        commits: Whether what is acknowledged is committed before the next turn.
+    """
+
+    def __init__(self, log: Log, committed: dict[TP, int], *, commits: bool = True) -> None:
+        self.log, self.positions = log, dict(committed)
+        self.committed, self._commits = dict(committed), commits
+        self.producer = MemoryProducer(log)
+        self._agents: dict[str, tuple[Any, tuple[str, ...]]] = {}
+
+    def take_turn(self, agent: str, *, at_most: int) -> int:
+        """Let an agent work off at most so many records of each partition; how many those were."""
+        runner, topics = self._agents[agent]
+        if self._commits:
+            self.committed = dict(self.positions)
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        count = 0
+        for topic in topics:
+            for partition in range(KAFKA.partitions):
+                tp = TP(topic, partition)
+                start = self.positions.get(tp, 0)
+                if records := self.log.records[tp][start : start + at_most]:
+                    count += len(records)
+                    queue.put_nowait(self._event(Batch(tp, records), tp))
+        _run(runner.run(_stream(queue, self._agents, topics, self.committed)))
+        return count
+
+    def _event(self, batch: Batch, tp: TP) -> Any:
+        def ack() -> None:
+            self.positions[tp] = batch.next_offset
+
+        return SimpleNamespace(value=batch, message=SimpleNamespace(generation_id=1), ack=ack)
+
+
+class Worker(Process):
+    """A worker of clusters and their names."""
 
     def __init__(
         self, log: Log, committed: dict[TP, int], policy: Policy = POLICY, *, commits: bool = True
     ) -> None:
-        """`commits`: whether what is acknowledged is committed before the next turn."""
-        self.log, self.positions = log, dict(committed)
-        self.committed, self._commits = dict(committed), commits
-        self.producer = MemoryProducer(log)
+        super().__init__(log, committed, commits=commits)
         self.names = MemoryTable(log, TOPICS.names, decode_name)
         self.clusters = MemoryTable(log, TOPICS.state, decode_record)
         parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": policy}
@@ -167,28 +206,32 @@ class Worker:
         while not self.clock.indexed:
             self.clock.index_recovered()
 
-    def take_turn(self, agent: str, *, at_most: int) -> int:
-        """Let an agent work off at most so many records of each partition; how many those were."""
-        runner, topics = self._agents[agent]
-        if self._commits:
-            self.committed = dict(self.positions)
-        queue: asyncio.Queue[Any] = asyncio.Queue()
-        count = 0
-        for topic in topics:
-            for partition in range(KAFKA.partitions):
-                tp = TP(topic, partition)
-                start = self.positions.get(tp, 0)
-                if records := self.log.records[tp][start : start + at_most]:
-                    count += len(records)
-                    queue.put_nowait(self._event(Batch(tp, records), tp))
-        _run(runner.run(_stream(queue, topics, self.committed)))
-        return count
 
-    def _event(self, batch: Batch, tp: TP) -> Any:
-        def ack() -> None:
-            self.positions[tp] = batch.next_offset
+class KindWorker(Process):
+    """A worker of one simple kind.
 
-        return SimpleNamespace(value=batch, message=SimpleNamespace(generation_id=1), ack=ack)
+    Args:
+        indexed: Whether its timers know all that was recovered before its first turn.
+    """
+
+    def __init__(
+        self,
+        flow: Flow[Any, Any, Any],
+        log: Log,
+        committed: dict[TP, int],
+        *,
+        commits: bool = True,
+        indexed: bool = True,
+    ) -> None:
+        super().__init__(log, committed, commits=commits)
+        self.table = MemoryTable(log, flow.state, flow.decode)
+        self.agent = KindAgent(
+            flow, table=self.table, producer=self.producer, prefix="", partitions=KAFKA.partitions
+        )
+        self._agents = {flow.kind.name: (self.agent, (flow.commands,))}
+        self.table.recovered()
+        while indexed and not self.agent.wakes.indexed:
+            self.agent.wakes.index_recovered()
 
 
 def _run(coroutine: Any) -> None:
@@ -200,7 +243,9 @@ def _run(coroutine: Any) -> None:
     raise AssertionError("the agent waits for something")
 
 
-def _stream(queue: asyncio.Queue[Any], topics: Sequence[str], committed: dict[TP, int]) -> Any:
+def _stream(
+    queue: asyncio.Queue[Any], agents: Iterable[str], topics: Sequence[str], committed: dict[TP, int]
+) -> Any:
     """What Faust hands an agent, ending when the queue is empty."""
 
     async def get() -> Any:
@@ -214,7 +259,7 @@ def _stream(queue: asyncio.Queue[Any], topics: Sequence[str], committed: dict[TP
     app = App()
     app.logs = {(topic, partition): topic for topic in topics for partition in range(KAFKA.partitions)}
     app.committed = {(tp.topic, tp.partition): offset for tp, offset in committed.items()}
-    for agent in ("names", "clusters"):
+    for agent in agents:
         app.add(agent)
     channel = SimpleNamespace(queue=queue, get=get)
     return SimpleNamespace(app=app, channel=channel, maybe_start=started, should_stop=False)

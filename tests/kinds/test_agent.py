@@ -1,0 +1,164 @@
+"""The agent of a kind over a log in memory, with random commands, timers, crashes and redeliveries.
+
+A crash strikes after any number of published records. Its successor is handed again what was not committed,
+in other batches, and may not have indexed anything yet. Whatever happens, these hold:
+
+- no event id has two contents, and the versions of an entity's life are 1, 2, 3, … without gap or repeat;
+- every command has one outcome, however often it is delivered, refusals by absence apart;
+- a lamp is lit at the moment that its state names, and in the end none is left warming;
+- delivering the last input again changes nothing.
+"""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from aiokafka import ConsumerRecord
+from faust.types import TP
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from domain.entity import Command
+from streams.codec import KEYED
+from tests.kinds.lamp import FLOW, WARM_UP, Create, Delete, Paint
+from tests.memory import KAFKA, CrashedError, KindWorker, Log
+
+LAMPS = ("hall", "attic", "cellar")
+EVENTS = tuple(FLOW.public)
+
+
+@dataclass
+class World:
+    """What the world has seen so far; checks each thing as it comes."""
+
+    log: Log
+    contents: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    outcomes: dict[str, str] = field(default_factory=dict)
+    _positions: dict[TP, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        new = [record for topic in EVENTS for record in self.log.since(self._positions, topic)]
+        for record in sorted(new, key=lambda each: each.number):
+            self._event(record)
+        for record in self.log.since(self._positions, FLOW.results):
+            result = json.loads(record.value)
+            if result.get("code") == "RESOURCE_NOT_FOUND":
+                continue  # there is no state that could remember it
+            first = self.outcomes.setdefault(result["command_id"], result["outcome"])
+            assert result["outcome"] in (first, "duplicate" if first == "applied" else first)
+
+    def _event(self, record: ConsumerRecord) -> None:
+        said, lamp = headers(record), record.key.decode()
+        content = (record.topic, record.value)
+        if (known := self.contents.setdefault(said["event_id"], content)) is not content:
+            assert known == content, "one event, two contents"
+            return
+        version = int(said["aggregate_version"])
+        if lamp in self.ended:
+            assert (record.topic, version) == ("lamp.created", 1), "only a purged id is born again"
+            self.ended.discard(lamp)
+        else:
+            assert version == self.versions.get(lamp, 0) + 1, "a gap or a repeat"
+        self.versions[lamp] = version
+        if record.topic == "lamp.deleted":
+            self.ended.add(lamp)
+
+
+def headers(record: ConsumerRecord) -> dict[str, str]:
+    return {name: value.decode() for name, value in record.headers}
+
+
+class Story(RuleBasedStateMachine):
+    """Clients, time, the agent and crashes, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log = Log()
+        self.committed: dict[TP, int] = {}
+        self.worker = KindWorker(FLOW, self.log, {}, commits=False)
+        self.world = World(self.log)
+        self.sent: list[Command] = []
+
+    @rule(
+        lamp=st.sampled_from(LAMPS),
+        kind=st.sampled_from([Create, Create, Paint, Paint, Delete]),
+        expected=st.sampled_from([None, None, None, 1, 2]),
+        keyed=st.booleans(),
+    )
+    def send(self, lamp, kind, expected, keyed):
+        members = {} if kind is Delete else {"colour": f"colour {len(self.sent)}"}
+        number = f"command-{len(self.sent)}"
+        self.sent.append(kind(id=lamp, command_id=number, expected_version=expected, **members))
+        self._append(self.sent[-1], {KEYED: "true"} if keyed else {})
+
+    @rule(which=st.integers(0, 5))
+    def send_again(self, which):
+        if which < len(self.sent):
+            self._append(self.sent[-1 - which], {})
+
+    def _append(self, command: Command, given: dict[str, str]) -> None:
+        self.log.append(FLOW.command(command, given))
+
+    @rule(seconds=st.sampled_from([0.5, 2, 3, 61, 90]))
+    def time_passes(self, seconds):
+        self.log.now += timedelta(seconds=seconds)
+
+    @rule(partition=st.integers(0, KAFKA.partitions - 1))
+    def wake(self, partition):
+        self.log.append(FLOW.wake(partition, self.log.now))
+
+    @rule(most=st.sampled_from([1, 2, 100]))
+    def work(self, most):
+        self.worker.take_turn("lamp", at_most=most)
+
+    @rule()
+    def commit(self):
+        self.committed = self.worker.committed = dict(self.worker.positions)
+
+    @rule(lives=st.integers(0, 6), most=st.sampled_from([1, 2, 100]), indexed=st.booleans())
+    def crash(self, lives, most, indexed):
+        self.worker.producer.lives = lives
+        try:
+            self.worker.take_turn("lamp", at_most=most)
+        except CrashedError:
+            pass
+        self.worker = KindWorker(FLOW, self.log, self.committed, commits=False, indexed=indexed)
+
+    @invariant()
+    def the_world_agrees(self):
+        self.world.look()
+
+    def teardown(self):
+        self._all_is_done()
+        for _ in range(2):
+            self.log.now += 2 * WARM_UP
+            for partition in range(KAFKA.partitions):
+                self.wake(partition)
+            self._all_is_done()
+        live = [state for state in self.worker.table.values() if state.deleted_at is None]
+        assert all(state.lamp.status == "lit" for state in live)
+        stored = self._stored()
+        self.worker = KindWorker(FLOW, self.log, self.committed, commits=False)
+        self._all_is_done()
+        assert stored == self._stored()
+
+    def _all_is_done(self) -> None:
+        while self.worker.take_turn("lamp", at_most=100):
+            pass
+        self.world.look()
+
+    def _stored(self) -> list[tuple[str, int, datetime]]:
+        live = [state for state in self.worker.table.values() if state.deleted_at is None]
+        return sorted((state.lamp.id, state.version, state.lamp.updated_at) for state in live)
+
+
+TestStory = Story.TestCase
+TestStory.settings = settings(
+    max_examples=200,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
