@@ -25,6 +25,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         reactive: Whether a change is announced to controllers at once, beside the schedule.
         reactive_debounce: The shortest time between two announcements of one kind of change to one cluster.
         reactive_limit: Announcements of changes per cluster and minute.
+        resource_statuses: What the status of a resource may be; the first is that of a new one.
         reactive_change_types: Of `spec`, `status` and `controller_status`, those announced.
     """
 
@@ -44,6 +45,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     delete_retention: timedelta = timedelta(days=7)
     reconcile_enabled: bool = True
     adaptive: bool = True
+    resource_statuses: tuple[str, ...] = ("active", "inactive")
     reactive: bool = False
     reactive_debounce: timedelta = timedelta(seconds=2)
     reactive_limit: int = 60

@@ -1,0 +1,125 @@
+"""The rules of resources: their state, commands, events and decisions (resources contract, section 1.1)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Annotated, Final, Literal
+
+from domain.entity import Command, Kind, VersionedEntity, absent, present
+from domain.errors import invalid
+from domain.policy import Policy
+from domain.values import Meta, Struct, replace
+
+MAX_NAME: Final = 255
+MAX_DESCRIPTION: Final = 65_536
+MAX_STATUS: Final = 50
+
+Name = Annotated[str, Meta(description="1 to 255 characters, blanks at both ends apart")]
+Description = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_DESCRIPTION})]
+Status = Annotated[
+    str, Meta(description="One of `RESOURCE_STATUSES`", extra_json_schema={"maxLength": MAX_STATUS})
+]
+
+
+class Resource(Struct, frozen=True, kw_only=True):
+    """A resource as its readers see it."""
+
+    id: str
+    name: str
+    description: str
+    status: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class ResourceState(VersionedEntity, frozen=True, kw_only=True):
+    """The state of one resource."""
+
+    resource: Resource
+
+
+class Create(Command, frozen=True, kw_only=True, tag="resource.create"):
+    """Create a resource."""
+
+    name: Name
+    description: Description | None = None
+    status: Status | None = None
+
+
+class Update(Command, frozen=True, kw_only=True, tag="resource.update"):
+    """Replace a resource; without a status it keeps its current one."""
+
+    name: Name
+    description: Description | None = None
+    status: Status | None = None
+
+
+class Delete(Command, frozen=True, kw_only=True, tag="resource.delete"):
+    """Delete a resource."""
+
+
+class Changed(Struct, frozen=True):
+    """A resource was written or deleted; `resource` is its new state, or its last one."""
+
+    how: Literal["created", "updated", "deleted"]
+    resource: Resource
+    at: datetime
+
+
+def check(name: str, description: str | None, status: str | None, statuses: Sequence[str]) -> None:
+    """Raises: Rejected: `VALIDATION_FAILED`, a member is out of bounds."""
+    if not 1 <= len(name.strip()) <= MAX_NAME:
+        raise invalid(f"name must have 1 to {MAX_NAME} characters", field="name", value=name)
+    if len(description or "") > MAX_DESCRIPTION:
+        raise invalid(f"description must have at most {MAX_DESCRIPTION} characters", field="description")
+    if status is not None and status not in statuses:
+        raise invalid(f"status must be one of {', '.join(statuses)}", field="status", value=status)
+
+
+def decide(
+    state: ResourceState | None,
+    command: Create | Update | Delete,
+    at: datetime,
+    *,
+    statuses: Sequence[str],
+) -> Sequence[Changed]:
+    """The events that a command leads to. Raises: Rejected."""
+    match command:
+        case Create(id=id, name=name, description=text, status=status):
+            check(name, text, status, statuses)
+            absent(state)
+            new = Resource(
+                id=id,
+                name=name.strip(),
+                description=text or "",
+                status=status or statuses[0],
+                created_at=at,
+                updated_at=at,
+            )
+            return (Changed("created", new, at),)
+        case Update(name=name, description=text, status=status):
+            old = present(state, command).resource
+            check(name, text, status, statuses)
+            new = replace(
+                old,
+                name=name.strip(),
+                description=text or "",
+                status=status or old.status,
+                updated_at=max(at, old.updated_at + timedelta(microseconds=1)),  # it grows with every write
+            )
+            return (Changed("updated", new, at),)
+        case Delete():
+            return (Changed("deleted", present(state, command).resource, at),)
+
+
+def evolve(state: ResourceState | None, event: Changed) -> ResourceState:
+    """The state after an event."""
+    deleted_at = event.at if event.how == "deleted" else None
+    state = state or ResourceState(revision=0, resource=event.resource)
+    return replace(state, resource=event.resource, deleted_at=deleted_at)
+
+
+def resource_kind(policy: Policy) -> Kind[ResourceState, Create | Update | Delete, Changed]:
+    """The rules of resources under a policy."""
+    decided = partial(decide, statuses=policy.resource_statuses)
+    return Kind(name="resource", state=ResourceState, decide=decided, evolve=evolve)
