@@ -5,7 +5,7 @@ Views read from the beginning, answers from the end.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
@@ -53,6 +53,8 @@ class Tail:
         self._from_beginning = from_beginning
         self._from_end = from_end
         self._ends: dict[TopicPartition, int] = {}
+        self._waiting: dict[asyncio.Future[None], tuple[TopicPartition, int]] = {}
+        self._handling = False  # whether a poll's records are still being handed on
         self._consumer = AIOKafkaConsumer(
             **kafka.client(client_id),
             group_id=None,
@@ -98,6 +100,7 @@ class Tail:
         """Follow until cancelled."""
         while True:
             polled = await self._consumer.getmany(timeout_ms=1000, max_records=_POLL_RECORDS)
+            self._handling = True
             for tp, records in polled.items():
                 handle = self._handlers[tp.topic]
                 for start in range(0, len(records), _SLICE):
@@ -105,8 +108,32 @@ class Tail:
                         _handled(handle, record)
                     if len(records) > _SLICE:
                         await asyncio.sleep(0)
+            self._handling = False
+            if self._waiting:
+                await self._tell_waiting()
             if not self.caught_up.is_set():
                 await self._check_caught_up()
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Where partitions end now. Raises: KafkaError."""
+        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(partitions)
+        return ends
+
+    async def reached(self, tp: TopicPartition, offset: int) -> None:
+        """Wait until all records of a followed partition before this offset have been handled."""
+        if not self._handling and await self._consumer.position(tp) >= offset and not self._handling:
+            return
+        handled = asyncio.get_running_loop().create_future()
+        self._waiting[handled] = tp, offset
+        try:
+            await handled
+        finally:
+            del self._waiting[handled]
+
+    async def _tell_waiting(self) -> None:
+        for handled, (tp, offset) in [*self._waiting.items()]:
+            if not handled.done() and await self._consumer.position(tp) >= offset:
+                handled.set_result(None)
 
     async def probe(self) -> None:
         """Ask the brokers until one answers, again where an attempt fails.
