@@ -5,8 +5,9 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from streams.codec import BY_REST, TRIGGERED_BY, encode
-from streams.messages import ResultMessage
+from streams.cluster.messages import ResultMessage
+from streams.headers import BY_REST, TRIGGERED_BY
+from streams.json import encode
 from streams.writing.outputs import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["type", "outcome"])

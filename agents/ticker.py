@@ -15,8 +15,8 @@ from typing import Final
 from agents.clock import Between, Clock
 from domain.errors import TransientError
 from domain.ids import deterministic_id
-from streams.codec import encode, rfc3339
-from streams.messages import TickMessage
+from streams.cluster.messages import TickMessage
+from streams.json import encode, rfc3339
 from streams.turns.app import BatchApp
 from streams.turns.lanes import GRACE
 from streams.writing.outputs import Output

@@ -27,7 +27,8 @@ FRESH_SECONDS: Final = 45 * 60
 # What a record's bytes depend on.
 _SOURCES: Final = (
     "domain/*.py",
-    "streams/codec.py",
+    "streams/cluster/codec.py",
+    "streams/json.py",
     "streams/topics.py",
     "bench/fleet.py",
     "bench/filled.py",

@@ -18,9 +18,9 @@ from msgspec import Struct
 
 from domain.entity import C, E, Kind, S, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
-from streams.codec import KEYED, encode, from_millis, rfc3339, utc
 from streams.decoding import decode_body, decoder_of
-from streams.headers import headers_of
+from streams.headers import KEYED, headers_of
+from streams.json import encode, from_millis, rfc3339, utc
 from streams.messages import Time
 from streams.topics import STATE_HISTORY, TopicSpec
 from streams.writing.outputs import Output

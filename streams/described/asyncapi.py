@@ -8,16 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from streams.cluster.headers import AcceptedHeaders, EventHeaders, InputHeaders
 from streams.described.schemas.catalogue import MESSAGES, payloads
 from streams.described.schemas.derive import described
-from streams.headers import (
-    AcceptedHeaders,
-    ChangelogHeaders,
-    DeadLetterHeaders,
-    EventHeaders,
-    InputHeaders,
-    ResultHeaders,
-)
+from streams.headers import ChangelogHeaders, DeadLetterHeaders, ResultHeaders
 from streams.settings import GROUP, KafkaSettings
 from streams.topics import Topics, TopicSpec
 from streams.turns.claims import CLAIM_KEY

@@ -11,7 +11,7 @@ from jsonschema import FormatChecker
 from jsonschema.validators import Draft202012Validator
 
 from domain.errors import MalformedRecord
-from streams.codec import read_command, read_create_request, read_report
+from streams.cluster.codec import read_command, read_create_request, read_report
 from streams.described.schemas import DIRECTORY
 from streams.described.schemas.catalogue import MESSAGES, documents, rendered
 

@@ -36,7 +36,8 @@ from domain.cluster.state import ClusterState, counted
 from domain.cluster.status import aggregate
 from domain.policy import Policy
 from domain.values import replace
-from streams.codec import decode_name, decode_record, encode
+from streams.cluster.codec import decode_name, decode_record
+from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics

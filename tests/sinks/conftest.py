@@ -15,7 +15,7 @@ from database import DatabaseSettings
 from domain.cluster.state import ClusterState
 from migrations import migrate
 from sinks import SinkSettings, run
-from streams.codec import encode
+from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.conftest import Servers, until

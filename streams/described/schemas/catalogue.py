@@ -7,9 +7,7 @@ from typing import Final, get_args
 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState
-from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
-from streams.messages import (
-    ClaimMessage,
+from streams.cluster.messages import (
     CommandMessage,
     CreateMessage,
     LifecycleEvent,
@@ -19,6 +17,8 @@ from streams.messages import (
     ResultMessage,
     TickMessage,
 )
+from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
+from streams.turns.claims import ClaimMessage
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
