@@ -29,7 +29,8 @@ _SOURCES: Final = (
     "domain/*.py",
     "streams/cluster/codec.py",
     "streams/json.py",
-    "streams/topics.py",
+    "streams/topic.py",
+    "streams/cluster/flow.py",
     "bench/fleet.py",
     "bench/filled.py",
 )

@@ -120,7 +120,7 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
-class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     """A request to change an entity; its JSON is the value on the command topic.
 
     Attributes:

@@ -17,6 +17,46 @@ ORIGIN: Final = "origin"
 """Header of a client's record that was passed on: its log and offset on its own topic."""
 
 
+class CommandHeaders(TypedDict, total=False):
+    """Headers of commands to a simple kind.
+
+    Attributes:
+        request_id: The HTTP request behind it.
+        traceparent, tracestate: Its trace, as W3C Trace Context has it; what follows from it has them, too.
+        idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
+        triggered_by: `api_request` on what came by REST.
+    """
+
+    content_type: Literal["application/json"]
+    request_id: str
+    traceparent: str
+    tracestate: str
+    idempotency_keyed: Literal["true"]
+    triggered_by: Literal["api_request", "kafka_command"]
+
+
+class AnnouncementHeaders(TypedDict):
+    """Headers of what a simple kind announces.
+
+    Attributes:
+        event_id: The same each time this is announced; drop what you have seen.
+        event_type: The name of the topic, without the deployment's prefix.
+        aggregate_version: The version of the entity after the change.
+        occurred_at: RFC 3339, UTC.
+        request_id: The HTTP request behind it, if any.
+        traceparent, tracestate: Its trace, if any, as W3C Trace Context has it.
+    """
+
+    event_id: str
+    event_type: str
+    aggregate_version: str
+    occurred_at: str
+    schema_version: str
+    request_id: NotRequired[str]
+    traceparent: NotRequired[str]
+    tracestate: NotRequired[str]
+
+
 class ChangelogHeaders(TypedDict, total=False):
     """Headers of a changelog.
 

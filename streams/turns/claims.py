@@ -24,6 +24,7 @@ from msgspec import Struct
 from prometheus_client import Counter
 
 from streams.json import encode
+from streams.topic import Message
 from streams.writing.outputs import Output
 
 CLAIM_KEY: Final = b"@claim"
@@ -67,6 +68,15 @@ class ClaimMessage(Struct, kw_only=True, omit_defaults=True):
 
     worker: str = ""
     offset: int | None = None
+
+
+CLAIM: Final = Message(
+    name="partition-claim",
+    title="Claim of a partition",
+    types=(ClaimMessage,),
+    key=CLAIM_KEY.decode(),
+)
+"""How a claim is described, on every changelog."""
 
 
 class LogRecord(Protocol):

@@ -17,7 +17,8 @@ from domain.cluster.secrets import JWE, MASK, SECRET_MEMBERS
 from domain.errors import MalformedRecord
 from streams.headers import DeadLetterHeaders
 from streams.kafka.partitions import MAX_KEY_BYTES
-from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
+from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES
+from streams.topics import Topics
 from streams.writing.outputs import Headers, Output
 
 log = logging.getLogger("clusterflow.dead_letters")

@@ -16,7 +16,7 @@ from sinks.postgres import Postgres, SinkPosition
 from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
-from streams.topics import TOMBSTONES_KEPT
+from streams.topic import TOMBSTONES_KEPT
 from streams.turns.claims import NO_CLAIM
 from tests.conftest import until
 from tests.sinks.conftest import World

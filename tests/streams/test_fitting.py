@@ -3,7 +3,8 @@
 import pytest
 
 from streams.kafka.fitting import LEAST_BYTES, FoundTopic, compare
-from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT, Topics
+from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT
+from streams.topics import Topics
 
 TOPICS = Topics()
 SPECS = {spec.name: spec for spec in TOPICS.all()}
