@@ -109,5 +109,6 @@ def _dead_letter_topics(declared: Iterable[TopicSpec]) -> Iterable[TopicSpec]:
             yield TopicSpec(
                 name=Topics.dead_letters(topic.name),
                 key=Key("The key the record had"),
+                partitions=1,  # they are rare, and nobody depends on their order
                 retention=timedelta(days=30),
             )

@@ -36,6 +36,13 @@ def test_nothing_is_found_where_a_topic_is_as_declared(topic):
     assert [] == told(topic, found(topic))
 
 
+def test_a_dead_letter_topic_may_have_any_number_of_partitions():
+    topic = f"{TOPICS.commands}.dlq"
+    for count in (1, 12, 13):
+        assert [] == told(topic, found(topic, partitions=count))
+    assert [("refuse", "partitions", "12")] == told(TOPICS.commands, found(TOPICS.commands, partitions=13))
+
+
 INPUTS = [TOPICS.create_requests, TOPICS.commands, TOPICS.reports]
 CHANGELOGS = [TOPICS.state, TOPICS.names]
 WEEK = str(7 * DAY)
