@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
+from streams.cluster.spec_schema import spec_schema
+from streams.described.schemas.derive import Schema, as_sent, described
 from streams.flows import FLOWS
 from streams.topic import Declaration, Message
 
