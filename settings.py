@@ -40,10 +40,11 @@ from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
+from streams.cluster.flow import EVENTS
 from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSecurity, KafkaSettings
-from streams.topics import EVENTS, Topics
+from streams.topics import Topics
 
 # Of a value that is wrong, as much is shown.
 _SHOWN: Final = 80

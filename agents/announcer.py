@@ -7,7 +7,7 @@ from prometheus_client import Counter
 from domain.cluster.commands import Command
 from domain.cluster.events import Reconciled
 from domain.cluster.state import ClusterState
-from streams.events import PublicEvent, event_output
+from streams.cluster.events import PublicEvent, event_output
 from streams.writing.outputs import Output
 
 RECONCILES = Counter("clusterflow_reconcile_events_total", "Reconcile events", ["reason", "result"])

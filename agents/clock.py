@@ -31,8 +31,8 @@ from domain.cluster.schedule import due, moves_at, needs_attention, reconciles_a
 from domain.cluster.state import TOLERANCE, ClusterState
 from domain.errors import MalformedRecord, Rejected
 from domain.policy import Policy
-from streams.codec import from_millis, utc
-from streams.messages import TickMessage
+from streams.cluster.messages import TickMessage
+from streams.json import from_millis, utc
 from streams.turns.turn import Here
 from tables.due import DueIndex
 from tables.typed import TypedTable

@@ -32,11 +32,13 @@ from domain.entity import Entity, Outcome
 from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen
 from domain.policy import Policy
-from streams.codec import BY_REST, ORIGIN, encode, read_command, read_report
-from streams.events import PublicEvent
+from streams.cluster.codec import read_command, read_report
+from streams.cluster.events import PublicEvent
+from streams.cluster.messages import ReleaseMessage, ResultMessage
 from streams.flow import Cause
-from streams.headers import headers_of
-from streams.messages import SOURCE, ReleaseMessage, ResultKind, ResultMessage
+from streams.headers import BY_REST, ORIGIN, headers_of
+from streams.json import encode
+from streams.messages import SOURCE, ResultKind
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.commit import Lane

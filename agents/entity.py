@@ -29,8 +29,8 @@ from domain.errors import Rejected
 from domain.ids import deterministic_id
 from domain.offsets import Seen
 from domain.values import UNSET
-from streams.codec import encode
 from streams.flow import WAKE_KEY, Cause, Flow, Woken
+from streams.json import encode
 from streams.turns.commit import Lane
 from streams.turns.turn import Here, take_turns
 from streams.writing.outputs import Output

@@ -9,10 +9,9 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
 from domain.offsets import origin_of
-from streams.codec import BY_KAFKA, ORIGIN, TRIGGERED_BY
-from streams.headers import headers_of
+from streams.headers import BY_KAFKA, ORIGIN, TRIGGERED_BY, headers_of
 from streams.reading.unpacking import unreadable
-from streams.topics import MAX_INPUT_BYTES
+from streams.topic import MAX_INPUT_BYTES
 from streams.turns.turn import Here
 from streams.writing.outputs import Headers, Output, batch_bytes
 

@@ -26,15 +26,9 @@ from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen, offset_in
 from domain.policy import Policy
 from domain.values import replace
-from streams.codec import (
-    BY_REST,
-    ORIGIN,
-    is_held,
-    read_create_request,
-    read_name_request,
-)
-from streams.headers import headers_of
-from streams.messages import ReleaseMessage, ResultMessage
+from streams.cluster.codec import is_held, read_create_request, read_name_request
+from streams.cluster.messages import ReleaseMessage, ResultMessage
+from streams.headers import BY_REST, ORIGIN, headers_of
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.backlog import MAX_BACKLOG

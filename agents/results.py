@@ -1,15 +1,17 @@
 """What became of commands, as it is published for their senders."""
 
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from aiokafka import ConsumerRecord
 from msgspec import Raw
 from prometheus_client import Counter
 
 from domain.entity import Entity, Outcome
-from streams.codec import BY_REST, TRIGGERED_BY, encode
-from streams.messages import EntityResult, ResultKind, ResultMessage
+from streams.cluster.messages import ResultMessage
+from streams.headers import BY_REST, TRIGGERED_BY
+from streams.json import encode
+from streams.messages import EntityResult
 from streams.writing.outputs import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["kind", "type", "outcome"])
@@ -21,7 +23,7 @@ def decided(kind: str, command: str, outcome: str) -> Counter:
     return COMMANDS.labels(kind, command, outcome)
 
 
-def result_kind(outcome: Outcome, *, repeated: bool) -> ResultKind:
+def result_kind(outcome: Outcome, *, repeated: bool) -> Literal["applied", "duplicate", "rejected"]:
     """The word for an outcome."""
     if not outcome.applied:
         return "rejected"

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from agents.clock import Between, Clock
 from agents.waker import LOOK_EVERY, Waker
 from domain.ids import deterministic_id
-from streams.codec import encode, rfc3339
-from streams.messages import TickMessage
+from streams.cluster.messages import TickMessage
+from streams.json import encode, rfc3339
 from streams.turns.app import BatchApp
 from streams.turns.lanes import GRACE
 from streams.writing.outputs import Output

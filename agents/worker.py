@@ -11,10 +11,10 @@ from agents import clusters, names
 from agents.ticker import Ticker
 from domain.errors import Unavailable
 from domain.policy import Policy
-from streams.kafka.acls import WORKER
 from streams.kafka.admin import answers, check_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import WORKER
 from streams.kafka.topic_ids import TopicReplaced, topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
 from streams.messages import SOURCE
@@ -72,7 +72,7 @@ async def run(
     """
     kafka = settings.kafka
     await require_rights(kafka, WORKER)
-    await check_topics(kafka)
+    await check_topics(kafka, WORKER)
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
     producer = app.publisher
     await producer.start()

@@ -27,8 +27,10 @@ FRESH_SECONDS: Final = 45 * 60
 # What a record's bytes depend on.
 _SOURCES: Final = (
     "domain/*.py",
-    "streams/codec.py",
-    "streams/topics.py",
+    "streams/cluster/codec.py",
+    "streams/json.py",
+    "streams/topic.py",
+    "streams/cluster/flow.py",
     "bench/fleet.py",
     "bench/filled.py",
 )

@@ -19,7 +19,7 @@ from domain.entity import Outcome
 from domain.ids import deterministic_id
 from domain.offsets import Seen
 from domain.policy import Policy
-from streams.codec import encode
+from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer

@@ -7,7 +7,8 @@ from bench.fleet import PLATFORMS, cluster_id, owner
 from bench.writes import report, spec
 from domain.cluster.commands import Update
 from domain.ids import deterministic_id
-from streams.codec import encode, message_of
+from streams.cluster.codec import message_of
+from streams.json import encode
 from streams.topics import Topics
 from streams.writing.outputs import Output
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import typer
 
 from settings import Settings
-from streams.kafka import acls
+from streams.kafka import acls, roles
 
 # Stands for the name of a controller where none is given.
 ANY_CONTROLLER = "my-controller"
@@ -22,7 +22,7 @@ def script(settings: Settings, principals: Sequence[str], controllers: Sequence[
 
 def _principal(option: str) -> tuple[str, str]:
     who, _, principal = option.partition("=")
-    known = [*acls.ROLES, *acls.CLIENTS]
+    known = [*roles.ROLES, *roles.CLIENTS]
     if who not in known or ":" not in principal:
         raise typer.BadParameter(
             f"{option!r}: want WHO=TYPE:NAME, as in web=User:alice; WHO is one of {', '.join(known)}",

@@ -13,7 +13,7 @@ import typer
 from pydantic import SecretStr
 
 from settings import Settings
-from streams.codec import go_duration
+from streams.json import go_duration
 
 MASK: Final = "***"
 

@@ -10,10 +10,10 @@ import typer
 from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
 from cli.values import duration
 from settings import Settings
-from streams.kafka.acls import TOPICS
 from streams.kafka.admin import Declared, declare_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import TOPICS
 from streams.settings import SINK_GROUP
 
 app = typer.Typer()

@@ -134,7 +134,7 @@ EntityId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0
 CommandId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
 
 
-class Command(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     """A request to change an entity; its JSON is the value on the command topic.
 
     Attributes:

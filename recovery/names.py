@@ -17,7 +17,7 @@ from domain.cluster.names import name_key
 from domain.errors import MalformedRecord
 from recovery.differences import CLUSTERS, Difference
 from sinks.rows import State, read
-from streams.codec import decode_name
+from streams.cluster.codec import decode_name
 from streams.reading.replay import Changelog, Reader
 from streams.settings import KafkaSettings
 from streams.topics import Topics

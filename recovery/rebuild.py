@@ -22,10 +22,10 @@ from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
 from sinks.postgres import ALL_ROWS, FIRST_ID, transaction
-from streams.codec import rfc3339
-from streams.kafka.acls import REBUILD
+from streams.json import rfc3339
 from streams.kafka.admin import declare_topics, group_members
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import REBUILD
 from streams.reading.replay import Reader
 from streams.settings import GROUP, KafkaSettings
 from streams.turns.claims import is_claim

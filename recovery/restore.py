@@ -15,7 +15,8 @@ from domain.cluster.names import NameRecord, name_key
 from domain.cluster.state import ClusterState
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
-from streams.codec import decode_record, encode
+from streams.cluster.codec import decode_record
+from streams.json import encode
 from streams.topics import Topics
 from streams.writing.outputs import Output
 

@@ -45,9 +45,9 @@ from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
 from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
 from sinks.rows import EventRow, State, StateRows, read, state_rows
-from streams.kafka.acls import VERIFY
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import VERIFY
 from streams.kafka.topic_ids import topic_ids
 from streams.reading.replay import Changelog, Offsets, Reader
 from streams.writing.outputs import RecordPosition
@@ -120,7 +120,7 @@ async def verify(settings: RecoverySettings, *, repair: bool = False) -> Verifie
         Unavailable, SinkUnavailable, KafkaError: one of the two is away.
     """
     await require_rights(settings.kafka, VERIFY)
-    await check_topics(settings.kafka)
+    await check_topics(settings.kafka, VERIFY)
     cluster_id = await kafka_cluster_id(settings.kafka)
     topics = settings.kafka.topics
     ids = await topic_ids(settings.kafka, (topics.state, topics.events))

@@ -15,11 +15,11 @@ from sinks import metrics
 from sinks.batch import Writer
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from streams.kafka.acls import SINK
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import SINK
 from streams.kafka.timeouts import group_request_within
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition
@@ -146,7 +146,7 @@ async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
     while not stop.is_set():
         try:
             await require_rights(settings.kafka, SINK)
-            await check_topics(settings.kafka, (*read, *map(topics.dead_letters, read)))
+            await check_topics(settings.kafka, SINK)
             return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
         except NotPermitted:  # waiting does not help, and each restart names the missing right again
             raise

@@ -14,8 +14,9 @@ from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
 from domain.errors import MalformedRecord
-from streams.codec import from_millis
-from streams.messages import UUID_PATTERN, Generation, Uuid
+from streams.cluster.messages import Generation
+from streams.json import from_millis
+from streams.messages import UUID_PATTERN, Uuid
 from streams.reading.unpacking import unreadable
 from streams.topics import Topics
 from streams.turns.claims import NO_CLAIM

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Final, Generic, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, get_args
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -18,11 +18,30 @@ from msgspec import Struct
 
 from domain.entity import C, Command, E, Kind, V, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
-from streams.codec import KEYED, encode, from_millis, rfc3339, utc
 from streams.decoding import decode_body, decoder_of
-from streams.headers import headers_of
-from streams.messages import Time
-from streams.topics import STATE_HISTORY, TopicSpec
+from streams.headers import (
+    KEYED,
+    AnnouncementHeaders,
+    ChangelogHeaders,
+    CommandHeaders,
+    ResultHeaders,
+    headers_of,
+)
+from streams.json import encode, from_millis, rfc3339, utc
+from streams.kafka.roles import (
+    COMMANDER,
+    EVENTS_READER,
+    REBUILD,
+    RESULTS_READER,
+    SINK,
+    VERIFY,
+    WEB,
+    WORKER,
+    Use,
+)
+from streams.messages import EntityResult, Time
+from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
+from streams.turns.claims import CLAIM
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
@@ -83,6 +102,7 @@ class Flow(Generic[V, C, E]):
         public: The topics that anybody may read, with the type of their values.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see.
+        retention: How long records of its commands and public topics are kept.
     """
 
     kind: Kind[V, C, E]
@@ -93,15 +113,95 @@ class Flow(Generic[V, C, E]):
     announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
     results: str = "command-results"
+    retention: timedelta = timedelta(days=7)
 
     @property
-    def topics(self) -> tuple[TopicSpec, ...]:
-        """Its own topics, as they are declared."""
-        month, week, key = timedelta(days=30), timedelta(days=7), f"{self.kind.name} id"
+    def topics(self) -> tuple[Topic, ...]:
+        """Its topics, and that of results, which all kinds share."""
         return (
-            TopicSpec(name=self.commands, key=key, retention=week, from_outside=True, dead_letters=True),
-            TopicSpec(name=self.state, key=key, history=STATE_HISTORY, dead_letters=True),
-            *(TopicSpec(name=name, key=key, retention=month) for name in self.public),
+            self._input,
+            self._changelog,
+            *(self._announcements(name) for name in self.public),
+            _results_on(self.results),
+        )
+
+    @property
+    def schemas(self) -> tuple[Message, ...]:
+        """What passes over its topics, those shared by all kinds last."""
+        name = self.kind.name
+        return (
+            Message(
+                name=f"{name}-command",
+                title=f"{name.capitalize()} command",
+                types=get_args(self.messages) or (self.messages,),
+                one_object=True,
+                from_outside=True,
+            ),
+            Message(name=f"{name}-state", title=f"{name.capitalize()} state", types=(self.kind.state,)),
+            *(
+                Message(name=_schema_of(topic), title=topic, types=(value,))
+                for topic, value in self.public.items()
+            ),
+            RESULT,
+            WAKE,
+            CLAIM,
+        )
+
+    @property
+    def _key(self) -> Key:
+        return Key(f"The id of the {self.kind.name}")
+
+    @property
+    def _agent(self) -> str:
+        """What AsyncAPI calls the agent of this kind."""
+        return f"{self.kind.name} agent"
+
+    @property
+    def _input(self) -> Topic:
+        # A worker publishes wakes, commands of other kinds, and what is in the wrong partition.
+        return Topic(
+            spec=TopicSpec(
+                name=self.commands,
+                key=self._key,
+                retention=self.retention,
+                least_retention=timedelta(days=1),
+                from_outside=True,
+                dead_letters=True,
+            ),
+            messages=(f"{self.kind.name}-command", WAKE.name),
+            about="Commands in one order, and among them the wakes of the clock.",
+            headers=CommandHeaders,
+            senders=("clients", "web", "worker"),
+            receivers=(self._agent,),
+            use=Use(reads=(WORKER,), writes=(WEB, WORKER, COMMANDER), parks=WORKER, checks=(WEB,)),
+        )
+
+    @property
+    def _changelog(self) -> Topic:
+        return Topic(
+            spec=TopicSpec(name=self.state, key=self._key, history=STATE_HISTORY, dead_letters=True),
+            messages=(f"{self.kind.name}-state", CLAIM.name),
+            about="Changelog of the table of this kind; a null value removes an entity.",
+            headers=ChangelogHeaders,
+            senders=(self._agent,),
+            receivers=(self._agent, "web", "sink"),
+            use=Use(
+                reads=(WEB, WORKER, SINK, VERIFY, REBUILD),
+                writes=(WORKER, REBUILD),
+                parks=SINK,
+                checks=(WEB, SINK),
+            ),
+        )
+
+    def _announcements(self, name: str) -> Topic:
+        return Topic(
+            spec=TopicSpec(name=name, key=self._key, retention=self.retention),
+            messages=(_schema_of(name),),
+            about="One record per change, in order per key, at least once.",
+            headers=AnnouncementHeaders,
+            senders=(self._agent,),
+            receivers=("clients",),
+            use=Use(reads=(EVENTS_READER,), writes=(WORKER,)),
         )
 
     @cached_property
@@ -145,6 +245,33 @@ class Flow(Generic[V, C, E]):
     def wake(self, partition: int, at: datetime) -> Output:
         """The record that wakes what is due in a partition."""
         return Output(self.commands, WAKE_KEY, encode(Wake(at=rfc3339(at))), partition=partition)
+
+
+RESULT: Final = Message(name="command-result", title="Result of a command", types=(EntityResult,))
+WAKE: Final = Message(name="wake", title="Wake of what is due", types=(Wake,), key=WAKE_KEY.decode())
+
+
+def _results_on(name: str) -> Topic:
+    """The topic of the results of all simple kinds, which each of them declares alike."""
+    return Topic(
+        spec=TopicSpec(
+            name=name,
+            key=Key("The id of the entity"),
+            retention=timedelta(days=1),
+            least_retention=timedelta(hours=1),
+        ),
+        messages=(RESULT.name,),
+        about="What became of each command, for all kinds but clusters.",
+        headers=ResultHeaders,
+        senders=("worker",),
+        receivers=("clients", "web"),
+        use=Use(reads=(WEB, RESULTS_READER), writes=(WORKER,), checks=(WEB,)),
+    )
+
+
+def _schema_of(topic: str) -> str:
+    """The name of the schema of a public topic: `resource-created` of `resource.created`."""
+    return topic.replace(".", "-")
 
 
 def announcement(topic: str, key: str, value: object, after: VersionedEntity, cause: Cause) -> Output:

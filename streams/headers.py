@@ -1,59 +1,60 @@
 """Headers of records, UTF-8 strings all: hints for filtering; the body counts (contract, section 10.3)."""
 
-from typing import Literal, NotRequired, TypedDict
+from typing import Final, Literal, NotRequired, TypedDict
 
 from aiokafka import ConsumerRecord
 
-from streams.messages import Source
+KEYED: Final = "idempotency_keyed"
+"""Header of a command whose id its sender derived from an `Idempotency-Key`."""
+
+TRIGGERED_BY: Final = "triggered_by"
+"""Header that says how a command came in; believed on topics that clients may not write."""
+
+BY_REST: Final = "api_request"
+BY_KAFKA: Final = "kafka_command"
+
+ORIGIN: Final = "origin"
+"""Header of a client's record that was passed on: its log and offset on its own topic."""
 
 
-class InputHeaders(TypedDict, total=False):
-    """Headers of clients' commands, create requests and reports.
+class CommandHeaders(TypedDict, total=False):
+    """Headers of commands to a simple kind.
 
     Attributes:
         request_id: The HTTP request behind it.
-        answer: On a report with a `report_id`: `true` asks for a result.
+        traceparent, tracestate: Its trace, as W3C Trace Context has it; what follows from it has them, too.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
+        triggered_by: `api_request` on what came by REST.
     """
 
     content_type: Literal["application/json"]
     request_id: str
-    answer: Literal["true"]
+    traceparent: str
+    tracestate: str
     idempotency_keyed: Literal["true"]
-
-
-class AcceptedHeaders(InputHeaders, total=False):
-    """Headers of what web and agents send each other on topics that clients may not write.
-
-    Attributes:
-        triggered_by: `api_request` on what came by REST, `kafka_command` on what came from a client.
-        origin: Of what was passed on from a client's topic, its log and offset there, with a `/` between.
-    """
-
     triggered_by: Literal["api_request", "kafka_command"]
-    origin: str
 
 
-class EventHeaders(TypedDict):
-    """Headers of events, enough to pass over what does not concern a controller.
+class AnnouncementHeaders(TypedDict):
+    """Headers of what a simple kind announces.
 
     Attributes:
-        timestamp: RFC 3339, UTC.
-        platform: `spec.platform.type` in lower case.
-        event_id: The event's `id`.
-        reason: Of `cluster.reconcile` only.
-        request_id: The HTTP request behind a lifecycle event, if any.
+        event_id: The same each time this is announced; drop what you have seen.
+        event_type: The name of the topic, without the deployment's prefix.
+        aggregate_version: The version of the entity after the change.
+        occurred_at: RFC 3339, UTC.
+        request_id: The HTTP request behind it, if any.
+        traceparent, tracestate: Its trace, if any, as W3C Trace Context has it.
     """
 
-    event_type: Literal["cluster.created", "cluster.updated", "cluster.deleted", "cluster.reconcile"]
-    cluster_id: str
-    generation: str
-    source: Source
-    timestamp: str
-    platform: str
     event_id: str
-    reason: NotRequired[str]
+    event_type: str
+    aggregate_version: str
+    occurred_at: str
+    schema_version: str
     request_id: NotRequired[str]
+    traceparent: NotRequired[str]
+    tracestate: NotRequired[str]
 
 
 class ChangelogHeaders(TypedDict, total=False):

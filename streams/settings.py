@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streams.kafka.timeouts import METADATA_AGE_MS
+from streams.topic import TopicSpec
 from streams.topics import Topics
 
 # How every consumer reads: what a transaction has written counts once it is committed, and never otherwise.
@@ -74,7 +75,7 @@ class KafkaSettings:
 
     Attributes:
         bootstrap_servers: `host:port`, comma-separated.
-        partitions: Of every topic keyed by cluster or name; fixed for the life of the data.
+        partitions: Of every topic that does not say another number; fixed for the life of the data.
         replication: Copies of each partition.
         session_timeout: Seconds after which a silent group member counts as dead.
     """
@@ -85,6 +86,10 @@ class KafkaSettings:
     partitions: int = 12
     replication: int = 3
     session_timeout: float = 6.0
+
+    def partitions_of(self, spec: TopicSpec) -> int:
+        """How many partitions a topic is made with."""
+        return self.partitions if spec.partitions is None else spec.partitions
 
     def client(self, client_id: str) -> dict[str, Any]:
         """What every aiokafka client is told: where Kafka is, and who asks."""

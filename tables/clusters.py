@@ -2,7 +2,8 @@
 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState
-from streams.codec import decode_name, decode_record, encode
+from streams.cluster.codec import decode_name, decode_record
+from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp
 from tables.typed import TypedTable

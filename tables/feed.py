@@ -23,7 +23,7 @@ from aiokafka import ConsumerRecord
 from msgspec import Struct
 
 from domain.errors import PermanentError, invalid
-from streams.topics import STATE_HISTORY
+from streams.topic import STATE_HISTORY
 from tables.metrics import CHANGES
 from tables.positions import FeedPosition, at, expired, later, reaches
 from tables.views import ClusterEntry, ClusterView, Columns, EntryChange, Filter, SortKey, place_of

@@ -20,8 +20,9 @@ from agents.clusters import ClusterAgent
 from agents.entity import KindAgent
 from agents.names import NameAgent
 from domain.policy import Policy
-from streams.codec import decode_name, decode_record, encode
+from streams.cluster.codec import decode_name, decode_record
 from streams.flow import Flow
+from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics

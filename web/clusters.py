@@ -14,11 +14,13 @@ from domain.cluster.commands import Create, Delete, Update
 from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
-from streams.codec import MAX_SPEC_BYTES, encode
+from streams.cluster.codec import MAX_SPEC_BYTES
+from streams.cluster.messages import ResultMessage
 from streams.decoding import decoder_of
-from streams.messages import CreateBody, ResultMessage, UpdateBody
+from streams.json import encode
 from tables.feed import Watched
 from tables.views import ClusterEntry, Filter
+from web.bodies import CreateBody, UpdateBody
 from web.documents import DeleteAccepted
 from web.http.bodies import body_of
 from web.http.errors import JSON_TYPE, json_response

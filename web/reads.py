@@ -16,7 +16,7 @@ from msgspec import Struct, convert
 from domain.access import is_privileged, may_see
 from domain.cluster.state import ControllerReport
 from domain.errors import invalid, not_found
-from streams.codec import encode
+from streams.json import encode
 from streams.messages import UUID_PATTERN
 from tables.views import ClusterEntry, ClusterView, Filter
 from web.documents import ControllerStatus, ShownCondition, ShownError

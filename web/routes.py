@@ -8,8 +8,9 @@ from typing import Final
 from aiohttp import web
 
 from domain.cluster.state import Cluster
-from streams.messages import CreateBody, ReportBody, UpdateBody
+from streams.cluster.messages import ReportBody
 from web import clusters, status
+from web.bodies import CreateBody, UpdateBody
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
 from web.documents import ClusterList, DeleteAccepted, Health, Info, ReportTaken, StatusView

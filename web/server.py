@@ -13,10 +13,10 @@ from prometheus_client import Gauge
 from database import Pool
 from domain.hosts import Hosts
 from streams.described import asyncapi
-from streams.kafka.acls import WEB
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
+from streams.kafka.roles import WEB
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import Unacknowledged
 from streams.reading.tail import Tail
@@ -63,10 +63,8 @@ async def run(
         TopicReplaced: one of them was made anew meanwhile.
     """
     topics = settings.kafka.topics
-    # Those it uses, and those that its clients' records take to them.
-    requests = (topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands)
     await require_rights(settings.kafka, WEB)
-    await check_topics(settings.kafka, (*requests, topics.reports, topics.results, topics.state))
+    await check_topics(settings.kafka, WEB)
     view = ClusterView()
     feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")

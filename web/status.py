@@ -6,9 +6,10 @@ from aiohttp import web
 
 from domain.access import require_controller
 from domain.errors import Unconfirmed
-from streams.codec import encode, report_of
+from streams.cluster.codec import report_of
+from streams.cluster.messages import ReportBody, ReportMessage
 from streams.decoding import decoder_of
-from streams.messages import ReportBody, ReportMessage
+from streams.json import encode
 from web.clusters import command_identity, path_id, shown, visible_entry
 from web.documents import ReportTaken
 from web.http.bodies import body_of

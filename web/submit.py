@@ -20,9 +20,11 @@ from aiokafka import ConsumerRecord
 from domain.cluster.commands import Command, Create
 from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
-from streams.codec import BY_REST, KEYED, TRIGGERED_BY, encode, message_of
+from streams.cluster.codec import message_of
+from streams.cluster.messages import ReportMessage, ResultMessage
+from streams.headers import BY_REST, KEYED, TRIGGERED_BY
+from streams.json import encode
 from streams.kafka.partitions import partition_of
-from streams.messages import ReportMessage, ResultMessage
 from streams.topics import Topics
 from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer

@@ -1,146 +1,29 @@
-"""AsyncAPI 3.0 of every topic, made from the table of topics and from the types of the messages.
+"""AsyncAPI 3.0 of every topic, made from what flows declare and from the types of the messages.
 
 What the application is here is Clusterflow as a whole: it receives what clients publish, and sends what they
 may listen to. Brokers are not named: whoever may connect knows where they are.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from streams.described.schemas.catalogue import MESSAGES, payloads
+from streams.described.schemas.catalogue import messages, payloads
 from streams.described.schemas.derive import described
-from streams.headers import (
-    AcceptedHeaders,
-    ChangelogHeaders,
-    DeadLetterHeaders,
-    EventHeaders,
-    InputHeaders,
-    ResultHeaders,
-)
+from streams.headers import DeadLetterHeaders
 from streams.settings import GROUP, KafkaSettings
-from streams.topics import Topics, TopicSpec
-from streams.turns.claims import CLAIM_KEY
+from streams.topic import Key, Message, Topic, TopicSpec
+from streams.topics import Topics
 
 Document = dict[str, Any]
 
 _BINDING: Final = "0.5.0"
 _REF: Final = "#/components/schemas/{name}"
-_CLAIM: Final = "partition-claim"
-_HEADERS: Final = (
-    InputHeaders,
-    AcceptedHeaders,
-    ChangelogHeaders,
-    EventHeaders,
-    ResultHeaders,
-    DeadLetterHeaders,
-)
-_KAFKA_KEY: Final = {
-    "cluster id": {"type": "string", "format": "uuid", "description": "The cluster's id, lower case"},
-    "<created_by>/<name>": {"type": "string", "description": "`<created_by>/<name>`"},
-    "partition number": {"type": "string", "description": "The number of the partition"},
-    "original key": {"description": "The key the record had"},
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traffic:
-    """What passes over one topic.
-
-    Attributes:
-        message: The name of its message.
-        headers: The type of its headers; None where there are none.
-        senders, receivers: Which of our parts publish to it and read it; `clients` are everybody else.
-    """
-
-    message: str
-    about: str
-    headers: type | None = None
-    senders: tuple[str, ...]
-    receivers: tuple[str, ...]
-
-
-def traffic(topics: Topics) -> Mapping[str, Traffic]:
-    """What passes over each topic, dead letters apart."""
-    return {
-        topics.create_requests: Traffic(
-            message="cluster-create-request",
-            about="Clients' creates, which pass on to the name requests.",
-            headers=InputHeaders,
-            senders=("clients",),
-            receivers=("name agent",),
-        ),
-        topics.name_requests: Traffic(
-            message="cluster-name-request",
-            about=(
-                "Creates and releases, decided per name: the first create passes on to its cluster, others"
-                " are rejected; ours alone."
-            ),
-            headers=AcceptedHeaders,
-            senders=("web", "name agent", "cluster agent"),
-            receivers=("name agent",),
-        ),
-        topics.names: Traffic(
-            message="cluster-name",
-            about="Changelog of the table of names; ours alone.",
-            headers=ChangelogHeaders,
-            senders=("name agent",),
-            receivers=("name agent",),
-        ),
-        topics.commands: Traffic(
-            message="cluster-command",
-            about="Clients' commands to clusters, which pass on; creates go to the create requests.",
-            headers=InputHeaders,
-            senders=("clients",),
-            receivers=("cluster agent",),
-        ),
-        topics.accepted_commands: Traffic(
-            message="cluster-accepted-command",
-            about="All commands to a cluster in one order, and creates that have their name; ours alone.",
-            headers=AcceptedHeaders,
-            senders=("web", "name agent", "cluster agent"),
-            receivers=("cluster agent",),
-        ),
-        topics.reports: Traffic(
-            message="cluster-status-report",
-            about="What controllers report; a report replaces its controller's last one.",
-            headers=InputHeaders,
-            senders=("clients", "web"),
-            receivers=("cluster agent",),
-        ),
-        topics.ticks: Traffic(
-            message="reconcile-tick",
-            about="The clock of the cluster agent, one record a partition; ours alone.",
-            senders=("worker",),
-            receivers=("cluster agent",),
-        ),
-        topics.state: Traffic(
-            message="cluster-state",
-            about="Changelog of the table of clusters; a null value removes a cluster.",
-            headers=ChangelogHeaders,
-            senders=("cluster agent",),
-            receivers=("cluster agent", "web", "sink"),
-        ),
-        topics.events: Traffic(
-            message="cluster-event",
-            about="One event per accepted change, in order per cluster, at least once.",
-            headers=EventHeaders,
-            senders=("cluster agent",),
-            receivers=("clients", "sink"),
-        ),
-        topics.results: Traffic(
-            message="cluster-command-result",
-            about="What became of each command.",
-            headers=ResultHeaders,
-            senders=("name agent", "cluster agent"),
-            receivers=("clients", "web"),
-        ),
-    }
+_DEAD_LETTER: Final = "dead-letter"
 
 
 def document(kafka: KafkaSettings, *, version: str) -> Document:
     """The AsyncAPI document of a deployment: its prefix, its partitions."""
-    passing = traffic(kafka.topics)
+    declared = {topic.spec.name: topic for topic in kafka.topics.declared}
     specs = kafka.topics.all()
     return {
         "asyncapi": "3.0.0",
@@ -153,22 +36,22 @@ def document(kafka: KafkaSettings, *, version: str) -> Document:
             ),
         },
         "defaultContentType": "application/json",
-        "channels": {spec.name: _channel(spec, kafka, passing) for spec in specs},
-        "operations": dict(_operations(specs, kafka.topics, passing)),
-        "components": {"messages": _messages(specs, passing), "schemas": _schemas()},
+        "channels": {spec.name: _channel(spec, kafka, declared) for spec in specs},
+        "operations": dict(_operations(specs, kafka.topics, declared)),
+        "components": {"messages": _messages(kafka.topics), "schemas": _schemas(kafka.topics)},
     }
 
 
-def _channel(spec: TopicSpec, kafka: KafkaSettings, passing: Mapping[str, Traffic]) -> Document:
-    names = _message_names(spec, passing)
+def _channel(spec: TopicSpec, kafka: KafkaSettings, declared: Mapping[str, Topic]) -> Document:
+    names = _message_names(spec, declared)
     return {
         "address": spec.name,
-        "description": _about(spec, passing),
+        "description": _about(spec, declared),
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {
             "kafka": {
                 "topic": spec.name,
-                "partitions": kafka.partitions,
+                "partitions": kafka.partitions_of(spec),
                 "replicas": kafka.replication,
                 "topicConfiguration": _configuration(spec),
                 "bindingVersion": _BINDING,
@@ -177,9 +60,9 @@ def _channel(spec: TopicSpec, kafka: KafkaSettings, passing: Mapping[str, Traffi
     }
 
 
-def _about(spec: TopicSpec, passing: Mapping[str, Traffic]) -> str:
-    if spec.name in passing:
-        on = passing[spec.name]
+def _about(spec: TopicSpec, declared: Mapping[str, Topic]) -> str:
+    if spec.name in declared:
+        on = declared[spec.name]
         clients = ["Clients publish to it."] * ("clients" in on.senders)
         clients += ["Clients may read it."] * ("clients" in on.receivers)
         return " ".join([on.about, *clients])
@@ -195,30 +78,30 @@ def _configuration(spec: TopicSpec) -> Document:
 
 
 def _operations(
-    specs: Iterable[TopicSpec], topics: Topics, passing: Mapping[str, Traffic]
+    specs: Iterable[TopicSpec], topics: Topics, declared: Mapping[str, Topic]
 ) -> Iterable[tuple[str, Document]]:
     for spec in specs:
-        if spec.name in passing:
-            senders, receivers = passing[spec.name].senders, passing[spec.name].receivers
+        if spec.name in declared:
+            senders, receivers = declared[spec.name].senders, declared[spec.name].receivers
         else:
-            readers = passing[_origin(spec.name)].receivers
+            readers = declared[_origin(spec.name)].receivers
             senders = ("sink",) if "sink" in readers else readers
             receivers = ()
         for action, parts in (("send", senders), ("receive", receivers)):
             for part in parts:
                 if part != "clients":
-                    yield _operation(spec, action, part, topics, passing)
+                    yield _operation(spec, action, part, topics, declared)
 
 
 def _operation(
-    spec: TopicSpec, action: str, part: str, topics: Topics, passing: Mapping[str, Traffic]
+    spec: TopicSpec, action: str, part: str, topics: Topics, declared: Mapping[str, Topic]
 ) -> tuple[str, Document]:
     operation: Document = {
         "action": action,
         "channel": {"$ref": f"#/channels/{spec.name}"},
         "summary": f"The {part} {'publishes to' if action == 'send' else 'reads'} `{spec.name}`",
         "messages": [
-            {"$ref": f"#/channels/{spec.name}/messages/{name}"} for name in _message_names(spec, passing)
+            {"$ref": f"#/channels/{spec.name}/messages/{name}"} for name in _message_names(spec, declared)
         ],
     }
     if action == "receive" and spec.from_outside:  # a changelog is read without a group
@@ -227,43 +110,56 @@ def _operation(
     return f"{part.replace(' ', '-')}.{action}.{spec.name}", operation
 
 
-def _messages(specs: Iterable[TopicSpec], passing: Mapping[str, Traffic]) -> Document:
-    titles = {message.name: message.title for message in MESSAGES}
-    messages: Document = {}
-    for spec in specs:
-        name = _message_names(spec, passing)[0]
-        if spec.name in passing:
-            headers = passing[spec.name].headers
-            message: Document = {"title": titles[name], "payload": {"$ref": _REF.format(name=name)}}
-        else:
-            headers = DeadLetterHeaders
-            message = {"title": "Dead letter", "contentType": "application/octet-stream"}
-        if headers is not None:
-            message["headers"] = {"$ref": _REF.format(name=headers.__name__)}
-        key = {"key": _KAFKA_KEY[spec.key], "bindingVersion": _BINDING}
-        messages[name] = {"name": name, **message, "bindings": {"kafka": key}}
-    claim_key = {"key": {"const": CLAIM_KEY.decode()}, "bindingVersion": _BINDING}
-    messages[_CLAIM] = {
-        "name": _CLAIM,
-        "title": titles[_CLAIM],
-        "payload": {"$ref": _REF.format(name=_CLAIM)},
-        "bindings": {"kafka": claim_key},
+def _messages(topics: Topics) -> Document:
+    """The chief message of each topic, dead letters, and messages that are beside a chief one."""
+    known = {message.name: message for message in messages(topics.flows)}
+    found: Document = {}
+    for topic in topics.declared:
+        message = known[topic.messages[0]]
+        found[message.name] = _message(message, key=_key(topic.spec.key), headers=topic.headers)
+    found[_DEAD_LETTER] = _dead_letter()
+    for name in (name for topic in topics.declared for name in topic.messages[1:]):
+        found[name] = _message(known[name], key={"const": known[name].key}, headers=None)
+    return found
+
+
+def _message(message: Message, *, key: Document, headers: type | None) -> Document:
+    told: Document = {
+        "name": message.name,
+        "title": message.title,
+        "payload": {"$ref": _REF.format(name=message.name)},
     }
-    return messages
+    if headers is not None:
+        told["headers"] = {"$ref": _REF.format(name=headers.__name__)}
+    return {**told, "bindings": {"kafka": {"key": key, "bindingVersion": _BINDING}}}
 
 
-def _schemas() -> Document:
-    schemas, components = payloads(_REF)
-    headers = described(_HEADERS, ref=_REF)[1]
+def _dead_letter() -> Document:
+    key = {"description": "The key the record had"}  # which may be of any form
+    return {
+        "name": _DEAD_LETTER,
+        "title": "Dead letter",
+        "contentType": "application/octet-stream",
+        "headers": {"$ref": _REF.format(name=DeadLetterHeaders.__name__)},
+        "bindings": {"kafka": {"key": key, "bindingVersion": _BINDING}},
+    }
+
+
+def _key(key: Key) -> Document:
+    form = {"format": key.format} if key.format else {}
+    return {"type": "string", **form, "description": key.about}
+
+
+def _schemas(topics: Topics) -> Document:
+    schemas, components = payloads(_REF, topics.flows)
+    carried = dict.fromkeys(topic.headers for topic in topics.declared if topic.headers is not None)
+    headers = described((*carried, DeadLetterHeaders), ref=_REF)[1]
     return {**schemas, **components, **headers}
 
 
-def _message_names(spec: TopicSpec, passing: Mapping[str, Traffic]) -> tuple[str, ...]:
-    """The messages of a topic, the chief one first; workers claim the partitions of a changelog."""
-    if spec.name not in passing:
-        return ("dead-letter",)
-    chief = passing[spec.name].message
-    return (chief,) if spec.retention is not None else (chief, _CLAIM)
+def _message_names(spec: TopicSpec, declared: Mapping[str, Topic]) -> Sequence[str]:
+    """The messages of a topic, the chief one first."""
+    return declared[spec.name].messages if spec.name in declared else (_DEAD_LETTER,)
 
 
 def _origin(topic: str) -> str:

@@ -1,11 +1,8 @@
-"""Who may do what with Kafka: one table, from which `clusterflow topics --acls` prints the grants.
+"""Who may do what with Kafka: from who uses each topic to the grants that `clusterflow topics --acls` prints.
 
-`USES` has a row for every topic, and says who reads and who writes it. Everything else follows: what a role
+A flow says of each of its topics who reads and who writes it (`Use`). Everything else follows: what a role
 may see of the topics that it checks at its start, the groups that it reads in, and what commands that declare
-topics need. `streams.kafka.rights` holds the same table against what the brokers grant.
-
-A role is a process or a command of ours; a kind of client is somebody else's program. One principal may be
-several of them: its grants add up.
+topics need. `streams.kafka.rights` holds the same grants against those of the brokers.
 """
 
 import shlex
@@ -13,77 +10,27 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
+from streams.kafka.roles import (
+    CLIENTS,
+    CONTROLLER,
+    DEAD_LETTER_READER,
+    REBUILD,
+    ROLES,
+    TOPICS,
+    VERIFY,
+    WEB,
+    WORKER,
+    Use,
+)
 from streams.settings import GROUP, SINK_GROUP
-from streams.topics import DEAD_LETTER_SUFFIX, Topics
+from streams.topic import DEAD_LETTER_SUFFIX
+from streams.topics import Topics
 
 Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs", "AlterConfigs"]
 
 Resource = Literal["topic", "group"]
 
-WEB: Final = "web"
-WORKER: Final = "worker"
-SINK: Final = "sink"
-VERIFY: Final = "verify"
-REBUILD: Final = "rebuild"
-TOPICS: Final = "topics"
-
-CREATOR: Final = "creator"
-COMMANDER: Final = "commander"
-CONTROLLER: Final = "controller"
-EVENTS_READER: Final = "events-reader"
-RESULTS_READER: Final = "results-reader"
-DEAD_LETTER_READER: Final = "dead-letter-reader"
-
-ROLES: Final[Mapping[str, str]] = {
-    WEB: "`clusterflow web`",
-    WORKER: "`clusterflow worker`",
-    SINK: "`clusterflow sink`",
-    VERIFY: "`clusterflow verify`, with and without `--repair`",
-    REBUILD: "`clusterflow rebuild`",
-    TOPICS: "`clusterflow topics`",
-}
-"""What each is; `clusterflow migrate` is not among them, for it does not speak to Kafka."""
-
-CLIENTS: Final[Mapping[str, str]] = {
-    CREATOR: "a program that publishes creates",
-    COMMANDER: "a program that publishes updates, deletes and reconciles",
-    CONTROLLER: "a controller: follows events, publishes reports, parks what it cannot handle",
-    EVENTS_READER: "a program that follows events",
-    RESULTS_READER: "a program that waits for results of commands and reports",
-    DEAD_LETTER_READER: "a person or program that looks after dead letters",
-}
-"""What each kind of client is. What they say is checked, but whom they say it for is believed."""
-
-
 HOW_TO_GRANT: Final = "`clusterflow topics --acls` prints the commands that grant it (docs/kafka-acls.md)"
-
-
-class Use(NamedTuple):
-    """Who reads and who writes a topic.
-
-    Attributes:
-        parks: Who writes to its dead-letter topic; empty if it has none.
-    """
-
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-    parks: str = ""
-
-
-USES: Final[Mapping[str, Use]] = {
-    # The worker publishes a client's record again where it lies in another partition than its key says.
-    "create_requests": Use(reads=(WORKER,), writes=(WORKER, CREATOR), parks=WORKER),
-    "name_requests": Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER),
-    "names": Use(reads=(WORKER, VERIFY, REBUILD), writes=(WORKER, REBUILD)),
-    "commands": Use(reads=(WORKER,), writes=(WORKER, COMMANDER), parks=WORKER),
-    "accepted_commands": Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER),
-    "reports": Use(reads=(WORKER,), writes=(WEB, WORKER, CONTROLLER), parks=WORKER),
-    "ticks": Use(reads=(WORKER,), writes=(WORKER,), parks=WORKER),
-    "state": Use(reads=(WEB, WORKER, SINK, VERIFY, REBUILD), writes=(WORKER, REBUILD), parks=SINK),
-    "events": Use(reads=(SINK, VERIFY, CONTROLLER, EVENTS_READER), writes=(WORKER,), parks=SINK),
-    "results": Use(reads=(WEB, RESULTS_READER), writes=(WORKER,)),
-}
-"""By the name that `Topics` has for it, whose every topic needs a row."""
 
 # Characters of a printed line, about.
 _WIDTH: Final = 100
@@ -92,21 +39,8 @@ _DECLARES: Final = (REBUILD, TOPICS)
 
 _DECLARING: Final[tuple[Operation, ...]] = ("Create", "Describe", "DescribeConfigs", "AlterConfigs")
 
-# Which topics a role compares with what they must be like (`streams.kafka.admin.check_topics`); None for all.
-_CHECKS: Final[Mapping[str, tuple[str, ...] | None]] = {
-    WEB: (
-        "create_requests",
-        "name_requests",
-        "commands",
-        "accepted_commands",
-        "reports",
-        "state",
-        "results",
-    ),
-    WORKER: None,
-    SINK: ("state", "events"),
-    VERIFY: None,
-}
+# Roles that compare every topic with what it must be like when they start; of others see `Use.checks`.
+_CHECKS_ALL: Final = (WORKER, VERIFY)
 
 # Roles that ask for the ids of all topics that somebody remembers offsets of (`Topics.worked_on`).
 _IDENTIFIES: Final = (WEB,)
@@ -140,55 +74,40 @@ def grants(who: str, topics: Topics, *, controllers: Sequence[str] = ()) -> list
     return [*found, *_own_topics(who, topics, controllers), *_groups(who, topics, controllers)]
 
 
+def checked(who: str, topics: Topics) -> frozenset[str]:
+    """The topics that a role compares with what they must be like when it starts."""
+    uses = _uses(topics)
+    return frozenset(name for name, use in uses.items() if who in _CHECKS_ALL or who in use.checks)
+
+
 def _of_topics(who: str, topics: Topics) -> dict[str, tuple[Operation, ...]]:
-    uses = _by_topic(topics)
-    checked = _checked(who, topics)
+    to_check, remembered = checked(who, topics), topics.worked_on
     found: dict[str, tuple[Operation, ...]] = {}
-    for spec in topics.all():
-        use = uses[spec.name]
+    for name, use in _uses(topics).items():
         needed: list[Operation] = []
         needed += ["Read"] if who in use.reads else []
         needed += ["Write"] if who in use.writes else []
         if who in _DECLARES:
             needed += _DECLARING
-        elif spec.name in checked:
+        elif name in to_check:
             needed += ["Describe", "DescribeConfigs"]
-        elif who in _IDENTIFIES and spec.name in topics.worked_on:
+        elif who in _IDENTIFIES and name in remembered:
             needed += ["Describe"]
         if ("Read" in needed or "Write" in needed) and "Describe" in needed:
             needed.remove("Describe")  # which either of them includes
-        found[spec.name] = tuple(needed)
+        found[name] = tuple(needed)
     return found
 
 
-def _by_topic(topics: Topics) -> dict[str, Use]:
-    """By the name of a topic, who uses it; a dead-letter topic has its own use.
-
-    Raises: LookupError: a topic has no row.
-    """
-    uses = {getattr(topics, name): use for name, use in USES.items()}
+def _uses(topics: Topics) -> dict[str, Use]:
+    """By the name of a topic, who uses it; a dead-letter topic has its own use."""
+    uses = {topic.spec.name: topic.use for topic in topics.declared}
     parked = {
-        Topics.dead_letters(name): Use(reads=(DEAD_LETTER_READER,), writes=(use.parks,))
+        Topics.dead_letters(name): Use(reads=(DEAD_LETTER_READER,), writes=(use.parks,), checks=(use.parks,))
         for name, use in uses.items()
         if use.parks
     }
-    found = {**uses, **parked}
-    if unknown := [spec.name for spec in topics.all() if spec.name not in found]:
-        raise LookupError(
-            f"{', '.join(unknown)}: say in streams/kafka/acls.py who reads and writes it (USES)"
-        )
-    return found
-
-
-def _checked(who: str, topics: Topics) -> set[str]:
-    everything = {spec.name for spec in topics.all()}
-    if who not in _CHECKS:
-        return set()
-    if (names := _CHECKS[who]) is None:
-        return everything
-    checked = {str(getattr(topics, name)) for name in names}
-    parked = {Topics.dead_letters(getattr(topics, name)) for name, use in USES.items() if use.parks == who}
-    return checked | (parked & everything)
+    return {**uses, **parked}
 
 
 def _own_topics(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Grant]:

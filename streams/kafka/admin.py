@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -22,12 +22,12 @@ from aiokafka.errors import (
 from aiokafka.protocol.metadata import MetadataRequest
 
 from domain.errors import ControlPlaneError, NotPermitted
-from streams.kafka.acls import HOW_TO_GRANT
+from streams.kafka.acls import HOW_TO_GRANT, checked
 from streams.kafka.brokers import Brokers
 from streams.kafka.fitting import Finding, FoundTopic, compare, in_sync_at_least
 from streams.kafka.timeouts import REQUEST_MS
 from streams.settings import KafkaSettings
-from streams.topics import TopicSpec
+from streams.topic import TopicSpec
 
 log = logging.getLogger("clusterflow.topics")
 
@@ -82,7 +82,12 @@ async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Decla
         doubtful = _refuse([finding for finding in findings if finding not in repaired])
         in_sync = {"min.insync.replicas": str(in_sync_at_least(kafka.replication))}
         missing = [
-            NewTopic(spec.name, kafka.partitions, kafka.replication, topic_configs={**in_sync, **spec.config})
+            NewTopic(
+                spec.name,
+                kafka.partitions_of(spec),
+                kafka.replication,
+                topic_configs={**in_sync, **spec.config},
+            )
             for spec in specs
             if spec.name not in found
         ]
@@ -96,15 +101,18 @@ async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Decla
         return Declared(created, repaired, doubtful)
 
 
-async def check_topics(kafka: KafkaSettings, names: Collection[str] | None = None) -> None:
+async def check_topics(kafka: KafkaSettings, role: str | None = None) -> None:
     """Check that topics exist with the settings their users depend on, and warn of doubtful ones.
 
     Args:
-        names: The topics to be used; None for all.
+        role: Whose topics; None for all.
 
     Raises: TopicMismatch: with all that would lose data or break a rule, and what to do about it.
     """
-    specs = [spec for spec in kafka.topics.all() if names is None or spec.name in names]
+    specs = kafka.topics.all()
+    if role is not None:
+        names = checked(role, kafka.topics)
+        specs = tuple(spec for spec in specs if spec.name in names)
     async with _admin(kafka) as admin:
         found = await _found(admin, specs)
     _refuse_missing(spec.name for spec in specs if spec.name not in found)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from streams.topics import TopicSpec
+from streams.topic import TopicSpec
 
 Severity = Literal["refuse", "warn"]
 
@@ -61,7 +61,7 @@ def compare(spec: TopicSpec, found: FoundTopic, *, partitions: int, replication:
     """What differs from the declaration and matters.
 
     Args:
-        partitions, replication: As configured, of every topic.
+        partitions, replication: As configured; of every topic that does not say another number.
     """
     return [
         *_layout(spec, found, partitions, replication),
@@ -70,7 +70,7 @@ def compare(spec: TopicSpec, found: FoundTopic, *, partitions: int, replication:
 
 
 def _layout(spec: TopicSpec, found: FoundTopic, partitions: int, replication: int) -> Iterator[Finding]:
-    if found.partitions != partitions:
+    if spec.partitions is None and found.partitions != partitions:  # where any count does, it stays as it is
         yield Finding(
             severity="refuse",
             topic=spec.name,

@@ -20,10 +20,11 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
+from msgspec import Struct
 from prometheus_client import Counter
 
-from streams.codec import encode
-from streams.messages import ClaimMessage
+from streams.json import encode
+from streams.topic import Message
 from streams.writing.outputs import Output
 
 CLAIM_KEY: Final = b"@claim"
@@ -54,6 +55,28 @@ Reason = Literal["malformed", "ahead", "replaced", "unclaimed"]
 """Why a record is counted: it names or is no possible claim; it names one at or beyond its own offset; it was
 written under an older claim than the one that stands; or under none, although one stands.
 """
+
+
+class ClaimMessage(Struct, kw_only=True, omit_defaults=True):
+    """A worker takes a partition of a changelog over (`streams.turns.claims`).
+
+    Attributes:
+        worker: Its name, for people.
+        offset: Where this record lies. A copy lies elsewhere, and is no claim. Claims of earlier versions do
+            not say it.
+    """
+
+    worker: str = ""
+    offset: int | None = None
+
+
+CLAIM: Final = Message(
+    name="partition-claim",
+    title="Claim of a partition",
+    types=(ClaimMessage,),
+    key=CLAIM_KEY.decode(),
+)
+"""How a claim is described, on every changelog."""
 
 
 class LogRecord(Protocol):

@@ -12,7 +12,7 @@ from prometheus_client import Histogram
 
 from domain.errors import MalformedRecord
 from domain.offsets import Seen
-from streams.codec import from_millis
+from streams.json import from_millis
 from streams.turns.batch import queued_batches, wake
 from streams.turns.commit import Commit, Lane, Part, Table
 from streams.turns.lanes import HeldLanes

@@ -17,7 +17,8 @@ from domain.cluster.secrets import JWE, MASK, SECRET_MEMBERS
 from domain.errors import MalformedRecord
 from streams.headers import DeadLetterHeaders
 from streams.kafka.partitions import MAX_KEY_BYTES
-from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, Topics
+from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES
+from streams.topics import Topics
 from streams.writing.outputs import Headers, Output
 
 log = logging.getLogger("clusterflow.dead_letters")
@@ -69,8 +70,8 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
         key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
     value = None if value is None else masked(value)
     topic = Topics.dead_letters(record.topic)
-    # The partition follows from the key, unless hashing that would take long.
-    partition = record.partition if len(key or b"") > MAX_KEY_BYTES else None
+    # The partition follows from the key, unless hashing that would take long; the first one is always there.
+    partition = 0 if len(key or b"") > MAX_KEY_BYTES else None
     return Output(topic, key, value, cast("dict[str, str]", told), partition, original_headers=kept)
 
 

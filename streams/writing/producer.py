@@ -29,7 +29,7 @@ from streams.kafka.brokers import Brokers
 from streams.kafka.rights import refusal
 from streams.kafka.timeouts import REQUEST_MS
 from streams.settings import KafkaSettings
-from streams.topics import MAX_RECORD_BYTES
+from streams.topic import MAX_RECORD_BYTES
 from streams.turns.lease import Lease
 from streams.writing.appending import (
     Acknowledged,

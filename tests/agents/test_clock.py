@@ -14,7 +14,7 @@ from domain.cluster.commands import Report
 from domain.cluster.state import PendingAnnouncement, Reactive
 from domain.policy import Policy
 from domain.values import replace
-from streams.codec import encode
+from streams.json import encode
 from streams.turns.claims import CLAIM_KEY
 from streams.writing.outputs import Output
 from tests.domain.given import T0, create, says, story, uuid

@@ -18,7 +18,7 @@ from domain.cluster.state import ClusterState, PendingAnnouncement, Reactive
 from domain.entity import KEPT_FOR
 from domain.policy import Policy
 from domain.values import replace
-from streams.codec import encode
+from streams.json import encode
 from streams.writing.outputs import Output
 from tests.domain.given import CLUSTER_ID, GCP, OWNER, T0, create, delete, says, story, uuid
 from tests.memory import TOPICS, Log, Worker

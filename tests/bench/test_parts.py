@@ -10,7 +10,7 @@ from bench.peer import Peer, PeerFailed
 from bench.records import outputs
 from bench.usage import usage
 from bench.writes import KINDS, requests
-from streams.codec import read_command
+from streams.cluster.codec import read_command
 
 
 def test_a_stamp_is_found_wherever_pieces_are_cut():

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import KafkaError
 
 from streams.reading.unpacking import MAX_BATCH_BYTES
-from streams.topics import MAX_INPUT_BYTES, Topics
+from streams.topic import MAX_INPUT_BYTES
+from streams.topics import Topics
 
 POISON: Final = "poison-"  # how the keys of bad records begin; no cluster's id and no owner's name does
 STOP_WITHIN: Final = 10.0  # seconds; a client whose Kafka is away would try for ever

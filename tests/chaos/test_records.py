@@ -2,7 +2,8 @@
 
 import random
 
-from streams.topics import MAX_INPUT_BYTES, Topics
+from streams.topic import MAX_INPUT_BYTES
+from streams.topics import Topics
 from tests.chaos.records import POISON, bad_records
 
 TOPICS = Topics()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cli.config import masked
 from settings import Settings
-from streams.codec import go_duration
+from streams.json import go_duration
 from tests.cli.test_process import run
 
 SECRETS = {

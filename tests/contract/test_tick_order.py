@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from domain.values import replace
-from streams.codec import decode_record, encode
+from streams.cluster.codec import decode_record
+from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.writing.outputs import Output
 from tests.domain.given import OWNER, uuid

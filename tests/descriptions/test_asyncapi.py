@@ -6,13 +6,12 @@ from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from jsonschema import FormatChecker
-from jsonschema.validators import Draft202012Validator
 
 from domain.policy import Policy
 from streams.described.asyncapi import document
 from streams.settings import KafkaSettings
 from tests.conftest import until
+from tests.descriptions.asyncapi import references, validator
 from tests.e2e.product import CONTROLLER, SPEC, Deployment, available, command, headers_of, report
 
 BAD = {
@@ -91,14 +90,6 @@ async def _by_kafka(deployment, api):
     await deployment.log("cluster-events").wait_for(
         id_, lambda event: event["metadata"].get("scheduled_by") == "reconciliation_scheduler"
     )
-
-
-def validator(described, part, message):
-    schema = {
-        **described["components"]["messages"][message].get(part, {}),
-        "components": described["components"],
-    }
-    return Draft202012Validator(schema, format_checker=FormatChecker())
 
 
 async def records(deployment, topic):
@@ -198,7 +189,8 @@ def test_channels_are_the_topics():
     assert [spec.name for spec in kafka.topics.all()] == list(channels)
     for spec in kafka.topics.all():
         binding = channels[spec.name]["bindings"]["kafka"]
-        assert (spec.name, 5, 2) == (binding["topic"], binding["partitions"], binding["replicas"])
+        count = 1 if spec.name.endswith(".dlq") else 5
+        assert (spec.name, count, 2) == (binding["topic"], binding["partitions"], binding["replicas"])
         told = binding["topicConfiguration"]
         assert [spec.config.get("cleanup.policy", "delete")] == told["cleanup.policy"]
         assert spec.config.get("retention.ms", "None") == str(told.get("retention.ms"))
@@ -211,17 +203,7 @@ def test_every_topic_has_a_sender_and_every_reference_an_end():
     assert {f"#/channels/{name}" for name in described["channels"]} == sent | {
         f"#/channels/{n}" for n in from_clients
     }
-    for reference in _references(described):
+    for reference in references(described):
         target = described
         for step in reference.removeprefix("#/").split("/"):
             target = target[step]
-
-
-def _references(part):
-    if isinstance(part, dict):
-        if isinstance(part.get("$ref"), str):
-            yield part["$ref"]
-        part = list(part.values())
-    if isinstance(part, list):
-        for item in part:
-            yield from _references(item)

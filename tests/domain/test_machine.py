@@ -26,7 +26,7 @@ from domain.cluster.state import ClusterState, counted
 from domain.entity import Outcome
 from domain.offsets import Seen
 from domain.values import replace
-from streams.events import event_output
+from streams.cluster.events import event_output
 from tests.domain.given import (
     CONTROLLER,
     GCP,

@@ -13,7 +13,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.protocol.admin import CreateAclsRequest, DescribeAclsRequest
 
 from deploy.embedded.kafka import Kafka
-from streams.kafka.acls import CLIENTS, ROLES, principal_of, script
+from streams.kafka.acls import principal_of, script
+from streams.kafka.roles import CLIENTS, ROLES
 from streams.settings import KafkaSecurity, KafkaSettings
 from streams.topics import Topics
 from tests.conftest import until

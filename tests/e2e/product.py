@@ -287,7 +287,7 @@ class Deployment:
         places = [
             TopicPartition(spec.name, partition)
             for spec in kafka.topics.all()
-            for partition in range(kafka.partitions)
+            for partition in range(kafka.partitions_of(spec))
         ]
         self._tap = Tap(kafka.bootstrap_servers, places)
 
@@ -321,7 +321,8 @@ class Deployment:
     def log(self, topic: str) -> Log:
         """One of the topics, by its name without prefix."""
         name = self.kafka.topics.prefix + topic
-        return Log(self.kafka.bootstrap_servers, name, self.kafka.partitions, self._tap)
+        spec = next(spec for spec in self.kafka.topics.all() if spec.name == name)
+        return Log(self.kafka.bootstrap_servers, name, self.kafka.partitions_of(spec), self._tap)
 
     async def _run(
         self, run: Callable[[asyncio.Event, Callable[[Callable[[], bool]], None]], Awaitable[None]]

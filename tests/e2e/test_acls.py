@@ -23,8 +23,8 @@ from migrations import migrate
 from recovery import RecoverySettings, rebuild, verify
 from sinks import SinkSettings
 from sinks import run as run_sink
-from streams.kafka.acls import CLIENTS
 from streams.kafka.admin import declare_topics
+from streams.kafka.roles import CLIENTS
 from streams.settings import SINK_GROUP
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer

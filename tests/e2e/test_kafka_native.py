@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from streams.topics import MAX_INPUT_BYTES
+from streams.topic import MAX_INPUT_BYTES
 from streams.writing.outputs import batch_bytes
 from tests.conftest import until
 from tests.e2e.product import (

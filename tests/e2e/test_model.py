@@ -29,7 +29,7 @@ from domain.cluster.schedule import due, reconciles_at
 from domain.cluster.state import ClusterState, counted
 from domain.cluster.status import aggregate
 from domain.values import replace
-from streams.codec import decode_name, decode_record
+from streams.cluster.codec import decode_name, decode_record
 from streams.writing.outputs import Output
 from tests.domain.given import uuid
 from tests.memory import KAFKA, POLICY, TOPICS, CrashedError, Log, Worker

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.entity import Command
-from streams.codec import KEYED
-from tests.kinds.lamp import FLOW, WARM_UP, Create, Delete, Paint
+from streams.headers import KEYED
+from tests.kinds.lamp import FLOW, LAMP, WARM_UP, Create, Delete, Paint
 from tests.memory import KAFKA, CrashedError, KindWorker, Log
 
 LAMPS = ("hall", "attic", "cellar")
@@ -81,6 +81,7 @@ class Story(RuleBasedStateMachine):
         self.worker = KindWorker(FLOW, self.log, {}, commits=False)
         self.world = World(self.log)
         self.sent: list[Command] = []
+        self.deletes: dict[str, datetime] = {}  # by lamp, when its first delete was sent
 
     @rule(
         lamp=st.sampled_from(LAMPS),
@@ -91,13 +92,18 @@ class Story(RuleBasedStateMachine):
     def send(self, lamp, kind, expected, keyed):
         members = {} if kind is Delete else {"colour": f"colour {len(self.sent)}"}
         number = f"command-{len(self.sent)}"
+        if kind is Delete:
+            self.deletes.setdefault(lamp, self.log.now)
         self.sent.append(kind(id=lamp, command_id=number, expected_version=expected, **members))
         self._append(self.sent[-1], {KEYED: "true"} if keyed else {})
 
     @rule(which=st.integers(0, 5))
     def send_again(self, which):
+        """Repeat a command, unless its lamp may have been purged: with it goes the memory of outcomes."""
         if which < len(self.sent):
-            self._append(self.sent[-1 - which], {})
+            command = self.sent[-1 - which]
+            if self.log.now - self.deletes.get(command.id, self.log.now) < LAMP.retention:
+                self._append(command, {})
 
     def _append(self, command: Command, given: dict[str, str]) -> None:
         self.log.append(FLOW.command(command, given))

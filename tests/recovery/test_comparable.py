@@ -14,7 +14,7 @@ from recovery import RecoverySettings, verify
 from recovery.differences import Difference
 from recovery.errors import NotComparable
 from recovery.names import Yielded
-from streams.codec import encode
+from streams.json import encode
 from streams.reading.replay import Last
 from tests.cli.test_process import run
 from tests.sinks.conftest import World, a_world

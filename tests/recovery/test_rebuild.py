@@ -18,7 +18,8 @@ from domain.values import replace
 from recovery import Rebuilt, RecoverySettings, rebuild
 from recovery.errors import NotComparable, RebuildRefused
 from sinks.errors import ForeignPositions
-from streams.codec import decode_name, decode_record, encode
+from streams.cluster.codec import decode_name, decode_record
+from streams.json import encode
 from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics

@@ -17,7 +17,7 @@ from domain.cluster.state import (
     Status,
 )
 from domain.values import replace
-from streams.codec import encode, rfc3339
+from streams.json import encode, rfc3339
 
 T0 = datetime(2030, 1, 1, 12, tzinfo=UTC)
 OWNER = "owner@example.com"
@@ -98,7 +98,7 @@ def rescheduled(record: ClusterState, at: float) -> ClusterState:
 
 
 def event(word: object, *, kind: str = "cluster.updated", reason: str | None = None) -> dict[str, Any]:
-    """The value of a record of `cluster-events`, as `streams.events` makes it."""
+    """The value of a record of `cluster-events`, as `streams.cluster.events` makes it."""
     body: dict[str, Any] = {
         "id": uuid(("event", word)),
         "type": kind,

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.values import replace
-from streams.codec import encode
+from streams.json import encode
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY, claim_output, under
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, rows_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streams.codec import encode
+from streams.json import encode
 from tests.sinks.conftest import World
 from tests.sinks.given import OWNER, cluster, event, report, rows_of, uuid
 

@@ -1,6 +1,6 @@
 """A sink on three brokers of which one falls silent."""
 
-from streams.codec import encode
+from streams.json import encode
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer

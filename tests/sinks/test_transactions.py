@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from domain.cluster.state import ClusterState
 from recovery import verify
-from streams.codec import encode
+from streams.json import encode
 from streams.reading.replay import Reader
 from tests.conftest import until
 from tests.recovery.test_comparable import hold, settings_of

@@ -13,10 +13,10 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from database import Pool
 from sinks import run
 from sinks.postgres import Postgres, SinkPosition
-from streams.codec import encode
+from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
-from streams.topics import TOMBSTONES_KEPT
+from streams.topic import TOMBSTONES_KEPT
 from streams.turns.claims import NO_CLAIM
 from tests.conftest import until
 from tests.sinks.conftest import World

@@ -7,26 +7,13 @@ from typer.testing import CliRunner
 
 from cli.acls import ANY_CONTROLLER
 from main import cli
-from streams.kafka.acls import CLIENTS, ROLES, USES, grants, script
-from streams.topics import Topics, TopicSpec
+from streams.kafka.acls import grants, script
+from streams.kafka.roles import CLIENTS, ROLES
+from streams.topics import Topics
 from tests.e2e.permitted import printed
 
 PAGE = (Path(__file__).parents[2] / "docs" / "kafka-acls.md").read_text()
 TOPICS = Topics()
-
-
-class WithANewTopic(Topics):
-    """A topic more, of which nobody has said who uses it."""
-
-    def all(self):
-        return (*super().all(), TopicSpec(name=f"{self.prefix}cluster-audit", key="cluster id"))
-
-
-def test_a_new_topic_must_say_who_may_do_what():
-    with pytest.raises(
-        LookupError, match=r"cluster-audit: say in streams/kafka/acls.py who reads and writes it"
-    ):
-        grants("web", WithANewTopic())
 
 
 def test_every_topic_is_read_and_written_by_somebody():
@@ -40,13 +27,18 @@ def test_the_page_shows_what_is_printed():
     assert f"```text\n{script(TOPICS, controllers=[ANY_CONTROLLER])}```" in PAGE
 
 
-@pytest.mark.parametrize("name", USES)
-def test_the_pages_table_has_each_topic(name):
-    use = USES[name]
-    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{getattr(TOPICS, name)}` |")]
+@pytest.mark.parametrize("topic", TOPICS.declared, ids=lambda topic: topic.spec.name)
+def test_the_pages_table_has_each_topic(topic):
+    name, use = topic.spec.name, topic.use
+    (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
     _, _, reads, writes, parked, _ = (cell.strip() for cell in row.split("|"))
     assert (", ".join(use.reads), ", ".join(use.writes)) == (reads, writes)
     assert (f"by the {use.parks}" if use.parks else "") == parked
+
+
+@pytest.mark.parametrize("topic", TOPICS.declared, ids=lambda topic: topic.spec.name)
+def test_a_topic_has_dead_letters_where_somebody_parks_them(topic):
+    assert bool(topic.use.parks) == topic.spec.dead_letters
 
 
 def test_no_client_may_write_or_read_more_than_its_own():

@@ -24,8 +24,8 @@ def letter(*given, **more):
     return parked(record(*given, **more), MalformedRecord("invalid_schema", "why"))
 
 
-@pytest.mark.parametrize(("length", "partition"), [(MAX_KEY_BYTES, None), (MAX_KEY_BYTES + 1, 1)])
-def test_a_key_too_long_to_hash_stays_in_its_partition(length, partition):
+@pytest.mark.parametrize(("length", "partition"), [(MAX_KEY_BYTES, None), (MAX_KEY_BYTES + 1, 0)])
+def test_a_key_too_long_to_hash_goes_to_the_first_partition(length, partition):
     given = record()
     given.key = b"k" * length
     assert partition == parked(given, MalformedRecord("bad_key", "why")).partition

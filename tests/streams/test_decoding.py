@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from domain.errors import Rejected
-from streams.codec import decode_record, encode, read_command
+from streams.cluster.codec import decode_record, read_command
+from streams.cluster.messages import ReportBody
 from streams.decoding import decode_body, decoder_of, is_json
-from streams.messages import CreateBody, ReportBody
+from streams.json import encode
 from tests.domain.given import T0, create, story
-from tests.streams.test_codec import COMMAND
+from tests.streams.cluster.test_codec import COMMAND
+from web.bodies import CreateBody
 
 CREATE, REPORT = decoder_of(CreateBody), decoder_of(ReportBody)
 LITERALS = [

@@ -3,7 +3,8 @@
 import pytest
 
 from streams.kafka.fitting import LEAST_BYTES, FoundTopic, compare
-from streams.topics import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT, Topics
+from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT
+from streams.topics import Topics
 
 TOPICS = Topics()
 SPECS = {spec.name: spec for spec in TOPICS.all()}
@@ -33,6 +34,13 @@ def told(topic, there, *, replication=1):
 @pytest.mark.parametrize("topic", SPECS)
 def test_nothing_is_found_where_a_topic_is_as_declared(topic):
     assert [] == told(topic, found(topic))
+
+
+def test_a_dead_letter_topic_may_have_any_number_of_partitions():
+    topic = f"{TOPICS.commands}.dlq"
+    for count in (1, 12, 13):
+        assert [] == told(topic, found(topic, partitions=count))
+    assert [("refuse", "partitions", "12")] == told(TOPICS.commands, found(TOPICS.commands, partitions=13))
 
 
 INPUTS = [TOPICS.create_requests, TOPICS.commands, TOPICS.reports]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAuthorizationFailedError
 
@@ -101,6 +101,20 @@ async def test_another_partition_count_is_refused_by_every_role(kafka, start):
     with pytest.raises(TopicMismatch, match="KAFKA_PARTITIONS is fixed"):
         async with asyncio.timeout(30):
             await start(replace(kafka, partitions=kafka.partitions + 1))
+
+
+async def test_a_dead_letter_topic_keeps_the_partitions_that_it_has(kafka):
+    name = Topics.dead_letters(kafka.topics.commands)
+    async with an_admin(kafka) as admin:
+        await admin.create_partitions({name: NewPartitions(total_count=kafka.partitions)})
+
+        async def visible():
+            (topic,) = await admin.describe_topics([name])
+            return kafka.partitions == len(topic["partitions"])
+
+        await until(visible, what="the partitions that an earlier version made")
+    assert ([], [], []) == await declare_topics(kafka)
+    await check_topics(kafka)
 
 
 @pytest.mark.parametrize("start", [web, worker])

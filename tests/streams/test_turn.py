@@ -7,7 +7,7 @@ import pytest
 from agents.guard import guarded
 from domain.errors import MalformedRecord, Unavailable
 from streams.headers import headers_of
-from streams.topics import MAX_INPUT_BYTES
+from streams.topic import MAX_INPUT_BYTES
 from streams.turns.turn import Here, Turn
 from streams.writing.outputs import Output, RecordPosition
 from tests.lanes import App, Record, Sent, Table

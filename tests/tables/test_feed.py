@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import DecodeError
 
 from domain.errors import Rejected
-from streams.topics import STATE_HISTORY
+from streams.topic import STATE_HISTORY
 from tables.feed import Feed, FellBehind, Watched, Watcher
 from tables.views import ClusterView, Filter
 from tests.tables.given import NOW, Record, document, value

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from domain.errors import Rejected
-from streams.topics import STATE_HISTORY
+from streams.topic import STATE_HISTORY
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.feed import Feed, FellBehind, Watched
 from tables.positions import FeedPosition

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from streams.codec import encode
-from streams.messages import ResultMessage
+from streams.cluster.messages import ResultMessage
+from streams.json import encode
 from streams.writing.appending import Acknowledged
 from streams.writing.outputs import Output, RecordPosition
 from tests.e2e.product import CONTROLLER, Answer

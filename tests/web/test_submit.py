@@ -11,9 +11,9 @@ import pytest
 from domain.cluster.commands import Create, Delete
 from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
-from streams.codec import encode
+from streams.cluster.messages import ResultMessage
+from streams.json import encode
 from streams.kafka.partitions import partition_of
-from streams.messages import ResultMessage
 from streams.writing.appending import Acknowledged
 from streams.writing.outputs import Output, RecordPosition
 from tables.views import ClusterView

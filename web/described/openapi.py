@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from domain.policy import Policy
-from streams.described.schemas.derive import described, spec_schema
+from streams.cluster.spec_schema import spec_schema
+from streams.described.schemas.derive import described
 from web.described.operations import (
     EVENT_STREAM,
     EVERY_ANSWER,

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from domain.errors import Rejected
-from streams.codec import encode
+from streams.json import encode
 from web.described.topics_page import rendered
 from web.http.errors import json_response
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from aiohttp import web
 from msgspec import UNSET, convert
 
-from streams.codec import encode
+from streams.json import encode
 from web.documents import Component, Components, Health, Info
 from web.http.errors import json_response
 from web.keys import HEALTH, SETTINGS

@@ -2,95 +2,44 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, get_args
+from typing import Final
 
-from domain.cluster.names import NameRecord
-from domain.cluster.state import ClusterState
-from streams.described.schemas.derive import Schema, as_sent, described, spec_schema
-from streams.messages import (
-    ClaimMessage,
-    CommandMessage,
-    CreateMessage,
-    LifecycleEvent,
-    NameRequestMessage,
-    ReconcileEvent,
-    ReportMessage,
-    ResultMessage,
-    TickMessage,
-)
+from streams.cluster.spec_schema import spec_schema
+from streams.described.schemas.derive import Schema, as_sent, described
+from streams.flows import FLOWS
+from streams.topic import Declaration, Message
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One kind of message.
-
-    Attributes:
-        name: The `$id` of its schema.
-        types: What its value is decoded with; of events, which nobody here decodes, encoded from.
-        one_object: Whether several types are described as one object that its member `type` tells apart.
-        from_outside: Whether clients send it. Its schema is then what they should send: the decoder also
-            takes a null for what may be absent, as clients in Go send it.
-    """
-
-    name: str
-    title: str
-    types: tuple[type, ...]
-    one_object: bool = False
-    from_outside: bool = False
+def messages(flows: Sequence[Declaration] = FLOWS) -> tuple[Message, ...]:
+    """Every message; one that several flows share is there once."""
+    return tuple(dict.fromkeys(message for flow in flows for message in flow.schemas))
 
 
-MESSAGES: Final[tuple[Message, ...]] = (
-    Message(
-        name="cluster-command",
-        title="Command",
-        types=get_args(CommandMessage),
-        one_object=True,
-        from_outside=True,
-    ),
-    Message(
-        name="cluster-accepted-command",
-        title="Command from REST, or create that has its name",
-        types=get_args(CommandMessage),
-        one_object=True,
-    ),
-    Message(name="cluster-create-request", title="Create", types=(CreateMessage,), from_outside=True),
-    Message(
-        name="cluster-name-request",
-        title="Create, or release of a name",
-        types=get_args(NameRequestMessage),
-    ),
-    Message(name="cluster-status-report", title="Status report", types=(ReportMessage,), from_outside=True),
-    Message(name="reconcile-tick", title="Clock tick", types=(TickMessage,)),
-    Message(name="cluster-event", title="Event", types=(LifecycleEvent, ReconcileEvent)),
-    Message(name="cluster-state", title="State of a cluster", types=(ClusterState,)),
-    Message(name="cluster-command-result", title="Result of a command", types=(ResultMessage,)),
-    Message(name="cluster-name", title="Holder of a name", types=(NameRecord,)),
-    Message(name="partition-claim", title="Claim of a partition", types=(ClaimMessage,)),
-)
-
-
-def payloads(ref: str) -> tuple[dict[str, Schema], dict[str, Schema]]:
+def payloads(ref: str, flows: Sequence[Declaration] = FLOWS) -> tuple[dict[str, Schema], dict[str, Schema]]:
     """The schema of each message by its name, and the components they refer to.
 
     Args:
         ref: How a component is referred to; `{name}` stands for its name.
+
+    Raises: ValueError: two types of one name differ, and a reference would be to either of them.
     """
     schemas: dict[str, Schema] = {}
     components: dict[str, Schema] = {}
-    for message in MESSAGES:
+    for message in messages(flows):
         schemas[message.name], parts = _payload(message, ref)
+        if ambiguous := [name for name in parts if parts[name] != components.get(name, parts[name])]:
+            raise ValueError(f"{message.name}: another type is called {', '.join(ambiguous)}, too")
         components |= parts
     return schemas, components
 
 
-def documents() -> dict[str, Schema]:
+def documents(flows: Sequence[Declaration] = FLOWS) -> dict[str, Schema]:
     """Every schema as a document of its own, by name: the messages', and the spec's."""
     text = "The known members of a spec; all others are kept as they were sent."
     found = {"cluster-spec": _document("cluster-spec", "Spec", {"description": text, **spec_schema()}, {})}
-    for message in MESSAGES:
+    for message in messages(flows):
         schema, parts = _payload(message, "#/$defs/{name}")
         found[message.name] = _document(message.name, message.title, schema, parts)
     return found

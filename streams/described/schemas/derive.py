@@ -6,20 +6,18 @@ docstring's `Attributes:` tell of a member, and what the bytes of a `Raw` member
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import is_dataclass
 from datetime import datetime
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 
-from domain.cluster.spec import CHANNEL_GROUPS, SPEC, KnownMember
 from streams.messages import Holds
 
 Schema = dict[str, Any]
 
 _ATTRIBUTE = re.compile(r"(\w+(?:, \w+)*): (.*)", re.DOTALL)
-_JSON_TYPES: Mapping[type, str] = {str: "string", int: "integer", dict: "object", list: "array"}
 
 
 def described(types: Sequence[Any], *, ref: str) -> tuple[list[Schema], dict[str, Schema]]:
@@ -142,21 +140,3 @@ def _said(choice: Schema) -> Schema:
 
 
 _ABSENT: Sequence[Schema] = ({"type": "null"}, {"enum": [""]})
-
-
-def spec_schema() -> Schema:
-    """The schema of a spec's known members, off the tree that checks them; others are the sender's own."""
-    schema = _kind_schema(SPEC)
-    schema["properties"]["release"]["properties"]["channelGroup"]["enum"] = [*CHANNEL_GROUPS, "", None]
-    schema["type"] = "object"
-    return schema
-
-
-def _kind_schema(kind: KnownMember) -> Schema:
-    """A known member: of its type, or null, which stands for absent."""
-    schema: Schema = {"type": [_JSON_TYPES[kind.python], "null"]}
-    if kind.members:
-        schema["properties"] = {name: _kind_schema(member) for name, member in kind.members.items()}
-    if kind.items is not None:
-        schema["items"] = {**_kind_schema(kind.items), "type": _JSON_TYPES[kind.items.python]}
-    return schema

@@ -1,7 +1,7 @@
 """What comes in is a value or one of two refusals, never another exception; what goes out comes back."""
 
 import json
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -13,23 +13,20 @@ from msgspec import Raw
 from domain.cluster.commands import Create, Delete, Reconcile, Report, Update
 from domain.errors import MalformedRecord, Rejected
 from domain.values import replace
-from streams.codec import (
+from streams.cluster.codec import (
     MAX_HINT_CHARACTERS,
-    decode_body,
     decode_record,
-    encode,
-    from_millis,
-    go_duration,
     message_of,
     read_command,
     read_create_request,
     read_name_request,
     read_report,
-    rfc3339,
-    utc,
 )
-from streams.messages import CreateBody, ReleaseMessage, ReportBody, UpdateBody
+from streams.cluster.messages import ReleaseMessage, ReportBody
+from streams.decoding import decode_body
+from streams.json import encode
 from tests.domain.given import T0, after, available, create, delete, reconcile, says, story, update, uuid
+from web.bodies import CreateBody, UpdateBody
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 READERS = {
@@ -254,79 +251,6 @@ def test_an_answer_needs_an_id_to_go_under():
     assert not read_report(json.dumps(REPORT).encode(), {}, NOW).answer
 
 
-# --- times --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2024-02-29T12:00:00Z", "2024-02-29T12:00:00Z"),
-        ("2024-02-29t12:00:00z", "2024-02-29T12:00:00Z"),
-        ("2024-02-29T12:00:00+05:30", "2024-02-29T06:30:00Z"),
-        ("2024-02-29T12:00:00-23:59", "2024-03-01T11:59:00Z"),
-        ("2024-02-29T12:00:00.5Z", "2024-02-29T12:00:00.500000Z"),
-        ("2024-02-29T12:00:00.123456Z", "2024-02-29T12:00:00.123456Z"),
-        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00Z"),
-        ("9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999Z"),
-    ],
-)
-def test_times_with_any_offset_leave_in_utc(text, expected):
-    assert expected == rfc3339(utc(text, field="t"))
-
-
-def test_nanoseconds_of_go_clients_are_read():
-    assert utc("2024-01-01T00:00:00.123456789Z", field="t").replace(microsecond=0) == datetime(
-        2024, 1, 1, tzinfo=UTC
-    )
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *("", "now", "2024-01-01", "2024-01-01T00:00:00", "2024-13-01T00:00:00Z", "2023-02-29T00:00:00Z"),
-        *(
-            "2024-01-01T24:00:00Z",
-            "2024-01-01T00:60:00Z",
-            "2024-01-01T00:00:00+25:00",
-            "0000-01-01T00:00:00Z",
-        ),
-        *(
-            "0001-01-01T00:00:00+14:00",
-            "9999-12-31T23:59:59-14:00",
-            "24-01-01T00:00:00Z",
-            "１２３",
-            "2024-01-01T00:00:00Z\0",
-        ),
-    ],
-)
-def test_what_is_no_time_is_rejected(text):
-    with pytest.raises(Rejected, match="t must be an RFC 3339 time"):
-        utc(text, field="t")
-
-
-@given(st.text())
-def test_no_text_makes_reading_a_time_fail_otherwise(text):
-    try:
-        assert utc(text, field="t").tzinfo is UTC
-    except Rejected:
-        pass
-
-
-@given(
-    st.datetimes(min_value=datetime(1, 1, 3), max_value=datetime(9999, 12, 29)),  # noqa: DTZ001
-    st.integers(-1439, 1439),
-)
-def test_any_time_comes_back(naive, minutes):
-    time = naive.replace(tzinfo=timezone(timedelta(minutes=minutes)))
-    assert time == utc(time.isoformat(), field="t")
-    assert rfc3339(time).endswith("Z")
-
-
-@given(st.integers(0, 253_402_300_799_999))
-def test_kafka_s_milliseconds_are_exact(millis):
-    assert millis == round(from_millis(millis).timestamp() * 1000)
-
-
 # --- retryAfter ---------------------------------------------------------------------------------------
 
 
@@ -362,23 +286,6 @@ def test_retry_after_as_number_or_duration(value, nanoseconds):
 def test_retry_after_that_is_none(value):
     with pytest.raises(MalformedRecord):
         retry_after(value)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (30, "30s"),
-        (300, "5m"),
-        (60, "1m"),
-        (90, "1m30s"),
-        (3600, "1h"),
-        (3661, "1h1m1s"),
-        (0.5, "500ms"),
-        (0, "0s"),
-    ],
-)
-def test_durations_as_people_read_them(seconds, text):
-    assert text == go_duration(timedelta(seconds=seconds))
 
 
 # --- null, and what is there twice --------------------------------------------------------------------

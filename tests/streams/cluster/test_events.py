@@ -7,7 +7,7 @@ import pytest
 
 from domain.cluster.events import Created, Reconciled, Updated
 from domain.values import replace
-from streams.events import event_output
+from streams.cluster.events import event_output
 from tests.domain.given import T0, after, create, says, step, story, update
 
 

@@ -1,12 +1,11 @@
-"""Bytes ⇄ domain values; what cannot be decoded raises MalformedRecord.
+"""Records of the topics of clusters and their names ⇄ domain values.
 
-Times come in with any offset and leave in UTC. A record's bytes are checked once for what JSON allows but
+What cannot be decoded raises MalformedRecord. A record's bytes are checked once for what JSON allows but
 something downstream does not (U+0000, bottomless nesting), so nothing after this module meets it.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,8 +15,7 @@ from domain.cluster.commands import Command, Create, Delete, Reconcile, Report, 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState, LastError, ReportedCondition
 from domain.errors import MalformedRecord, Rejected, invalid
-from streams.decoding import decode_body, decoder_of
-from streams.messages import (
+from streams.cluster.messages import (
     CommandBase,
     CommandMessage,
     ConditionMessage,
@@ -31,22 +29,14 @@ from streams.messages import (
     ReportMessage,
     UpdateMessage,
 )
+from streams.decoding import decode_body, decoder_of
+from streams.headers import BY_KAFKA, BY_REST, KEYED, TRIGGERED_BY
+from streams.json import encode, nanoseconds, rfc3339, utc
 
 MAX_SPEC_BYTES: Final = 512 * 1024
 MAX_METADATA_BYTES: Final = 64 * 1024
 MAX_REPORT_BYTES: Final = 96 * 1024  # of conditions, metadata and error together
 MAX_HINT_CHARACTERS: Final = 128  # of a header taken over into events: as of a request's id by REST
-
-# Header of a command whose id its sender derived from an Idempotency-Key.
-KEYED: Final = "idempotency_keyed"
-
-# Header that tells how a command came in; believed on topics that clients may not write.
-TRIGGERED_BY: Final = "triggered_by"
-BY_REST: Final = "api_request"
-BY_KAFKA: Final = "kafka_command"
-
-# Header of a client's record that was passed on: its log and offset on its own topic.
-ORIGIN: Final = "origin"
 
 T = TypeVar("T")
 
@@ -55,7 +45,6 @@ class _Holder(msgspec.Struct, gc=False):
     cluster_id: str
 
 
-_encoder = msgspec.json.Encoder()
 _record_decoder = decoder_of(ClusterState)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
@@ -63,19 +52,6 @@ _command_decoder: msgspec.json.Decoder[CommandMessage] = decoder_of(CommandMessa
 _create_decoder = decoder_of(CreateMessage)
 _name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = decoder_of(NameRequestMessage)  # type: ignore[arg-type]
 _report_decoder = decoder_of(ReportMessage)
-_time_decoder = msgspec.json.Decoder(datetime)
-_GO_DURATION = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)(ns|us|µs|ms|s|m|h)")  # bounded: no infinity
-_NANOSECONDS: Final = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
-
-encode = _encoder.encode
 
 
 def decode_record(data: bytes) -> ClusterState:
@@ -91,20 +67,6 @@ def decode_name(data: bytes) -> NameRecord:
 def is_held(data: bytes) -> bool:
     """`decode_name(data).held`, at a quarter of its cost."""
     return bool(_holder_decoder.decode(data).cluster_id)
-
-
-def utc(text: str, *, field: str) -> datetime:
-    """An RFC 3339 time with any offset as UTC.
-
-    Raises: Rejected: not a time, without an offset, or outside the years 1 to 9999 once in UTC.
-    """
-    try:
-        time = _time_decoder.decode(msgspec.json.encode(text))
-        if time.tzinfo is None:
-            raise ValueError("no offset")
-        return time.astimezone(UTC)
-    except (msgspec.MsgspecError, ValueError, OverflowError):
-        raise invalid(f"{field} must be an RFC 3339 time with an offset", field=field) from None
 
 
 def command_of(
@@ -259,37 +221,14 @@ def _optional_utc(text: str | None, field: str) -> datetime | None:
 def _nanoseconds(duration: int | str | None) -> int | None:
     """Nanoseconds as a number, or a duration in Go's syntax (`1m30s`)."""
     if isinstance(duration, str):
-        parts = _GO_DURATION.findall(duration)
-        if not parts or "".join(f"{number}{unit}" for number, unit in parts) != duration:
+        parsed = nanoseconds(duration)
+        if parsed is None:
             text = "retryAfter must be nanoseconds or a duration such as 1m30s"
             raise invalid(text, field="last_error.retryAfter", value=duration)
-        duration = round(sum(float(number) * _NANOSECONDS[unit] for number, unit in parts))
+        duration = parsed
     if duration is not None and not 0 <= duration < 2**63:
         raise invalid("retryAfter must be 0 to 2^63-1 nanoseconds", field="last_error.retryAfter")
     return duration
-
-
-def rfc3339(time: datetime) -> str:
-    """A UTC time as text, `Z` at the end."""
-    utc_time = time if time.tzinfo is UTC else time.astimezone(UTC)
-    return f"{utc_time.isoformat()[:-6]}Z"  # without +00:00
-
-
-def go_duration(duration: timedelta) -> str:
-    """A duration in Go's syntax, zero parts left out: `30s`, `1m30s`, `500ms`; in whole microseconds."""
-    left, text = duration // timedelta(microseconds=1), ""
-    for unit in ("h", "m", "s", "ms", "us"):
-        count, left = divmod(left, _NANOSECONDS[unit] // 1000)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
-
-
-def from_millis(timestamp: int) -> datetime:
-    """A Kafka timestamp (milliseconds since 1970) as UTC, exactly."""
-    return _EPOCH + timedelta(milliseconds=timestamp)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 # --- what agents take off their topics -------------------------------------------------------------

@@ -6,9 +6,8 @@ from domain.cluster.commands import Command
 from domain.cluster.events import Created, Deleted, Reconciled, Updated
 from domain.cluster.state import Cluster, ClusterState
 from domain.ids import deterministic_id
-from streams.codec import encode, go_duration, rfc3339
-from streams.headers import EventHeaders
-from streams.messages import (
+from streams.cluster.headers import EventHeaders
+from streams.cluster.messages import (
     ClusterSnapshot,
     LifecycleEvent,
     LifecycleMetadata,
@@ -17,6 +16,7 @@ from streams.messages import (
     ReconcileEvent,
     ScheduledMetadata,
 )
+from streams.json import encode, go_duration, rfc3339
 from streams.writing.outputs import Output
 
 LifecycleType = Literal["cluster.created", "cluster.updated", "cluster.deleted"]

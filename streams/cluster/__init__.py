@@ -1,0 +1,1 @@
+"""Clusters and their names on Kafka: topics, messages, and what is announced."""

@@ -1,0 +1,216 @@
+"""The topics and messages of clusters and of their names.
+
+Clusters have more inputs than a simple kind (`streams.flow`): reports of controllers and ticks of their clock
+beside commands, and creates come by way of the name that they ask for.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final, NamedTuple, get_args
+
+from domain.cluster.names import NameRecord
+from domain.cluster.state import ClusterState
+from streams.cluster.headers import AcceptedHeaders, EventHeaders, InputHeaders
+from streams.cluster.messages import (
+    CommandMessage,
+    CreateMessage,
+    LifecycleEvent,
+    NameRequestMessage,
+    ReconcileEvent,
+    ReportMessage,
+    ResultMessage,
+    TickMessage,
+)
+from streams.headers import ChangelogHeaders, ResultHeaders
+from streams.kafka.roles import (
+    COMMANDER,
+    CONTROLLER,
+    CREATOR,
+    EVENTS_READER,
+    REBUILD,
+    RESULTS_READER,
+    SINK,
+    VERIFY,
+    WEB,
+    WORKER,
+    Use,
+)
+from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
+from streams.turns.claims import CLAIM
+
+CREATE_REQUESTS: Final = "cluster-create-requests"
+NAME_REQUESTS: Final = "cluster-name-requests"
+NAMES: Final = "cluster-names"
+COMMANDS: Final = "cluster-commands"
+ACCEPTED_COMMANDS: Final = "cluster-accepted-commands"
+REPORTS: Final = "cluster-status-reports"
+TICKS: Final = "reconcile-ticks"
+STATE: Final = "cluster-state"
+EVENTS: Final = "cluster-events"
+RESULTS: Final = "cluster-command-results"
+
+_WEEK, _DAY, _HOUR = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
+_ID: Final = Key("The cluster's id, lower case", format="uuid")
+_NAME: Final = Key("`<created_by>/<name>`")
+
+
+def _input(name: str, key: Key) -> TopicSpec:
+    """A topic of requests that agents decide."""
+    return TopicSpec(
+        name=name,
+        key=key,
+        retention=_WEEK,
+        least_retention=_DAY,
+        from_outside=True,
+        dead_letters=True,
+    )
+
+
+SCHEMAS: Final = (
+    Message(
+        name="cluster-command",
+        title="Command",
+        types=get_args(CommandMessage),
+        one_object=True,
+        from_outside=True,
+    ),
+    Message(
+        name="cluster-accepted-command",
+        title="Command from REST, or create that has its name",
+        types=get_args(CommandMessage),
+        one_object=True,
+    ),
+    Message(name="cluster-create-request", title="Create", types=(CreateMessage,), from_outside=True),
+    Message(
+        name="cluster-name-request",
+        title="Create, or release of a name",
+        types=get_args(NameRequestMessage),
+    ),
+    Message(name="cluster-status-report", title="Status report", types=(ReportMessage,), from_outside=True),
+    Message(name="reconcile-tick", title="Clock tick", types=(TickMessage,)),
+    Message(name="cluster-event", title="Event", types=(LifecycleEvent, ReconcileEvent)),
+    Message(name="cluster-state", title="State of a cluster", types=(ClusterState,)),
+    Message(name="cluster-command-result", title="Result of a command", types=(ResultMessage,)),
+    Message(name="cluster-name", title="Holder of a name", types=(NameRecord,)),
+    CLAIM,
+)
+
+# A worker publishes a client's record again where it is in another partition than its key says, so it writes
+# to clients' topics, too. Web checks those it uses, and those from which clients' records pass on to them.
+TOPICS: Final = (
+    Topic(
+        spec=_input(CREATE_REQUESTS, _NAME),
+        messages=("cluster-create-request",),
+        about="Clients' creates, which pass on to the name requests.",
+        headers=InputHeaders,
+        senders=("clients",),
+        receivers=("name agent",),
+        use=Use(reads=(WORKER,), writes=(WORKER, CREATOR), parks=WORKER, checks=(WEB,)),
+    ),
+    Topic(
+        spec=_input(NAME_REQUESTS, _NAME),
+        messages=("cluster-name-request",),
+        about=(
+            "Creates and releases, decided per name: the first create passes on to its cluster, others"
+            " are rejected; ours alone."
+        ),
+        headers=AcceptedHeaders,
+        senders=("web", "name agent", "cluster agent"),
+        receivers=("name agent",),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
+    ),
+    Topic(
+        spec=TopicSpec(name=NAMES, key=_NAME, history=STATE_HISTORY),
+        messages=("cluster-name", CLAIM.name),
+        about="Changelog of the table of names; ours alone.",
+        headers=ChangelogHeaders,
+        senders=("name agent",),
+        receivers=("name agent",),
+        use=Use(reads=(WORKER, VERIFY, REBUILD), writes=(WORKER, REBUILD)),
+    ),
+    Topic(
+        spec=_input(COMMANDS, _ID),
+        messages=("cluster-command",),
+        about="Clients' commands to clusters, which pass on; creates go to the create requests.",
+        headers=InputHeaders,
+        senders=("clients",),
+        receivers=("cluster agent",),
+        use=Use(reads=(WORKER,), writes=(WORKER, COMMANDER), parks=WORKER, checks=(WEB,)),
+    ),
+    Topic(
+        spec=_input(ACCEPTED_COMMANDS, _ID),
+        messages=("cluster-accepted-command",),
+        about="All commands to a cluster in one order, and creates that have their name; ours alone.",
+        headers=AcceptedHeaders,
+        senders=("web", "name agent", "cluster agent"),
+        receivers=("cluster agent",),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
+    ),
+    Topic(
+        spec=_input(REPORTS, _ID),
+        messages=("cluster-status-report",),
+        about="What controllers report; a report replaces its controller's last one.",
+        headers=InputHeaders,
+        senders=("clients", "web"),
+        receivers=("cluster agent",),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER, CONTROLLER), parks=WORKER, checks=(WEB,)),
+    ),
+    Topic(
+        spec=TopicSpec(
+            name=TICKS,
+            key=Key("The number of the partition"),
+            retention=_HOUR,
+            from_outside=True,
+            dead_letters=True,
+        ),
+        messages=("reconcile-tick",),
+        about="The clock of the cluster agent, one record a partition; ours alone.",
+        senders=("worker",),
+        receivers=("cluster agent",),
+        use=Use(reads=(WORKER,), writes=(WORKER,), parks=WORKER),
+    ),
+    Topic(
+        spec=TopicSpec(name=STATE, key=_ID, history=STATE_HISTORY, dead_letters=True),
+        messages=("cluster-state", CLAIM.name),
+        about="Changelog of the table of clusters; a null value removes a cluster.",
+        headers=ChangelogHeaders,
+        senders=("cluster agent",),
+        receivers=("cluster agent", "web", "sink"),
+        use=Use(
+            reads=(WEB, WORKER, SINK, VERIFY, REBUILD),
+            writes=(WORKER, REBUILD),
+            parks=SINK,
+            checks=(WEB, SINK),
+        ),
+    ),
+    Topic(
+        spec=TopicSpec(name=EVENTS, key=_ID, retention=_WEEK, least_retention=_DAY, dead_letters=True),
+        messages=("cluster-event",),
+        about="One event per accepted change, in order per cluster, at least once.",
+        headers=EventHeaders,
+        senders=("cluster agent",),
+        receivers=("clients", "sink"),
+        use=Use(
+            reads=(SINK, VERIFY, CONTROLLER, EVENTS_READER), writes=(WORKER,), parks=SINK, checks=(SINK,)
+        ),
+    ),
+    Topic(
+        spec=TopicSpec(name=RESULTS, key=_ID, retention=_DAY, least_retention=_HOUR),
+        messages=("cluster-command-result",),
+        about="What became of each command.",
+        headers=ResultHeaders,
+        senders=("name agent", "cluster agent"),
+        receivers=("clients", "web"),
+        use=Use(reads=(WEB, RESULTS_READER), writes=(WORKER,), checks=(WEB,)),
+    ),
+)
+
+
+class ClusterFlow(NamedTuple):
+    """What is declared for clusters; their agents know the rest."""
+
+    topics: Sequence[Topic]
+    schemas: Sequence[Message]
+
+
+CLUSTER: Final = ClusterFlow(TOPICS, SCHEMAS)
