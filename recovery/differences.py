@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from sinks.cluster.rows import EventRow, StateRows
 from sinks.errors import RowsRefused
-from sinks.rows import EventRow, StateRows
 
 log = logging.getLogger("clusterflow.recovery")
 

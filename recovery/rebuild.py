@@ -21,7 +21,8 @@ from recovery.progress import progress
 from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
-from sinks.postgres import ALL_ROWS, FIRST_ID, transaction
+from sinks.cluster.mapping import FIRST_ID
+from sinks.postgres import ALL_ROWS, transaction
 from streams.codec import rfc3339
 from streams.kafka.acls import REBUILD
 from streams.kafka.admin import declare_topics, group_members

@@ -16,12 +16,13 @@ from database import Pool
 from domain.errors import TransientError
 from recovery import statements
 from recovery.differences import CLUSTERS, EVENTS, RefusedRows
+from sinks.cluster.mapping import LIVE_NAME, write_states
+from sinks.cluster.names import settle
+from sinks.cluster.rows import EventRow, StateRows
+from sinks.cluster.statements import INSERT_EVENTS
 from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
-from sinks.names import settle
-from sinks.postgres import LIVE_NAME, transaction, write_states
-from sinks.rows import EventRow, StateRows
-from sinks.statements import INSERT_EVENTS
+from sinks.postgres import transaction
 from streams.writing.outputs import RecordPosition
 
 log = logging.getLogger("clusterflow.recovery")

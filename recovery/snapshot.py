@@ -15,9 +15,10 @@ from database import Pool
 from database.pool import CLIENT_ERRORS
 from recovery import statements
 from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Widths
+from sinks.cluster.mapping import FIRST_ID
+from sinks.cluster.rows import EventRow, StateRows
 from sinks.errors import explained
 from sinks.postgres import in_pages, transaction
-from sinks.rows import EventRow, StateRows
 from streams.writing.outputs import RecordPosition
 
 # A snapshot is idle while topics are read.
@@ -91,7 +92,7 @@ class Snapshot:
 
     async def all_places(self) -> AsyncIterator[tuple[str, RecordPosition]]:
         """The same of all rows."""
-        async for row in in_pages(self._connection, statements.PLACES):
+        async for row in in_pages(self._connection, statements.PLACES, after=FIRST_ID):
             yield row[0], RecordPosition(row[1], row[2])
 
     async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:

@@ -1,12 +1,12 @@
-"""The SQL of recovery. A page of rows comes as one array per column, as in `sinks.statements`."""
+"""The SQL of recovery. A page of rows comes as one array per column, as in the sink."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, get_args, get_type_hints
 
-from sinks.rows import ClusterRow, ReportRow, ScheduleRow
-from sinks.statements import EVENTS
+from sinks.cluster.rows import ClusterRow, ReportRow, ScheduleRow
+from sinks.cluster.statements import EVENTS
 
 _JSON: Final = frozenset({"spec", "status", "secrets", "conditions", "metadata", "last_error"})
 _TYPES: Final = {str: "text", int: "bigint", bool: "boolean", datetime: "timestamptz"}
@@ -76,7 +76,7 @@ WHERE what <> ARRAY[]::text[]
 
 
 # A cluster that yielded its name is marked deleted until the deletion that is on its way comes
-# (`sinks.names`). Whether one is on its way, `recovery.names.Yielded` sees.
+# (`sinks.cluster.names`). Whether one is on its way, `recovery.names.Yielded` sees.
 _YIELDED: Final = """stored.yielded AND expected.deleted_at IS NULL AND EXISTS (
     SELECT FROM clusters AS holder
     WHERE holder.created_by = stored.created_by AND holder.name = stored.name

@@ -42,9 +42,9 @@ from recovery.progress import progress
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
+from sinks.cluster.rows import EventRow, State, StateRows, read_event, read_state, state_rows
 from sinks.errors import RowsRefused, made_anew
 from sinks.halves import or_by_halves
-from sinks.rows import EventRow, State, StateRows, read, state_rows
 from streams.kafka.acls import VERIFY
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.rights import require_rights
@@ -268,7 +268,7 @@ class _Look:
     async def _pages(self, states: Changelog) -> AsyncIterator[list[StateRows]]:
         page: list[StateRows] = []
         async for record in states.last_records():
-            said = read(record, self._topics)
+            said = read_state(record)
             assert isinstance(said, State)  # the fold has read it before
             page.append(state_rows(record, said))
             if len(page) == self._settings.page:
@@ -334,7 +334,6 @@ class _Look:
     def _event(self, record: ConsumerRecord) -> EventRow | None:
         """The row of an event; None for one that no sink can read, and has parked."""
         try:
-            said = read(record, self._topics)
+            return read_event(record)
         except MalformedRecord:
             return None
-        return said if isinstance(said, EventRow) else None
