@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -16,7 +16,8 @@ from sinks.batch import Writer
 from sinks.mapping import Mappings
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from sinks.tables import mappings
+from sinks.table import Table
+from sinks.tables import TABLES, mappings
 from streams.kafka.acls import SINK
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.brokers import Brokers
@@ -55,16 +56,18 @@ async def run(
     *,
     stop: asyncio.Event,
     ready: Callable[[bool], None] = lambda available: None,
+    tables: Iterable[Table[Any]] = TABLES,
 ) -> None:
     """Write what comes until asked to stop; the batch under way is finished first.
 
     Args:
         ready: Called with whether all assigned partitions are being written, which they are not while the
             database is away.
+        tables: Kinds to write, beside clusters.
 
     Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
     """
-    written = mappings(settings.topics)
+    written = mappings(settings.topics, tables)
     try:
         if (kafka := await _known(settings, written.topics, stop)) is not None:
             await _run(settings, written, kafka, stop, ready)

@@ -15,6 +15,7 @@ from database import DatabaseSettings
 from domain.cluster.state import ClusterState
 from migrations import migrate
 from sinks import SinkSettings, run
+from sinks.table import Table
 from sinks.tables import mappings
 from streams.codec import encode
 from streams.settings import KafkaSettings
@@ -54,6 +55,7 @@ class World:
         self.database_url = database_url
         self._producer = producer
         self._tail = tail
+        self.written: tuple[Table[Any], ...] = ()  # kinds beside clusters
 
     @property
     def settings(self) -> SinkSettings:
@@ -112,7 +114,7 @@ class World:
         """Whether the positions are at the end of all topics that the sink reads."""
         partitions = [
             TopicPartition(topic, partition)
-            for topic in mappings(self.topics).topics
+            for topic in mappings(self.topics, self.written).topics
             for partition in range(self.kafka.partitions)
         ]
         ends = await self._tail.end_offsets(partitions)
@@ -139,7 +141,9 @@ class World:
         """The role `sink`, stopped in order at the end; fails if it ends before."""
         stop = asyncio.Event()
         sink = Sink()
-        sinking = run(replace(self.settings, **settings), stop=stop, ready=sink.said.append)
+        sinking = run(
+            replace(self.settings, **settings), stop=stop, ready=sink.said.append, tables=self.written
+        )
         task = asyncio.create_task(sinking)
         try:
             yield sink
