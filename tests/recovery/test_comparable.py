@@ -11,9 +11,9 @@ import pytest
 from database import DatabaseSettings
 from domain.cluster.names import NameRecord, name_key
 from recovery import RecoverySettings, verify
+from recovery.cluster.names import Yielded
 from recovery.differences import Difference
 from recovery.errors import NotComparable
-from recovery.names import Yielded
 from streams.codec import encode
 from streams.reading.replay import Last
 from tests.cli.test_process import run

@@ -15,7 +15,8 @@ from aiokafka import ConsumerRecord
 
 from domain.cluster.names import name_key
 from domain.errors import MalformedRecord
-from recovery.differences import CLUSTERS, Difference
+from recovery.cluster.statements import CLUSTERS
+from recovery.differences import Difference
 from sinks.cluster.rows import State, read_state
 from streams.codec import decode_name
 from streams.reading.replay import Changelog, Reader
