@@ -8,7 +8,6 @@ from rich.markup import escape
 from rich.table import Table
 
 import recovery
-from recovery.verify import TABLES
 from settings import Settings
 
 EXIT_NOT_COMPARABLE: Final = 3
@@ -35,7 +34,7 @@ def show(found: recovery.Verified) -> None:
     """
     console = Console(soft_wrap=True)
     table = Table("", "compared", "different", *(["repaired"] if found.repaired else []), box=None)
-    for name in TABLES:
+    for name in found.tables:
         counts = [found.compared[name], found.different[name], found.repaired[name]]
         table.add_row(name, *map(str, counts[: len(table.columns) - 1]))
     console.print(table)

@@ -6,22 +6,20 @@ counted apart, and told with the reason.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sinks.errors import RowsRefused
-from sinks.rows import EventRow, StateRows
 
 log = logging.getLogger("clusterflow.recovery")
 
 # By table and column, the characters that fit.
 Widths = Mapping[str, Mapping[str, int]]
 
-CLUSTERS: Final = "clusters"
-REPORTS: Final = "controller_status"
-SCHEDULES: Final = "reconciliation_schedule"
-EVENTS: Final = "cluster_events"
+# Differences that are told one by one.
+TOLD: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Difference:
 class RefusedRows:
     """What was refused so far in a run, by table and id, with the reason; never what is in the row.
 
-    A cluster stands for its reports and its schedule, since they are stored with it or not at all.
+    An entity stands for all of its rows, since they are stored together or not at all.
     """
 
     def __init__(self) -> None:
@@ -67,17 +65,56 @@ class RefusedRows:
         return [difference for difference in differences if (table, difference.id) not in self._reasons]
 
 
-def too_long(rows: StateRows | EventRow, widths: Widths) -> str | None:
-    """The first text of these rows that does not fit its column; None if all do."""
-    if isinstance(rows, EventRow):
-        return _too_long(rows, widths[EVENTS])
-    reports = (_too_long(report, widths[REPORTS]) for report in rows.reports)
-    return next(filter(None, (_too_long(rows.cluster, widths[CLUSTERS]), *reports)), None)
-
-
-def _too_long(row: Any, widths: Mapping[str, int]) -> str | None:
+def too_long(row: Mapping[str, Any], widths: Mapping[str, int]) -> str | None:
+    """The first text of a row that does not fit its column; None if all do."""
     for column, width in widths.items():
-        text = getattr(row, column, None)
+        text = row.get(column)
         if isinstance(text, str) and len(text) > width:
             return f"{column} has {len(text)} characters, the column takes {width}"
     return None
+
+
+@dataclass(slots=True)
+class Verified:
+    """What a look has found.
+
+    Attributes:
+        tables: What was compared, in this order.
+        compared: Per table, rows that should be there (for names: names held).
+        different: Per table, rows that are not as they should be.
+        repairable: Those of them that a repair can write.
+        first: The first of them.
+        passed_over: Per table, rows whose record PostgreSQL cannot take, as the sink has found before.
+        first_passed_over: The first of them, each with its table, id and why.
+        repaired: Per table, rows that differed in the looks before and were written again.
+    """
+
+    tables: tuple[str, ...] = ()
+    compared: Counter[str] = field(default_factory=Counter)
+    different: Counter[str] = field(default_factory=Counter)
+    repairable: Counter[str] = field(default_factory=Counter)
+    first: list[Difference] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    first_passed_over: list[tuple[str, str, str]] = field(default_factory=list)
+    repaired: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs, of what can be compared."""
+        return not self.different
+
+    def note(self, differences: Iterable[Difference], *, repairable: bool = True) -> None:
+        """Count differences and keep the first."""
+        for difference in differences:
+            self.different[difference.table] += 1
+            if repairable:
+                self.repairable[difference.table] += 1
+            if len(self.first) < TOLD:
+                self.first.append(difference)
+
+    def pass_over(self, refused: RefusedRows) -> None:
+        """Count what was refused and keep the first."""
+        for row in refused:
+            self.passed_over[row[0]] += 1
+            if len(self.first_passed_over) < TOLD:
+                self.first_passed_over.append(row)

@@ -2,7 +2,8 @@
 
 1. Declare the topics. Refuse a Kafka in which anybody else has written state: rebuilding over it would take
    clusters back in time.
-2. Read one snapshot of the database, page by page, and write each cluster's state and name.
+2. Read one snapshot of the database, page by page, and write each cluster's state and name, and the state of
+   each entity of other kinds.
 3. Look whether all of it is there, and that no worker has begun meanwhile.
 4. In one transaction, forget the positions in the old Kafka and which of its records the rows show.
 
@@ -11,17 +12,24 @@ can be done again, so a run that was killed anywhere is made good by another one
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from database import Pool
 from recovery import statements
+from recovery.cluster.restore import HEADERS, REBUILD_HEADER, outputs, read_page
+from recovery.cluster.statements import COUNT, FORGET_PLACES
 from recovery.errors import RebuildRefused
 from recovery.progress import progress
-from recovery.restore import REBUILD_HEADER, outputs, read_page
 from recovery.settings import RecoverySettings
 from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
-from sinks.postgres import ALL_ROWS, FIRST_ID, transaction
+from recovery.table import restored
+from sinks.cluster.mapping import FIRST_ID
+from sinks.postgres import ALL_ROWS, transaction
+from sinks.table import Table, TableRows
+from sinks.tables import TABLES
 from streams.json import rfc3339
 from streams.kafka.admin import declare_topics, group_members
 from streams.kafka.rights import require_rights
@@ -29,6 +37,7 @@ from streams.kafka.roles import REBUILD
 from streams.reading.replay import Reader
 from streams.settings import GROUP, KafkaSettings
 from streams.turns.claims import is_claim
+from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.recovery")
@@ -36,18 +45,27 @@ log = logging.getLogger("clusterflow.recovery")
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was restored: clusters, and those of them that live."""
+    """What was restored.
+
+    Attributes:
+        live: Clusters that are not deleted.
+        rows: Per table of another kind, its rows.
+    """
 
     clusters: int = 0
     live: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
 
 
-async def rebuild(settings: RecoverySettings, *, accept_old_rows: bool = False) -> Rebuilt:
+async def rebuild(
+    settings: RecoverySettings, *, accept_old_rows: bool = False, tables: Iterable[Table[Any]] = TABLES
+) -> Rebuilt:
     """Fill an empty Kafka from PostgreSQL; ids, generations, versions and times stay, no event is emitted.
 
     Args:
         accept_old_rows: Whether it may bring back clusters that were deleted since the sink last wrote, where
             that is long ago.
+        tables: Kinds to restore, beside clusters.
 
     Raises:
         RebuildRefused: it is not empty, somebody is at work, the rows are old, or one cannot be restored.
@@ -56,46 +74,67 @@ async def rebuild(settings: RecoverySettings, *, accept_old_rows: bool = False) 
         Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
     """
     kafka = settings.kafka
+    mapped = [TableRows(table, kafka.topics.prefix) for table in tables]
+    changelogs = (kafka.topics.state, kafka.topics.names, *(rows.topic for rows in mapped))
     await require_rights(kafka, REBUILD)
     await declare_topics(kafka)
     pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
     producer = Producer(kafka, client_id="clusterflow-rebuild")
     try:
         async with Reader(kafka) as reader:
-            await _refuse_used(kafka, reader)
+            await _refuse_used(kafka, reader, changelogs)
             async with snapshot(pool, "rebuild") as rows:
                 if not accept_old_rows:
                     await _refuse_old(settings, rows)
                 positions = await rows.positions()
-                restored, keys = await _fill(settings, rows, producer)
-            await _refuse_used(kafka, reader, expected=keys)
+                rebuilt, keys = await _fill(settings, rows, producer, mapped)
+            await _refuse_used(kafka, reader, changelogs, expected=keys)
         await _switch(pool, positions)
     finally:
         await producer.stop()
         await pool.close()
-    log.info("Kafka is rebuilt", extra={"clusters": restored.clusters, "live": restored.live})
-    return restored
+    log.info("Kafka is rebuilt", extra=asdict(rebuilt))
+    return rebuilt
 
 
 async def _fill(
-    settings: RecoverySettings, rows: Snapshot, producer: Producer
-) -> tuple[Rebuilt, dict[str, set[bytes]]]:
-    """Publish every cluster; returns the keys published, by topic."""
-    topics = settings.kafka.topics
-    restored, after = Rebuilt(), FIRST_ID
-    keys: dict[str, set[bytes]] = {topics.state: set(), topics.names: set()}
-    with progress("rebuilding", await rows.count()) as advance:
+    settings: RecoverySettings, rows: Snapshot, producer: Producer, tables: Sequence[TableRows]
+) -> tuple[Rebuilt, Mapping[str, set[bytes]]]:
+    """Publish every entity; returns the keys published, by topic."""
+    rebuilt = Rebuilt()
+    keys: defaultdict[str, set[bytes]] = defaultdict(set)
+
+    async def publish(published: Sequence[Output]) -> None:
+        await producer.publish(published)
+        for output in published:
+            assert output.key is not None
+            keys[output.topic].add(output.key)
+
+    await _fill_clusters(settings, rows, publish, rebuilt)
+    for table in tables:
+        async for page in restored(rows, table, settings.page, HEADERS):
+            await publish(page)
+        rebuilt.rows[table.table.name] = len(keys[table.topic])
+    return rebuilt, keys
+
+
+async def _fill_clusters(
+    settings: RecoverySettings,
+    rows: Snapshot,
+    publish: Callable[[Sequence[Output]], Awaitable[None]],
+    rebuilt: Rebuilt,
+) -> None:
+    (total,) = await rows.fetch(COUNT)
+    after = FIRST_ID
+    with progress("rebuilding", total["count"]) as advance:
         while (page := await read_page(rows, after, settings.page)) is not None:
-            published = [output for record in page.records for output in outputs(record, topics)]
-            await producer.publish(published)
-            for output in published:
-                assert output.key is not None
-                keys[output.topic].add(output.key)
-            restored.clusters += len(page.records)
-            restored.live += sum(record.deleted_at is None for record in page.records)
+            await publish(
+                [output for record in page.records for output in outputs(record, settings.kafka.topics)]
+            )
+            rebuilt.clusters += len(page.records)
+            rebuilt.live += sum(record.deleted_at is None for record in page.records)
             after = page.last_id
             advance(len(page.records))
-    return restored, keys
 
 
 async def _refuse_old(settings: RecoverySettings, rows: Snapshot) -> None:
@@ -112,7 +151,11 @@ async def _refuse_old(settings: RecoverySettings, rows: Snapshot) -> None:
 
 
 async def _refuse_used(
-    kafka: KafkaSettings, reader: Reader, *, expected: dict[str, set[bytes]] | None = None
+    kafka: KafkaSettings,
+    reader: Reader,
+    changelogs: Sequence[str],
+    *,
+    expected: Mapping[str, set[bytes]] | None = None,
 ) -> None:
     """Raises: RebuildRefused: workers are or were here, or the changelogs do not hold what is expected.
 
@@ -127,8 +170,9 @@ async def _refuse_used(
             " Those that have begun here have claimed the state; then the topics must be made anew"
             " (docs/recovery.md)"
         )
-    for topic in (kafka.topics.state, kafka.topics.names):
+    for topic in changelogs:
         found: set[bytes] = set()
+        wanted: set[bytes] = set() if expected is None else expected.get(topic, set())
         async for records in reader.batches(topic, to=await reader.ends(topic)):
             for record in records:
                 if is_claim(record) or all(name != REBUILD_HEADER for name, _ in record.headers):
@@ -139,10 +183,10 @@ async def _refuse_used(
                         " (docs/recovery.md)"
                     )
                 found.add(record.key)
-        if expected is not None and found != expected[topic]:
+        if expected is not None and found != wanted:
             raise RebuildRefused(
-                f"{topic} holds {len(found - expected[topic])} keys that this database has not, and lacks"
-                f" {len(expected[topic] - found)}: it was filled from another database, or loses records."
+                f"{topic} holds {len(found - wanted)} keys that this database has not, and lacks"
+                f" {len(wanted - found)}: it was filled from another database, or loses records."
                 " Delete the topics and run it again (docs/recovery.md)"
             )
 
@@ -156,4 +200,4 @@ async def _switch(pool: Pool, before: Sequence[StoredPosition]) -> None:
                 "a sink has written to this database meanwhile: stop every sink, and run it again"
             )
         await connection.execute(statements.FORGET_POSITIONS)
-        await connection.execute(statements.FORGET_PLACES, timeout=ALL_ROWS)
+        await connection.execute(FORGET_PLACES, timeout=ALL_ROWS)

@@ -6,7 +6,7 @@ written since is newer, and right.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Any, Final
 
@@ -14,15 +14,9 @@ import asyncpg
 
 from database import Pool
 from domain.errors import TransientError
-from recovery import statements
-from recovery.differences import CLUSTERS, EVENTS, RefusedRows
+from recovery.differences import RefusedRows
 from sinks.errors import RowsRefused
-from sinks.halves import or_by_halves
-from sinks.names import settle
-from sinks.postgres import LIVE_NAME, transaction, write_states
-from sinks.rows import EventRow, StateRows
-from sinks.statements import INSERT_EVENTS
-from streams.writing.outputs import RecordPosition
+from sinks.postgres import transaction
 
 log = logging.getLogger("clusterflow.recovery")
 
@@ -41,62 +35,11 @@ class Repair:
         self._pool = pool
         self._refused = refused
 
-    async def states(self, states: Sequence[StateRows], seen: Mapping[str, RecordPosition]) -> None:
-        """Write all rows of these clusters anew.
+    async def write(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
+        """Write in one transaction, again while the sink is in the way.
 
-        Args:
-            seen: Which records their rows showed; without those that had no row.
-
-        Raises: SinkUnavailable.
+        Raises: SinkUnavailable; RowsRefused.
         """
-
-        async def write(part: Sequence[StateRows], *, names_settled: bool = False) -> None:
-            ids = {state.cluster.id for state in part}
-            wrong = {id: place for id, place in seen.items() if id in ids}
-
-            async def rewrite(connection: asyncpg.Connection) -> None:
-                await _remove(connection, wrong)
-                await write_states(connection, await settle(connection, part) if names_settled else part)
-
-            await self._tried(rewrite)
-
-        async def refused(state: StateRows, refusal: RowsRefused) -> None:
-            try:
-                if refusal.constraint == LIVE_NAME:
-                    await write([state], names_settled=True)
-                    return
-            except RowsRefused as again:
-                refusal = again
-            self._note(CLUSTERS, state.cluster.id, refusal)
-
-        await or_by_halves(states, write, refused)
-
-    async def without_record(self, seen: Mapping[str, RecordPosition]) -> None:
-        """Remove rows, reports and schedules with them. Raises: SinkUnavailable."""
-        await self._tried(lambda connection: _remove(connection, seen))
-
-    async def events(self, events: Sequence[EventRow]) -> None:
-        """Write rows of events anew: once told, an event never changes, so nobody else writes them now.
-
-        Raises: SinkUnavailable.
-        """
-
-        async def write(part: Sequence[EventRow]) -> None:
-            await self._tried(lambda connection: _write_events(connection, part))
-
-        async def refused(event: EventRow, refusal: RowsRefused) -> None:
-            self._note(EVENTS, event.id, refusal)
-
-        await or_by_halves(events, write, refused)
-
-    def _note(self, table: str, id: str, refusal: RowsRefused) -> None:
-        """A row that is in the way of another, or a moment of the server's, is no fault of the record."""
-        if refusal.unclear or refusal.constraint:
-            log.error("PostgreSQL did not store this", extra={"table": table, "id": id, "error": refusal.why})
-        else:
-            self._refused.note(table, id, refusal.why)
-
-    async def _tried(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
         for attempt in count(1):
             try:
                 async with transaction(self._pool, "repair") as connection:
@@ -107,12 +50,12 @@ class Repair:
                     raise
                 await asyncio.sleep(error.retry_after)
 
+    def note(self, table: str, id: str, refusal: RowsRefused) -> None:
+        """Note what was not stored.
 
-async def _remove(connection: asyncpg.Connection, seen: Mapping[str, RecordPosition]) -> None:
-    partitions, offsets = [p.partition for p in seen.values()], [p.offset for p in seen.values()]
-    await connection.execute(statements.REMOVE, list(seen), partitions, offsets)
-
-
-async def _write_events(connection: asyncpg.Connection, events: Sequence[EventRow]) -> None:
-    await connection.execute(statements.REMOVE_EVENTS, [event.id for event in events])
-    await connection.execute(INSERT_EVENTS, *zip(*events, strict=True))
+        A row that is in the way of another, or a moment of the server's, is no fault of the record.
+        """
+        if refusal.unclear or refusal.constraint:
+            log.error("PostgreSQL did not store this", extra={"table": table, "id": id, "error": refusal.why})
+        else:
+            self._refused.note(table, id, refusal.why)

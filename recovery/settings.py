@@ -16,7 +16,7 @@ class RecoverySettings:
         wait: How long the sink may take to store what the topics hold when `verify` begins.
         tombstone_life: How old the sink's positions may be before `rebuild` has to be told that it may go
             on: as long as the sink itself could have gone on from them.
-        page: Clusters compared, repaired or restored together; with their reports they are in memory at once.
+        page: Entities compared, repaired or restored together; all of their rows are in memory at once.
     """
 
     kafka: KafkaSettings

@@ -4,7 +4,7 @@ The sink writes rows and positions in one transaction. So what one snapshot show
 topics up to these positions, to the last column, however busy the system is.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
@@ -14,11 +14,11 @@ import asyncpg
 from database import Pool
 from database.pool import CLIENT_ERRORS
 from recovery import statements
-from recovery.differences import CLUSTERS, EVENTS, REPORTS, SCHEDULES, Difference, Widths
+from recovery.comparison import Comparison
+from recovery.differences import Difference, Widths
 from sinks.errors import explained
+from sinks.mapping import columns_of
 from sinks.postgres import in_pages, transaction
-from sinks.rows import EventRow, StateRows
-from streams.writing.outputs import RecordPosition
 
 # A snapshot is idle while topics are read.
 SESSION: Final = {"idle_in_transaction_session_timeout": "0", "jit": "off"}
@@ -49,64 +49,36 @@ class Snapshot:
         row = await self._connection.fetchrow(statements.OLDEST_READ)
         return None if row is None or row["until"] is None else (row["until"], row["age"])
 
-    async def count(self) -> int:
-        """Clusters, the deleted among them."""
-        return int(await self._connection.fetchval(statements.COUNT))
+    async def fetch(self, statement: str, *args: Any) -> list[asyncpg.Record]:
+        """The rows of a statement."""
+        rows: list[asyncpg.Record] = await self._connection.fetch(statement, *args)
+        return rows
 
-    async def widths(self) -> Widths:
+    def pages(self, statement: str, *, after: str = "") -> AsyncIterator[asyncpg.Record]:
+        """The rows of a statement, fetched in pages (`sinks.postgres.in_pages`)."""
+        return in_pages(self._connection, statement, after=after)
+
+    async def widths(self, tables: Sequence[str]) -> Widths:
         """How many characters fit the columns that have a bound."""
-        found: dict[str, dict[str, int]] = {table: {} for table in (*statements.COMPARISONS, EVENTS)}
-        for table, column, width in await self._connection.fetch(statements.WIDTHS, list(found)):
+        found: dict[str, dict[str, int]] = {table: {} for table in tables}
+        for table, column, width in await self.fetch(statements.WIDTHS, list(found)):
             found[table][column] = width
         return found
 
-    async def differences(self, states: Sequence[StateRows]) -> list[Difference]:
-        """What differs of the rows of these clusters, row by row.
+    async def differences(
+        self, table: str, how: Comparison, ids: Sequence[str], rows: Sequence[tuple[Any, ...]]
+    ) -> list[Difference]:
+        """What differs of the rows of some ids from those that should be there, maybe none.
 
         Raises: RowsRefused: PostgreSQL cannot even compare one of them.
         """
-        async with self._savepoint():
-            return await self._differences(states)
-
-    async def _differences(self, states: Sequence[StateRows]) -> list[Difference]:
-        ids = [state.cluster.id for state in states]
-        expected: Mapping[str, Sequence[tuple[Any, ...]]] = {
-            CLUSTERS: [state.cluster for state in states],
-            REPORTS: [report for state in states for report in state.reports],
-            SCHEDULES: [state.schedule for state in states if state.schedule is not None],
-        }
-        found = []
-        for table, rows in expected.items():
-            statement, width = statements.COMPARISONS[table]
-            columns = list(zip(*rows, strict=True)) or [()] * width
-            for row in await self._connection.fetch(statement, ids, *columns):
-                detail = "" if row["detail"] == row["id"] else f"{row['detail']}: "
-                found.append(Difference(table, row["id"], detail + ", ".join(row["what"])))
-        return found
-
-    async def places(self, ids: Sequence[str]) -> dict[str, RecordPosition]:
-        """Which records the rows of some clusters show; without those that have no row."""
-        rows = await self._connection.fetch(statements.PLACES_OF, ids)
-        return {row[0]: RecordPosition(row[1], row[2]) for row in rows}
-
-    async def all_places(self) -> AsyncIterator[tuple[str, RecordPosition]]:
-        """The same of all rows."""
-        async for row in in_pages(self._connection, statements.PLACES):
-            yield row[0], RecordPosition(row[1], row[2])
-
-    async def event_differences(self, events: Sequence[EventRow]) -> list[Difference]:
-        """What differs of the rows of these events; there may be none. Raises: RowsRefused."""
-        columns = list(zip(*events, strict=True)) or [()] * len(EventRow._fields)
-        async with self._savepoint():
-            rows = await self._connection.fetch(statements.EVENT_DIFFERENCES, *columns)
-        return [Difference(EVENTS, row["id"], ", ".join(row["what"])) for row in rows]
-
-    async def yielded(self) -> list[tuple[str, str]]:
-        """Clusters that are marked deleted for their name's sake, each with the one that holds it."""
-        return [(row[0], row[1]) for row in await self._connection.fetch(statements.YIELDED)]
+        columns = columns_of(rows) or [()] * how.width
+        async with self.savepoint():
+            found = await self.fetch(how.statement, ids, *columns)
+        return [_difference(table, row) for row in found]
 
     @asynccontextmanager
-    async def _savepoint(self) -> AsyncIterator[None]:
+    async def savepoint(self) -> AsyncIterator[None]:
         """What PostgreSQL refuses within takes nothing else of the snapshot with it."""
         try:
             async with self._connection.transaction():
@@ -114,22 +86,10 @@ class Snapshot:
         except (asyncpg.PostgresError, *CLIENT_ERRORS) as error:
             raise explained(error) from error
 
-    async def clusters_after(self, cluster_id: str, limit: int) -> list[asyncpg.Record]:
-        """The next clusters in the order of their ids."""
-        rows: list[asyncpg.Record] = await self._connection.fetch(
-            statements.CLUSTERS_AFTER, cluster_id, limit
-        )
-        return rows
 
-    async def reports_of(self, ids: Sequence[str]) -> list[asyncpg.Record]:
-        """The reports on some clusters."""
-        rows: list[asyncpg.Record] = await self._connection.fetch(statements.REPORTS_OF, ids)
-        return rows
-
-    async def schedules_of(self, ids: Sequence[str]) -> list[asyncpg.Record]:
-        """The schedules of some clusters."""
-        rows: list[asyncpg.Record] = await self._connection.fetch(statements.SCHEDULES_OF, ids)
-        return rows
+def _difference(table: str, row: asyncpg.Record) -> Difference:
+    detail = "" if row["detail"] == row["id"] else f"{row['detail']}: "
+    return Difference(table, row["id"], detail + ", ".join(row["what"]))
 
 
 @asynccontextmanager

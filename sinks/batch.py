@@ -20,8 +20,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, OffsetOutOfRangeError
 from domain.errors import MalformedRecord, SinkUnavailable, TransientError, Unavailable
 from sinks.errors import ForeignPositions, LockHeld, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
+from sinks.mapping import Change, Mappings, written_at
 from sinks.postgres import Bookmark, Postgres, SinkPosition
-from sinks.rows import Change, read, written_at
 from sinks.settings import SinkSettings
 from sinks.vanished import Vanished
 from streams.kafka.topic_ids import topic_ids
@@ -47,6 +47,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     Args:
         consumer: Started, without automatic commits and without an automatic reset of offsets.
+        mappings: The topics to read, and what is read of their records.
         producer: For dead letters; connects when first needed.
         changed: Called when `available` may have changed.
     """
@@ -55,6 +56,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self,
         settings: SinkSettings,
         consumer: AIOKafkaConsumer,
+        mappings: Mappings,
         database: Postgres,
         producer: Producer,
         *,
@@ -63,13 +65,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     ) -> None:
         self._settings = settings
         self._consumer = consumer
+        self._mappings = mappings
         self._database = database
         self._producer = producer
         self._stop = stop
         self._changed = changed
         self._positions: dict[TopicPartition, int] = {}
-        self._vanished = Vanished(settings, database)
-        self._claims = Claims()
+        self._vanished = Vanished(settings, mappings.changelogs, database)
+        self._claims: dict[str, Claims] = {}  # by changelog
         # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
         self._forgotten = 1
         self._taken = 0
@@ -90,7 +93,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
         Raises: whatever waiting can't cure.
         """
-        self._consumer.subscribe([self._settings.topics.state, self._settings.topics.events], listener=self)
+        self._consumer.subscribe(self._mappings.topics, listener=self)
         while not self._stop.is_set():
             try:
                 await self._turn()
@@ -144,7 +147,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return
         starts = await self._starts({tp: position.offset for tp, position in positions.items()})
         if await self._remove_vanished(positions, starts):
-            return  # it takes its time; the next look at Kafka is due, and then the other partitions
+            return  # the positions have moved
         expired = {
             tp: (position.offset, SinkPosition(starts[tp], position.claim))
             for tp, position in positions.items()
@@ -155,9 +158,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if taken != self._forgotten:
             return  # assigned anew meanwhile
         self._positions = starts
-        state = self._settings.topics.state
-        standing = {tp.partition: at.claim for tp, at in positions.items() if tp.topic == state}
-        self._claims = Claims(standing)
+        self._claims = {
+            topic: Claims({tp.partition: at.claim for tp, at in positions.items() if tp.topic == topic})
+            for topic in self._mappings.changelogs
+        }
         for tp, start in starts.items():
             self._consumer.seek(tp, start)
         self._consumer.resume(*partitions)
@@ -184,23 +188,23 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return bool(impossible)
 
     async def _present_topics(self) -> Mapping[str, str]:
-        """The ids of both topics. Raises: Unavailable: one is not there; KafkaError."""
-        wanted = (self._settings.topics.state, self._settings.topics.events)
-        found = await topic_ids(self._settings.kafka, wanted)
-        if missing := [topic for topic in wanted if topic not in found]:
+        """The ids of all topics. Raises: Unavailable: one is not there; KafkaError."""
+        found = await topic_ids(self._settings.kafka, self._mappings.topics)
+        if missing := [topic for topic in self._mappings.topics if topic not in found]:
             raise Unavailable(f"{' and '.join(missing)} not there; run `clusterflow topics`")
         return found
 
     async def _remove_vanished(
         self, positions: Mapping[TopicPartition, Bookmark], starts: Mapping[TopicPartition, int]
     ) -> bool:
-        """Remove rows whose tombstones may be gone, of one partition; returns whether there was one."""
-        state = self._settings.topics.state
-        gaps = [tp for tp, at in positions.items() if tp.topic == state and 0 < at.offset < starts[tp]]
-        for tp in (*gaps, *await self._vanished.may_have(positions)):
-            await self._vanished.remove(tp, positions[tp], starts[tp])
-            return True
-        return False
+        """Remove rows whose tombstones may be gone; returns whether positions were moved for that."""
+        logs = self._mappings.changelogs
+        gaps = [tp for tp, at in positions.items() if tp.topic in logs and 0 < at.offset < starts[tp]]
+        due = sorted({*gaps, *await self._vanished.may_have(positions)})
+        for tp in due:
+            if await self._vanished.remove(tp, positions[tp], starts[tp]):
+                break  # it takes its time; the next look at Kafka is due, and then the other partitions
+        return bool(due)
 
     async def _starts(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
         """Where reading begins: at the position, or later if retention has taken the records there."""
@@ -252,26 +256,25 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         changes: list[Change] = []
         bad: list[tuple[ConsumerRecord, MalformedRecord]] = []
         for record in records:
-            counts, claim = self._counts(record)
-            content = None
+            counts, content = self._counts(record), None
             try:
                 if counts or record.key is None:  # without a key it is nobody's, and parked
-                    content = read(record, self._settings.topics)
+                    content = self._mappings.read(record)
             except MalformedRecord as error:
                 bad.append((record, error))
-            changes.append(Change(record, content, claim))
+            changes.append(Change(record, content, self._standing(record.topic, record.partition)))
         await self._park(bad)
         return changes
 
-    def _counts(self, record: ConsumerRecord) -> tuple[bool, int]:
-        """Whether a record is data that counts, and the claim that stands after it."""
-        if record.topic != self._settings.topics.state:
-            return True, NO_CLAIM
-        return self._claims.admits(record), self._claims.standing(record.partition)
+    def _counts(self, record: ConsumerRecord) -> bool:
+        """Whether a record is data that counts."""
+        claims = self._claims.get(record.topic)
+        return claims is None or claims.admits(record)
 
-    def _standing(self, tp: TopicPartition) -> int:
-        """The claim that stands where a partition is read on."""
-        return self._claims.standing(tp.partition) if tp.topic == self._settings.topics.state else NO_CLAIM
+    def _standing(self, topic: str, partition: int) -> int:
+        """The claim that stands after the records of a partition that were looked at."""
+        claims = self._claims.get(topic)
+        return NO_CLAIM if claims is None else claims.standing(partition)
 
     async def _write(self, changes: Sequence[Change]) -> None:
         """Write all; what PostgreSQL refuses whatever it stands among is parked."""
@@ -302,7 +305,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if self._lost:  # a rebalance has reassigned partitions, so these positions are outdated
                 return False
             if reached > self._positions[tp]:
-                moves[tp] = (self._positions[tp], SinkPosition(reached, self._standing(tp)))
+                moves[tp] = (self._positions[tp], SinkPosition(reached, self._standing(*tp)))
         if not moves:
             return False
         await self._database.write([], moves)

@@ -1,21 +1,18 @@
-"""Rows and positions into PostgreSQL, together or not at all."""
+"""Rows and positions into PostgreSQL, together or not at all; what rows, the mappings know."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import asyncpg
-import msgspec
 from aiokafka import TopicPartition
 
 from database import check_encoding
 from database.pool import CLIENT_ERRORS, Pool
 from sinks import metrics, statements
 from sinks.errors import ForeignPositions, PositionsMoved, RowsRefused, explained, made_anew
-from sinks.names import give_back, settle
-from sinks.rows import Change, EventRow, Purge, State, StateRows, state_rows
-from streams.kafka.partitions import partition_of
+from sinks.mapping import Change, Mappings, PartitionKeys
 
 
 class SinkPosition(NamedTuple):
@@ -42,17 +39,12 @@ class Bookmark(NamedTuple):
 # Per partition, the offset the rows begin at and the position after their last.
 Moves = Mapping[TopicPartition, tuple[int, SinkPosition]]
 
-LIVE_NAME: Final = "clusters_live_name"
-
-# The first finds a name taken, the second makes room for it, and another writer may take it in between.
-NAME_TRIES: Final = 5
-
-# Before the id of any cluster.
-FIRST_ID: Final = "00000000-0000-0000-0000-000000000000"
+# The first finds a constraint in the way, the second makes room, and another writer may be faster.
+TRIES: Final = 5
 
 PAGE_ROWS: Final = 2000
 
-# Seconds for a statement whose cost is the number of all clusters.
+# Seconds for a statement whose cost is the number of all rows.
 ALL_ROWS: Final = 3600.0
 
 SESSION: Final = {
@@ -71,11 +63,13 @@ class Postgres:
 
     Args:
         pool: Shared by the writers of a process.
+        mappings: What becomes of the records of each topic.
         kafka_cluster_id: Which Kafka the positions belong to.
     """
 
-    def __init__(self, pool: Pool, *, kafka_cluster_id: str) -> None:
+    def __init__(self, pool: Pool, mappings: Mappings, *, kafka_cluster_id: str) -> None:
         self._pool = pool
+        self._mappings = mappings
         self._kafka_cluster_id = kafka_cluster_id
 
     async def positions(
@@ -116,12 +110,12 @@ class Postgres:
 
         Raises: SinkUnavailable; PositionsMoved; RowsRefused.
         """
-        for attempt in range(NAME_TRIES):
+        for attempt in range(TRIES):
             try:
-                await self._write(changes, moves, names_settled=attempt > 0)
+                await self._write(changes, moves, make_room=attempt > 0)
                 return
             except RowsRefused as refusal:
-                if refusal.constraint != LIVE_NAME or attempt == NAME_TRIES - 1:
+                if attempt == TRIES - 1 or not self._mappings.is_transient(refusal.constraint):
                     raise
 
     async def touch(self, ends: Mapping[TopicPartition, int]) -> None:
@@ -146,10 +140,13 @@ class Postgres:
         async with transaction(self._pool, "end_frozen") as connection:
             return int(await connection.fetchval(statements.END_FROZEN))
 
-    async def has_rows(self, partition: int) -> bool:
-        """Whether a row shows a record of this partition, as far as is known. Raises: SinkUnavailable."""
+    async def may_vanish(self, tp: TopicPartition) -> bool:
+        """Whether there are rows that go when this partition does not know their keys.
+
+        Raises: SinkUnavailable.
+        """
         async with transaction(self._pool, "vanished") as connection:
-            return bool(await connection.fetchval(statements.HAS_ROWS, partition, timeout=ALL_ROWS))
+            return await self._mappings.changelogs[tp.topic].may_vanish(connection, tp.partition)
 
     async def remove_vanished(
         self,
@@ -157,49 +154,33 @@ class Postgres:
         at: Bookmark,
         start: int,
         *,
-        known: Collection[bytes],
-        partitions: int,
+        keys: PartitionKeys | None,
         since: Callable[[], timedelta],
     ) -> int:
-        """Remove the clusters of a partition that are not known to it; returns how many there were.
+        """Remove the rows of a partition whose keys are not known to it; returns how many there were.
 
         Args:
             at: The position that was found; who has moved it meanwhile is right.
             start: Where to go on.
-            known: Keys of the partition.
-            partitions: How many there are.
+            keys: Keys of the partition; None if no row can have vanished.
             since: How long ago the partition was read to its end.
 
         Raises: SinkUnavailable; PositionsMoved.
         """
+        removed = 0
         async with transaction(self._pool, "vanished") as connection:
             await self._advance(connection, {tp: (at.offset, SinkPosition(start, at.claim))})
-            vanished = []
-            async for row in in_pages(connection, statements.IDS_OF_PARTITION, tp.partition):
-                key = row["id"].encode()
-                here = row["state_partition"] >= 0 or partition_of(key, partitions) == tp.partition
-                if here and key not in known:
-                    vanished.append(row["id"])
-            freed = await connection.fetch(statements.REMOVE_VANISHED, vanished, timeout=ALL_ROWS)
-            await give_back(connection, [(row["created_by"], row["name"]) for row in freed])
+            if keys is not None:
+                removed = await self._mappings.changelogs[tp.topic].remove_vanished(connection, keys)
             await connection.execute(statements.RECONCILED, tp.topic, tp.partition, since())
-        return len(freed)
+        return removed
 
-    async def _write(self, changes: Sequence[Change], moves: Moves, *, names_settled: bool) -> None:
-        events = [change.content for change in changes if isinstance(change.content, EventRow)]
-        # Of a cluster's records in the batch, the last one says it all.
-        last = {record.key: (record, said) for record, said, _ in changes if isinstance(said, State | Purge)}
-        states = [state_rows(record, said) for record, said in last.values() if isinstance(said, State)]
-        purges = [said for _, said in last.values() if isinstance(said, Purge)]
+    async def _write(self, changes: Sequence[Change], moves: Moves, *, make_room: bool) -> None:
         async with transaction(self._pool, "write") as connection:
             await self._advance(connection, moves)
-            if names_settled:
-                states = await settle(connection, states)
-            await write_states(connection, states)
-            await _purge(connection, purges)
-            await _run(connection, statements.INSERT_EVENTS, events)
-        metrics.ROWS.labels("clusters").inc(len(states))
-        metrics.ROWS.labels("cluster_events").inc(len(events))
+            sent = await self._mappings.write(connection, changes, make_room=make_room)
+        for table, rows in sent.items():
+            metrics.ROWS.labels(table).inc(rows)
 
     async def _advance(self, connection: asyncpg.Connection, moves: Moves) -> None:
         ordered = sorted(moves.items())  # two writers that meet lock in the same order
@@ -238,60 +219,17 @@ async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterat
 
 
 async def in_pages(
-    connection: asyncpg.Connection, statement: str, *args: Any
+    connection: asyncpg.Connection, statement: str, *args: Any, after: str = ""
 ) -> AsyncIterator[asyncpg.Record]:
     """The rows of a statement, fetched in pages.
 
-    The statement takes the id to continue after ($1) and the size of a page ($2), and its first column is the
-    id. A cursor would need a named prepared statement, which a pooler in transaction mode does not keep.
+    The statement takes the key to continue after ($1) and the size of a page ($2), and its first column is
+    the key. A cursor would need a named prepared statement, which a pooler in transaction mode does not keep.
+
+    Args:
+        after: Comes before every key.
     """
-    after = FIRST_ID
     while rows := await connection.fetch(statement, after, PAGE_ROWS, *args, timeout=ALL_ROWS):
         for row in rows:
             yield row
         after = rows[-1][0]
-
-
-async def write_states(connection: asyncpg.Connection, states: Sequence[StateRows]) -> None:
-    """Write the rows of clusters, each only if it is newer than what is there."""
-    if not states:
-        return
-    # Deleted clusters first: one of them may hold the name of a new one.
-    ordered = sorted(states, key=lambda state: state.cluster.deleted_at is None)
-    clusters = _columns([state.cluster for state in ordered])
-    written = await connection.fetch(statements.UPSERT_CLUSTERS, *clusters)
-    if len(written) < len(states):  # the others show a newer record already
-        ids = {row["id"] for row in written}
-        ordered = [state for state in ordered if state.cluster.id.lower() in ids]
-    reports = [report for state in ordered for report in state.reports]
-    await _run(connection, statements.UPSERT_REPORTS, reports)
-    kept = [
-        (state.cluster.id, _json([report.controller_name for report in state.reports])) for state in ordered
-    ]
-    await _run(connection, statements.DELETE_VANISHED_REPORTS, kept)
-    schedules = [state.schedule for state in ordered if state.schedule is not None]
-    await _run(connection, statements.UPSERT_SCHEDULES, schedules)
-    unscheduled = [(state.cluster.id,) for state in ordered if state.schedule is None]
-    await _run(connection, statements.DELETE_SCHEDULES, unscheduled)
-    gone = (s.cluster for s in states if s.cluster.deleted_at is not None and not s.cluster.yielded)
-    await give_back(connection, [(cluster.created_by, cluster.name) for cluster in gone])
-
-
-async def _purge(connection: asyncpg.Connection, purges: Sequence[Purge]) -> None:
-    if purges:
-        freed = await connection.fetch(statements.PURGE, *_columns(purges))
-        await give_back(connection, [(row["created_by"], row["name"]) for row in freed])
-
-
-async def _run(connection: asyncpg.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a statement that takes one array per column; nothing to do without rows."""
-    if rows:
-        await connection.execute(statement, *_columns(rows))
-
-
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    return list(zip(*rows, strict=True))
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()

@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -13,8 +13,11 @@ from database import Pool
 from domain.errors import NotPermitted, Unavailable
 from sinks import metrics
 from sinks.batch import Writer
+from sinks.mapping import Mappings
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
+from sinks.table import Table
+from sinks.tables import TABLES, mappings
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
@@ -49,18 +52,25 @@ class _Kafka(NamedTuple):
 
 
 async def run(
-    settings: SinkSettings, *, stop: asyncio.Event, ready: Callable[[bool], None] = lambda available: None
+    settings: SinkSettings,
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[bool], None] = lambda available: None,
+    tables: Iterable[Table[Any]] = TABLES,
 ) -> None:
     """Write what comes until asked to stop; the batch under way is finished first.
 
     Args:
-        ready: Told whether all partitions at hand are being written; False while the database is away.
+        ready: Called with whether all assigned partitions are being written, which they are not while the
+            database is away.
+        tables: Kinds to write, beside clusters.
 
     Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
     """
+    written = mappings(settings.topics, tables)
     try:
-        if (kafka := await _known(settings, stop)) is not None:
-            await _run(settings, kafka, stop, ready)
+        if (kafka := await _known(settings, written.topics, stop)) is not None:
+            await _run(settings, written, kafka, stop, ready)
     except Exception:
         log.critical("the sink failed", exc_info=True)
         raise
@@ -69,7 +79,11 @@ async def run(
 
 
 async def _run(
-    settings: SinkSettings, kafka: _Kafka, stop: asyncio.Event, ready: Callable[[bool], None]
+    settings: SinkSettings,
+    mappings: Mappings,
+    kafka: _Kafka,
+    stop: asyncio.Event,
+    ready: Callable[[bool], None],
 ) -> None:
     writers: list[Writer] = []
     consumers: dict[AIOKafkaConsumer, Brokers] = {}
@@ -86,12 +100,14 @@ async def _run(
         pool.watched()
         resources.push_async_callback(pool.close)
         for number in range(settings.writers):
-            database = Postgres(pool, kafka_cluster_id=kafka.cluster_id)
+            database = Postgres(pool, mappings, kafka_cluster_id=kafka.cluster_id)
             consumer, brokers = await resources.enter_async_context(_consumer(settings, number))
             consumers[consumer] = brokers
             producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
             resources.push_async_callback(producer.stop)
-            writers.append(Writer(settings, consumer, database, producer, stop=stop, changed=changed))
+            writers.append(
+                Writer(settings, consumer, mappings, database, producer, stop=stop, changed=changed)
+            )
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(writer.run()) for writer in writers]
             lag = group.create_task(_watch_lag(writers))
@@ -135,14 +151,12 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
         await asyncio.sleep(LAG_INTERVAL)
 
 
-async def _known(settings: SinkSettings, stop: asyncio.Event) -> _Kafka | None:
+async def _known(settings: SinkSettings, read: Sequence[str], stop: asyncio.Event) -> _Kafka | None:
     """Wait until Kafka answers and return what was found there; None if told to stop before that.
 
     Raises: TopicMismatch: topics that the sink uses are not there as configured. NotPermitted.
     """
     waiting = False
-    topics = settings.kafka.topics
-    read = (topics.state, topics.events)
     while not stop.is_set():
         try:
             await require_rights(settings.kafka, SINK)

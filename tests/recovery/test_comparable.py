@@ -11,9 +11,9 @@ import pytest
 from database import DatabaseSettings
 from domain.cluster.names import NameRecord, name_key
 from recovery import RecoverySettings, verify
+from recovery.cluster.names import Yielded
 from recovery.differences import Difference
 from recovery.errors import NotComparable
-from recovery.names import Yielded
 from streams.json import encode
 from streams.reading.replay import Last
 from tests.cli.test_process import run
@@ -204,7 +204,7 @@ async def test_a_tombstone_means_no_row(stored):
 
 
 async def test_a_name_yielded_to_a_successor_whose_predecessors_end_is_on_its_way(stored):
-    """The sink marks the older one deleted, and that is no damage (`sinks.names`)."""
+    """The sink marks the older one deleted, and that is no damage (`sinks.cluster.names`)."""
     await stored.publish(replaced := cluster("three", name="c-one", created=50))
     await hold(stored, "c-one", uuid("three"))
     await stored.drain()

@@ -15,6 +15,8 @@ from database import DatabaseSettings
 from domain.cluster.state import ClusterState
 from migrations import migrate
 from sinks import SinkSettings, run
+from sinks.table import Table
+from sinks.tables import mappings
 from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -53,6 +55,7 @@ class World:
         self.database_url = database_url
         self._producer = producer
         self._tail = tail
+        self.written: tuple[Table[Any], ...] = ()  # kinds beside clusters
 
     @property
     def settings(self) -> SinkSettings:
@@ -108,10 +111,10 @@ class World:
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
     async def caught_up(self) -> bool:
-        """Whether the positions are at the end of both topics."""
+        """Whether the positions are at the end of all topics that the sink reads."""
         partitions = [
             TopicPartition(topic, partition)
-            for topic in (self.topics.state, self.topics.events)
+            for topic in mappings(self.topics, self.written).topics
             for partition in range(self.kafka.partitions)
         ]
         ends = await self._tail.end_offsets(partitions)
@@ -138,7 +141,10 @@ class World:
         """The role `sink`, stopped in order at the end; fails if it ends before."""
         stop = asyncio.Event()
         sink = Sink()
-        task = asyncio.create_task(run(replace(self.settings, **settings), stop=stop, ready=sink.said.append))
+        sinking = run(
+            replace(self.settings, **settings), stop=stop, ready=sink.said.append, tables=self.written
+        )
+        task = asyncio.create_task(sinking)
         try:
             yield sink
             assert not task.done()

@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from database import Pool
 from sinks import run
 from sinks.postgres import Postgres, SinkPosition
+from sinks.tables import mappings
 from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
@@ -72,7 +73,7 @@ async def test_a_sink_that_was_away_for_long_removes_what_vanished(
     await resume(world)
 
     assert rows_of(records) == await world.tables()
-    assert 5 == sum(record.clusters for record in caplog.records if record.message == DONE)
+    assert 5 == sum(record.rows for record in caplog.records if record.message == DONE)
     assert max(await ages(world)) < 3600
 
 
@@ -155,7 +156,7 @@ async def test_after_a_crash_in_between_it_is_done_again(world: World, monkeypat
         raise ZeroDivisionError
 
     with monkeypatch.context() as patched:
-        patched.setattr("sinks.postgres.give_back", crash)  # in the transaction, behind the removal
+        patched.setattr("sinks.cluster.mapping.give_back", crash)  # in the transaction, behind the removal
         with pytest.raises(ExceptionGroup):
             await asyncio.wait_for(run(world.settings, stop=asyncio.Event()), 30)
     assert 2 == len(await world.fetch("SELECT id FROM clusters"))
@@ -217,7 +218,7 @@ async def test_a_position_is_as_old_as_the_record_before_it(
     """A position that has just moved, with a backlog of days behind it, is not young."""
     tp = TopicPartition(world.topics.state, 0)
     pool = Pool(world.settings.database, application="test")
-    database = Postgres(pool, kafka_cluster_id="one")
+    database = Postgres(pool, mappings(world.topics), kafka_cluster_id="one")
     await database.positions([tp], {tp.topic: "its id"})
     await world.fetch(DAYS_AGO)
 

@@ -15,8 +15,9 @@ from aiokafka import ConsumerRecord
 
 from domain.cluster.names import name_key
 from domain.errors import MalformedRecord
-from recovery.differences import CLUSTERS, Difference
-from sinks.rows import State, read
+from recovery.cluster.statements import CLUSTERS
+from recovery.differences import Difference
+from sinks.cluster.rows import State, read_state
 from streams.cluster.codec import decode_name
 from streams.reading.replay import Changelog, Reader
 from streams.settings import KafkaSettings
@@ -34,7 +35,7 @@ def states(reader: Reader, topics: Topics) -> Changelog:
     """`cluster-state`: per cluster, the name it holds while it lives."""
 
     def held(record: ConsumerRecord) -> str | None:
-        said = read(record, topics)
+        said = read_state(record)
         if not isinstance(said, State) or said.deleted_at is not None:
             return None
         return name_key(said.cluster.created_by, said.cluster.name)
@@ -76,7 +77,7 @@ async def wrong_names(
 
 
 class Yielded:
-    """Clusters that PostgreSQL shows as deleted, because another one holds their name (`sinks.names`).
+    """Clusters that PostgreSQL shows as deleted, as another one holds their name (`sinks.cluster.names`).
 
     That is right while the deletion of one of the two is on its way: behind what the sink had read.
 

@@ -2,7 +2,7 @@
 
 The sink reads the bytes by its own types instead of `domain.cluster.state`: JSON columns stay text from topic
 to table, which makes decoding seven times as fast, and times and numbers are checked on the way. A type's
-fields are a table's columns, in the order in which `sinks.postgres` passes them.
+fields are a table's columns, in the order in which `sinks.cluster.mapping` passes them.
 """
 
 import re
@@ -14,16 +14,17 @@ from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
 from domain.errors import MalformedRecord
+from sinks.mapping import decoded, text_of, written_at
 from streams.cluster.messages import Generation
-from streams.json import from_millis
 from streams.messages import UUID_PATTERN, Uuid
-from streams.reading.unpacking import unreadable
-from streams.topics import Topics
-from streams.turns.claims import NO_CLAIM
 
 
 class ClusterRow(NamedTuple):
-    """A row of `clusters`; `yielded` is whether it is marked deleted for its name alone (`sinks.names`)."""
+    """A row of `clusters`.
+
+    Attributes:
+        yielded: Whether it is marked deleted for its name alone (`sinks.cluster.names`).
+    """
 
     id: str
     name: str
@@ -149,46 +150,19 @@ class _Event(Struct):
     reason: str | None = None
 
 
-Content = State | Purge | EventRow
-
-
-class Change(NamedTuple):
-    """A record and what it says.
-
-    Attributes:
-        content: None if only its offset counts: parked as a dead letter, a claim, or a zombie's.
-        claim: The claim that stands in its partition after it (`streams.turns.claims`).
-    """
-
-    record: ConsumerRecord
-    content: Content | None
-    claim: int = NO_CLAIM
-
-
 _state_decoder: Final = msgspec.json.Decoder(State)
 _event_decoder: Final = msgspec.json.Decoder(_Event)
-_LAST_MILLIS: Final = 253_402_300_799_000  # the end of the year 9999
 _CLUSTER_KEY: Final = re.compile(UUID_PATTERN.encode())
 
 
-def read(record: ConsumerRecord, topics: Topics) -> Content:
-    """What a record says, checked as far as columns need it.
+def read_state(record: ConsumerRecord) -> State | Purge:
+    """What a record of `cluster-state` says, checked as far as columns need it.
 
-    Raises: MalformedRecord: `unreadable`, `bad_key` or `invalid_schema`.
+    Raises: MalformedRecord: `bad_key` or `invalid_schema`.
     """
-    if (why := unreadable(record)) is not None:
-        raise MalformedRecord("unreadable", why)
-    try:
-        str(record.value or b"", "utf-8")  # what is taken over as it is has to be text, too
-        if record.topic == topics.events:
-            return _event(record)
-        return _purge(record) if record.value is None else _state(record)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedRecord("invalid_schema", str(error)) from error
-
-
-def _state(record: ConsumerRecord) -> State:
-    state = _state_decoder.decode(record.value)
+    if record.value is None:
+        return _purge(record)
+    state = decoded(record, _state_decoder.decode)
     _check_key(record, state.cluster.id)
     return state
 
@@ -204,14 +178,14 @@ def state_rows(record: ConsumerRecord, state: State) -> StateRows:
             cluster.created_by,
             cluster.generation,
             cluster.resource_version,
-            _text(cluster.spec),
-            _text(cluster.status),
+            text_of(cluster.spec),
+            text_of(cluster.status),
             cluster.created_at,
             cluster.updated_at,
             state.deleted_at,
             record.partition,
             record.offset,
-            _text(state.secrets),
+            text_of(state.secrets),
             state.first_report_at,
         ),
         tuple(_report_row(cluster.id, name, report) for name, report in state.reports.items()),
@@ -229,19 +203,14 @@ def state_rows(record: ConsumerRecord, state: State) -> StateRows:
     )
 
 
-def written_at(record: ConsumerRecord) -> datetime:
-    """When a record was written, by its own time; the nearest that a column holds for one that never was."""
-    return from_millis(min(max(record.timestamp, 0), _LAST_MILLIS))
-
-
 def _report_row(cluster_id: str, controller_name: str, report: _Report) -> ReportRow:
-    last_error = _text(report.last_error)
+    last_error = text_of(report.last_error)
     return ReportRow(
         cluster_id,
         controller_name,
         report.observed_generation,
-        _text(report.conditions),
-        _text(report.metadata),
+        text_of(report.conditions),
+        text_of(report.metadata),
         None if last_error == "null" else last_error,
         report.last_updated,
     )
@@ -253,15 +222,16 @@ def _purge(record: ConsumerRecord) -> Purge:
     return Purge(record.key.decode(), record.partition, record.offset)
 
 
-def _event(record: ConsumerRecord) -> EventRow:
-    event = _event_decoder.decode(record.value or b"")
+def read_event(record: ConsumerRecord) -> EventRow:
+    """The row of a record of `cluster-events`. Raises: MalformedRecord: `bad_key` or `invalid_schema`."""
+    event = decoded(record, _event_decoder.decode)
     _check_key(record, event.cluster_id)
     return EventRow(
         event.id,
         event.cluster_id,
         event.type,
         event.generation,
-        _text(event.metadata),
+        text_of(event.metadata),
         event.reason,
         event.timestamp,
     )
@@ -270,7 +240,3 @@ def _event(record: ConsumerRecord) -> EventRow:
 def _check_key(record: ConsumerRecord, cluster_id: str) -> None:
     if record.key != cluster_id.encode():
         raise MalformedRecord("bad_key", "the key is not the id of the cluster in the value")
-
-
-def _text(json: Raw) -> str:
-    return str(json, "utf-8")

@@ -17,8 +17,8 @@ from datetime import datetime
 
 import asyncpg
 
-from sinks import statements
-from sinks.rows import ClusterRow, StateRows
+from sinks.cluster import statements
+from sinks.cluster.rows import ClusterRow, StateRows
 
 log = logging.getLogger("clusterflow.sink")
 

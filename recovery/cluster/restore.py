@@ -13,6 +13,7 @@ import msgspec
 
 from domain.cluster.names import NameRecord, name_key
 from domain.cluster.state import ClusterState
+from recovery.cluster import statements
 from recovery.errors import RebuildRefused
 from recovery.snapshot import Snapshot
 from streams.cluster.codec import decode_record
@@ -22,7 +23,7 @@ from streams.writing.outputs import Output
 
 # Tells records of a rebuild, which a second run may write again, from anybody else's.
 REBUILD_HEADER: Final = "rebuild"
-_HEADERS: Final = {REBUILD_HEADER: "1"}
+HEADERS: Final = {REBUILD_HEADER: "1"}
 
 _AS_THEY_ARE: Final = (
     "id",
@@ -48,14 +49,14 @@ async def read_page(rows: Snapshot, after: str, limit: int) -> Page | None:
 
     Raises: RebuildRefused: a row cannot have come from a record.
     """
-    clusters = await rows.clusters_after(after, limit)
+    clusters = await rows.fetch(statements.CLUSTERS_AFTER, after, limit)
     if not clusters:
         return None
     ids = [row["id"] for row in clusters]
     reports: defaultdict[str, list[asyncpg.Record]] = defaultdict(list)
-    for report in await rows.reports_of(ids):
+    for report in await rows.fetch(statements.REPORTS_OF, ids):
         reports[report["cluster_id"]].append(report)
-    schedules = {row["cluster_id"]: row for row in await rows.schedules_of(ids)}
+    schedules = {row["cluster_id"]: row for row in await rows.fetch(statements.SCHEDULES_OF, ids)}
     return Page([_record(row, reports[row["id"]], schedules.get(row["id"])) for row in clusters], ids[-1])
 
 
@@ -109,9 +110,9 @@ def _json(text: str | None) -> msgspec.Raw:
 def outputs(record: ClusterState, topics: Topics) -> list[Output]:
     """The records that bring a cluster back: its state and, while it lives, its name."""
     cluster = record.cluster
-    state = Output(topics.state, cluster.id.encode(), encode(record), _HEADERS)
+    state = Output(topics.state, cluster.id.encode(), encode(record), HEADERS)
     if record.deleted_at is not None:
         return [state]
     holder = NameRecord(cluster_id=cluster.id, command_id="", offsets={})
     key = name_key(cluster.created_by, cluster.name).encode()
-    return [state, Output(topics.names, key, encode(holder), _HEADERS)]
+    return [state, Output(topics.names, key, encode(holder), HEADERS)]

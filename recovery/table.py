@@ -1,0 +1,169 @@
+"""A kind that is one table: compared with its changelog, repaired from it, and its changelog filled again.
+
+A row is right if it shows the last state of its key. Where a tombstone was the last, or a deleted state,
+there is no row, unless the table keeps rows as a history. The transaction that wrote a row (`xmin`) tells
+whether it is still the row that was seen.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+from aiokafka import ConsumerRecord
+
+from recovery.comparison import comparison
+from recovery.differences import Difference, too_long
+from recovery.errors import RebuildRefused
+from recovery.look import Comparing, Look, remove_extra
+from recovery.progress import progress
+from recovery.repair import Repair
+from recovery.snapshot import Snapshot
+from sinks.errors import RowsRefused
+from sinks.halves import or_by_halves
+from sinks.mapping import columns_of
+from sinks.table import GONE, Table, TableRows, quoted
+from streams.json import encode
+from streams.reading.replay import Changelog
+from streams.writing.outputs import Output
+
+# Tells that a record repeats what was so before Kafka was lost.
+REPLAY_HEADER: Final = "replay"
+
+Row = tuple[Any, ...]
+
+
+class TableCheck:
+    """Compares one table in one look (`recovery.look.Compared`)."""
+
+    def __init__(self, look: Look, rows: TableRows) -> None:
+        self._look = look
+        self._topic = rows.topic
+        self._of = rows.table
+        self._how = comparison(self.table, self._of.columns, (self._of.key,))
+        self._changelog = Changelog(look.reader, rows.topic, self._shown)
+
+    @property
+    def table(self) -> str:
+        """The name of the table."""
+        return self._of.name
+
+    async def compare(self) -> None:
+        """Compare every row, and repair what differs."""
+        await self._changelog.read_to(self._look.positions[self._topic])
+        comparing = Comparing(self._look, self)
+        with progress(f"comparing {self.table}", len(self._changelog.last)) as advance:
+            async for page in self._pages():
+                self._look.found.compared[self.table] += len(page)
+                await comparing.page(page)
+                advance(len(page))
+        if not self._of.keeps:
+            await remove_extra(self._look, self.table, self._places(), self._is_known, self._remove)
+
+    # --- what should be there -----------------------------------------------------------------------
+
+    def _shown(self, record: ConsumerRecord) -> str | None:
+        """An empty text for a record that has a row; None for one that has none."""
+        return None if self._of.read(record) in (None, GONE) else ""
+
+    async def _pages(self) -> AsyncIterator[list[Row]]:
+        page: list[Row] = []
+        async for record in self._changelog.last_records():
+            if self._changelog.last[record.key].said is None:
+                continue
+            page.append(self._of.row_of(self._of.read(record)))
+            if len(page) == self._look.settings.page:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _is_known(self, key: str) -> bool:
+        last = self._changelog.last.get(key.encode())
+        return last is not None and last.said is not None
+
+    # --- what is there ------------------------------------------------------------------------------
+
+    def id_of(self, row: Row) -> str:
+        """The key."""
+        return str(row[0])
+
+    def too_long(self, row: Row) -> str | None:
+        """The first text that does not fit its column."""
+        return too_long(dict(zip(self._of.columns, row, strict=True)), self._look.widths[self.table])
+
+    async def differences(self, rows: Sequence[Row]) -> list[Difference]:
+        """What differs. Raises: RowsRefused."""
+        return await self._look.rows.differences(self.table, self._how, [row[0] for row in rows], rows)
+
+    async def _places(self) -> AsyncIterator[tuple[str, str]]:
+        key = quoted(self._of.key)
+        after = f"WHERE {key} > $1 ORDER BY {key} LIMIT $2"
+        async for row in self._look.rows.pages(f"{self._select()} {after}"):
+            yield row[0], row[1]
+
+    def _select(self) -> str:
+        return f"SELECT {quoted(self._of.key)}::text, xmin::text FROM {self.table}"  # noqa: S608
+
+    # --- repair -------------------------------------------------------------------------------------
+
+    async def mend(self, repair: Repair, rows: Sequence[Row]) -> None:
+        """Write rows anew. Raises: SinkUnavailable."""
+        keys = [self.id_of(row) for row in rows]
+        where = f"WHERE {quoted(self._of.key)} = ANY($1::text[])"
+        places = await self._look.rows.fetch(f"{self._select()} {where}", keys)
+        seen = {row[0]: row[1] for row in places}
+
+        async def write(part: Sequence[Row]) -> None:
+            wrong = {self.id_of(row): seen[self.id_of(row)] for row in part if self.id_of(row) in seen}
+
+            async def rewrite(connection: asyncpg.Connection) -> None:
+                await connection.execute(self._removal(), list(wrong), list(wrong.values()))
+                await connection.execute(self._of.upsert, *columns_of(part))
+
+            await repair.write(rewrite)
+
+        async def refused(row: Row, refusal: RowsRefused) -> None:
+            repair.note(self.table, self.id_of(row), refusal)
+
+        await or_by_halves(rows, write, refused)
+
+    async def _remove(self, repair: Repair, seen: Mapping[str, str]) -> None:
+        await repair.write(
+            lambda connection: connection.execute(self._removal(), list(seen), list(seen.values()))
+        )
+
+    def _removal(self) -> str:
+        return f"""
+DELETE FROM {self.table} AS stored USING unnest($1::text[], $2::text[]) AS seen (key, written_by)
+WHERE stored.{quoted(self._of.key)} = seen.key AND stored.xmin::text = seen.written_by
+"""  # noqa: S608 (names come from our own types)
+
+
+# --- rebuild ------------------------------------------------------------------------------------------
+
+
+async def restored(
+    rows: Snapshot, table: TableRows, page: int, headers: Mapping[str, str]
+) -> AsyncIterator[list[Output]]:
+    """Every row as the record of its changelog, a page at a time.
+
+    Ids, versions and times stay. Offsets in the Kafka that is gone and outcomes of commands are lost.
+
+    Raises: RebuildRefused: a row cannot have come from a record.
+    """
+    headers = {**headers, REPLAY_HEADER: "true"}
+    after = ""
+    while found := await rows.fetch(table.table.page, after, page):
+        yield [Output(table.topic, row[0].encode(), _state(table.table, row), headers) for row in found]
+        after = found[-1][0]
+
+
+def _state(table: Table[Any], row: asyncpg.Record) -> bytes:
+    try:
+        return encode(table.state_of(dict(row)))
+    except msgspec.MsgspecError as error:
+        raise RebuildRefused(
+            f"{table.name} {row[0]} cannot be restored, its row is not that of a record: {error}."
+            " Correct it, or delete it, and run it again"
+        ) from error
