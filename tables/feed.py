@@ -174,9 +174,7 @@ class Feed:
         """
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise invalid(
-                "Last-WatchEvent-ID is not an id of this feed", field="Last-WatchEvent-ID", value=token
-            )
+            raise invalid("Last-Event-ID is not an id of this feed", field="Last-Event-ID", value=token)
         if match[1] != self._log:
             raise expired()
         return tuple(int(offset) for offset in match[2].split("."))

@@ -121,7 +121,7 @@ class Watches:
             stream.hurry()
 
     async def _since(self, request: web.Request) -> FeedPosition | None:
-        token = once_as_text(request.headers, "Last-WatchEvent-ID") or request.query.get("last_event_id")
+        token = once_as_text(request.headers, "Last-Event-ID") or request.query.get("last_event_id")
         if not token:
             return None
         since = self._feed.position_of(token)
@@ -243,7 +243,7 @@ class _Stream:
     def _last_words(self, reason: Reason) -> list[bytes]:
         if reason != "too_slow":
             return []
-        text = "The reader fell behind the changes that are kept; start again without Last-WatchEvent-ID"
+        text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
         body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[REQUEST_STATE].request_id)
         return [b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)]
 
