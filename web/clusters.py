@@ -17,8 +17,8 @@ from domain.ids import deterministic_id
 from streams.codec import MAX_SPEC_BYTES, encode
 from streams.decoding import decoder_of
 from streams.messages import CreateBody, ResultMessage, UpdateBody
+from tables.cluster import ClusterEntry, Filter
 from tables.feed import Watched
-from tables.views import ClusterEntry, Filter
 from web.documents import DeleteAccepted
 from web.http.bodies import body_of
 from web.http.errors import JSON_TYPE, json_response

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from tables.views import ClusterView
+from tables.cluster import ClusterEntry
+from tables.view import View
 from web.health.monitor import HealthMonitor
 from web.http.headers import Cors
 from web.http.unread import Unread
@@ -15,7 +16,7 @@ from web.settings import WebSettings
 from web.submit import Submitter
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
-VIEW: Final = web.AppKey("view", ClusterView)
+VIEW: Final = web.AppKey("view", View[ClusterEntry])
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", HealthMonitor)
 READS: Final = web.AppKey("reads", Reads)

@@ -18,7 +18,8 @@ from domain.cluster.state import ControllerReport
 from domain.errors import invalid, not_found
 from streams.codec import encode
 from streams.messages import UUID_PATTERN
-from tables.views import ClusterEntry, ClusterView, Filter
+from tables.cluster import ClusterEntry, Filter
+from tables.view import View
 from web.documents import ControllerStatus, ShownCondition, ShownError
 from web.health.monitor import HealthMonitor
 from web.http.unread import SHORT
@@ -79,7 +80,7 @@ class Reads:
     Raises, all of them: Unavailable: the view is still being filled, so an absent cluster proves nothing.
     """
 
-    def __init__(self, view: ClusterView, health: HealthMonitor, settings: WebSettings) -> None:
+    def __init__(self, view: View[ClusterEntry], health: HealthMonitor, settings: WebSettings) -> None:
         self._view = view
         self._health = health
         self._policy = settings.policy
@@ -103,8 +104,8 @@ class Reads:
         document = entry.document
         if entry.secrets and is_privileged(email, self._policy):
             document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
-            return ReadAnswer((document,), entry.resource_version, secret=True)
-        return ReadAnswer((document,), entry.resource_version)
+            return ReadAnswer((document,), entry.version, secret=True)
+        return ReadAnswer((document,), entry.version)
 
     def status(self, email: str, given: str) -> ReadAnswer:
         """The aggregated status and every controller's last report, of whatever generation."""
@@ -120,7 +121,7 @@ class Reads:
             controllers,
             b"}",
         )
-        return ReadAnswer(pieces, entry.resource_version)
+        return ReadAnswer(pieces, entry.version)
 
     def page(self, email: str, asked: PageQuery) -> ReadAnswer:
         """One page of the clusters the caller may see, newest first.

@@ -21,9 +21,10 @@ from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import Unacknowledged
 from streams.reading.tail import Tail
 from streams.writing.producer import Producer
+from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
 from tables.metrics import RECOVERING
-from tables.views import ClusterView
+from tables.view import View
 from web import keys
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
@@ -68,7 +69,7 @@ async def run(
     await require_rights(settings.kafka, WEB)
     await check_topics(settings.kafka, (*requests, topics.reports, topics.results, topics.state))
     view = ClusterView()
-    feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
+    feed = Feed(view, topic=topics.state, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")
     states = Tail(
         settings.kafka,
@@ -103,7 +104,7 @@ async def run(
             resources.push_async_callback(part.stop)
             await part.start()
         ids = await topic_ids(settings.kafka, topics.worked_on)
-        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state, topics.state))
+        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state))
         await _follow(app, states, results, producer, ids, stop)
 
 
@@ -137,7 +138,7 @@ async def _follow(
 
 
 def create_app(
-    settings: WebSettings, *, feed: Feed, submitter: Submitter, health: HealthMonitor
+    settings: WebSettings, *, feed: Feed[ClusterEntry], submitter: Submitter, health: HealthMonitor
 ) -> web.Application:
     """The application over its parts; `serve` serves it."""
     app = web.Application(client_max_size=MAX_BODY)
@@ -194,8 +195,8 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
-async def _count(view: ClusterView) -> None:
+async def _count(view: View[ClusterEntry]) -> None:
     while True:
-        for phase, count in view.count_by_phase().items():
+        for phase, count in view.counts().items():
             CLUSTERS.labels(phase).set(count)
         await asyncio.sleep(1)

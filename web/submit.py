@@ -26,7 +26,7 @@ from streams.messages import ReportMessage, ResultMessage
 from streams.topics import Topics
 from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer
-from tables.views import ClusterView
+from tables.cluster import ClusterView
 from web.health.monitor import HealthMonitor
 
 log = logging.getLogger("clusterflow.api_server")

@@ -12,7 +12,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -59,7 +59,7 @@ def is_watch(request: web.Request) -> bool:
 class Watches:
     """The watches that this process serves."""
 
-    def __init__(self, feed: Feed, health: HealthMonitor, unread: Unread, settings: WebSettings) -> None:
+    def __init__(self, feed: Feed[Any], health: HealthMonitor, unread: Unread, settings: WebSettings) -> None:
         self._feed = feed
         self._health = health
         self._unread = unread
@@ -153,7 +153,7 @@ class _Stream:
     """One watch."""
 
     def __init__(
-        self, request: web.Request, feed: Feed, watcher: Watcher, unread: Unread, settings: WebSettings
+        self, request: web.Request, feed: Feed[Any], watcher: Watcher, unread: Unread, settings: WebSettings
     ) -> None:
         self._request = request
         self._feed = feed

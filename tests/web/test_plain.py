@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY
 
 from domain.errors import Unavailable
 from domain.hosts import Hosts
-from tables.views import ClusterView
+from tables.cluster import ClusterView
 from tests.e2e.product import CONTROLLER
 from tests.tables.given import Record, document, value
 from tests.web.answers import UUID4

@@ -16,7 +16,7 @@ from streams.kafka.partitions import partition_of
 from streams.messages import ResultMessage
 from streams.writing.appending import Acknowledged
 from streams.writing.outputs import Output, RecordPosition
-from tables.views import ClusterView
+from tables.cluster import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
 from web import submit
