@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from tables.view import Reader, SortKey
+from tables.view import SortKey, StateReader
 
 _INVERTED: Final = bytes(range(255, -1, -1))
 _END: Final = b"\xff"  # behind an inverted id: after all that may go on there, so that a prefix is later
@@ -59,7 +59,7 @@ def newest_first(created_at: datetime, entity_id: str) -> SortKey:
     return (-created_at.timestamp(), entity_id.encode().translate(_INVERTED) + _END)
 
 
-def entries(*, shown: str, columns: Sequence[str] = ()) -> Reader[KindEntry]:
+def entries(*, shown: str, columns: Sequence[str] = ()) -> StateReader[KindEntry]:
     """A reader of the states of a simple kind, whose state is a `VersionedEntity`.
 
     Args:

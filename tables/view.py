@@ -65,7 +65,7 @@ class Entry(Protocol):
 
 Ent = TypeVar("Ent", bound=Entry)
 
-Reader = Callable[[str, bytes, Ent | None], tuple[int, Ent | None]]
+StateReader = Callable[[str, bytes, Ent | None], tuple[int, Ent | None]]
 """Reads a state: given the entity's id, the JSON and the entry before, it returns the revision and the entry,
 which is None once the entity is deleted. What has not changed may be taken over from the entry before.
 """
@@ -111,7 +111,7 @@ class View(Generic[Ent]):
         counted: What entities are counted by; it depends on an entry's columns alone.
     """
 
-    def __init__(self, read: Reader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
+    def __init__(self, read: StateReader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
         self._read = read
         self._counted = counted
         self._claims = Claims()

@@ -26,16 +26,19 @@ from tables.feed import Feed
 from tables.metrics import RECOVERING
 from tables.view import View
 from web import keys
+from web.cluster.keys import FEED, READS, WRITES
+from web.cluster.plain import plain_reads
+from web.cluster.reads import Reads
+from web.cluster.writes import ClusterWrites
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
 from web.health.monitor import HealthMonitor
 from web.health.outcomes import Outcomes
 from web.http.edge import Edge, stamp
 from web.http.headers import Cors
+from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import Unread
-from web.plain import PlainReads
-from web.reads import Reads
 from web.routes import ROUTES, add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -82,9 +85,7 @@ async def run(
     health = HealthMonitor(states, database, outcomes=outcomes)
     submitter = Submitter(
         producer=producer,
-        view=view,
         health=health,
-        topics=topics,
         timeout=settings.command_timeout,
     )
     # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
@@ -123,7 +124,7 @@ async def _follow(
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(app[keys.HEALTH].watch_partitions(*looks), name="partitions"),
-        asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
+        asyncio.create_task(_count(app[FEED].view), name="cluster count"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
         asyncio.create_task(stop.wait(), name="stop"),
@@ -144,8 +145,10 @@ def create_app(
     app = web.Application(client_max_size=MAX_BODY)
     app.on_response_prepare.append(stamp)
     app[keys.SETTINGS] = settings
-    app[keys.VIEW] = feed.view
-    app[keys.READS] = Reads(feed.view, health, settings)
+    app[FEED] = feed
+    app[READS] = reads = Reads(feed.view, health, settings)
+    app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
+    app[PLAIN] = plain_reads(reads)
     app[keys.CORS] = Cors(settings.cors_origins)
     app[keys.UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
@@ -154,7 +157,7 @@ def create_app(
         openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
         asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
     )
-    app[WATCHES] = watches = Watches(feed, health, unread, settings)
+    app[WATCHES] = watches = Watches((feed,), health, unread, settings)
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
@@ -164,7 +167,7 @@ async def serve(app: web.Application) -> web.AppRunner:
     """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
     settings = app[keys.SETTINGS]
     hosts = Hosts(settings.host, settings.allowed_hosts)
-    plain = PlainReads(app[keys.READS], hosts, settings)
+    plain = PlainReads(app[PLAIN], hosts, settings)
     runner = Runner(
         app,
         lambda ordinary: Edge(

@@ -1,12 +1,14 @@
-"""A toy kind: jars, listed by colour and owner, whose states are read as those of any simple kind."""
+"""A toy kind: jars, which are filled, and listed by colour and owner, as any simple kind is."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from domain.entity import VersionedEntity
+from domain.entity import Command, Kind, VersionedEntity, present
+from domain.values import replace
 from streams.codec import encode
+from streams.flow import Flow
 from tables.entries import KindEntry, entries
 from tables.view import View
 from tests.tables.given import Record
@@ -28,6 +30,33 @@ class JarState(VersionedEntity, frozen=True, kw_only=True):
     """The state of one jar."""
 
     jar: Jar
+
+
+class Fill(Command, frozen=True, kw_only=True, tag="jar.fill"):
+    """Fill a jar with what its label will say."""
+
+    label: str
+
+
+def decide(state: JarState | None, command: Fill, at: datetime) -> tuple[str]:
+    """The label of a jar that is there."""
+    present(state, command)
+    return (command.label,)
+
+
+def evolve(state: JarState | None, label: str) -> JarState:
+    """The jar with a label."""
+    assert state is not None
+    return replace(state, jar=replace(state.jar, label=label))
+
+
+FLOW = Flow(
+    kind=Kind(name="jar", state=JarState, decide=decide, evolve=evolve),
+    messages=Fill,
+    commands="jar.commands",
+    state="jar-state",
+    shown="jar",
+)
 
 
 def jar_view() -> View[KindEntry]:

@@ -59,9 +59,7 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
     health = HealthMonitor(tail, None, kafka_healthy=True)
     submitter = Submitter(
         producer=Producer(KAFKA, client_id="test"),
-        view=feed.view,
         health=health,
-        topics=KAFKA.topics,
         timeout=settings.command_timeout,
     )
     runner = await serve(create_app(settings, feed=feed, submitter=submitter, health=health))
