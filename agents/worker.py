@@ -21,7 +21,7 @@ from streams.messages import SOURCE
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, create_app
 from streams.writing.producer import Producer
-from tables.clusters import cluster_table, name_table
+from tables.declared import cluster_table, name_table
 from tables.metrics import RECOVERING
 
 # Seconds for turns under way to end; what then is not committed is taken up by another worker.

@@ -33,8 +33,7 @@ def comparison(
     Args:
         columns: Each with its type, in the order of the arrays.
         key: Columns that make a row one, the id first.
-        free: Columns that no record decides.
-        fixed: Columns that no array brings, and what the sink lets them be.
+        free, fixed: Columns that no record decides; those that no array brings, and what they must be.
         excused: Columns, each with the condition under which a difference is none.
     """
     arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=2))
@@ -46,7 +45,7 @@ def comparison(
         if name not in (*key, *free)
     )
     joined = " AND ".join(f"expected.{quoted(name)} = stored.{quoted(name)}" for name in key)
-    id, detail = quoted(key[0]), quoted(key[-1])
+    id, detail, names = quoted(key[0]), quoted(key[-1]), ", ".join(map(quoted, columns))
     statement = f"""
 SELECT id, detail, what FROM (
     SELECT coalesce(expected.{id}, stored.{id})::text AS id,
@@ -54,7 +53,7 @@ SELECT id, detail, what FROM (
         CASE WHEN stored.{id} IS NULL THEN ARRAY['missing']
              WHEN expected.{id} IS NULL THEN ARRAY['without record']
              ELSE array_remove(ARRAY[{differing}], NULL) END AS what
-    FROM (SELECT *{constants} FROM unnest({arrays}) AS given ({", ".join(map(quoted, columns))})) AS expected
+    FROM (SELECT *{constants} FROM unnest({arrays}) AS given ({names})) AS expected
     FULL JOIN (SELECT * FROM {table} WHERE {id} = ANY($1::{columns[key[0]]}[])) AS stored ON {joined}
 ) AS compared
 WHERE what <> ARRAY[]::text[]

@@ -1,12 +1,13 @@
-"""The change feed: what changed in the view, in order, for watchers who each read on at their own pace.
+"""The change feed of one kind: what changed in its view, in order, for watchers at their own pace each.
 
 All watchers of a process share one ring of changes, bounded in number and bytes. A watcher holds no queue,
 only its place in the ring; one that falls off the ring's end has missed something and is told so. Thus memory
 is bounded whatever readers do.
 
-A watcher's position is, per partition of `cluster-state`, the offset after the last record it has seen. It
-means the same in every process and after a restart. A process knows per partition from which offset on it has
-every change (`_Partition.whole_from`); a position before that is refused, so there is never a silent gap.
+A watcher's position is, per partition of the kind's changelog, the offset after the last record it has seen.
+It means the same in every process and after a restart. A process knows per partition from which offset on it
+has every change (`_Partition.whole_from`); a position before that is refused, so there is never a silent gap.
+A position names its log, so one of another kind's feed is refused as well.
 """
 
 import asyncio
@@ -15,9 +16,9 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from hashlib import blake2b
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple
 
 from aiokafka import ConsumerRecord
 from msgspec import Struct
@@ -26,7 +27,7 @@ from domain.errors import PermanentError, invalid
 from streams.topic import STATE_HISTORY
 from tables.metrics import CHANGES
 from tables.positions import FeedPosition, at, expired, later, reaches
-from tables.views import ClusterEntry, ClusterView, Columns, EntryChange, Filter, SortKey, place_of
+from tables.view import BEFORE_ALL, Ent, EntryChange, EntryFilter, SortKey, View
 
 CHUNK: Final = 64 * 1024
 """Bytes of documents a watcher takes at a time, about: what waits in its connection's buffers."""
@@ -36,7 +37,6 @@ CHUNK: Final = 64 * 1024
 _TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds()
 
 _PAGE: Final = 50  # entries listed at a time
-_START: Final[SortKey] = (float("-inf"), "")
 _TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
 
 WatchEventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
@@ -47,9 +47,9 @@ class FellBehind(PermanentError):
 
 
 class Watched(NamedTuple):
-    """What a watcher wants to see: clusters by filter, or also just one."""
+    """What a watcher wants to see: entities by filter, or just one of them."""
 
-    filter: Filter
+    filter: EntryFilter
     id: str | None = None
 
 
@@ -57,7 +57,7 @@ class WatchEvent(NamedTuple):
     """What a watcher is told.
 
     Attributes:
-        document: The cluster as GET answers it; of one that is gone, the last it answered.
+        document: The entity as GET answers it; of one that is gone, the last it answered.
         token: The position after it; empty while the current state is being listed.
     """
 
@@ -83,43 +83,42 @@ class _Kept(Struct, gc=False):
     """One change in the ring.
 
     Attributes:
-        before, after: None where there was or is no cluster; one object where the change left them alike.
-        document: Of the cluster after it; of one that is gone, before it.
+        place: Where lists show the entity.
+        before, after: Its columns, None where it was not or is not there; one object where they are alike.
+        document: Of the entity after the change; of one that is gone, before it.
     """
 
     id: str
-    created_at: datetime
-    before: Columns | None
-    after: Columns | None
+    place: SortKey
+    before: Any
+    after: Any
     document: bytes
     partition: int
     offset: int
     position: FeedPosition
     token: str = ""
 
-    @property
-    def place(self) -> SortKey:
-        """Where lists show the cluster."""
-        return place_of(self.created_at, self.id)
 
-
-class Feed:
-    """Fills the view from `cluster-state` and keeps what changed.
+class Feed(Generic[Ent]):
+    """Fills a view from its changelog and keeps what changed.
 
     Args:
+        topic: The changelog.
         max_changes, max_bytes: Bounds of the ring; bytes are those of the documents, which the view shares.
         clock: Seconds since the Unix epoch.
     """
 
     def __init__(
         self,
-        view: ClusterView,
+        view: View[Ent],
         *,
+        topic: str,
         max_changes: int = 10_000,
         max_bytes: int = 32 * 1024 * 1024,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.view = view
+        self.topic = topic
         self.closed = False
         self._max_changes = max_changes
         self._max_bytes = max_bytes
@@ -134,9 +133,14 @@ class Feed:
         self._grown = asyncio.Event()
         self._awaited = False
 
-    def identify(self, kafka_cluster_id: str, topic: str) -> None:
-        """Say which log this is: positions in another one are refused."""
-        self._log = blake2b(f"{kafka_cluster_id}/{topic}".encode(), digest_size=6).hexdigest()
+    def identify(self, kafka_cluster_id: str, topic_id: str | None = None) -> None:
+        """Say which log this is: positions in another one are refused.
+
+        Args:
+            topic_id: Kafka's id of the topic; None where the broker knows none, and its name must do.
+        """
+        log = f"{kafka_cluster_id}/{topic_id or self.topic}"
+        self._log = blake2b(log.encode(), digest_size=6).hexdigest()
 
     def watch(self, wanted: Watched, since: FeedPosition | None = None) -> "Watcher":
         """A watcher: of the current state and all changes, or of those since a position which was read here.
@@ -174,9 +178,7 @@ class Feed:
         """
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise invalid(
-                "Last-WatchEvent-ID is not an id of this feed", field="Last-WatchEvent-ID", value=token
-            )
+            raise invalid("Last-Event-ID is not an id of this feed", field="Last-Event-ID", value=token)
         if match[1] != self._log:
             raise expired()
         return tuple(int(offset) for offset in match[2].split("."))
@@ -184,7 +186,7 @@ class Feed:
     # --- following the topic ----------------------------------------------------------------------
 
     def apply(self, record: ConsumerRecord) -> None:
-        """Take over a record of `cluster-state`; raises whatever makes it unreadable, and is past it then."""
+        """Take over a record of the changelog; raises whatever makes it unreadable, and is past it then."""
         self._read(record)
         change = self.view.apply(record)
         if change is None:
@@ -218,7 +220,7 @@ class Feed:
         for each, end in zip(self._partitions, self._next, strict=True):
             each.whole_from = end
 
-    def _keep(self, change: EntryChange, record: ConsumerRecord) -> None:
+    def _keep(self, change: EntryChange[Ent], record: ConsumerRecord) -> None:
         was, now = change.before, change.after
         shown = was if now is None else now
         assert shown is not None
@@ -226,7 +228,7 @@ class Feed:
         after = None if now is None else now.columns
         self._ring[self._end] = _Kept(
             shown.id,
-            shown.created_at,
+            change.place,
             before,
             before if after == before else after,
             shown.document,
@@ -288,19 +290,19 @@ class Feed:
 class Watcher:
     """One reader of the feed: first the current state, or what it has missed, then every change.
 
-    The current state is not copied but listed as it is by the time it is taken: a change of a cluster that is
-    not listed yet is left out, because the list will show it.
+    The current state is not copied but listed as it is by the time it is taken: a change of an entity that
+    is not listed yet is left out, because the list will show it.
     """
 
-    def __init__(self, feed: Feed, wanted: Watched, number: int, since: FeedPosition | None) -> None:
+    def __init__(self, feed: Feed[Any], wanted: Watched, number: int, since: FeedPosition | None) -> None:
         self._feed = feed
         self._wanted = wanted
         self._number = number  # of the next change to look at
         self._since = since  # until what is looked at lies behind it
-        self._listed = _START if since is None else None  # None: completely
+        self._listed = BEFORE_ALL if since is None else None  # None: completely
         self._complete = False
         self._token = ""
-        self.ended = False  # the one cluster it was to watch is gone
+        self.ended = False  # the one entity it was to watch is gone
 
     @property
     def number(self) -> int:
@@ -389,9 +391,9 @@ class Watcher:
                 return room
         return room
 
-    def _page(self, listed: SortKey) -> list[ClusterEntry]:
-        view, (wanted, cluster_id) = self._feed.view, self._wanted
-        if cluster_id is None:
+    def _page(self, listed: SortKey) -> list[Any]:
+        view, (wanted, entity_id) = self._feed.view, self._wanted
+        if entity_id is None:
             return view.after(wanted, listed, limit=_PAGE)
-        entry = view.get(cluster_id) if listed == _START else None
+        entry = view.get(entity_id) if listed == BEFORE_ALL else None
         return [entry] if entry is not None and wanted.shows(entry.columns) else []

@@ -30,4 +30,4 @@ class Tally(Collector):
         yield CounterMetricFamily(self._name, self._about, value=self.count)
 
 
-CHANGES: Final = Tally("clusterflow_watch_changes_total", "Changes of clusters that watchers can see")
+CHANGES: Final = Tally("clusterflow_watch_changes_total", "Changes that watchers can see")

@@ -1,4 +1,4 @@
-"""Places in `cluster-state` over all its partitions, as readers of the change feed have them."""
+"""Places in a changelog over all its partitions, as readers of the change feed have them."""
 
 from domain.errors import Rejected
 

@@ -6,21 +6,19 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from tables.views import ClusterView
 from web.health.monitor import HealthMonitor
 from web.http.headers import Cors
 from web.http.unread import Unread
-from web.reads import Reads
 from web.settings import WebSettings
 from web.submit import Submitter
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
-VIEW: Final = web.AppKey("view", ClusterView)
 SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", HealthMonitor)
-READS: Final = web.AppKey("reads", Reads)
 CORS: Final = web.AppKey("cors", Cors)
 UNREAD: Final = web.AppKey("unread", Unread)
+KINDS: Final = web.AppKey("kinds", dict[str, str])
+"""The kind that a route's pattern is of, where it has one."""
 
 
 @dataclass(slots=True)
@@ -30,14 +28,14 @@ class RequestState:
     Attributes:
         started: On the clock of `perf_counter`.
         answered: When aiohttp began to write its answer, on the same clock.
-        cluster_id: Of a create, whose path has none.
+        entity_id: Of a create, whose path has none.
         stream: How a watch went.
     """
 
     request_id: str
     started: float
     answered: float | None = None
-    cluster_id: str | None = None
+    entity_id: str | None = None
     stream: Mapping[str, Any] | None = None
 
 

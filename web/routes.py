@@ -1,23 +1,19 @@
-"""Method, path, handler, what it takes and answers: the API on one page, and the source of `/openapi.json`.
+"""Every route of the API, and the source of `/openapi.json`: those of each kind, and what is about none.
 
 A trailing slash reaches the same resource; HEAD is answered as GET, without the body.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
 
-from domain.cluster.state import Cluster
-from streams.cluster.messages import ReportBody
-from web import clusters, status
-from web.bodies import CreateBody, UpdateBody
+from web.cluster import routes as cluster
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
-from web.documents import ClusterList, DeleteAccepted, Health, Info, ReportTaken, StatusView
 from web.health import handlers as system
-
-_WATCHING: Final = (operations.WATCH, operations.LAST_EVENT_ID, operations.LAST_EVENT_ID_QUERY)
-_SPEC: Final = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}
+from web.health.documents import Health, Info
+from web.keys import KINDS
 
 _HEALTH: Final = Operation(
     tag="Service",
@@ -30,121 +26,7 @@ _HEALTH: Final = Operation(
 
 
 ROUTES: Final = (
-    Route(
-        "GET",
-        "/api/v1/clusters",
-        clusters.list_clusters,
-        Operation(
-            tag="Clusters",
-            parameters=(
-                operations.LIMIT,
-                operations.OFFSET,
-                operations.PLATFORM,
-                operations.PHASE,
-                operations.CREATED_BY,
-                *_WATCHING,
-            ),
-            answers=(Answer(status=200, about="A page, or the change feed", body=ClusterList, stream=True),),
-            refusals=("VALIDATION_FAILED", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
-        ),
-    ),
-    Route(
-        "POST",
-        "/api/v1/clusters",
-        clusters.create_cluster,
-        Operation(
-            tag="Clusters",
-            parameters=(operations.IDEMPOTENCY_KEY,),
-            body=CreateBody,
-            example={"name": "demo", "spec": _SPEC},
-            answers=(
-                Answer(
-                    status=201,
-                    about="Created",
-                    body=Cluster,
-                    headers=("ETag", "Location", "Idempotent-Replayed"),
-                ),
-            ),
-            refusals=("INVALID_SPEC", "CLUSTER_NAME_EXISTS", "RESOURCE_CONFLICT"),
-        ),
-    ),
-    Route(
-        "GET",
-        "/api/v1/clusters/{id:[^/]+}",
-        clusters.get_cluster,
-        Operation(
-            tag="Clusters",
-            parameters=(operations.ID, *_WATCHING),
-            answers=(
-                Answer(
-                    status=200,
-                    about="The cluster, or its change feed",
-                    body=Cluster,
-                    headers=("ETag",),
-                    stream=True,
-                ),
-            ),
-            refusals=("WATCH_EXPIRED", "TOO_MANY_WATCHES"),
-        ),
-    ),
-    Route(
-        "PUT",
-        "/api/v1/clusters/{id:[^/]+}",
-        clusters.update_cluster,
-        Operation(
-            tag="Clusters",
-            parameters=(operations.ID, operations.IF_MATCH, operations.IDEMPOTENCY_KEY),
-            body=UpdateBody,
-            example={"spec": _SPEC},
-            answers=(
-                Answer(status=200, about="Updated", body=Cluster, headers=("ETag", "Idempotent-Replayed")),
-            ),
-            refusals=("INVALID_SPEC", "GENERATION_CONFLICT"),
-        ),
-    ),
-    Route(
-        "DELETE",
-        "/api/v1/clusters/{id:[^/]+}",
-        clusters.delete_cluster,
-        Operation(
-            tag="Clusters",
-            parameters=(operations.ID, operations.FORCE, operations.IDEMPOTENCY_KEY),
-            answers=(
-                Answer(status=202, about="Deleted", body=DeleteAccepted, headers=("Idempotent-Replayed",)),
-            ),
-            refusals=("CLUSTER_NOT_DELETABLE",),
-        ),
-    ),
-    Route(
-        "GET",
-        "/api/v1/clusters/{id:[^/]+}/status",
-        status.get_status,
-        Operation(
-            tag="Status",
-            parameters=(operations.ID,),
-            answers=(Answer(status=200, about="The status", body=StatusView, headers=("ETag",)),),
-        ),
-    ),
-    Route(
-        "PUT",
-        "/api/v1/clusters/{id:[^/]+}/status",
-        status.put_status,
-        Operation(
-            tag="Status",
-            parameters=(operations.ID, operations.IDEMPOTENCY_KEY),
-            body=ReportBody,
-            example={
-                "controller_name": "dns",
-                "observed_generation": 1,
-                "conditions": [{"type": "Available", "status": "True", "reason": "Done"}],
-            },
-            answers=(
-                Answer(status=200, about="Stored, or older than what is stored", body=ReportTaken),
-                Answer(status=202, about="Taken, but not confirmed in time", body=ReportTaken),
-            ),
-            refusals=("FORBIDDEN", "RESOURCE_CONFLICT"),
-        ),
-    ),
+    *cluster.ROUTES,
     Route(
         "GET",
         "/api/v1/info",
@@ -198,13 +80,16 @@ ROUTES: Final = (
 )
 
 
-def add_routes(app: web.Application) -> None:
+def add_routes(app: web.Application, routes: Sequence[Route] = ROUTES) -> None:
     """Route every path, with and without a trailing slash."""
+    app[KINDS] = kinds = dict[str, str]()
     for ending in ("", "/"):
-        for method, path, handler, _ in ROUTES:
+        for method, path, handler, _, kind in routes:
             if path.endswith("/") and ending:
                 continue  # it is its own trailing slash
             resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
+            if kind is not None:
+                kinds[resource.canonical] = kind
             for verb in (method, "HEAD") if method == "GET" else (method,):
                 resource.add_route(verb, handler, expect_handler=_expected)
 

@@ -21,20 +21,24 @@ from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import Unacknowledged
 from streams.reading.tail import Tail
 from streams.writing.producer import Producer
+from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
 from tables.metrics import RECOVERING
-from tables.views import ClusterView
+from tables.view import View
 from web import keys
+from web.cluster.keys import FEED, READS, WRITES
+from web.cluster.plain import plain_reads
+from web.cluster.reads import Reads
+from web.cluster.writes import ClusterWrites
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
 from web.health.monitor import HealthMonitor
 from web.health.outcomes import Outcomes
 from web.http.edge import Edge, stamp
 from web.http.headers import Cors
+from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import Unread
-from web.plain import PlainReads
-from web.reads import Reads
 from web.routes import ROUTES, add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -66,7 +70,7 @@ async def run(
     await require_rights(settings.kafka, WEB)
     await check_topics(settings.kafka, WEB)
     view = ClusterView()
-    feed = Feed(view, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
+    feed = Feed(view, topic=topics.state, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")
     states = Tail(
         settings.kafka,
@@ -79,9 +83,7 @@ async def run(
     health = HealthMonitor(states, database, outcomes=outcomes)
     submitter = Submitter(
         producer=producer,
-        view=view,
         health=health,
-        topics=topics,
         timeout=settings.command_timeout,
     )
     # A tail of its own: a write waits for its result and then its state, and each finds a fetch waiting.
@@ -101,7 +103,7 @@ async def run(
             resources.push_async_callback(part.stop)
             await part.start()
         ids = await topic_ids(settings.kafka, topics.worked_on)
-        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state, topics.state))
+        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state))
         await _follow(app, states, results, producer, ids, stop)
 
 
@@ -120,7 +122,7 @@ async def _follow(
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(app[keys.HEALTH].watch_partitions(*looks), name="partitions"),
-        asyncio.create_task(_count(app[keys.VIEW]), name="cluster count"),
+        asyncio.create_task(_count(app[FEED].view), name="cluster count"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
         asyncio.create_task(stop.wait(), name="stop"),
@@ -135,14 +137,16 @@ async def _follow(
 
 
 def create_app(
-    settings: WebSettings, *, feed: Feed, submitter: Submitter, health: HealthMonitor
+    settings: WebSettings, *, feed: Feed[ClusterEntry], submitter: Submitter, health: HealthMonitor
 ) -> web.Application:
     """The application over its parts; `serve` serves it."""
     app = web.Application(client_max_size=MAX_BODY)
     app.on_response_prepare.append(stamp)
     app[keys.SETTINGS] = settings
-    app[keys.VIEW] = feed.view
-    app[keys.READS] = Reads(feed.view, health, settings)
+    app[FEED] = feed
+    app[READS] = reads = Reads(feed.view, health, settings)
+    app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
+    app[PLAIN] = plain_reads(reads)
     app[keys.CORS] = Cors(settings.cors_origins)
     app[keys.UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
@@ -151,7 +155,7 @@ def create_app(
         openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
         asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
     )
-    app[WATCHES] = watches = Watches(feed, health, unread, settings)
+    app[WATCHES] = watches = Watches((feed,), health, unread, settings)
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
@@ -161,7 +165,7 @@ async def serve(app: web.Application) -> web.AppRunner:
     """Serve it on its host and port until the runner is cleaned up. Raises: OSError: the port is taken."""
     settings = app[keys.SETTINGS]
     hosts = Hosts(settings.host, settings.allowed_hosts)
-    plain = PlainReads(app[keys.READS], hosts, settings)
+    plain = PlainReads(app[PLAIN], hosts, settings)
     runner = Runner(
         app,
         lambda ordinary: Edge(
@@ -192,8 +196,8 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
-async def _count(view: ClusterView) -> None:
+async def _count(view: View[ClusterEntry]) -> None:
     while True:
-        for phase, count in view.count_by_phase().items():
+        for phase, count in view.counts().items():
             CLUSTERS.labels(phase).set(count)
         await asyncio.sleep(1)

@@ -4,31 +4,27 @@ What comes within one round of the event loop is published together; nobody wait
 that. Each write is settled by its own partition: one without a leader holds up no write to the others, and is
 sent no more writes while it does not acknowledge those that it was sent.
 
-Results come over a group-less tail of the result topic and are matched by command id. Whoever waits
-then waits until the view holds the revision that the result names: a client reads its own write here.
+Results come over a group-less tail of the result topics and are matched by topic, key and command id. A write
+then waits until the view of its kind holds the revision that the result names: a client reads its own write
+here. What is a kind's own about all this is in a `Destination`, so a submitter serves every kind.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from domain.cluster.commands import Command, Create
-from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
-from streams.cluster.codec import message_of
-from streams.cluster.messages import ReportMessage, ResultMessage
-from streams.headers import BY_REST, KEYED, TRIGGERED_BY
-from streams.json import encode
 from streams.kafka.partitions import partition_of
-from streams.topics import Topics
+from streams.messages import ResultKind
 from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer
-from tables.views import ClusterView
+from tables.view import View
 from web.health.monitor import HealthMonitor
 
 log = logging.getLogger("clusterflow.api_server")
@@ -46,21 +42,59 @@ which.
 """
 
 
-class _Write:
-    """A write on its way: `ended` is done once it is decided and shown, or when it has failed.
+class WriteResult(Struct, kw_only=True):
+    """What became of a write, as far as its caller is answered by it; see `streams.messages.ResultMessage`.
 
     Attributes:
-        answered_by: What the record of its result has to bear.
+        document: The entity as it is after the write, absent when that was rejected.
     """
 
-    __slots__ = ("answered_by", "cluster_id", "ended", "output", "result", "stored")
+    command_id: str
+    outcome: ResultKind
+    revision: int = 0
+    code: str | None = None
+    error: str | None = None
+    details: dict[str, Any] | None = None
+    document: Raw | UnsetType = UNSET
 
-    def __init__(self, output: Output, cluster_id: str, answered_by: Headers) -> None:
+
+def results_showing(member: str) -> Callable[[bytes], WriteResult]:
+    """A decoder of the results of a kind that shows its entities under this member."""
+    document = ("document", Raw | UnsetType, msgspec.field(name=member, default=UNSET))
+    type_: Any = msgspec.defstruct("Result", [document], bases=(WriteResult,), kw_only=True)
+    decode: Callable[[bytes], WriteResult] = msgspec.json.Decoder(type_).decode
+    return decode
+
+
+class Destination(NamedTuple):
+    """Where the writes of a kind end up, and how their outcomes come back.
+
+    Attributes:
+        view: Shows what they led to.
+        results: The topic of their results.
+        decode: Reads a value of that topic.
+        subject: What the partitions of their records are of, in a sentence for people.
+        answered_by: Headers that the record of a result must have beside the id.
+    """
+
+    view: View[Any]
+    results: str
+    decode: Callable[[bytes], WriteResult]
+    subject: str
+    answered_by: Headers
+
+
+class _Write:
+    """A write on its way: `ended` is done once it is decided and shown, or when it has failed."""
+
+    __slots__ = ("destination", "ended", "entity_id", "output", "result", "stored")
+
+    def __init__(self, destination: Destination, output: Output, entity_id: str) -> None:
+        self.destination = destination
         self.output = output
-        self.cluster_id = cluster_id
-        self.answered_by = answered_by
+        self.entity_id = entity_id
         self.stored = False  # acknowledged by Kafka, or decided, which is as good
-        self.result: ResultMessage | None = None
+        self.result: WriteResult | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def fail(self, error: Exception) -> None:
@@ -72,35 +106,22 @@ class _Write:
         """End it for want of an outcome."""
         self.fail(Unconfirmed(UNKNOWN) if self.stored else Unavailable(UNKNOWN))
 
-
-_result_decoder = msgspec.json.Decoder(ResultMessage)
-_OF_COMMANDS: Final[Headers] = [(TRIGGERED_BY, BY_REST.encode())]
-_OF_REPORTS: Final[Headers] = []
-
-
-def _answers(record: ConsumerRecord, write: _Write) -> bool:
-    """Whether a result is of this write, and not of one that only bears its id."""
-    return record.key == write.cluster_id.encode() and all(
-        header in record.headers for header in write.answered_by
-    )
+    def answered_by(self, record: ConsumerRecord) -> bool:
+        """Whether a result is of this write, and not of one that only bears its id."""
+        destination = self.destination
+        return (
+            record.topic == destination.results
+            and record.key == self.entity_id.encode()
+            and all(header in record.headers for header in destination.answered_by)
+        )
 
 
 class Submitter:
-    """Sends commands and reports into the stream and brings their outcome back."""
+    """Sends writes into the stream and brings their outcomes back."""
 
-    def __init__(
-        self,
-        *,
-        producer: Producer,
-        view: ClusterView,
-        health: HealthMonitor,
-        topics: Topics,
-        timeout: timedelta,
-    ) -> None:
+    def __init__(self, *, producer: Producer, health: HealthMonitor, timeout: timedelta) -> None:
         self._producer = producer
-        self._view = view
         self._health = health
-        self._topics = topics
         self._timeout = timeout.total_seconds()
         # Several may wait for one id: a controller that repeats its report while the first is under way.
         self._waiting: dict[str, list[_Write]] = {}
@@ -108,65 +129,48 @@ class Submitter:
         self._publishing: set[asyncio.Task[None]] = set()
 
     def on_result(self, record: ConsumerRecord) -> None:
-        """Take over a record of the result topic; those of others are not even decoded."""
+        """Take over a record of a result topic; those of others are not even decoded."""
         header = next((value for name, value in record.headers if name == "command_id"), b"")
         command_id = header.decode(errors="replace")
         waiting = self._waiting.get(command_id)
         if waiting is None or record.value is None:
             self._health.outcomes.came_late(command_id)
             return
-        # The same id may stand on what somebody else has sent over Kafka, or of another cluster.
-        answered = [write for write in waiting if _answers(record, write)]
+        # The same id may be on what somebody else has sent over Kafka, or be of another entity.
+        answered = [write for write in waiting if write.answered_by(record)]
         if not answered:
             return
-        result = _result_decoder.decode(record.value)
+        result = answered[0].destination.decode(record.value)
         self._health.outcomes.came()
         for write in answered:
             if write.result is None and not write.ended.done():
                 write.result, write.stored = result, True
                 if result.code is None:
-                    self._view.when_shown(write.cluster_id, result.revision, write.ended)
+                    write.destination.view.when_shown(write.entity_id, result.revision, write.ended)
                 else:
                     write.ended.set_result(None)
 
-    async def submit(self, command: Command) -> ResultMessage:
-        """Have a command decided.
+    async def submit(
+        self, destination: Destination, output: Output, *, command_id: str, entity_id: str
+    ) -> WriteResult:
+        """Have a write decided.
 
-        Returns: The result of an applied (or repeated) command, visible in this process's view.
+        Args:
+            command_id: The id that its result will bear.
+            entity_id: The key of its result and of the state it changes.
+
+        Returns: The result of a write that was not rejected, visible in its view.
         Raises:
             Rejected: with the agent's code, text and details.
-            Unavailable: Kafka is away, or the command's partition has no leader that answers.
-            Unconfirmed: no result came in time; the command is in its topic and will be decided.
+            Unavailable: Kafka is away, or the record's partition has no leader that answers.
+            Unconfirmed: no result came in time; the record is in its topic and will be decided.
         """
-        message = message_of(command, issued_at=datetime.now(UTC))
-        if isinstance(command, Create):
-            topic, key = self._topics.name_requests, name_key(command.user_email, command.name)
-        else:
-            topic, key = self._topics.accepted_commands, command.cluster_id
-        headers = {"content_type": "application/json", "triggered_by": command.triggered_by}
-        if command.request_id:
-            headers["request_id"] = command.request_id
-        if command.keyed:
-            headers[KEYED] = "true"
-        output = Output(topic, key.encode(), encode(message), headers)
-        return await self._outcome(output, command.command_id, command.cluster_id, _OF_COMMANDS)
-
-    async def report(self, report: ReportMessage, *, request_id: str) -> ResultMessage:
-        """Have a status report decided; like `submit`, and `stale` is a result too."""
-        assert report.report_id is not None
-        headers = {"content_type": "application/json", "answer": "true", "request_id": request_id}
-        output = Output(self._topics.reports, report.cluster_id.encode(), encode(report), headers)
-        return await self._outcome(output, report.report_id, report.cluster_id, _OF_REPORTS)
-
-    async def _outcome(
-        self, output: Output, command_id: str, cluster_id: str, answered_by: Headers
-    ) -> ResultMessage:
         self._health.require_kafka()
         if self._health.unavailable:
-            self._require_leader(output)
+            self._require_leader(destination, output)
         if len(self._waiting) >= MAX_WAITING:
             raise Unavailable("Too many writes are waiting")
-        write = _Write(output, cluster_id, answered_by)
+        write = _Write(destination, output, entity_id)
         self._waiting.setdefault(command_id, []).append(write)
         self._publish_soon(write)
         overdue = asyncio.get_running_loop().call_later(self._timeout, write.overdue)
@@ -177,7 +181,7 @@ class Submitter:
             raise
         finally:
             overdue.cancel()
-            self._view.forget(cluster_id, write.ended)
+            destination.view.forget(entity_id, write.ended)
             self._waiting[command_id].remove(write)
             if not self._waiting[command_id]:
                 del self._waiting[command_id]
@@ -208,7 +212,7 @@ class Submitter:
             left = [write for write in writes if not write.stored]
             log.warning("writes not acknowledged", extra={"number": len(left), "error": repr(error)})
             for write in left:  # the client's own words tell callers what Kafka is and where
-                write.fail(Unavailable(self._why_unknown(write.output)))
+                write.fail(Unavailable(self._why_unknown(write)))
         except Exception as error:
             for write in writes:
                 if not write.stored:
@@ -220,18 +224,18 @@ class Submitter:
         for write in writes:
             write.stored = True
 
-    def _require_leader(self, output: Output) -> None:
+    def _require_leader(self, destination: Destination, output: Output) -> None:
         """Raises: Unavailable: its partition acknowledges nothing now, so one more record would only wait."""
-        if (why := self._no_leader(output)) is not None:
+        if (why := self._no_leader(destination, output)) is not None:
             raise Unavailable(f"{why}; nothing was written, repeat it")
 
-    def _why_unknown(self, output: Output) -> str:
-        why = self._no_leader(output)
+    def _why_unknown(self, write: _Write) -> str:
+        why = self._no_leader(write.destination, write.output)
         if why is None or not self._health.kafka_healthy:
             return UNKNOWN
         return f"{why}; the outcome of this write is unknown, repeat it"
 
-    def _no_leader(self, output: Output) -> str | None:
+    def _no_leader(self, destination: Destination, output: Output) -> str | None:
         """Which partition is unavailable, to the writer of a record for it; None if the record's is not."""
         topic, key = output.topic, output.key
         partitions = self._producer.partitions(topic)
@@ -240,5 +244,7 @@ class Submitter:
             return None
         if all((topic, number) in unavailable for number in range(partitions)):
             return "No partition has a leader that answers or takes writes"
-        what = "name" if topic == self._topics.name_requests else "cluster"
-        return f"The partition of this {what} has no leader that answers or takes writes, while others have"
+        return (
+            f"The partition of this {destination.subject} has no leader that answers or takes writes,"
+            " while others have"
+        )

@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from aiohttp import HttpVersion11, web
@@ -59,37 +59,41 @@ def is_watch(request: web.Request) -> bool:
 class Watches:
     """The watches that this process serves."""
 
-    def __init__(self, feed: Feed, health: HealthMonitor, unread: Unread, settings: WebSettings) -> None:
-        self._feed = feed
+    def __init__(
+        self, feeds: Sequence[Feed[Any]], health: HealthMonitor, unread: Unread, settings: WebSettings
+    ) -> None:
+        self._feeds = feeds
         self._health = health
         self._unread = unread
         self._settings = settings
         self._open: set[_Stream] = set()
         self._of_each: Counter[str] = Counter()
 
-    async def serve(self, request: web.Request, email: str, wanted: Watched) -> web.StreamResponse:
-        """Stream what is wanted until either side has enough.
+    async def serve(
+        self, request: web.Request, email: str, feed: Feed[Any], wanted: Watched
+    ) -> web.StreamResponse:
+        """Stream what is wanted of a feed until either side has enough.
 
         Raises:
             Rejected: `WATCH_EXPIRED` or `VALIDATION_FAILED` for the given id of the last event,
-                `RESOURCE_NOT_FOUND` if the one cluster wanted is not there, `TOO_MANY_WATCHES` if this
+                `RESOURCE_NOT_FOUND` if the one entity wanted is not there, `TOO_MANY_WATCHES` if this
                 identity has as many as it may.
             Unavailable: the view is still being filled, too many are watching, or too few are reading.
         """
         self._health.require_view()
         try:
-            since = await self._since(request)
+            since = await self._since(request, feed)
         except Rejected as refusal:
-            if refusal.code == "VALIDATION_FAILED" and not self._is_there(wanted, []):
+            if refusal.code == "VALIDATION_FAILED" and not _is_there(feed, wanted, []):
                 raise not_found() from None
             raise
         await self._unread.require_room(_TAKEN)
         self._require_place(email)
-        watcher = self._feed.watch(wanted, since)
+        watcher = feed.watch(wanted, since)
         beginning = watcher.take()
-        if not self._is_there(wanted, beginning):
+        if not _is_there(feed, wanted, beginning):
             raise not_found()
-        stream = _Stream(request, self._feed, watcher, self._unread, self._settings)
+        stream = _Stream(request, feed, watcher, self._unread, self._settings)
         self._open.add(stream)
         self._of_each[email] += 1
         WATCHERS.inc()
@@ -116,34 +120,36 @@ class Watches:
 
     async def close(self, _: web.Application) -> None:
         """End all watches now: their readers come back to another process, where they left off here."""
-        self._feed.close()
+        for feed in self._feeds:
+            feed.close()
         for stream in self._open:
             stream.hurry()
 
-    async def _since(self, request: web.Request) -> FeedPosition | None:
-        token = once_as_text(request.headers, "Last-WatchEvent-ID") or request.query.get("last_event_id")
+    async def _since(self, request: web.Request, feed: Feed[Any]) -> FeedPosition | None:
+        token = once_as_text(request.headers, "Last-Event-ID") or request.query.get("last_event_id")
         if not token:
             return None
-        since = self._feed.position_of(token)
+        since = feed.position_of(token)
         try:
             async with asyncio.timeout(self._settings.watch_reach.total_seconds()):
-                while not self._feed.has_read(since):
+                while not feed.has_read(since):
                     await asyncio.sleep(0.02)
         except TimeoutError:
             self._health.require_kafka()
-            topic, read = self._settings.kafka.topics.state, self._feed.position
-            behind = {(topic, n) for n, offset in enumerate(since) if at(read, n) < offset}
+            read = feed.position
+            behind = {(feed.topic, n) for n, offset in enumerate(since) if at(read, n) < offset}
             self._health.require_partitions(behind)
             raise expired() from None  # a place that the log does not have
         return since
 
-    def _is_there(self, wanted: Watched, beginning: list[WatchEvent]) -> bool:
-        """Whether the reader may know of the cluster: it is visible now, or was at its last event."""
-        if wanted.id is None:
-            return True
-        entry = self._feed.view.get(wanted.id)
-        shown = entry is not None and wanted.filter.shows(entry.columns)
-        return shown or any(event.kind == "DELETED" for event in beginning)
+
+def _is_there(feed: Feed[Any], wanted: Watched, beginning: list[WatchEvent]) -> bool:
+    """Whether the reader may know of the entity: it is visible now, or was at its last event."""
+    if wanted.id is None:
+        return True
+    entry = feed.view.get(wanted.id)
+    shown = entry is not None and wanted.filter.shows(entry.columns)
+    return shown or any(event.kind == "DELETED" for event in beginning)
 
 
 WATCHES: Final = web.AppKey("watches", Watches)
@@ -153,7 +159,7 @@ class _Stream:
     """One watch."""
 
     def __init__(
-        self, request: web.Request, feed: Feed, watcher: Watcher, unread: Unread, settings: WebSettings
+        self, request: web.Request, feed: Feed[Any], watcher: Watcher, unread: Unread, settings: WebSettings
     ) -> None:
         self._request = request
         self._feed = feed
@@ -243,7 +249,7 @@ class _Stream:
     def _last_words(self, reason: Reason) -> list[bytes]:
         if reason != "too_slow":
             return []
-        text = "The reader fell behind the changes that are kept; start again without Last-WatchEvent-ID"
+        text = "The reader fell behind the changes that are kept; start again without Last-Event-ID"
         body = error_body("WATCH_TOO_SLOW", text, request_id=self._request[REQUEST_STATE].request_id)
         return [b"event: ERROR\ndata: %b\n\n" % msgspec.json.encode(body)]
 

@@ -9,8 +9,8 @@ import pytest
 from domain.errors import Rejected, Unavailable
 from streams.settings import KafkaSettings
 from streams.topics import Topics
+from tables.cluster import ClusterView
 from tables.feed import Feed
-from tables.views import ClusterView
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
 from web.health.monitor import HealthMonitor
@@ -41,7 +41,7 @@ async def get(path: str, health: object, **headers: str) -> Answer:
     """What a web process of this health answers."""
     app = create_app(
         WebSettings(kafka=KAFKA, port=0, cors_origins=(PAGE,)),
-        feed=Feed(ClusterView(), max_changes=1, max_bytes=1),
+        feed=Feed(ClusterView(), topic="cluster-state", max_changes=1, max_bytes=1),
         submitter=None,  # type: ignore[arg-type]
         health=health,  # type: ignore[arg-type]
     )

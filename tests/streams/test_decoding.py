@@ -10,7 +10,7 @@ from streams.decoding import decode_body, decoder_of, is_json
 from streams.json import encode
 from tests.domain.given import T0, create, story
 from tests.streams.cluster.test_codec import COMMAND
-from web.bodies import CreateBody
+from web.cluster.bodies import CreateBody
 
 CREATE, REPORT = decoder_of(CreateBody), decoder_of(ReportBody)
 LITERALS = [

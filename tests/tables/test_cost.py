@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from tables.cluster import ClusterView, Filter
 from tables.due import DueIndex
 from tables.feed import Feed, Watched
-from tables.views import ClusterView, Filter
 from tests.tables.given import Record, document, value
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -119,7 +119,7 @@ class LookedThrough(list):
 
 def test_a_page_of_a_filter_used_before_looks_at_the_page_alone():
     view, wanted = ClusterView(), Filter(platform="aws")
-    feed = Feed(view)
+    feed = Feed(view, topic="cluster-state")
     for number in range(EXISTING):
         shown = document(f"c{number}", platform="aws" if number % 2 else "gcp", minute=number)
         feed.apply(Record(b"c%d" % number, value(shown), offset=number))

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from domain.errors import Rejected
 from streams.topic import STATE_HISTORY
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
+from tables.cluster import ClusterView, Filter
 from tables.feed import Feed, FellBehind, Watched
 from tables.positions import FeedPosition
-from tables.views import ClusterView, Filter
 from tests.tables.given import NOW, Record, document, value
 
 PARTITIONS, READERS, PROCESSES = 3, 3, 2
@@ -90,7 +90,7 @@ class Worlds(RuleBasedStateMachine):
         self.readers = [Reader(kind) for kind in kinds]
 
     def new_feed(self) -> Feed:
-        return Feed(ClusterView(), max_changes=self.ring, clock=lambda: self.now)
+        return Feed(ClusterView(), topic="cluster-state", max_changes=self.ring, clock=lambda: self.now)
 
     def append(self, partition: int, key: bytes, data: bytes | None, *, owner: int = -1) -> None:
         """Write as the owner of the partition, or as a former one."""

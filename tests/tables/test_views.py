@@ -15,7 +15,7 @@ from domain.policy import Policy
 from domain.values import replace
 from streams.json import encode
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
-from tables.views import ClusterView, Filter
+from tables.cluster import ClusterView, Filter
 from tests.tables.given import Record
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

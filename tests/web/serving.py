@@ -11,8 +11,8 @@ from aiohttp import web
 from streams.reading.tail import Tail
 from streams.settings import KafkaSettings
 from streams.writing.producer import Producer
+from tables.cluster import ClusterView
 from tables.feed import Feed
-from tables.views import ClusterView
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
 from web.health.monitor import HealthMonitor
@@ -47,17 +47,19 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
     """Serve with these settings."""
     settings = WebSettings(**{"kafka": KAFKA, "port": 0, "allowed_hosts": (RAW_HOST,), **given})
     feed = Feed(
-        ClusterView(), max_changes=settings.feed_changes, max_bytes=settings.feed_bytes, clock=lambda: 0.0
+        ClusterView(),
+        topic="cluster-state",
+        max_changes=settings.feed_changes,
+        max_bytes=settings.feed_bytes,
+        clock=lambda: 0.0,
     )
-    feed.identify(identity, "cluster-state")
+    feed.identify(identity)
     tail = Tail(KAFKA, client_id="test")
     tail.caught_up.set()
     health = HealthMonitor(tail, None, kafka_healthy=True)
     submitter = Submitter(
         producer=Producer(KAFKA, client_id="test"),
-        view=feed.view,
         health=health,
-        topics=KAFKA.topics,
         timeout=settings.command_timeout,
     )
     runner = await serve(create_app(settings, feed=feed, submitter=submitter, health=health))

@@ -14,7 +14,7 @@ from streams.writing.outputs import Output, RecordPosition
 from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
-from tests.web.serving import OWNER, serving
+from tests.web.serving import KAFKA, OWNER, serving
 from tests.web.test_deciding_headers import CLUSTERS, ONE, request
 from web.keys import SUBMITTER
 from web.submit import Submitter
@@ -71,6 +71,7 @@ class Deciding:
                 sent["cluster_id"].encode(),
                 encode(result),
                 headers=(("command_id", command_id.encode()), ("triggered_by", b"api_request")),
+                topic=KAFKA.topics.results,
             )
             self.submitter.on_result(record)
         acknowledged({number: RecordPosition(0, number) for number in range(len(outputs))})

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -18,14 +19,16 @@ from prometheus_client import REGISTRY
 
 from domain.errors import Unavailable
 from domain.hosts import Hosts
-from tables.views import ClusterView
+from tables.cluster import ClusterView
 from tests.e2e.product import CONTROLLER
 from tests.tables.given import Record, document, value
 from tests.web.answers import UUID4
 from tests.web.serving import KAFKA, OWNER, serving
+from web.cluster.plain import LIST, MAX_QUERY, ONE, STATUS, _asked, plain_reads
+from web.cluster.reads import Reads
 from web.http.edge import usual_body
-from web.plain import LIST, MAX_QUERY, ONE, STATUS, PlainReads, _asked
-from web.reads import Reads
+from web.http.pieces import ReadAnswer
+from web.http.plain import Plain, PlainRead, PlainReads
 from web.settings import WebSettings
 
 MINE, OTHERS, GONE, ABSENT = (f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4))
@@ -50,14 +53,15 @@ class NotReady:
         raise Unavailable("Tables are still being read")
 
 
-def plain_reads(health: object = Ready(), version: bytes = b"7") -> PlainReads:
+def plain(health: object = Ready(), version: bytes = b"7") -> PlainReads:
     view = ClusterView()
     shown = document(MINE, owner=OWNER).replace(
         b'"resource_version": "1"', b'"resource_version": "%b"' % version
     )
     view.apply(Record(MINE.encode(), value(shown)))
     web_settings = WebSettings(kafka=KAFKA)
-    return PlainReads(Reads(view, health, web_settings), Hosts("127.0.0.1"), web_settings)  # type: ignore[arg-type]
+    reads = Reads(view, health, web_settings)  # type: ignore[arg-type]
+    return PlainReads(plain_reads(reads), Hosts("127.0.0.1"), web_settings)
 
 
 def asked(
@@ -88,8 +92,25 @@ def asked(
     ],
 )
 def test_a_plain_read_is_found(path, route, cluster_id):
-    found = plain_reads().find(asked(path))
-    assert (route, cluster_id) == (found.route, found.cluster_id)
+    found = plain().find(asked(path))
+    assert (route, cluster_id, None) == (found.route, found.entity_id, found.kind)
+
+
+def test_a_second_kind_has_plain_reads_of_its_own():
+    # given
+    jars = PlainRead(
+        re.compile("/jars/([a-z]+)"),
+        lambda email, id: Plain("/jars/{id}", id, ReadAnswer((email.encode(),), "3"), kind="jar"),
+    )
+    reads = Reads(ClusterView(), Ready(), WebSettings(kafka=KAFKA))  # type: ignore[arg-type]
+    plain = PlainReads((*plain_reads(reads), jars), Hosts("127.0.0.1"), WebSettings(kafka=KAFKA))
+
+    # when
+    found = plain.find(asked("/jars/jam"))
+
+    # then
+    assert Plain("/jars/{id}", "jam", ReadAnswer((OWNER.encode(),), "3"), "jar") == found
+    assert plain.find(asked("/jars/7")) is None
 
 
 @pytest.mark.parametrize(
@@ -115,20 +136,20 @@ def test_a_plain_read_is_found(path, route, cluster_id):
     ],
 )
 def test_what_is_not_plain_is_left_to_the_application(request_):
-    assert plain_reads().find(request_) is None
+    assert plain().find(request_) is None
 
 
 async def test_a_body_is_left_to_the_application():
     body = StreamReader(SimpleNamespace(), 1, loop=asyncio.get_running_loop())  # type: ignore[arg-type]
-    assert plain_reads().find(asked(PATH, payload=body)) is None
+    assert plain().find(asked(PATH, payload=body)) is None
 
 
 def test_before_the_view_is_filled_nothing_is_plain():
-    assert plain_reads(NotReady()).find(asked(PATH)) is None
+    assert plain(NotReady()).find(asked(PATH)) is None
 
 
 def test_what_would_break_a_header_is_left_to_the_application():
-    assert plain_reads(version=rb"a\u000d\u000ab").find(asked(f"{PATH}/{MINE}")) is None
+    assert plain(version=rb"a\u000d\u000ab").find(asked(f"{PATH}/{MINE}")) is None
 
 
 # --- answered alike ---------------------------------------------------------------------------------------
@@ -334,7 +355,7 @@ async def test_requests_on_the_way_together_are_answered_in_their_order(served):
 
 def test_long_queries_are_not_kept():
     # given a caller's query that is too long to be asked often
-    reads, kept = plain_reads(), _asked.cache_info().currsize
+    reads, kept = plain(), _asked.cache_info().currsize
 
     # when it is looked at, then it takes the ordinary way, and nothing of it stays
     assert reads.find(asked(f"{PATH}?created_by={'x' * MAX_QUERY}")) is None

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence, Set
 from datetime import timedelta
 from typing import Any
 
@@ -14,52 +13,16 @@ from domain.errors import Rejected, Unavailable, Unconfirmed
 from streams.cluster.messages import ResultMessage
 from streams.json import encode
 from streams.kafka.partitions import partition_of
-from streams.writing.appending import Acknowledged
-from streams.writing.outputs import Output, RecordPosition
-from tables.views import ClusterView
+from tables.cluster import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
+from tests.web.writing import Kafka, Ready
 from web import submit
+from web.cluster.writes import ClusterWrites
 from web.health.outcomes import Outcomes
-from web.submit import Submitter
+from web.submit import Submitter, WriteResult
 
 IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
-
-
-class Ready:
-    """The health of a process whose Kafka is there."""
-
-    kafka_healthy = True
-    unavailable: Set[tuple[str, int]] = frozenset()
-
-    def __init__(self) -> None:
-        self.outcomes = Outcomes(15.0, time.monotonic)
-
-    def require_kafka(self) -> None:
-        """It is."""
-
-
-class Kafka:
-    """A producer each of whose publishings takes until the test ends it."""
-
-    def __init__(self) -> None:
-        self.published: list[list[str]] = []  # clusters of what was published together
-        self.ends: list[asyncio.Future[None]] = []
-        self.told: list[Acknowledged] = []
-
-    async def publish(self, outputs: Sequence[Output], *, acknowledged: Acknowledged) -> None:
-        self.published.append([(output.key or b"").decode() for output in outputs])
-        self.told.append(acknowledged)
-        self.ends.append(asyncio.get_running_loop().create_future())
-        await self.ends[-1]
-        acknowledged({number: RecordPosition(0, number) for number in range(len(outputs))})
-
-    def acknowledge(self, *numbers: int) -> None:
-        """Acknowledge only these of what was last published together."""
-        self.told[-1]({number: RecordPosition(0, number) for number in numbers})
-
-    def partitions(self, topic: str) -> int:
-        return 2
 
 
 class World:
@@ -67,14 +30,14 @@ class World:
 
     def __init__(self, **given: Any) -> None:
         self.kafka, self.view, self.health = Kafka(), ClusterView(), Ready()
-        parts: dict[str, Any] = {"producer": self.kafka, "view": self.view, "health": self.health}
-        timeout = timedelta(seconds=given.get("timeout", 30))
-        self.submitter = Submitter(**parts, topics=KAFKA.topics, timeout=timeout)
+        parts: dict[str, Any] = {"producer": self.kafka, "health": self.health}
+        self.submitter = Submitter(**parts, timeout=timedelta(seconds=given.get("timeout", 30)))
+        self.clusters = ClusterWrites(self.submitter, self.view, KAFKA.topics)
 
-    async def submitted(self, *ids: str) -> list[asyncio.Task[ResultMessage]]:
+    async def submitted(self, *ids: str) -> list[asyncio.Task[WriteResult]]:
         """Commands submitted at once, and published; each has the id of its cluster."""
         before = len(self.kafka.published)
-        tasks = [asyncio.create_task(self.submitter.submit(delete(id))) for id in ids]
+        tasks = [asyncio.create_task(self.clusters.submit(delete(id))) for id in ids]
         while len(self.kafka.published) == before:
             await asyncio.sleep(0)
         return tasks
@@ -84,7 +47,10 @@ class World:
         outcome = "applied" if code is None else "rejected"
         result = ResultMessage(command_id=id, outcome=outcome, revision=1, code=code)
         headers = (("command_id", id.encode()), ("triggered_by", b"api_request"))
-        self.submitter.on_result(Record((key or id).encode(), encode(result), headers=headers[:told]))
+        record = Record(
+            (key or id).encode(), encode(result), headers=headers[:told], topic=KAFKA.topics.results
+        )
+        self.submitter.on_result(record)
 
     def lose(self, *partitions: int) -> None:
         """Take these partitions' leaders away."""
@@ -221,7 +187,7 @@ async def test_more_than_may_wait_are_turned_away_until_one_has_ended(monkeypatc
     world = World()
     first, _ = await world.submitted(*IDS[:2])
     with pytest.raises(Unavailable, match="Too many"):
-        await world.submitter.submit(delete(IDS[2]))
+        await world.clusters.submit(delete(IDS[2]))
     world.decide(IDS[0])
     world.show(IDS[0])
     await first
@@ -314,7 +280,7 @@ async def test_a_partition_without_leader_is_sent_nothing_and_the_others_are():
 
     # when
     with pytest.raises(Unavailable) as raised:
-        await world.submitter.submit(delete(SILENT))
+        await world.clusters.submit(delete(SILENT))
     await world.submitted(LED)
 
     # then
@@ -332,7 +298,7 @@ async def test_without_any_leader_none_is_said_to_be_there():
     world = World()
     world.lose(0, 1)
     with pytest.raises(Unavailable, match="No partition has a leader") as raised:
-        await world.submitter.submit(delete(SILENT))
+        await world.clusters.submit(delete(SILENT))
     assert "others" not in str(raised.value)
 
 
@@ -350,4 +316,4 @@ async def test_a_create_is_told_of_its_name():
     partition = partition_of(name_key(OWNER, "one").encode(), 2)
     world.health.unavailable = {(KAFKA.topics.name_requests, partition)}
     with pytest.raises(Unavailable, match="partition of this name"):
-        await world.submitter.submit(create)
+        await world.clusters.submit(create)

@@ -253,7 +253,7 @@ async def test_a_read_waits_for_others_to_be_read(path):
 async def test_a_write_that_finds_no_room_is_not_done(impatient, monkeypatch):
     async with listing(1) as served:
 
-        async def submit(*_: object) -> None:
+        async def submit(*_: object, **__: object) -> None:
             pytest.fail("it was sent")
 
         monkeypatch.setattr(served.runner.app[SUBMITTER], "submit", submit)

@@ -19,8 +19,7 @@ from web.described.operations import (
     Operation,
     Route,
 )
-from web.documents import ErrorBody
-from web.http.errors import STATUS
+from web.http.errors import STATUS, ErrorBody
 
 Document = dict[str, Any]
 

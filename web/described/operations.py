@@ -1,4 +1,4 @@
-"""The words in which `web/routes.py` says of each route what a caller may send and gets back."""
+"""The words in which routes say what a caller may send and gets back; `web/routes.py` lists them all."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -6,10 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from streams.messages import UUID_PATTERN
-from web.clusters import MAX_KEY
 from web.http.headers import REQUEST_ID_PATTERN
-from web.reads import DEFAULT_LIMIT, MAX_LIMIT
+from web.requests import MAX_KEY
 
 Schema = dict[str, Any]
 
@@ -71,12 +69,15 @@ class Route(NamedTuple):
 
     Attributes:
         path: As aiohttp takes it, without a trailing slash.
+        kind: The kind of the entities it is about, as log lines name it beside `entity_id`. None for
+            clusters, whose lines have a `cluster_id` instead, and where it is about no entity.
     """
 
     method: str
     path: str
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     operation: Operation
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +89,10 @@ class Header:
     required: bool = True
 
 
-_TEXT: Final[Schema] = {"type": "string"}
+TEXT: Final[Schema] = {"type": "string"}
+
 HEADERS: Final[Mapping[str, Header]] = {
-    "X-Request-ID": Header(about="The request's id, in our log too", schema=_TEXT),
+    "X-Request-ID": Header(about="The request's id, in our log too", schema=TEXT),
     "X-Response-Time": Header(
         about="Until the headers were sent, in milliseconds",
         schema={"type": "string", "pattern": r"^\d+(\.\d+)?ms$"},
@@ -98,13 +100,13 @@ HEADERS: Final[Mapping[str, Header]] = {
     "ETag": Header(
         about="The quoted `resource_version`, for `If-Match`", schema={"type": "string", "pattern": '^".*"$'}
     ),
-    "Location": Header(about="Where the new cluster is", schema=_TEXT),
+    "Location": Header(about="Where the new cluster is", schema=TEXT),
     "Idempotent-Replayed": Header(
         about="`true` when this repeats the first answer under an `Idempotency-Key`",
         schema={"const": "true"},
         required=False,
     ),
-    "Allow": Header(about="The methods that there are", schema=_TEXT),
+    "Allow": Header(about="The methods that there are", schema=TEXT),
     "Retry-After": Header(about="Seconds to wait", schema={"type": "integer", "minimum": 1}),
 }
 
@@ -115,85 +117,23 @@ OF_STATUS: Final[Mapping[int, tuple[str, ...]]] = {
     503: ("Retry-After",),
 }
 
-ID: Final = Parameter(
-    name="id",
-    where="path",
-    about="The cluster's id, any case",
-    schema={"type": "string", "format": "uuid", "pattern": UUID_PATTERN},
-)
 REQUEST_ID: Final = Parameter(
     name="X-Request-ID",
     where="header",
     about="An id for this request; one of another form is replaced",
     schema={"type": "string", "pattern": f"^{REQUEST_ID_PATTERN}$"},
 )
-LIMIT: Final = Parameter(
-    name="limit",
-    where="query",
-    about=(
-        f"Clusters a page. More than {MAX_LIMIT} is {MAX_LIMIT}; what is no such number, {DEFAULT_LIMIT}. A"
-        " page is bounded in bytes as well: `limit` in the answer is what was applied, and the next page"
-        " begins at `offset` + `limit` of the answer"
-    ),
-    schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-)
-OFFSET: Final = Parameter(
-    name="offset",
-    where="query",
-    about="Clusters to pass over. What is no such number is 0; beyond the end the page is empty",
-    schema={"type": "integer", "minimum": 0, "default": 0},
-)
-PLATFORM: Final = Parameter(
-    name="platform",
-    where="query",
-    about="Only with this `spec.platform.type`, in any case; empty for any",
-    schema=_TEXT,
-)
-PHASE: Final = Parameter(
-    name="status",
-    where="query",
-    about="Only with this `status.phase`, in any case; empty for any",
-    schema=_TEXT,
-)
-CREATED_BY: Final = Parameter(
-    name="created_by",
-    where="query",
-    about="Only of this owner; for privileged callers, others see their own anyway. Empty for any",
-    schema=_TEXT,
-)
-WATCH: Final = Parameter(
-    name="watch",
-    where="query",
-    about=(
-        "`true` (in any case) answers server-sent events instead: `ADDED` for what is there, then `ADDED`,"
-        " `MODIFIED` and `DELETED` as it changes, each with a cluster as data; `BOOKMARK` now and then for"
-        " its id alone; `ERROR` before a reader that is too slow is let go. Paging does not apply"
-    ),
-    schema={"type": "boolean", "default": False},
-)
 LAST_EVENT_ID: Final = Parameter(
     name="Last-Event-ID",
     where="header",
     about="With `watch`: go on behind this event. 410 when that is too long ago; then begin anew without it",
-    schema=_TEXT,
+    schema=TEXT,
 )
 LAST_EVENT_ID_QUERY: Final = replace(LAST_EVENT_ID, name="last_event_id", where="query")
-FORCE: Final = Parameter(
-    name="force",
-    where="query",
-    about="`true` (in any case) deletes in whatever phase; all else is false",
-    schema={"type": "boolean", "default": False},
-)
-IF_MATCH: Final = Parameter(
-    name="If-Match",
-    where="header",
-    about="The quoted `resource_version` that the write builds on, or `*` for any; else 409",
-    schema={"type": "string", "pattern": r'^("[^"]*"|\*)$'},
-)
 IDEMPOTENCY_KEY: Final = Parameter(
     name="Idempotency-Key",
     where="header",
     about="A repeat by the same caller of the same operation within a day gets the first outcome",
     schema={"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 )
-FILE: Final = Parameter(name="file", where="path", about="One of the files of these pages", schema=_TEXT)
+FILE: Final = Parameter(name="file", where="path", about="One of the files of these pages", schema=TEXT)

@@ -24,7 +24,7 @@ _POLICY: Final = (
 _HEADERS: Final = {"Content-Security-Policy": _POLICY, "X-Content-Type-Options": "nosniff"}
 Document = dict[str, Any]
 
-_OURS: Final = Path(__file__).parent / "static"
+_OURS: Final = Path(__file__).parent.parent / "static"
 
 
 def _swagger_ui() -> Path:

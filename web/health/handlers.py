@@ -6,7 +6,7 @@ from aiohttp import web
 from msgspec import UNSET, convert
 
 from streams.json import encode
-from web.documents import Component, Components, Health, Info
+from web.health.documents import Component, Components, Health, Info
 from web.http.errors import json_response
 from web.keys import HEALTH, SETTINGS
 

@@ -5,7 +5,7 @@
                                                            └────▶ HEAD, streams, …: written by aiohttp
 
 What clients do not read is bounded (`web/http/unread.py`). A read that does not fit goes the ordinary way,
-and is asked for again when there is room. A write has found room before it was done (`web/clusters.py`).
+and is asked for again when there is room. A write has found room before it was done (`web.http.unread`).
 
 It stands around the application and not in it as middlewares: those come after the router and cost more than
 most reads do. What aiohttp does to write a small answer costs as much again, so what is nothing special is
@@ -37,10 +37,10 @@ from web.http.errors import (
 )
 from web.http.headers import Cors, new_id, once, request_id, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
+from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, route_of, tell, tell_of
 from web.http.unread import SHORT, Unread
 from web.keys import CORS, REQUEST_STATE, RequestState
-from web.plain import Plain, PlainReads
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -147,7 +147,7 @@ class Edge:
             status=response.status,
             seconds=seconds,
             request_id=given,
-            cluster_id=None,
+            entity_id=None,
             body_size=0,
         )
         begun = f"{_begun(response)}Connection: close\r\n"
@@ -166,10 +166,11 @@ class Edge:
             status=200,
             seconds=seconds,
             request_id=given,
-            cluster_id=plain.cluster_id,
+            entity_id=plain.entity_id,
+            kind=plain.kind,
             body_size=0,
         )
-        version = answer.resource_version
+        version = answer.version
         etag = "" if version is None else f'ETag: "{version}"\r\n'
         begun = f"{_BEGUN}{etag}{_NO_STORE}" if answer.secret else f"{_BEGUN}{etag}"
         return self._head(request.headers, given, begun, length, seconds)

@@ -5,10 +5,27 @@ from typing import Any, Final
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, Struct, UnsetType
 
 from domain.errors import Rejected, TransientError
-from web.documents import ErrorBody
 from web.http.headers import encodable
+
+
+class ErrorBody(Struct, kw_only=True):
+    """The one shape of every error.
+
+    Attributes:
+        error: One sentence for people.
+        code: What programs go by.
+        request_id: Also in `X-Request-ID`, and in our log.
+        details: What is wrong in particular, such as `field` and `value`.
+    """
+
+    error: str
+    code: str
+    request_id: str
+    details: Mapping[str, Any] | UnsetType = UNSET
+
 
 STATUS: Final[Mapping[str, int]] = {
     "VALIDATION_FAILED": 400,

@@ -5,8 +5,25 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+from msgspec import Struct
 
 from web.http.errors import JSON_TYPE
+
+
+class ReadAnswer(Struct, frozen=True, gc=False):
+    """What a read answers: JSON in pieces, many of them the view's own.
+
+    They are joined where they are written, behind their head, and long ones not even there: a page is long
+    enough for each copy to cost.
+
+    Attributes:
+        version: Of the entity it shows, if it shows one: its ETag.
+        secret: Whether it shows what is to be stored nowhere.
+    """
+
+    pieces: tuple[bytes, ...]
+    version: str | None = None
+    secret: bool = False
 
 
 class Pieces(Payload):

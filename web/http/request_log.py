@@ -9,9 +9,9 @@ from aiohttp.hdrs import USER_AGENT
 
 from telemetry import logs
 from web.http.headers import BLANKS, encodable
+from web.http.ids import is_id
 from web.http.meters import METERS
-from web.keys import REQUEST_STATE
-from web.reads import is_id
+from web.keys import KINDS, REQUEST_STATE
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -23,14 +23,15 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
 def tell(request: web.Request, *, status: int, seconds: float) -> None:
     """Tell of a request that went through the router, and took so long to its answer's headers."""
-    state = request[REQUEST_STATE]
+    state, route = request[REQUEST_STATE], route_of(request)
     tell_of(
         request,
-        route=route_of(request),
+        route=route,
         status=status,
         seconds=seconds,
         request_id=state.request_id,
-        cluster_id=state.cluster_id or _path_id(request),
+        entity_id=state.entity_id or _path_id(request),
+        kind=request.app[KINDS].get(route),
         body_size=request.content_length or 0,
         more=state.stream,
     )
@@ -43,11 +44,16 @@ def tell_of(
     status: int,
     seconds: float,
     request_id: str,
-    cluster_id: str | None,
+    entity_id: str | None,
+    kind: str | None = None,
     body_size: int,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell of any request, whose `route` is a pattern and never what was asked for."""
+    """Tell of any request, whose `route` is a pattern and never what was asked for.
+
+    Args:
+        kind: The kind of the route; None for clusters, whose lines are older and name the id their own way.
+    """
     method = request.method
     METERS.count(method if method in _METHODS else "other", route, status, seconds)
     if not log.isEnabledFor(logging.INFO):
@@ -61,8 +67,11 @@ def tell_of(
         "user_agent": _text(request.headers.get(USER_AGENT, ""), 256),
         "body_size": body_size,
         "request_id": request_id,
-        "cluster_id": cluster_id,
     }
+    if kind is None:
+        line["cluster_id"] = entity_id
+    else:
+        line["kind"], line["entity_id"] = kind, entity_id
     if more:
         line |= more
     if log.isEnabledFor(logging.DEBUG):
@@ -77,7 +86,7 @@ def route_of(request: web.Request) -> str:
 
 
 def _path_id(request: web.Request) -> str | None:
-    """The cluster's id in the path; what is none may be anything."""
+    """The entity's id in the path; what is none may be anything."""
     given = request.match_info.get("id", "")
     return given.lower() if is_id(given) else None
 

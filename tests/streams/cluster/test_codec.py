@@ -26,7 +26,7 @@ from streams.cluster.messages import ReleaseMessage, ReportBody
 from streams.decoding import decode_body
 from streams.json import encode
 from tests.domain.given import T0, after, available, create, delete, reconcile, says, story, update, uuid
-from web.bodies import CreateBody, UpdateBody
+from web.cluster.bodies import CreateBody, UpdateBody
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 READERS = {

@@ -1,9 +1,7 @@
 """The cluster resource: list, create, get, update, delete."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -15,26 +13,22 @@ from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
 from streams.cluster.codec import MAX_SPEC_BYTES
-from streams.cluster.messages import ResultMessage
 from streams.decoding import decoder_of
 from streams.json import encode
+from tables.cluster import Filter
 from tables.feed import Watched
-from tables.views import ClusterEntry, Filter
-from web.bodies import CreateBody, UpdateBody
-from web.documents import DeleteAccepted
+from web.cluster.bodies import CreateBody, UpdateBody
+from web.cluster.documents import DeleteAccepted
+from web.cluster.keys import FEED, READS, WRITES
+from web.cluster.reads import PageQuery
 from web.http.bodies import body_of
-from web.http.errors import JSON_TYPE, json_response
-from web.http.headers import new_id, once, once_as_text
+from web.http.errors import json_response
 from web.http.identity import caller
-from web.http.pieces import Pieces
-from web.keys import READS, REQUEST_STATE, SETTINGS, SUBMITTER, UNREAD
-from web.reads import PageQuery, ReadAnswer, cluster_id
+from web.keys import REQUEST_STATE, SETTINGS, UNREAD
+from web.requests import KEY, command_identity, etag, if_match, path_id, replayed, shown
+from web.submit import WriteResult
 from web.watch import WATCHES, is_watch
 
-KEY: Final = "Idempotency-Key"
-MAX_KEY: Final = 255
-
-_ETAG = re.compile(r'"([^"]*)"')
 _create_decoder = decoder_of(CreateBody)
 _update_decoder = decoder_of(UpdateBody)
 
@@ -44,7 +38,8 @@ async def list_clusters(request: web.Request) -> web.StreamResponse:
     email = caller(request)
     reads, asked = request.app[READS], PageQuery.of(request.query)
     if is_watch(request):
-        return await request.app[WATCHES].serve(request, email, Watched(reads.filter(email, asked)))
+        wanted = Watched(reads.filter(email, asked))
+        return await request.app[WATCHES].serve(request, email, request.app[FEED], wanted)
     return shown(reads.page(email, asked))
 
 
@@ -68,7 +63,7 @@ async def create_cluster(request: web.Request) -> web.Response:
         spec=spec,
         target_project_id=project_id,
     )
-    request[REQUEST_STATE].cluster_id = command.cluster_id
+    request[REQUEST_STATE].entity_id = command.cluster_id
     result = await _decided(request, command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})
@@ -79,14 +74,15 @@ async def get_cluster(request: web.Request) -> web.StreamResponse:
     email, settings = caller(request), request.app[SETTINGS]
     if is_watch(request):
         owner = None if is_privileged(email, settings.policy) else email
-        return await request.app[WATCHES].serve(request, email, Watched(Filter(owner), path_id(request)))
+        wanted = Watched(Filter(owner), path_id(request, "cluster"))
+        return await request.app[WATCHES].serve(request, email, request.app[FEED], wanted)
     return shown(request.app[READS].cluster(email, request.match_info["id"]))
 
 
 async def update_cluster(request: web.Request) -> web.Response:
     """Replace the spec; with `If-Match` or `resource_version` only if nobody else has since it was read."""
     email = caller(request)
-    cluster_id = path_id(request)
+    cluster_id = path_id(request, "cluster")
     body = await body_of(request, _update_decoder)
     with _behind(_absence(request, email)):
         command_id, keyed = command_identity(request, email, "update", cluster_id)
@@ -109,7 +105,7 @@ async def update_cluster(request: web.Request) -> web.Response:
 async def delete_cluster(request: web.Request) -> web.Response:
     """Delete; takes effect at once."""
     email = caller(request)
-    cluster_id = path_id(request)
+    cluster_id = path_id(request, "cluster")
     with _behind(_absence(request, email)):
         command_id, keyed = command_identity(request, email, "delete", cluster_id)
         expected = _expected_version(request, None)
@@ -123,25 +119,15 @@ async def delete_cluster(request: web.Request) -> web.Response:
         force=request.query.get("force", "").lower() == "true",
         expected_resource_version=expected,
     )
-    result = await request.app[SUBMITTER].submit(command)
+    result = await request.app[WRITES].submit(command)
     body = encode(DeleteAccepted(cluster_id=cluster_id))
     return json_response(body, status=202, headers=replayed(result))
 
 
-async def _decided(request: web.Request, command: Create | Update) -> ResultMessage:
+async def _decided(request: web.Request, command: Create | Update) -> WriteResult:
     """Have a command decided whose answer shows the cluster, about as long as the body that has come."""
     async with request.app[UNREAD].reserved(request.content.total_bytes):
-        return await request.app[SUBMITTER].submit(command)
-
-
-def path_id(request: web.Request) -> str:
-    """The cluster id in the path, lower case. Raises: Rejected: it is not a UUID."""
-    return cluster_id(request.match_info["id"])
-
-
-def visible_entry(request: web.Request, email: str) -> ClusterEntry:
-    """The cluster of the path. Raises: Rejected: absent, deleted or somebody else's, all alike."""
-    return request.app[READS].entry(email, request.match_info["id"])
+        return await request.app[WRITES].submit(command)
 
 
 def _absence(request: web.Request, email: str) -> Rejected | None:
@@ -152,7 +138,7 @@ def _absence(request: web.Request, email: str) -> Rejected | None:
     Raises: Rejected: it can't be found, and there is no key.
     """
     try:
-        visible_entry(request, email)
+        request.app[READS].entry(email, request.match_info["id"])
     except Rejected as absence:
         if KEY not in request.headers:
             raise
@@ -170,37 +156,6 @@ def _behind(absence: Rejected | None) -> Iterator[None]:
         yield
     except Rejected as refusal:
         raise absence or refusal from None
-
-
-def shown(answer: ReadAnswer) -> web.Response:
-    """What was read, as a response."""
-    headers = {"Content-Type": JSON_TYPE}
-    if answer.resource_version is not None:
-        headers["ETag"] = f'"{answer.resource_version}"'
-    if answer.secret:
-        headers["Cache-Control"] = "no-store"
-    return web.Response(body=Pieces(answer.pieces), headers=headers)
-
-
-def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:
-    """The command's id and whether an `Idempotency-Key` has made it.
-
-    The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
-    gets the first outcome.
-
-    Raises: Rejected: the key is empty, longer than 255 characters, not printable, or there are two.
-    """
-    key = once(request.headers, KEY)
-    if key is None:
-        return new_id(), False
-    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-        raise invalid(f"{KEY} must be 1 to {MAX_KEY} printable characters", field=KEY)
-    return deterministic_id("idempotency", email, *operation, key), True
-
-
-def replayed(result: ResultMessage) -> dict[str, str]:
-    """The header that tells a repeat's answer from a first one."""
-    return {"Idempotent-Replayed": "true"} if result.outcome == "duplicate" else {}
 
 
 def _acceptable(
@@ -231,15 +186,12 @@ def _acceptable(
 
 
 def _expected_version(request: web.Request, in_body: str | None) -> str | None:
-    header = once_as_text(request.headers, "If-Match")
-    if header is None or header == "*":
+    header = if_match(request)
+    if header is None:
         return in_body
-    match = _ETAG.fullmatch(header)
-    if match is None:
-        raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
-    if in_body not in (None, match[1]):
+    if in_body not in (None, header):
         raise invalid("If-Match and resource_version differ", field="resource_version")
-    return match[1]
+    return header
 
 
 class _Specified(msgspec.Struct):
@@ -252,7 +204,8 @@ _spec_decoder = decoder_of(_Specified)
 def _shown_spec(request: web.Request, email: str) -> Mapping[str, object]:
     """The spec of the path's cluster as this process shows it; empty while it shows none."""
     try:
-        return _spec_decoder.decode(visible_entry(request, email).document).spec
+        entry = request.app[READS].entry(email, request.match_info["id"])
+        return _spec_decoder.decode(entry.document).spec
     except Rejected:
         return {}
 
@@ -264,10 +217,9 @@ class _Version(msgspec.Struct):
 _version_decoder = msgspec.json.Decoder(_Version)
 
 
-def _document(result: ResultMessage, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
-    assert isinstance(result.cluster, msgspec.Raw)
-    document = bytes(result.cluster)
-    etag = f'"{_version_decoder.decode(document).resource_version}"'
-    return json_response(
-        document, status=status, headers={"ETag": etag, **replayed(result), **(headers or {})}
-    )
+def _document(result: WriteResult, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
+    assert isinstance(result.document, msgspec.Raw)
+    document = bytes(result.document)
+    version = _version_decoder.decode(document).resource_version
+    said = {"ETag": etag(version), **replayed(result), **(headers or {})}
+    return json_response(document, status=status, headers=said)

@@ -1,12 +1,26 @@
-"""The tables and their changelogs: clusters by id, names by owner."""
+"""The tables and their changelogs: clusters by id, names by owner, every other kind as its flow says."""
 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState
+from domain.entity import C, E, V
 from streams.cluster.codec import decode_name, decode_record
+from streams.flow import Flow
 from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp
 from tables.typed import TypedTable
+
+
+def table_of(app: BatchApp, kafka: KafkaSettings, flow: Flow[V, C, E]) -> TypedTable[V]:
+    """The states of a kind by id; its changelog feeds views and sinks too."""
+    return TypedTable(
+        app,
+        flow.kind.name,
+        changelog_topic=kafka.topics.prefix + flow.state,
+        partitions=kafka.partitions,
+        decode=flow.decode,
+        encode=encode,
+    )
 
 
 def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterState]:
@@ -22,7 +36,7 @@ def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterStat
 
 
 def name_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[NameRecord]:
-    """Who holds which name."""
+    """The holder of each name."""
     return TypedTable(
         app,
         "names",

@@ -1,31 +1,13 @@
-"""What REST answers, as the types it is encoded from; a cluster itself is `domain.cluster.state.Cluster`."""
+"""What REST answers of clusters, as the types it is encoded from, beside `domain.cluster.state.Cluster`."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from domain.cluster.state import Cluster, ConditionStatus, Status
 from streams.messages import Holds
-
-Component = Literal["healthy", "degraded", "unhealthy"]
-
-
-class ErrorBody(Struct, kw_only=True):
-    """The one shape of every error.
-
-    Attributes:
-        error: One sentence for people.
-        code: What programs go by.
-        request_id: Also in `X-Request-ID`, and in our log.
-        details: What is wrong in particular, such as `field` and `value`.
-    """
-
-    error: str
-    code: str
-    request_id: str
-    details: Mapping[str, Any] | UnsetType = UNSET
 
 
 class ClusterList(Struct, kw_only=True):
@@ -127,42 +109,3 @@ class ReportTaken(Struct, kw_only=True):
     controller_name: str
     observed_generation: int
     applied: bool | UnsetType = UNSET
-
-
-class Components(Struct, kw_only=True):
-    """The parts this process stands on.
-
-    Attributes:
-        kafka: Degraded while some partitions have no leader that answers; unhealthy when no broker does.
-        worker: Only there, and degraded, while writes that were sent bring no result.
-    """
-
-    kafka: Component
-    tables: Component
-    database: Component
-    worker: Component | UnsetType = UNSET
-
-
-class Health(Struct, kw_only=True):
-    """Whether writes and reads work; without its database, workers or some partitions it is degraded only.
-
-    Attributes:
-        reason: What is wrong with partitions of Kafka or with the workers, where something is.
-    """
-
-    status: Component
-    service: str
-    components: Components
-    timestamp: datetime
-    reason: str | UnsetType = UNSET
-
-
-class Info(Struct, kw_only=True):
-    """Which build this is and where it runs."""
-
-    service: str
-    version: str
-    git_commit: str
-    build_time: str
-    api_version: str
-    environment: str

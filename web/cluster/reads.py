@@ -1,7 +1,7 @@
-"""What GET answers of clusters: who sees what, and the bytes; for whichever way a request has come.
+"""What GET answers of clusters: who sees what, and the bytes, however a request has come.
 
-Nothing here waits or needs a request, so `web/plain.py` asks it before a route is looked up, and the handlers
-after. Everything comes out of the view's memory.
+Nothing here waits or needs a request, so plain reads ask it before a route is looked up
+(`web/http/plain.py`), and the handlers after. Everything comes out of the view's memory.
 """
 
 import re
@@ -11,41 +11,26 @@ from itertools import accumulate
 from typing import Final, NamedTuple, Self
 
 import msgspec
-from msgspec import Struct, convert
+from msgspec import convert
 
 from domain.access import is_privileged, may_see
 from domain.cluster.state import ControllerReport
-from domain.errors import invalid, not_found
+from domain.errors import not_found
 from streams.json import encode
-from streams.messages import UUID_PATTERN
-from tables.views import ClusterEntry, ClusterView, Filter
-from web.documents import ControllerStatus, ShownCondition, ShownError
+from tables.cluster import ClusterEntry, Filter
+from tables.view import View
+from web.cluster.documents import ControllerStatus, ShownCondition, ShownError
 from web.health.monitor import HealthMonitor
+from web.http.ids import id_of
+from web.http.pieces import ReadAnswer
 from web.http.unread import SHORT
 from web.settings import WebSettings
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 100
 
-_UUID = re.compile(UUID_PATTERN)
 _INTEGER = re.compile(r"([+-]?)([0-9]+)")
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class ReadAnswer(Struct, frozen=True, gc=False):
-    """JSON in pieces, many of them the view's own.
-
-    They are joined where they are written, behind their head, and long ones not even there: a page is long
-    enough for each copy to cost.
-
-    Attributes:
-        resource_version: The one it shows, if it is of one cluster.
-        secret: Whether it shows what is to be stored nowhere.
-    """
-
-    pieces: tuple[bytes, ...]
-    resource_version: str | None = None
-    secret: bool = False
 
 
 class PageQuery(NamedTuple):
@@ -79,7 +64,7 @@ class Reads:
     Raises, all of them: Unavailable: the view is still being filled, so an absent cluster proves nothing.
     """
 
-    def __init__(self, view: ClusterView, health: HealthMonitor, settings: WebSettings) -> None:
+    def __init__(self, view: View[ClusterEntry], health: HealthMonitor, settings: WebSettings) -> None:
         self._view = view
         self._health = health
         self._policy = settings.policy
@@ -92,7 +77,7 @@ class Reads:
         Raises: Rejected: that is no id; or it is absent, deleted or somebody else's, all alike.
         """
         self._health.require_view()
-        entry = self._view.get(given) or self._view.get(cluster_id(given))  # what is there is an id
+        entry = self._view.get(given) or self._view.get(id_of(given, "cluster"))  # what is there is an id
         if entry is None or not may_see(email, entry.owner, self._policy):
             raise not_found()
         return entry
@@ -103,8 +88,8 @@ class Reads:
         document = entry.document
         if entry.secrets and is_privileged(email, self._policy):
             document = _with_secrets(document, self._keyring.decrypted(entry.secrets))
-            return ReadAnswer((document,), entry.resource_version, secret=True)
-        return ReadAnswer((document,), entry.resource_version)
+            return ReadAnswer((document,), entry.version, secret=True)
+        return ReadAnswer((document,), entry.version)
 
     def status(self, email: str, given: str) -> ReadAnswer:
         """The aggregated status and every controller's last report, of whatever generation."""
@@ -120,7 +105,7 @@ class Reads:
             controllers,
             b"}",
         )
-        return ReadAnswer(pieces, entry.resource_version)
+        return ReadAnswer(pieces, entry.version)
 
     def page(self, email: str, asked: PageQuery) -> ReadAnswer:
         """One page of the clusters the caller may see, newest first.
@@ -147,18 +132,6 @@ class Reads:
         """What of it all is shown: owners their own clusters, whatever they ask for."""
         privileged = is_privileged(email, self._policy)
         return Filter(asked.created_by if privileged else email, asked.platform, asked.phase)
-
-
-def is_id(given: str) -> bool:
-    """Whether this is a UUID, in any case."""
-    return _UUID.fullmatch(given) is not None
-
-
-def cluster_id(given: str) -> str:
-    """An id in lower case. Raises: Rejected: it is not a UUID."""
-    if not is_id(given):
-        raise invalid("invalid cluster ID format", field="id", value=given)
-    return given.lower()
 
 
 def _integer(text: str | None, default: int) -> int:

@@ -1,0 +1,105 @@
+"""The reader of simple kinds: their states as entries of a view.
+
+A simple kind's state has its bookkeeping beside one member that readers see, the document. The document is
+cut out of the record as it is. Of the rest only what lists need is decoded, by types that are made for each
+kind from the names of its columns.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import product
+from sys import intern
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from tables.view import SortKey, StateReader
+
+_INVERTED: Final = bytes(range(255, -1, -1))
+_END: Final = b"\xff"  # behind an inverted id: after all that may go on there, so that a prefix is later
+
+
+class ColumnFilter(tuple[str | None, ...]):
+    """Which entities a list shows: one value for each column of the kind, None for any."""
+
+    __slots__ = ()
+
+    def shows(self, columns: Sequence[str | None]) -> bool:
+        """Whether an entity of these columns is shown."""
+        return all(wanted is None or wanted == found for wanted, found in zip(self, columns, strict=True))
+
+
+class KindEntry(Struct, frozen=True, gc=False):
+    """One live entity of a simple kind.
+
+    Attributes:
+        columns: What lists filter it by; None where its document has no value there.
+        version: Counts its accepted changes.
+        document: The JSON that GET answers.
+        place: Where lists show it.
+    """
+
+    id: str
+    columns: tuple[str | None, ...]
+    version: str
+    document: bytes
+    place: SortKey
+
+    def filters(self) -> Iterator[ColumnFilter]:
+        """Every filter that shows it."""
+        return map(ColumnFilter, product(*({None, value} for value in self.columns)))
+
+
+def newest_first(created_at: datetime, entity_id: str) -> SortKey:
+    """The place of an entity in lists: newest first, of one moment by id, the greatest first.
+
+    Lists sort by ascending places, so the id's bytes are inverted: UTF-8 sorts as its text does.
+    """
+    return (-created_at.timestamp(), entity_id.encode().translate(_INVERTED) + _END)
+
+
+def entries(*, shown: str, columns: Sequence[str] = ()) -> StateReader[KindEntry]:
+    """A reader of the states of a simple kind, whose state is a `VersionedEntity`.
+
+    Args:
+        shown: The member of the state that readers see; it has `created_at`.
+        columns: Members of that which lists filter by: texts, or null.
+    """
+    decode_state = msgspec.json.Decoder(_state_type(shown)).decode
+    decode_document = msgspec.json.Decoder(_document_type(columns)).decode
+
+    def read(entity_id: str, data: bytes, before: KindEntry | None) -> tuple[int, KindEntry | None]:
+        state = decode_state(data)
+        if state.deleted_at is not None:
+            return state.revision, None
+        document, version = bytes(state.document), str(state.version)
+        if before is not None and before.document == document:
+            # One document in memory, however many records carry it.
+            return state.revision, structs.replace(before, version=version)
+        created_at, *found = structs.astuple(decode_document(document))
+        values = tuple(None if value is None else intern(value) for value in found)
+        place = newest_first(created_at, entity_id) if before is None else before.place
+        return state.revision, KindEntry(entity_id, values, version, document, place)
+
+    return read
+
+
+def _state_type(shown: str) -> Any:
+    """The part of a state that is decoded, with the document as bytes."""
+    return msgspec.defstruct(
+        "State",
+        [
+            ("revision", int),
+            ("version", int),
+            ("document", Raw, msgspec.field(name=shown)),
+            ("deleted_at", datetime | None, None),
+        ],
+        gc=False,
+    )
+
+
+def _document_type(columns: Sequence[str]) -> Any:
+    """The part of a document that is decoded: its place, then its columns in their order."""
+    optional = [(name, str | None, None) for name in columns]
+    return msgspec.defstruct("Document", [("created_at", datetime), *optional], gc=False)

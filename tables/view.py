@@ -1,0 +1,240 @@
+"""The view of one kind that `web` answers from: every live entity, as bytes that GET returns, in lists.
+
+A view tails the kind's changelog over every partition, without a group: each process holds all entities. The
+kind reads what a record says, and makes an `Entry` of it (`tables/cluster.py`, `tables/entries.py`). Here
+entries are found by id and by list, and writers wait for the revision that shows their write.
+
+Lists are kept in order per filter once somebody has asked for it. An entry moves between them when its
+columns change, and never within them: its place is fixed when it is created.
+"""
+
+import asyncio
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from operator import attrgetter
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from aiokafka import ConsumerRecord
+from msgspec import Struct
+
+from streams.turns.claims import Claims
+
+MAX_ORDERS: Final = 256
+"""Filters whose lists are kept in order; of more, the least recently used is sorted again at its next use."""
+
+SortKey = tuple[float, str | bytes]
+"""Where lists show an entity: by a number first, which is finite. It never changes."""
+
+BEFORE_ALL: Final[SortKey] = (float("-inf"), "")
+"""The place before every entity."""
+
+
+class EntryFilter(Hashable, Protocol):
+    """Which entities of a kind a list shows."""
+
+    def shows(self, columns: Any, /) -> bool:
+        """Whether an entity of these columns is shown."""
+
+
+class Entry(Protocol):
+    """One live entity as its readers see it; frozen."""
+
+    @property
+    def id(self) -> str:
+        """Its id, which is the key of its records."""
+
+    @property
+    def columns(self) -> Any:
+        """What lists filter it by; equal where no filter tells two entries apart."""
+
+    @property
+    def version(self) -> str:
+        """Its ETag, without the quotes."""
+
+    @property
+    def document(self) -> bytes:
+        """The JSON that GET answers."""
+
+    @property
+    def place(self) -> SortKey:
+        """Where lists show it."""
+
+    def filters(self) -> Iterable[EntryFilter]:
+        """Every filter that shows it."""
+
+
+Ent = TypeVar("Ent", bound=Entry)
+
+StateReader = Callable[[str, bytes, Ent | None], tuple[int, Ent | None]]
+"""Reads a state: given the entity's id, the JSON and the entry before, it returns the revision and the entry,
+which is None once the entity is deleted. What has not changed may be taken over from the entry before.
+"""
+
+
+class EntryChange(Struct, Generic[Ent], frozen=True, gc=False):
+    """What a record changed in what GET answers; there is a `before`, an `after`, or both.
+
+    Attributes:
+        before: None before the entity is there.
+        after: None after it is gone.
+        place: Where lists show it.
+    """
+
+    before: Ent | None
+    after: Ent | None
+    place: SortKey
+
+
+class _Row(Struct, Generic[Ent], gc=False):
+    """An entity from its first record to its last, as lists hold it: a new document changes no list.
+
+    A page of many entities mostly waits for memory, so its document is one step away from a row.
+    """
+
+    document: bytes
+    entry: Ent
+    place: SortKey
+
+
+_place: Final = attrgetter("place")
+
+
+def _alike(entry: Entry) -> str:
+    return ""
+
+
+class View(Generic[Ent]):
+    """What readers may ask about the entities of one kind.
+
+    Args:
+        read: Reads the states of its changelog.
+        counted: What entities are counted by; it depends on an entry's columns alone.
+    """
+
+    def __init__(self, read: StateReader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
+        self._read = read
+        self._counted = counted
+        self._claims = Claims()
+        self._rows: dict[str, _Row[Ent]] = {}
+        self._revisions: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
+        self._orders: dict[EntryFilter, list[_Row[Ent]]] = {}
+        self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, entity_id: str) -> Ent | None:
+        """A live entity."""
+        row = self._rows.get(entity_id)
+        return None if row is None else row.entry
+
+    def page(self, wanted: EntryFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
+        """The documents of one page of a list and the number of all matches.
+
+        O(page) once a filter was used before.
+        """
+        order = self._order(wanted)
+        return [row.document for row in order[offset : offset + limit]], len(order)
+
+    def after(self, wanted: EntryFilter, place: SortKey, *, limit: int) -> list[Ent]:
+        """The next entries of a list behind a place; O(limit) once a filter was used before."""
+        order = self._order(wanted)
+        start = bisect_right(order, place, key=_place)
+        return [row.entry for row in order[start : start + limit]]
+
+    def counts(self) -> Mapping[str, int]:
+        """The number of live entities by what they are counted by; 0 where none is left."""
+        return self._counts
+
+    def _order(self, wanted: EntryFilter) -> list[_Row[Ent]]:
+        order = self._orders.pop(wanted, None)
+        if order is None:
+            rows = (row for row in self._rows.values() if wanted.shows(row.entry.columns))
+            order = sorted(rows, key=_place)
+            if len(self._orders) >= MAX_ORDERS:
+                del self._orders[next(iter(self._orders))]
+        self._orders[wanted] = order  # last in the dict: used most recently
+        return order
+
+    # --- following the topic ----------------------------------------------------------------------
+
+    def apply(self, record: ConsumerRecord) -> EntryChange[Ent] | None:
+        """Take over a record of the changelog; returns what it changed, None when GET answers as before."""
+        if not self._claims.admits(record):
+            return None
+        entity_id = record.key.decode()
+        row = self._rows.get(entity_id)
+        if record.value is None:
+            self._revisions.pop(entity_id, None)
+            return self._replace(entity_id, row, None)
+        revision, entry = self._read(entity_id, record.value, None if row is None else row.entry)
+        change = self._replace(entity_id, row, entry)
+        self._revisions[entity_id] = revision
+        if self._waiting:
+            self._end_waits(entity_id, revision)
+        return change
+
+    def when_shown(self, entity_id: str, revision: int, shown: asyncio.Future[None]) -> None:
+        """Have a future done as soon as this view shows a revision of an entity (or a later one).
+
+        A caller that gives up waiting calls `forget`.
+        """
+        if self._revisions.get(entity_id, 0) >= revision:
+            shown.set_result(None)
+        else:
+            self._waiting.setdefault(entity_id, []).append((revision, shown))
+
+    def forget(self, entity_id: str, shown: asyncio.Future[None]) -> None:
+        """Leave a future alone."""
+        self._wait_on(entity_id, [each for each in self._waiting.get(entity_id, ()) if each[1] is not shown])
+
+    def _end_waits(self, entity_id: str, revision: int) -> None:
+        left = []
+        for wanted, shown in self._waiting.get(entity_id, ()):
+            if wanted > revision:
+                left.append((wanted, shown))
+            elif not shown.done():
+                shown.set_result(None)
+        self._wait_on(entity_id, left)
+
+    def _wait_on(self, entity_id: str, left: list[tuple[int, asyncio.Future[None]]]) -> None:
+        if left:
+            self._waiting[entity_id] = left
+        else:
+            self._waiting.pop(entity_id, None)
+
+    def _replace(self, entity_id: str, row: _Row[Ent] | None, entry: Ent | None) -> EntryChange[Ent] | None:
+        before = None if row is None else row.entry
+        if entry is None:
+            if row is None:
+                return None
+            del self._rows[entity_id]
+        elif row is None:
+            row = self._rows[entity_id] = _Row(entry.document, entry, entry.place)
+        else:
+            row.document, row.entry = entry.document, entry
+        if before is None or entry is None or before.columns != entry.columns:
+            self._recount(before, -1)
+            self._recount(entry, +1)
+            if self._orders:
+                self._reorder(row, before, entry)
+        elif before.document == entry.document:
+            return None
+        return EntryChange(before, entry, row.place)
+
+    def _recount(self, entry: Ent | None, change: int) -> None:
+        if entry is not None:
+            counted = self._counted(entry)
+            self._counts[counted] = self._counts.get(counted, 0) + change
+
+    def _reorder(self, row: _Row[Ent], before: Ent | None, entry: Ent | None) -> None:
+        gone = set(before.filters()) if before else set()
+        come = set(entry.filters()) if entry else set()
+        for wanted in gone ^ come:
+            if (order := self._orders.get(wanted)) is None:
+                continue
+            if wanted in gone:
+                del order[bisect_left(order, row.place, key=_place)]
+            else:
+                insort(order, row, key=_place)

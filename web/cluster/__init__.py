@@ -1,0 +1,1 @@
+"""Clusters at the edge: their reads, writes, status and routes."""

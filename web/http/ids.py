@@ -1,0 +1,20 @@
+"""The form of the ids in paths."""
+
+import re
+
+from domain.errors import invalid
+from streams.messages import UUID_PATTERN
+
+_UUID = re.compile(UUID_PATTERN)
+
+
+def is_id(given: str) -> bool:
+    """Whether this is a UUID, in any case."""
+    return _UUID.fullmatch(given) is not None
+
+
+def id_of(given: str, kind: str) -> str:
+    """An id of an entity of this kind in lower case. Raises: Rejected: it is not a UUID."""
+    if not is_id(given):
+        raise invalid(f"invalid {kind} ID format", field="id", value=given)
+    return given.lower()

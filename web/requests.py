@@ -1,0 +1,74 @@
+"""What handlers of any kind ask of a request, and how they answer what was read or repeated."""
+
+import re
+from typing import Final
+
+from aiohttp import web
+
+from domain.errors import invalid
+from domain.ids import deterministic_id
+from web.http.errors import JSON_TYPE
+from web.http.headers import new_id, once, once_as_text
+from web.http.ids import id_of
+from web.http.pieces import Pieces, ReadAnswer
+from web.submit import WriteResult
+
+KEY: Final = "Idempotency-Key"
+MAX_KEY: Final = 255
+
+_ETAG = re.compile(r'"([^"]*)"')
+
+
+def path_id(request: web.Request, kind: str) -> str:
+    """The id of an entity of this kind in the path, lower case. Raises: Rejected: it is not a UUID."""
+    return id_of(request.match_info["id"], kind)
+
+
+def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:
+    """The command's id and whether an `Idempotency-Key` has made it.
+
+    The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
+    gets the first outcome.
+
+    Raises: Rejected: the key is empty, longer than 255 characters, not printable, or there are two.
+    """
+    key = once(request.headers, KEY)
+    if key is None:
+        return new_id(), False
+    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
+        raise invalid(f"{KEY} must be 1 to {MAX_KEY} printable characters", field=KEY)
+    return deterministic_id("idempotency", email, *operation, key), True
+
+
+def if_match(request: web.Request) -> str | None:
+    """The version that a write builds on, by `If-Match`; None for any.
+
+    Raises: Rejected: it is neither one quoted ETag nor `*`, or there are two.
+    """
+    header = once_as_text(request.headers, "If-Match")
+    if header is None or header == "*":
+        return None
+    match = _ETAG.fullmatch(header)
+    if match is None:
+        raise invalid('If-Match must be one quoted ETag or "*"', field="If-Match", value=header)
+    return match[1]
+
+
+def etag(version: str) -> str:
+    """A version as the header `ETag` has it."""
+    return f'"{version}"'
+
+
+def replayed(result: WriteResult) -> dict[str, str]:
+    """The header that tells a repeat's answer from a first one."""
+    return {"Idempotent-Replayed": "true"} if result.outcome == "duplicate" else {}
+
+
+def shown(answer: ReadAnswer) -> web.Response:
+    """What was read, as a response."""
+    headers = {"Content-Type": JSON_TYPE}
+    if answer.version is not None:
+        headers["ETag"] = etag(answer.version)
+    if answer.secret:
+        headers["Cache-Control"] = "no-store"
+    return web.Response(body=Pieces(answer.pieces), headers=headers)

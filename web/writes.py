@@ -1,0 +1,48 @@
+"""Writes to the entities of a simple kind, as records of its command topic."""
+
+from typing import Any
+
+from domain.entity import Command
+from streams.flow import Flow
+from streams.headers import KEYED
+from tables.view import View
+from web.submit import Destination, Submitter, WriteResult, results_showing
+
+
+class KindWrites:
+    """Sends the commands of one kind into the stream and brings their outcomes back.
+
+    Args:
+        prefix: Of this deployment's topics.
+    """
+
+    def __init__(
+        self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any], *, prefix: str = ""
+    ) -> None:
+        self._submitter = submitter
+        self._flow = flow
+        self._prefix = prefix
+        self.destination = Destination(
+            view,
+            prefix + flow.results,
+            results_showing("document"),
+            subject=flow.kind.name,
+            answered_by=[],
+        )
+
+    async def submit(self, command: Command, *, request_id: str, keyed: bool) -> WriteResult:
+        """Have a command decided, as `Submitter.submit` does.
+
+        Args:
+            keyed: Whether its id was made from an `Idempotency-Key`.
+        """
+        headers = {"content_type": "application/json", "request_id": request_id}
+        if keyed:
+            headers[KEYED] = "true"
+        output = self._flow.command(command, headers)
+        return await self._submitter.submit(
+            self.destination,
+            output._replace(topic=self._prefix + output.topic),
+            command_id=command.command_id,
+            entity_id=command.id,
+        )
