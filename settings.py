@@ -34,6 +34,7 @@ from cli.values import (
     SecurityProtocol,
     Servers,
     ServiceName,
+    Statuses,
     TopicText,
 )
 from database import DatabaseSettings, Pooler
@@ -114,6 +115,7 @@ class Settings(BaseSettings):
     status_activity_window: Duration = timedelta(minutes=5)
     attention_age: Duration = timedelta(hours=2)
     delete_retention: Duration = timedelta(days=7)
+    resource_statuses: Statuses = ("active", "inactive")
 
     reconciliation_enabled: Boolean = True
     reconciliation_check_interval: Duration = timedelta(seconds=30)
@@ -214,6 +216,7 @@ class Settings(BaseSettings):
             default_interval=self.reconciliation_default_interval,
             reconcile_cap=self.reconciliation_max_concurrent,
             delete_retention=self.delete_retention,
+            resource_statuses=self.resource_statuses,
             reconcile_enabled=self.reconciliation_enabled,
             adaptive=self.reconciliation_adaptive_enabled,
             reactive=self.reactive_reconciliation_enabled,

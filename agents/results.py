@@ -64,6 +64,7 @@ class Results:
             details=dict(outcome.details) or None,
         )
         if outcome.applied and state is not None:
+            result.version = getattr(state, "version", 0)
             result.document = Raw(encode(getattr(state, self._shown)))
         decided(self._kind, type(command).__name__.lower(), kind).inc()
         return result_output(self._topic, record.key, result, record.partition)

@@ -5,12 +5,16 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 from agents import clusters, names
+from agents.entity import KindAgent
 from agents.ticker import Ticker
+from agents.waker import KindWaker
 from domain.errors import Unavailable
 from domain.policy import Policy
+from streams.flow import Flow
+from streams.flows import simple_flows
 from streams.kafka.admin import answers, check_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
@@ -19,9 +23,9 @@ from streams.kafka.topic_ids import TopicReplaced, topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
 from streams.messages import SOURCE
 from streams.settings import KafkaSettings
-from streams.turns.app import BatchApp, create_app
+from streams.turns.app import BatchApp, add_agent, create_app
 from streams.writing.producer import Producer
-from tables.declared import cluster_table, name_table
+from tables.declared import cluster_table, name_table, table_of
 from tables.metrics import RECOVERING
 
 # Seconds for turns under way to end; what then is not committed is taken up by another worker.
@@ -85,6 +89,7 @@ async def run(
         policy=settings.policy,
         source=settings.service_name,
     )
+    wakers = [_kind(app, kafka, flow) for flow in simple_flows(settings.policy)]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.told)
@@ -93,7 +98,7 @@ async def run(
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
     ticking = [
         asyncio.create_task(ticker.tick(settings.tick_interval)),
-        asyncio.create_task(ticker.run()),
+        *(asyncio.create_task(waker.run()) for waker in (ticker, *wakers)),
         asyncio.create_task(HELD.watch(app.kafka_consumers)),
         asyncio.create_task(UNAVAILABLE_PARTITIONS.watch(_unavailable(app))),
         asyncio.create_task(watch_topics(kafka, ids)),
@@ -115,6 +120,20 @@ async def run(
         for task in tasks:
             task.cancel()
     await _stop(app, producer, kafka)
+
+
+def _kind(app: BatchApp, kafka: KafkaSettings, flow: Flow[Any, Any, Any]) -> KindWaker:
+    """Add the agent of a simple kind to the app; returns what wakes its entities."""
+    topics = kafka.topics
+    agent = KindAgent(
+        flow,
+        table=table_of(app, kafka, flow),
+        producer=app.publisher,
+        prefix=topics.prefix,
+        partitions=kafka.partitions,
+    )
+    add_agent(app, agent.name, (topics.of(flow.commands),), agent.run)
+    return KindWaker(app, app.publisher, agent, prefix=topics.prefix)
 
 
 def _unavailable(app: BatchApp) -> Callable[[], Set[Partition]]:

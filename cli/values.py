@@ -120,6 +120,12 @@ HostNames = Annotated[
     ),
 ]
 ChangeTypes = Annotated[Listed, AfterValidator(_one_of("spec", "status", "controller_status"))]
+Statuses = Annotated[
+    Listed,
+    AfterValidator(
+        _matching(r"(?!deleted$)[a-z][a-z0-9_-]{0,49}", "up to 50 of a-z, 0-9, '_' and '-', not deleted")
+    ),
+]
 ChannelGroup = Annotated[str, AfterValidator(_one_of(*CHANNEL_GROUPS))]
 Domain = Annotated[str, AfterValidator(_matching(r"[^@\s.]+(\.[^@\s.]+)+", "a domain such as system.local"))]
 DatabaseUrl = Annotated[

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
+from sinks import resource
 from sinks.cluster.mapping import ClusterRows, EventRows
 from sinks.mapping import Mappings
 from sinks.table import Table, TableRows
 from streams.topics import Topics
 
-TABLES: Final[tuple[Table[Any], ...]] = ()
+TABLES: Final[tuple[Table[Any], ...]] = (resource.TABLE,)
 """Every kind that is one table; clusters are more."""
 
 

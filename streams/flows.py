@@ -2,12 +2,20 @@
 
 from typing import Any, Final
 
+from domain.policy import Policy
 from streams.cluster.flow import CLUSTER
 from streams.flow import Flow
+from streams.resource import resource_flow
 from streams.topic import Declaration
 
-SIMPLE_FLOWS: Final[tuple[Flow[Any, Any, Any], ...]] = ()
-"""Kinds with one input topic, which the same agent, view, and writer of rows serve."""
+
+def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
+    """Kinds with one input topic, which the same agent, view, and writer of rows serve, under a policy."""
+    return (resource_flow(policy),)
+
+
+SIMPLE_FLOWS: Final = simple_flows(Policy())
+"""The same as they are described, whatever an operator has chosen."""
 
 FLOWS: Final[tuple[Declaration, ...]] = (CLUSTER, *SIMPLE_FLOWS)
 """Everything that has topics."""

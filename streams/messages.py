@@ -63,9 +63,11 @@ class EntityResult(ResultBase, kw_only=True):
 
     Attributes:
         kind: Which kind of entity it was to.
+        version: Of the entity after it, as `ETag` has it.
         document: The entity as it is after the command, absent when it was rejected.
     """
 
     outcome: Literal["applied", "duplicate", "rejected"]
     kind: str
+    version: int = 0
     document: Raw | UnsetType = UNSET

@@ -1,6 +1,7 @@
 """Resources on Kafka: one public topic for each kind of change (resources contract, section 6)."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from domain.policy import Policy
 from domain.resource import Changed, Create, Delete, Resource, ResourceState, Update, resource_kind
@@ -33,4 +34,5 @@ def resource_flow(policy: Policy) -> Flow[ResourceState, Create | Update | Delet
         public={"resource.created": Resource, "resource.updated": Resource, "resource.deleted": Gone},
         announce=announce,
         shown="resource",
+        retention=timedelta(days=30),
     )

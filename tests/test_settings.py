@@ -75,6 +75,7 @@ DEFAULTS = {
     "attention_age": timedelta(hours=2),
     "command_timeout": timedelta(seconds=15),
     "platforms": ("gcp", "aws", "azure"),
+    "resource_statuses": ("active", "inactive"),
     "require_release": False,
     "privileged_email_domain": "system.local",
 }

@@ -17,6 +17,9 @@ SUBMITTER: Final = web.AppKey("submitter", Submitter)
 HEALTH: Final = web.AppKey("health", HealthMonitor)
 CORS: Final = web.AppKey("cors", Cors)
 UNREAD: Final = web.AppKey("unread", Unread)
+SLUGGED: Final = web.AppKey("slugged", tuple[str, ...])
+"""The beginnings of paths whose errors have slugs as their codes."""
+
 KINDS: Final = web.AppKey("kinds", dict[str, str])
 """The kind that a route's pattern is of, where it has one."""
 

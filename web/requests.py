@@ -24,19 +24,21 @@ def path_id(request: web.Request, kind: str) -> str:
     return id_of(request.match_info["id"], kind)
 
 
-def command_identity(request: web.Request, email: str, *operation: str) -> tuple[str, bool]:
+def command_identity(
+    request: web.Request, email: str, *operation: str, longest: int = MAX_KEY
+) -> tuple[str, bool]:
     """The command's id and whether an `Idempotency-Key` has made it.
 
     The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
     gets the first outcome.
 
-    Raises: Rejected: the key is empty, longer than 255 characters, not printable, or there are two.
+    Raises: Rejected: the key is empty, longer than it may be, not printable, or there are two.
     """
     key = once(request.headers, KEY)
     if key is None:
         return new_id(), False
-    if not 1 <= len(key) <= MAX_KEY or not key.isprintable():
-        raise invalid(f"{KEY} must be 1 to {MAX_KEY} printable characters", field=KEY)
+    if not 1 <= len(key) <= longest or not key.isprintable():
+        raise invalid(f"{KEY} must be 1 to {longest} printable characters", field=KEY)
     return deterministic_id("idempotency", email, *operation, key), True
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
+from web import resource
 from web.cluster import routes as cluster
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
@@ -25,8 +26,12 @@ _HEALTH: Final = Operation(
 )
 
 
+COLLECTIONS: Final = (resource.RESOURCES,)
+"""The simple kinds at the edge."""
+
 ROUTES: Final = (
     *cluster.ROUTES,
+    *resource.ROUTES,
     Route(
         "GET",
         "/api/v1/info",
@@ -84,9 +89,9 @@ def add_routes(app: web.Application, routes: Sequence[Route] = ROUTES) -> None:
     """Route every path, with and without a trailing slash."""
     app[KINDS] = kinds = dict[str, str]()
     for ending in ("", "/"):
-        for method, path, handler, _, kind in routes:
-            if path.endswith("/") and ending:
-                continue  # it is its own trailing slash
+        for method, path, handler, _, kind, strict in routes:
+            if ending and (strict or path.endswith("/")):
+                continue  # there is no such path, or it is its own trailing slash
             resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
             if kind is not None:
                 kinds[resource.canonical] = kind

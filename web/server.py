@@ -1,4 +1,4 @@
-"""The role `web`: a view of all clusters, the REST API on it, and the way of a write into the stream."""
+"""The role `web`: views of all kinds, the REST API on them, and the way of a write into the stream."""
 
 import asyncio
 import logging
@@ -19,6 +19,7 @@ from streams.kafka.rights import require_rights
 from streams.kafka.roles import WEB
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import Unacknowledged
+from streams.reading.fresh import Freshness
 from streams.reading.tail import Tail
 from streams.writing.producer import Producer
 from tables.cluster import ClusterEntry, ClusterView
@@ -30,6 +31,7 @@ from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.plain import plain_reads
 from web.cluster.reads import Reads
 from web.cluster.writes import ClusterWrites
+from web.collection import SERVED, Served
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
 from web.health.monitor import HealthMonitor
@@ -39,7 +41,8 @@ from web.http.headers import Cors
 from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import Unread
-from web.routes import ROUTES, add_routes
+from web.kinds import kind_feeds, kind_results, serve_kinds
+from web.routes import COLLECTIONS, ROUTES, add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
 from web.watch import WATCHES, Watches
@@ -72,10 +75,12 @@ async def run(
     view = ClusterView()
     feed = Feed(view, topic=topics.state, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes)
     producer = Producer(settings.kafka, client_id="clusterflow-web")
+    feeds = kind_feeds(topics)
+    every_feed: Sequence[Feed[Any]] = (feed, *feeds.values())
     states = Tail(
         settings.kafka,
         client_id="clusterflow-web-states",
-        from_beginning={topics.state: feed.apply},
+        from_beginning={each.topic: each.apply for each in every_feed},
     )
     database = None if settings.database is None else Pool(settings.database, application="clusterflow-web")
     # As long as a write may wait: from then on callers are told that their writes are unconfirmed.
@@ -90,11 +95,13 @@ async def run(
     results = Tail(
         settings.kafka,
         client_id="clusterflow-web-results",
-        from_end={topics.results: submitter.on_result},
+        from_end=dict.fromkeys((topics.results, *kind_results(topics)), submitter.on_result),
     )
     ready(lambda: health.ready)
     RECOVERING.set_function(lambda: float(not states.caught_up.is_set()))
-    app = create_app(settings, feed=feed, submitter=submitter, health=health)
+    freshness = Freshness(states.ends, states.reached)
+    served = serve_kinds(settings.kafka, feeds, submitter, freshness)
+    app = create_app(settings, feed=feed, submitter=submitter, health=health, served=served)
     async with AsyncExitStack() as resources:
         if database is not None:
             database.watched()
@@ -103,7 +110,9 @@ async def run(
             resources.push_async_callback(part.stop)
             await part.start()
         ids = await topic_ids(settings.kafka, topics.worked_on)
-        feed.identify(await kafka_cluster_id(settings.kafka), ids.get(topics.state))
+        kafka_id = await kafka_cluster_id(settings.kafka)
+        for each in every_feed:
+            each.identify(kafka_id, ids.get(each.topic))
         await _follow(app, states, results, producer, ids, stop)
 
 
@@ -137,7 +146,12 @@ async def _follow(
 
 
 def create_app(
-    settings: WebSettings, *, feed: Feed[ClusterEntry], submitter: Submitter, health: HealthMonitor
+    settings: WebSettings,
+    *,
+    feed: Feed[ClusterEntry],
+    submitter: Submitter,
+    health: HealthMonitor,
+    served: Mapping[str, Served],
 ) -> web.Application:
     """The application over its parts; `serve` serves it."""
     app = web.Application(client_max_size=MAX_BODY)
@@ -151,11 +165,14 @@ def create_app(
     app[keys.UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
+    app[keys.SLUGGED] = tuple(collection.path for collection in COLLECTIONS)
     app[DESCRIPTIONS] = Descriptions(
         openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
         asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
     )
-    app[WATCHES] = watches = Watches((feed,), health, unread, settings)
+    app[SERVED] = dict(served)
+    feeds: Sequence[Feed[Any]] = (feed, *(each.feed for each in served.values()))
+    app[WATCHES] = watches = Watches(feeds, health, unread, settings)
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app

@@ -46,6 +46,7 @@ class WriteResult(Struct, kw_only=True):
     """What became of a write, as far as its caller is answered by it; see `streams.messages.ResultMessage`.
 
     Attributes:
+        version: Of the entity after the write, where its kind counts them.
         document: The entity as it is after the write, absent when that was rejected.
     """
 
@@ -55,6 +56,7 @@ class WriteResult(Struct, kw_only=True):
     code: str | None = None
     error: str | None = None
     details: dict[str, Any] | None = None
+    version: int = 0
     document: Raw | UnsetType = UNSET
 
 

@@ -15,6 +15,7 @@ from domain.errors import MalformedRecord, Unavailable
 from streams.kafka.brokers import FAILURES, Brokers
 from streams.kafka.metadata import MetadataRequest
 from streams.kafka.timeouts import REQUEST_MS
+from streams.reading.ends import ends_of
 from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.reading.unpacking import unreadable
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED, KafkaSettings
@@ -116,8 +117,7 @@ class Tail:
 
     async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Where partitions end now. Raises: KafkaError."""
-        ends: Mapping[TopicPartition, int] = await self._consumer.end_offsets(partitions)
-        return ends
+        return await ends_of(self._consumer._client, partitions)
 
     async def reached(self, tp: TopicPartition, offset: int) -> None:
         """Wait until all records of a followed partition before this offset have been handled."""

@@ -19,7 +19,7 @@ from web.described.operations import (
     Operation,
     Route,
 )
-from web.http.errors import STATUS, ErrorBody
+from web.http.errors import STATUS, ErrorBody, KindErrorBody, slug
 
 Document = dict[str, Any]
 
@@ -84,7 +84,7 @@ def _operation(route: Route) -> Document:
         "summary": " ".join(summary.split()).removesuffix(".").replace("`", ""),
         "description": description,
         "security": [] if operation.public else [{"identity": []}],
-        "parameters": [{"$ref": f"#/components/parameters/{p.name}"} for p in parameters],
+        "parameters": [{"$ref": f"#/components/parameters/{p.key}"} for p in parameters],
         "responses": _responses(operation, writes=route.method != "GET"),
     }
     if operation.body is not None:
@@ -99,7 +99,7 @@ def _responses(operation: Operation, *, writes: bool) -> Document:
     for code in _refusals(operation, writes=writes):
         by_status.setdefault(STATUS[code], []).append(code)
     for status, codes in sorted(by_status.items()):
-        responses[str(status)] = _error(status, codes)
+        responses[str(status)] = _error(status, codes, slugs=operation.slugs)
     return responses
 
 
@@ -110,6 +110,9 @@ def _refusals(operation: Operation, *, writes: bool) -> Iterable[str]:
         shared += ["FORBIDDEN"]
     if not operation.public:
         shared += ["AUTH_REQUIRED", "INVALID_EMAIL", "UNAVAILABLE"]
+    if operation.slugs:
+        shared += ["INVALID_BODY"] if operation.body is not None else []
+        shared += ["UNAVAILABLE", *(("UNCONFIRMED",) if writes else ())]
     if any(parameter.name == "id" for parameter in operation.parameters):
         shared += ["RESOURCE_NOT_FOUND"]
     if operation.body is not None:
@@ -128,8 +131,12 @@ def _answer(answer: Answer) -> Document:
     return {"description": answer.about, "headers": said, "content": content}
 
 
-def _error(status: int, codes: list[str]) -> Document:
-    schema = {"allOf": [_ref(ErrorBody), {"properties": {"code": {"enum": codes}}}]}
+def _error(status: int, codes: list[str], *, slugs: bool) -> Document:
+    if slugs:
+        codes = [slug(code) for code in codes]
+    schema = {
+        "allOf": [_ref(KindErrorBody if slugs else ErrorBody), {"properties": {"code": {"enum": codes}}}]
+    }
     return {
         "description": " or ".join(f"`{code}`" for code in codes),
         "headers": _headers((*EVERY_ANSWER, *OF_STATUS.get(status, ()))),
@@ -147,9 +154,9 @@ def _header(name: str) -> Document:
 
 
 def _parameters(routes: Iterable[Route]) -> Document:
-    used = {p.name: p for route in routes for p in route.operation.parameters} | {REQUEST_ID.name: REQUEST_ID}
+    used = {p.key: p for route in routes for p in route.operation.parameters} | {REQUEST_ID.key: REQUEST_ID}
     return {
-        p.name: {
+        p.key: {
             "name": p.name,
             "in": p.where,
             "required": p.where == "path",
@@ -163,8 +170,10 @@ def _parameters(routes: Iterable[Route]) -> Document:
 def _schemas(routes: Iterable[Route], policy: Policy) -> Document:
     bodies = {route.operation.body: "SpecInput" for route in routes if route.operation.body}
     answered = {a.body: "Spec" for route in routes for a in route.operation.answers if a.body}
+    slugs = any(route.operation.slugs for route in routes)
+    errors: dict[Any, str] = {ErrorBody: "Spec", **({KindErrorBody: "Spec"} if slugs else {})}
     components: Document = {}
-    for types, spec in ((bodies, "SpecInput"), ({**answered, ErrorBody: "Spec"}, "Spec")):
+    for types, spec in ((bodies, "SpecInput"), ({**answered, **errors}, "Spec")):
         _, found = described(tuple(types), ref=_REF)
         for schema in found.values():
             if "spec" in schema["properties"]:

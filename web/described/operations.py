@@ -19,12 +19,23 @@ ANY: Final = "*/*"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter:
-    """Something a caller may send beside the body; `where` is `path`, `query` or `header`."""
+    """Something a caller may send beside the body.
+
+    Attributes:
+        where: `path`, `query` or `header`.
+        component: Its name in the document, where another one has the same `name`.
+    """
 
     name: str
     where: str
     about: str
     schema: Schema
+    component: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name in the document."""
+        return self.component or self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +64,7 @@ class Operation:
         body: The type its body is decoded with; `example` is one.
         refusals: The codes of its errors; those that every route has are added.
         public: Whether it asks for no identity.
+        slugs: Whether the codes of its errors are slugs.
     """
 
     tag: str
@@ -62,6 +74,7 @@ class Operation:
     answers: tuple[Answer, ...]
     refusals: tuple[str, ...] = ()
     public: bool = False
+    slugs: bool = False
 
 
 class Route(NamedTuple):
@@ -71,6 +84,7 @@ class Route(NamedTuple):
         path: As aiohttp takes it, without a trailing slash.
         kind: The kind of the entities it is about, as log lines name it beside `entity_id`. None for
             clusters, whose lines have a `cluster_id` instead, and where it is about no entity.
+        strict: Whether the path with a trailing slash is another one, that there is not.
     """
 
     method: str
@@ -78,6 +92,7 @@ class Route(NamedTuple):
     handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     operation: Operation
     kind: str | None = None
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +120,9 @@ HEADERS: Final[Mapping[str, Header]] = {
         about="`true` when this repeats the first answer under an `Idempotency-Key`",
         schema={"const": "true"},
         required=False,
+    ),
+    "X-Next-Cursor": Header(
+        about="`cursor` of the next page; absent on the last one", schema=TEXT, required=False
     ),
     "Allow": Header(about="The methods that there are", schema=TEXT),
     "Retry-After": Header(about="Seconds to wait", schema={"type": "integer", "minimum": 1}),

@@ -35,12 +35,19 @@ class Body(Generic[T]):
         return self.found
 
 
-async def body_of(request: web.Request, decoder: msgspec.json.Decoder[T]) -> Body[T]:
+async def body_of(
+    request: web.Request, decoder: msgspec.json.Decoder[T], *, most: int | None = None
+) -> Body[T]:
     """Read the body and decode it.
+
+    Args:
+        most: Bytes that it may have, where that is less than any body may.
 
     Raises: Rejected: it does not arrive in time, is too large, can't be unpacked, or is no JSON.
     """
     data = await _read(request)
+    if most is not None and len(data) > most:
+        raise Rejected("PAYLOAD_TOO_LARGE", f"Request body is larger than {most // 1024} KiB")
     try:
         return Body(decode_body(data, decoder))
     except Rejected as refusal:

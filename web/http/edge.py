@@ -40,7 +40,7 @@ from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, route_of, tell, tell_of
 from web.http.unread import SHORT, Unread
-from web.keys import CORS, REQUEST_STATE, RequestState
+from web.keys import CORS, REQUEST_STATE, SLUGGED, RequestState
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -201,16 +201,18 @@ class Edge:
         try:
             return await self._routed(request)
         except Rejected as refusal:
-            return rejection_response(refusal, request_id=given)
+            return rejection_response(refusal, request_id=given, slugs=_slugs(request))
         except TransientError as error:
-            return unavailable_response(error, request_id=given)
+            return unavailable_response(error, request_id=given, slugs=_slugs(request))
         except web.HTTPException as error:
             if request.method == "OPTIONS":  # which no route has, and browsers ask of all before they call
                 return web.Response(status=204)
-            return http_error_response(error, request_id=given)
+            return http_error_response(error, request_id=given, slugs=_slugs(request))
         except Exception:
             log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
-            return error_response(500, "INTERNAL_ERROR", "Internal error", request_id=given)
+            return error_response(
+                500, "INTERNAL_ERROR", "Internal error", request_id=given, slugs=_slugs(request)
+            )
 
     async def _routed(self, request: web.Request) -> web.StreamResponse:
         """Let the application answer. Where there is no route, that is what is wrong.
@@ -286,6 +288,11 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-ID"] = state.request_id
     headers["X-Response-Time"] = response_time(state.answered - state.started)
     headers.update(request.app[CORS].for_(request.headers).headers)
+
+
+def _slugs(request: web.Request) -> bool:
+    """Whether errors of this path have the codes of simple kinds, also where it has no route."""
+    return request.path.startswith(request.app[SLUGGED])
 
 
 async def _sent(response: web.StreamResponse, request: web.Request) -> None:

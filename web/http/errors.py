@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
-from domain.errors import Rejected, TransientError
+from domain.errors import Rejected, TransientError, Unconfirmed
 from web.http.headers import encodable
 
 
@@ -27,8 +27,32 @@ class ErrorBody(Struct, kw_only=True):
     details: Mapping[str, Any] | UnsetType = UNSET
 
 
+class ErrorDetail(Struct, kw_only=True):
+    """What is wrong with a member of a request."""
+
+    field: str
+    message: str
+
+
+class KindErrorBody(Struct, kw_only=True):
+    """The shape of errors of simple kinds.
+
+    Attributes:
+        error: One sentence for people.
+        code: What programs go by.
+        request_id: Also in `X-Request-ID`, and in our log.
+    """
+
+    error: str
+    code: str
+    request_id: str
+    details: list[ErrorDetail] | UnsetType = UNSET
+
+
 STATUS: Final[Mapping[str, int]] = {
     "VALIDATION_FAILED": 400,
+    "INVALID_BODY": 400,
+    "INVALID_PARAMETER": 400,
     "INVALID_SPEC": 400,
     "AUTH_REQUIRED": 401,
     "INVALID_EMAIL": 401,
@@ -39,14 +63,30 @@ STATUS: Final[Mapping[str, int]] = {
     "CLUSTER_NAME_EXISTS": 409,
     "CLUSTER_NOT_DELETABLE": 409,
     "GENERATION_CONFLICT": 409,
+    "IDEMPOTENCY_CONFLICT": 409,
     "RESOURCE_CONFLICT": 409,
     "WATCH_EXPIRED": 410,
+    "VERSION_MISMATCH": 412,
     "PAYLOAD_TOO_LARGE": 413,
     "MISDIRECTED_REQUEST": 421,
     "TOO_MANY_WATCHES": 429,
     "INTERNAL_ERROR": 500,
     "UNAVAILABLE": 503,
+    "UNCONFIRMED": 504,
 }
+
+_SLUGS: Final[Mapping[str, str]] = {
+    "RESOURCE_NOT_FOUND": "not_found",
+    "PAYLOAD_TOO_LARGE": "body_too_large",
+    "INTERNAL_ERROR": "internal",
+}
+
+
+def slug(code: str) -> str:
+    """A code as APIs of simple kinds write it (resources contract, section 2)."""
+    return _SLUGS.get(code, code.lower())
+
+
 _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     404: ("RESOURCE_NOT_FOUND", "No such resource"),
     405: ("METHOD_NOT_ALLOWED", "Method not allowed"),
@@ -67,11 +107,24 @@ def error_response(
     request_id: str,
     details: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
+    slugs: bool = False,
 ) -> web.Response:
-    """An error as every route answers it."""
-    body = error_body(code, text, request_id=request_id)
-    if details:
-        body.details = details
+    """An error as every route answers it.
+
+    Args:
+        slugs: Whether the route is one of a simple kind, whose codes are slugs and whose details are a list.
+    """
+    body: ErrorBody | KindErrorBody
+    if slugs:
+        if code == "VALIDATION_FAILED" and details and details.get("field") == "body":
+            code = "INVALID_BODY"
+        body = KindErrorBody(error=text, code=slug(code), request_id=request_id)
+        if details and "field" in details:
+            body.details = [ErrorDetail(field=details["field"], message=text)]
+    else:
+        body = error_body(code, text, request_id=request_id)
+        if details:
+            body.details = details
     return json_response(msgspec.json.encode(body), status=status, headers=headers)
 
 
@@ -80,7 +133,7 @@ def error_body(code: str, text: str, *, request_id: str) -> ErrorBody:
     return ErrorBody(error=text, code=code, request_id=request_id)
 
 
-def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
+def rejection_response(refusal: Rejected, *, request_id: str, slugs: bool = False) -> web.Response:
     """The answer to a request that was understood and refused."""
     details = {
         name: encodable(value) if isinstance(value, str) else value
@@ -90,27 +143,41 @@ def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
     status = STATUS.get(refusal.code, 500)
     headers = {"Retry-After": RETRY_WATCH} if status == 429 else None
     return error_response(
-        status, refusal.code, refusal.text, request_id=request_id, details=details, headers=headers
+        status,
+        refusal.code,
+        refusal.text,
+        request_id=request_id,
+        details=details,
+        headers=headers,
+        slugs=slugs,
     )
 
 
-def unavailable_response(error: TransientError, *, request_id: str) -> web.Response:
+def unavailable_response(error: TransientError, *, request_id: str, slugs: bool = False) -> web.Response:
     """Kafka or the tables cannot take this now; the caller may try again."""
+    unknown = slugs and isinstance(error, Unconfirmed)
+    status, code = (504, "UNCONFIRMED") if unknown else (503, "UNAVAILABLE")
     return error_response(
-        503,
-        "UNAVAILABLE",
+        status,
+        code,
         str(error),
         request_id=request_id,
         headers={"Retry-After": str(max(1, round(error.retry_after)))},
+        slugs=slugs,
     )
 
 
-def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
+def http_error_response(error: web.HTTPException, *, request_id: str, slugs: bool = False) -> web.Response:
     """An error that aiohttp raised itself: no such route, wrong method, body too large."""
     code, text = _CODE_OF_STATUS.get(error.status, _OTHERWISE)
     allow = error.headers.get("Allow")
     return error_response(
-        STATUS[code], code, text, request_id=request_id, headers={"Allow": allow} if allow else None
+        STATUS[code],
+        code,
+        text,
+        request_id=request_id,
+        headers={"Allow": allow} if allow else None,
+        slugs=slugs,
     )
 
 
