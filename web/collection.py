@@ -244,7 +244,8 @@ class Collection:
                 Answer(
                     status=200,
                     about=f"A page of {plural}, newest first, or the change feed",
-                    body=list[self._document],  # type: ignore[name-defined]
+                    body=self._document,
+                    many=True,
                     headers=("X-Next-Cursor",),
                     stream=True,
                 ),

@@ -44,6 +44,7 @@ async def get(path: str, health: object, **headers: str) -> Answer:
         feed=Feed(ClusterView(), topic="cluster-state", max_changes=1, max_bytes=1),
         submitter=None,  # type: ignore[arg-type]
         health=health,  # type: ignore[arg-type]
+        served={},
     )
     runner = await serve(app)
     host, port = runner.addresses[0]

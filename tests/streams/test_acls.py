@@ -47,10 +47,11 @@ def test_no_client_may_write_or_read_more_than_its_own():
     assert written == {
         ("creator", "cluster-create-requests"),
         ("commander", "cluster-commands"),
+        ("commander", "resource.commands"),
         ("controller", "cluster-status-reports"),
         ("controller", "cluster-events.dns.dlq"),
     }
-    assert {"cluster-state", "cluster-names"}.isdisjoint(each.name for each in ours)
+    assert {"cluster-state", "cluster-names", "resource-state"}.isdisjoint(each.name for each in ours)
 
 
 def test_names_follow_the_settings(monkeypatch):

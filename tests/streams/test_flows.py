@@ -12,10 +12,10 @@ from jsonschema.validators import Draft202012Validator
 
 from domain.entity import Kind, VersionedEntity
 from domain.errors import MalformedRecord
+from streams.cluster.flow import CLUSTER
 from streams.described.asyncapi import document
 from streams.described.schemas.catalogue import documents
 from streams.flow import Cause, Flow, Woken
-from streams.flows import FLOWS, SIMPLE_FLOWS
 from streams.json import encode
 from streams.kafka.acls import checked
 from streams.kafka.roles import SINK, WEB, WORKER
@@ -33,7 +33,8 @@ OTHER = Flow(
     state="game-state",
     shown="toy",
 )
-TOPICS = Topics("p.", flows=(*FLOWS, TOY))
+WITHOUT = Topics("p.", flows=(CLUSTER,))
+TOPICS = Topics("p.", flows=(CLUSTER, TOY))
 KAFKA = KafkaSettings(bootstrap_servers="nowhere:1", topics=TOPICS, partitions=5)
 DAY = 86_400_000
 
@@ -54,7 +55,7 @@ def record_of(output, *, key=None):
 
 
 def test_its_topics_are_declared_under_the_prefix():
-    own = [spec.name for spec in TOPICS.all() if spec not in Topics("p.").all()]
+    own = [spec.name for spec in TOPICS.all() if spec not in WITHOUT.all()]
     assert own == [
         *("p.toy.commands", "p.toy-state", "p.toy.made", "p.toy.broken", "p.command-results"),
         *("p.toy.commands.dlq", "p.toy-state.dlq"),
@@ -77,13 +78,12 @@ def test_kinds_share_one_topic_of_results():
     assert "command-results" in counted
 
 
-@pytest.mark.skipif(bool(SIMPLE_FLOWS), reason="there is a simple kind")
 def test_without_a_simple_kind_there_is_no_topic_of_its_results():
-    assert "command-results" not in {spec.name for spec in Topics().all()}
+    assert "command-results" not in {spec.name for spec in WITHOUT.all()}
 
 
 def test_only_the_events_of_clusters_may_have_another_name():
-    topics = Topics("p.", "changes", flows=(*FLOWS, TOY))
+    topics = Topics("p.", "changes", flows=(CLUSTER, TOY))
     assert ("p.changes", "p.toy.made") == (topics.of("cluster-events"), topics.of("toy.made"))
     assert topics.events == "p.changes"
 
@@ -117,11 +117,11 @@ def test_roles_and_clients_are_granted_what_it_needs():
     [
         (WEB, {"p.toy.commands", "p.toy-state", "p.command-results"}),
         (SINK, {"p.toy-state", "p.toy-state.dlq"}),
-        (WORKER, {spec.name for spec in TOPICS.all()} - {spec.name for spec in Topics("p.").all()}),
+        (WORKER, {spec.name for spec in TOPICS.all()} - {spec.name for spec in WITHOUT.all()}),
     ],
 )
 def test_roles_check_its_topics_when_they_start(role, expected):
-    assert expected == checked(role, TOPICS) - checked(role, Topics("p."))
+    assert expected == checked(role, TOPICS) - checked(role, WITHOUT)
 
 
 # --- what is on its topics ----------------------------------------------------------------------------
@@ -205,8 +205,8 @@ def test_asyncapi_has_its_channels_and_every_reference_an_end():
 
 
 def test_its_messages_have_a_schema_each():
-    found = documents((*FLOWS, TOY))
-    new = {name: found[name] for name in found if name not in documents()}
+    found = documents((CLUSTER, TOY))
+    new = {name: found[name] for name in found if name not in documents((CLUSTER,))}
     assert {"toy-command", "toy-state", "toy-made", "toy-broken", "command-result", "wake"} == set(new)
     for schema in new.values():
         Draft202012Validator.check_schema(schema)

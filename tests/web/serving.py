@@ -1,13 +1,15 @@
 """A web process on a real port without a Kafka: the feed is filled by hand."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiokafka import TopicPartition
 
+from streams.reading.fresh import Freshness
 from streams.reading.tail import Tail
 from streams.settings import KafkaSettings
 from streams.writing.producer import Producer
@@ -16,6 +18,7 @@ from tables.feed import Feed
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
 from web.health.monitor import HealthMonitor
+from web.kinds import kind_feeds, serve_kinds
 from web.server import create_app, serve
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -32,6 +35,7 @@ class Served:
     feed: Feed
     health: HealthMonitor
     runner: web.AppRunner
+    kinds: Mapping[str, Feed]
     offset: int = -1
 
     def put(self, id: str, *, deleted: bool = False, **shown: Any) -> None:
@@ -40,6 +44,15 @@ class Served:
         body = document(id, version=self.offset + 1, **{"owner": OWNER, **shown})
         body = value(body, revision=self.offset + 1, deleted=deleted)
         self.feed.apply(Record(id.encode(), body, 0, self.offset))
+
+
+async def nothing_came(partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+    """Where partitions end of which nothing was ever written."""
+    return dict.fromkeys(partitions, 0)
+
+
+async def at_once(tp: TopicPartition, offset: int) -> None:
+    """Waits for nothing: the view is filled by hand."""
 
 
 @asynccontextmanager
@@ -62,11 +75,14 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
         health=health,
         timeout=settings.command_timeout,
     )
-    runner = await serve(create_app(settings, feed=feed, submitter=submitter, health=health))
+    feeds = kind_feeds(KAFKA.topics)
+    served = serve_kinds(KAFKA, feeds, submitter, Freshness(nothing_came, at_once))
+    app = create_app(settings, feed=feed, submitter=submitter, health=health, served=served)
+    runner = await serve(app)
     host, port = runner.addresses[0]
     async with aiohttp.ClientSession() as session:
         try:
-            yield Served(Client(f"http://{host}:{port}", session, OWNER), feed, health, runner)
+            yield Served(Client(f"http://{host}:{port}", session, OWNER), feed, health, runner, feeds)
         finally:
             await runner.cleanup()
             await tail.stop()

@@ -121,14 +121,22 @@ def _refusals(operation: Operation, *, writes: bool) -> Iterable[str]:
 
 
 def _answer(answer: Answer) -> Document:
-    content: Document = {answer.media: {"schema": _ref(answer.body)} if answer.body else {}}
+    content: Document = (
+        {answer.media: {"schema": _body(answer)} if answer.body else {}} if answer.media else {}
+    )
     if answer.stream:
         content[EVENT_STREAM] = {"schema": {"type": "string", "description": "With `watch=true`"}}
     headers = (*EVERY_ANSWER, *(() if answer.stream else answer.headers))
     said = _headers(headers)
     if answer.stream:  # the feed has this status too, but not the other headers
         said |= {name: {**_header(name), "required": False} for name in answer.headers}
-    return {"description": answer.about, "headers": said, "content": content}
+    described = {"description": answer.about, "headers": said}
+    return {**described, "content": content} if content else described
+
+
+def _body(answer: Answer) -> Document:
+    assert answer.body is not None
+    return {"type": "array", "items": _ref(answer.body)} if answer.many else _ref(answer.body)
 
 
 def _error(status: int, codes: list[str], *, slugs: bool) -> Document:

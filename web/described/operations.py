@@ -45,7 +45,9 @@ class Answer:
     Attributes:
         body: The type it is encoded from; None for text of this media type.
         headers: Names out of HEADERS, beside those on every answer.
+        media: Empty where there is no body at all.
         stream: Whether the same status may also bring the change feed.
+        many: Whether it is an array of such bodies.
     """
 
     status: int
@@ -54,6 +56,7 @@ class Answer:
     media: str = JSON
     headers: tuple[str, ...] = ()
     stream: bool = False
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
