@@ -18,6 +18,7 @@ from recovery.settings import RecoverySettings
 from recovery.verify import verify
 from sinks.role import run as run_sink
 from sinks.settings import SinkSettings
+from streams.flows import SIMPLE_FLOWS
 from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -159,7 +160,8 @@ async def test_a_role_that_may_not_ask_for_settings_starts_and_says_so(kafka, ca
     doubtful = {record.topic for record in caplog.records if record.message == "doubtful topic"}
     topics = kafka.topics
     requests = {topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands}
-    assert {*requests, topics.reports, topics.results, topics.state} == doubtful
+    kinds = {topics.of(name) for flow in SIMPLE_FLOWS for name in (flow.commands, flow.state, flow.results)}
+    assert {*requests, topics.reports, topics.results, topics.state, *kinds} == doubtful
 
 
 # --- clusterflow topics -------------------------------------------------------------------------------
