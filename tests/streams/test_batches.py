@@ -137,8 +137,8 @@ async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, 
 
     monkeypatch.setattr(Producer, "publish", never)
     async with worker(kafka, seen) as app:
-        await asyncio.wait_for(app._crashed.wait(), timeout=40)
-        assert isinstance(app._crash_reason, LeaseLost)
+        await asyncio.wait_for(app.until_crashed(), timeout=40)
+        assert isinstance(app.crash_reason, LeaseLost)
 
 
 async def test_markers_of_foreign_transactions_are_holes_that_stop_nobody(kafka):
