@@ -8,10 +8,9 @@ from msgspec import Raw
 from prometheus_client import Counter
 
 from domain.entity import Entity, Outcome
-from streams.cluster.messages import ResultMessage
 from streams.headers import BY_REST, TRIGGERED_BY
 from streams.json import encode
-from streams.messages import EntityResult
+from streams.messages import EntityResult, ResultBase
 from streams.writing.outputs import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["kind", "type", "outcome"])
@@ -73,7 +72,7 @@ class Results:
 def result_output(
     topic: str,
     key: bytes,
-    result: ResultMessage | EntityResult,
+    result: ResultBase,
     partition: int | None = None,
     *,
     by_rest: bool = False,

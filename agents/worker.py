@@ -103,14 +103,14 @@ async def run(
         asyncio.create_task(UNAVAILABLE_PARTITIONS.watch(_unavailable(app))),
         asyncio.create_task(watch_topics(kafka, ids)),
     ]
-    crashed = asyncio.create_task(app._crashed.wait())
+    crashed = asyncio.create_task(app.until_crashed())
     stopped = asyncio.create_task(stop.wait())
     tasks = (*ticking, crashed, stopped)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in ticking:
-            if task.done():
-                task.result()
+        for part in ticking:
+            if part.done():
+                part.result()
         if crashed.done():  # what is left of the app can't be stopped in order, only left
             raise WorkerCrashed(repr(app.crash_reason)) from app.crash_reason
     except TopicReplaced:

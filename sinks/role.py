@@ -133,7 +133,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
         request_timeout_ms=int(group_request_within(settings.kafka.session_timeout) * 1000),
     )
-    brokers = Brokers(consumer._client)
+    brokers = Brokers.of(consumer)
     try:
         await consumer.start()
         fetch_in_sessions(consumer)

@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from domain.cluster.spec import MAX_DEPTH, check_json
 from domain.errors import Rejected, invalid
+from domain.json import MAX_DEPTH, check_json
 
 T = TypeVar("T")
 

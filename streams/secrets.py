@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import Counter
 
-from domain.cluster.secrets import SECRET_MEMBERS
 from domain.errors import ControlPlaneError, invalid
+from domain.secrets import SECRET_MEMBERS
 
 if TYPE_CHECKING:
     from joserfc.jwk import OctKey

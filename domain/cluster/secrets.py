@@ -1,24 +1,15 @@
-"""Members of a spec that nobody may read in passing: apart from the spec, and encrypted before any topic.
+"""The secrets of a spec (`domain.secrets`), which are kept apart from it and encrypted before any topic.
 
-Nothing here can decrypt. A secret is a JWE in compact form (RFC 7516, section 7.1), which the web edge makes
-of what a user sends; a Kafka client makes its own. Apart from the spec a secret can't slip into an event, an
-answer or a log line, whoever encodes the spec.
+Apart from the spec a secret can't slip into an event, an answer or a log line, whoever encodes the spec.
 """
 
 import json
-import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from domain.errors import invalid
-
-SECRET_MEMBERS: Final = ("serviceAccountSigningKey",)
-
-MASK: Final = "***"
-"""What stands for a secret where a change of it is told."""
-
-JWE: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+from domain.secrets import JWE, MASK, SECRET_MEMBERS
 
 
 def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str | None]]:

@@ -9,13 +9,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from domain.cluster.secrets import SECRET_MEMBERS
 from domain.errors import Rejected, invalid, short
 from domain.policy import Policy
+from domain.secrets import SECRET_MEMBERS
 
 MAX_NAME: Final = 63
 MAX_PROJECT_ID: Final = 255
-MAX_DEPTH: Final = 64  # JSON encoders and PostgreSQL bound their recursion; no real spec comes near
 CHANNEL_GROUPS: Final = ("stable", "fast", "candidate", "eus")
 
 NAME_PATTERN: Final = r"[a-z0-9-]+"
@@ -268,20 +267,3 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(_same(member, b[name]) for name, member in a.items())
     return not isinstance(a, list) or all(map(_same, a, b))
-
-
-def check_json(value: Any, *, field: str) -> None:
-    """What JSON allows but a text column or an encoder downstream does not: NUL, and bottomless nesting.
-
-    Raises: Rejected: naming `field`.
-    """
-    pending = [(value, 1)]
-    while pending:
-        item, depth = pending.pop()
-        if isinstance(item, str) and "\0" in item:
-            raise invalid(f"{field} must not contain the character U+0000", field=field)
-        if isinstance(item, Mapping | list | tuple):
-            if depth > MAX_DEPTH:
-                raise invalid(f"{field} is nested deeper than {MAX_DEPTH} levels", field=field)
-            members = [*item, *item.values()] if isinstance(item, Mapping) else item
-            pending.extend((member, depth + 1) for member in members)

@@ -158,7 +158,7 @@ async def answers(kafka: KafkaSettings, *, within: float) -> bool:
 @asynccontextmanager
 async def _admin(kafka: KafkaSettings, **options: Any) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), **options)
-    Brokers(admin._client)
+    Brokers.of(admin)
     try:
         await admin.start()
         yield admin

@@ -19,9 +19,10 @@ import random
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from time import monotonic
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import CloseReason, create_conn
@@ -74,6 +75,11 @@ class Brokers:
         client.bootstrap = self._bootstrap
         client.get_random_node = self._any
         client.close = self._stop
+
+    @classmethod
+    def of(cls, user: AIOKafkaConsumer | AIOKafkaAdminClient) -> Self:
+        """The brokers as the client of a consumer or of an admin client sees them."""
+        return cls(user._client)
 
     async def ask(self, request: Any, check: Callable[[Any], None] = lambda answer: None) -> Any:
         """What the first broker says that answers, where any can; the silent ones are asked last.

@@ -23,7 +23,7 @@ TOMBSTONE_LIFE: Final = timedelta(hours=24)
 async def tombstone_life(kafka: KafkaSettings, topic: str) -> timedelta:
     """How long a tombstone of this topic lives at least; Kafka's default where we may not ask."""
     admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), request_timeout_ms=REQUEST_MS)
-    Brokers(admin._client)
+    Brokers.of(admin)
     try:
         await admin.start()
         for answer in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)]):

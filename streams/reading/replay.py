@@ -49,7 +49,7 @@ class Reader:
             fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
             request_timeout_ms=REQUEST_MS,
         )
-        Brokers(self._consumer._client)
+        Brokers.of(self._consumer)
 
     async def __aenter__(self) -> Self:
         """Connect. Raises: KafkaError: no broker answers."""

@@ -66,7 +66,7 @@ class Tail:
             request_timeout_ms=REQUEST_MS,
             isolation_level=READ_COMMITTED,
         )
-        self._brokers = Brokers(self._consumer._client)
+        self._brokers = Brokers.of(self._consumer)
         self.caught_up = asyncio.Event()
 
     async def start(self) -> None:

@@ -125,6 +125,10 @@ class BatchApp(faust.App):
     def _create_directories(self) -> None:
         """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
 
+    async def until_crashed(self) -> None:
+        """Wait until a part of it has died; `crash_reason` is then set."""
+        await self._crashed.wait()
+
     def unreachable(self) -> Set[tuple[str, int]]:
         """The partitions that it reads, by topic and number, and that have no leader which answers."""
         brokers = self.consumer._thread.brokers

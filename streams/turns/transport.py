@@ -62,7 +62,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         consumer._fetch_max_bytes = MAX_FETCH_BYTES
         consumer._isolation_level = READ_COMMITTED
-        self.brokers = Brokers(consumer._client)
+        self.brokers = Brokers.of(consumer)
         return consumer
 
     async def on_start(self) -> None:

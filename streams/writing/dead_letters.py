@@ -13,8 +13,8 @@ import msgspec
 from aiokafka import ConsumerRecord
 from prometheus_client import Counter
 
-from domain.cluster.secrets import JWE, MASK, SECRET_MEMBERS
 from domain.errors import MalformedRecord
+from domain.secrets import JWE, MASK, SECRET_MEMBERS
 from streams.headers import DeadLetterHeaders
 from streams.kafka.partitions import MAX_KEY_BYTES
 from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES

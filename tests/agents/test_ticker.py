@@ -15,7 +15,7 @@ from agents import ticker as tickers
 from agents.ticker import Ticker
 from domain.cluster.state import PendingAnnouncement, Reactive
 from streams.writing.outputs import Output, RecordPosition
-from tests.agents.test_clock import CLUSTERS, SLICE, Due
+from tests.agents.due import CLUSTERS, SLICE, Due
 from tests.conftest import until
 from tests.memory import TOPICS
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.__main__ import offers
 from tests.chaos.plan import draw
-from tests.chaos.test_short import drawn_seed, survives
+from tests.chaos.surviving import drawn_seed, survives
 
 FAULTS = ("pause-leader", "kill-controller", "elect-leaders", "repeat-records", "poison")
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cli.config import masked
 from settings import Settings
 from streams.json import go_duration
-from tests.cli.test_process import run
+from tests.processes import run
 
 SECRETS = {
     "DATABASE_URL": "postgresql://me:hunter2@db:5432/x?application_name=a&password=hunter2",

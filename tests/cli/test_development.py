@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import re
 import threading
 from contextlib import ExitStack, contextmanager
@@ -13,18 +12,9 @@ import pytest
 from cli.development import ROLES, Role, StartFailed, _own_ports
 from cli.ports import PortsTaken, needed_ports, refuse_taken
 from cli.running import AlreadyRuns, refuse_second, told
-from deploy.embedded.ports import is_free
 from settings import Settings
-from tests.cli.test_process import run
-from tests.embedded.test_ports import ended_connection
-
-
-def free_row(count=5):
-    """The first of some free ports in a row, out of the way of the servers' and of outgoing connections."""
-    for first in random.sample(range(30000, 32600), 200):
-        if all(map(is_free, range(first, first + count))):
-            return first
-    pytest.fail("no free ports in a row")
+from tests.ports import ended_connection, free_row
+from tests.processes import run
 
 
 @contextmanager

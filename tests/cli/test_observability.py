@@ -15,9 +15,9 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.kafka.partitions import partition_of
-from tests.cli.test_process import answers, environment_of, eventually, role, run
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
+from tests.processes import answers, environment_of, eventually, role, run
 
 ROLES = ("web", "worker", "sink")
 

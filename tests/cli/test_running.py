@@ -6,8 +6,9 @@ import stat
 import pytest
 
 from cli.running import joined, told
+from deploy.embedded.ports import free_port
 from settings import from_env
-from tests.cli.test_process import free_port, run
+from tests.processes import run
 
 VARIABLES = {
     "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:9",

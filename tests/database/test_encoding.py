@@ -11,7 +11,7 @@ from migrations import migrate, migrations
 from recovery import RecoverySettings, rebuild, verify
 from sinks import SinkSettings
 from tests.conftest import Servers
-from tests.recovery.test_comparable import a_run
+from tests.recovery.given import a_run
 
 LOCALE = "TEMPLATE template0 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'"
 OTHERS = [pytest.param(f"ENCODING '{name}' {LOCALE}", id=name) for name in ("LATIN1", "SQL_ASCII")]

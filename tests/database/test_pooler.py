@@ -18,7 +18,7 @@ from sinks.postgres import SESSION, transaction
 from streams.topics import Topics
 from tests.conftest import Servers, until
 from tests.database.pgbouncer import needed, pgbouncer
-from tests.recovery.test_comparable import a_run, hold, settings_of
+from tests.recovery.given import a_run, hold, settings_of
 from tests.sinks.conftest import World, a_world
 from tests.sinks.given import cluster, event, report, rows_of, uuid
 

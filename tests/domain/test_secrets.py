@@ -6,8 +6,9 @@ from base64 import urlsafe_b64encode
 import pytest
 
 from domain.cluster.names import admit
-from domain.cluster.secrets import MASK, without_secrets
+from domain.cluster.secrets import without_secrets
 from domain.errors import Rejected
+from domain.secrets import MASK
 from domain.values import replace
 from tests.domain.given import GCP, POLICY, T0, Refused, after, create, decided, delete, step, story, update
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.cluster.spec import accept_spec, changes, check_json, check_name, check_project_id
+from domain.cluster.spec import accept_spec, changes, check_name, check_project_id
 from domain.errors import Rejected
+from domain.json import check_json
 from domain.policy import Policy
 from tests.domain.given import GCP
 

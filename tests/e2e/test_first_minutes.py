@@ -11,8 +11,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.cli.test_development import free_row
-from tests.cli.test_process import eventually
+from tests.ports import free_row
+from tests.processes import eventually
 
 ROOT = Path(__file__).parents[2]
 OF_SERVERS = ("KAFKA_BOOTSTRAP_SERVERS", "DATABASE_URL", "REDIS_URL", "RUN_DIR")

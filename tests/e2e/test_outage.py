@@ -8,12 +8,13 @@ import time
 import pytest
 
 from deploy.embedded import Stack
+from deploy.embedded.ports import free_port
 from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from tests.cli.test_process import answers, eventually, free_port, role
 from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner, available, command, committed
+from tests.processes import answers, eventually, role
 from tests.web.answers import check, check_error
 
 

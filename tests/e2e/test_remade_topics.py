@@ -7,39 +7,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
-from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.structs import TopicPartition
 
-from domain.errors import ControlPlaneError
-from streams.kafka.admin import declare_topics
-from streams.kafka.topic_ids import TopicReplaced, topic_ids
-from tests.conftest import until
+from streams.kafka.topic_ids import TopicReplaced
 from tests.e2e.product import SPEC, Deployment, an_owner, available, command
-
-
-async def made_anew(kafka, topic):
-    """Delete a topic, and declare it again once it is gone."""
-    before = (await topic_ids(kafka, [topic]))[topic]
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-
-        async def gone():
-            return topic not in await topic_ids(kafka, [topic])
-
-        await until(gone, what=f"the end of {topic}")
-    finally:
-        await admin.close()
-
-    async def declared():
-        try:
-            await declare_topics(kafka)
-        except (ControlPlaneError, UnknownTopicOrPartitionError):
-            return False
-        return (await topic_ids(kafka, [topic])).get(topic, before) != before
-
-    await until(declared, what=f"{topic} anew")
+from tests.e2e.remade import made_anew
 
 
 @pytest.mark.parametrize("topic", ["reports", "accepted_commands", "commands", "name_requests"])

@@ -14,6 +14,7 @@ from deploy.embedded import EmbeddedError, Stack
 from deploy.embedded.kafka import live_brokers
 from deploy.embedded.ports import CANDIDATES, free_port, holder, is_free, listens
 from deploy.embedded.server import PASSING_WITHIN
+from tests.ports import ended_connection, server
 
 # Of the range out of which the system takes the ends of outgoing connections.
 EPHEMERAL = range(45000, 46000)
@@ -23,26 +24,6 @@ EPHEMERAL = range(45000, 46000)
 def ephemeral():
     """A free port that an outgoing connection may get for its own end."""
     return next(port for port in random.sample(EPHEMERAL, 200) if is_free(port))
-
-
-def server(port=0, *, reuse=True):
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(reuse))
-    listening.bind(("127.0.0.1", port))
-    listening.listen()
-    return listening
-
-
-def ended_connection(port):
-    """One that this end, on the port, has closed first."""
-    with server() as other, socket.socket() as client:
-        client.bind(("127.0.0.1", port))
-        client.connect(other.getsockname())
-        accepted, _ = other.accept()
-        client.shutdown(socket.SHUT_WR)
-        assert accepted.recv(1) == b""
-        accepted.close()
-        assert client.recv(1) == b""
 
 
 class AnsweringItself:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.domain.given import uuid
-from tests.faults.test_told_once import CLUSTER, Partition
+from tests.faults.partition import CLUSTER, Partition
 from tests.memory import TOPICS
 
 DELETE, KNOWN, UNKNOWN = uuid(20), uuid(21), uuid(22)

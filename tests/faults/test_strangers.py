@@ -10,7 +10,7 @@ from bench.stage import Stage
 from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tests.conftest import until
 from tests.e2e.product import an_owner
-from tests.faults.test_zombie import started
+from tests.faults.workers import started
 from tests.recovery.site import a_site
 from tests.web.answers import check
 

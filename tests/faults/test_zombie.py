@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import pytest
 
-from bench.stage import Stage, wait_ready
+from bench.stage import Stage
 from domain.policy import Policy
 from streams.turns.claims import CLAIM_HEADER, Claims
 from tests.e2e.product import Deployment, an_owner, headers_of
+from tests.faults.workers import started
 from tests.web.answers import check
 
 
@@ -89,12 +90,6 @@ async def test_a_worker_that_finds_a_zombies_record_between_its_own_writes_it_ov
         assert [1, 2, 3, 4] == await counted_generations(states, cluster["id"])
         results = [headers_of(r) for r in await deployment.log("cluster-command-results").of(cluster["id"])]
         assert 4 == len({headers["command_id"] for headers in results})
-
-
-async def started(stage):
-    worker = await asyncio.to_thread(stage.start, "worker")
-    await asyncio.to_thread(wait_ready, worker)
-    return worker
 
 
 async def counted_generations(states, cluster_id):

@@ -3,34 +3,21 @@
 import asyncio
 import re
 from dataclasses import replace
-from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
 
-from database import DatabaseSettings
-from domain.cluster.names import NameRecord, name_key
-from recovery import RecoverySettings, verify
+from domain.cluster.names import NameRecord
+from recovery import verify
 from recovery.cluster.names import Yielded
 from recovery.differences import Difference
 from recovery.errors import NotComparable
 from streams.json import encode
 from streams.reading.replay import Last
-from tests.cli.test_process import run
-from tests.sinks.conftest import World, a_world
+from tests.recovery.given import a_run, hold, settings_of
+from tests.sinks.changelog import Changelog
+from tests.sinks.conftest import a_world
 from tests.sinks.given import OWNER, cluster, event, report, uuid
-from tests.sinks.test_claims import Changelog
-
-
-def settings_of(world: World, *, wait: float = 0.5) -> RecoverySettings:
-    database = DatabaseSettings(url=world.database_url)
-    return RecoverySettings(kafka=world.kafka, database=database, wait=timedelta(seconds=wait))
-
-
-async def hold(world, name, cluster_id, *, owner=OWNER):
-    """Say on `cluster-names` who holds a name; an empty id: nobody."""
-    record = NameRecord(cluster_id=cluster_id, command_id="", offsets={"cluster-create-requests": 1})
-    await world.send(world.topics.names, [(name_key(owner, name).encode(), encode(record))])
 
 
 @pytest.fixture
@@ -323,10 +310,6 @@ def environment(stored):
         "KAFKA_REPLICATION": "1",
         "DATABASE_URL": stored.database_url,
     }
-
-
-async def a_run(*command, **environment):
-    return await asyncio.to_thread(run, *command, **environment)
 
 
 async def test_verify_tells_by_its_status(stored, environment):

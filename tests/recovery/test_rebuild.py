@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from database import DatabaseSettings
 from deploy.embedded import Stack
@@ -27,6 +26,7 @@ from streams.turns.claims import claim_output
 from streams.writing.producer import Producer
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, an_owner, available
+from tests.recovery.given import everything
 from tests.recovery.site import a_site, mixed_traffic, stopped
 from tests.sinks.conftest import a_world
 from tests.sinks.given import cluster, report
@@ -46,21 +46,6 @@ def another(tmp_path_factory):
     stack.start(["kafka"])
     yield stack.kafka.bootstrap_servers
     stack.stop()
-
-
-async def everything(kafka: KafkaSettings, topic: str):
-    """All records of a topic, as any Kafka client reads them."""
-    places = [TopicPartition(topic, partition) for partition in range(kafka.partitions)]
-    found = []
-    async with AIOKafkaConsumer(
-        bootstrap_servers=kafka.bootstrap_servers, auto_offset_reset="earliest"
-    ) as consumer:
-        consumer.assign(places)
-        left = sum((await consumer.end_offsets(places)).values())
-        while len(found) < left:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += records
-    return found
 
 
 def last(records):

@@ -19,8 +19,7 @@ from streams.json import encode
 from streams.kafka.admin import declare_topics
 from streams.topics import Topics
 from tests.conftest import Servers
-from tests.recovery.test_comparable import settings_of
-from tests.recovery.test_rebuild import everything
+from tests.recovery.given import everything, settings_of
 from tests.sinks.conftest import a_world
 from tests.sinks.gadgets import CREATE, FLOW, GADGETS, HISTORY, Gadgets, declare, gadget, row_of
 

@@ -4,30 +4,10 @@ import pytest
 
 from domain.values import replace
 from streams.json import encode
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY, claim_output, under
+from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
+from tests.sinks.changelog import Changelog
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, rows_of
-
-
-class Changelog:
-    """One partition of `cluster-state`, written by workers that take over from each other."""
-
-    def __init__(self, world: World):
-        self.world, self.claims = world, []
-
-    async def claim(self):
-        output = claim_output(self.world.topics.state, 0, f"worker/{len(self.claims)}")
-        self.claims.append(await self._send(output.key, output.value, {}))
-
-    async def write(self, record, *, by: int = -1):
-        headers = under(self.claims[by])
-        await self._send(record.cluster.id.encode(), encode(record), headers)
-
-    async def _send(self, key, value, headers):
-        sent = [(name, text.encode()) for name, text in headers.items()]
-        topic = self.world.topics.state
-        stored = await self.world._producer.send_and_wait(topic, value, key=key, partition=0, headers=sent)
-        return stored.offset
 
 
 async def test_a_record_behind_a_later_claim_leaves_no_row(world: World):

@@ -9,8 +9,8 @@ from recovery.errors import NotComparable
 from sinks import run
 from sinks.errors import ForeignPositions
 from streams.kafka.topic_ids import TopicReplaced, topic_ids
-from tests.e2e.test_remade_topics import made_anew
-from tests.recovery.test_comparable import settings_of
+from tests.e2e.remade import made_anew
+from tests.recovery.given import settings_of
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, event, rows_of
 

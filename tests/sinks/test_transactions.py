@@ -14,7 +14,7 @@ from recovery import verify
 from streams.json import encode
 from streams.reading.replay import Reader
 from tests.conftest import until
-from tests.recovery.test_comparable import hold, settings_of
+from tests.recovery.given import hold, settings_of
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, event, rows_of, uuid
 

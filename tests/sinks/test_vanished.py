@@ -20,9 +20,9 @@ from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
 from streams.topic import TOMBSTONES_KEPT
 from streams.turns.claims import NO_CLAIM
 from tests.conftest import until
+from tests.sinks.changelog import Changelog
 from tests.sinks.conftest import World
 from tests.sinks.given import OWNER, cluster, report, rows_of, uuid
-from tests.sinks.test_claims import Changelog
 
 DONE = "removed rows without a record"
 DAYS_AGO = "UPDATE sink_offsets SET read_until = now() - interval '8 days'"

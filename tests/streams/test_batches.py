@@ -7,16 +7,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer
 
-from streams.settings import GROUP, KafkaSettings
+from streams.settings import KafkaSettings
 from streams.turns.app import add_agent, create_app
 from streams.turns.batch import queued_batches
 from streams.turns.transport import BatchConsumer, LeaseLost
 from streams.writing.producer import Producer
 from tables.typed import TypedTable
 from tests.conftest import until
+from tests.streams.commits import until_committed
 
 Seen = dict[int, list[int]]
 
@@ -59,27 +59,6 @@ async def publish(kafka: KafkaSettings, count: int, **settings: Any) -> None:
             for n in range(count)
         ]
         await asyncio.gather(*sent)
-
-
-async def uncommitted(kafka: KafkaSettings) -> int:
-    """Records that the group has not committed."""
-    places = [TopicPartition(kafka.topics.commands, p) for p in range(kafka.partitions)]
-    async with AIOKafkaConsumer(bootstrap_servers=kafka.bootstrap_servers) as consumer:
-        ends = await consumer.end_offsets(places)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-    await admin.start()
-    try:
-        committed = await admin.list_consumer_group_offsets(kafka.topics.prefix + GROUP)
-    finally:
-        await admin.close()
-    return sum(ends[place] - (committed[place].offset if place in committed else 0) for place in places)
-
-
-async def until_committed(kafka: KafkaSettings) -> None:
-    async def all_committed() -> bool:
-        return await uncommitted(kafka) == 0
-
-    await until(all_committed, within=40, what="everything committed")
 
 
 def distinct(seen: Seen) -> int:
@@ -158,8 +137,8 @@ async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, 
 
     monkeypatch.setattr(Producer, "publish", never)
     async with worker(kafka, seen) as app:
-        await asyncio.wait_for(app._crashed.wait(), timeout=40)
-        assert isinstance(app._crash_reason, LeaseLost)
+        await asyncio.wait_for(app.until_crashed(), timeout=40)
+        assert isinstance(app.crash_reason, LeaseLost)
 
 
 async def test_markers_of_foreign_transactions_are_holes_that_stop_nobody(kafka):

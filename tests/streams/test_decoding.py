@@ -9,7 +9,7 @@ from streams.cluster.messages import ReportBody
 from streams.decoding import decode_body, decoder_of, is_json
 from streams.json import encode
 from tests.domain.given import T0, create, story
-from tests.streams.cluster.test_codec import COMMAND
+from tests.streams.cluster.given import COMMAND
 from web.cluster.bodies import CreateBody
 
 CREATE, REPORT = decoder_of(CreateBody), decoder_of(ReportBody)

@@ -14,7 +14,7 @@ from streams.turns.turn import take_turns
 from streams.writing.outputs import Output
 from tables.typed import TypedTable
 from tests.conftest import until
-from tests.streams.test_batches import until_committed
+from tests.streams.commits import until_committed
 
 SILENT = 1
 

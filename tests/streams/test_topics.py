@@ -22,10 +22,10 @@ from streams.flows import SIMPLE_FLOWS
 from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from tests.cli.test_process import environment_of
-from tests.cli.test_process import run as run_command
 from tests.conftest import until
 from tests.e2e.product import Deployment
+from tests.processes import environment_of
+from tests.processes import run as run_command
 
 NO_DATABASE = DatabaseSettings(url="postgresql://nobody@127.0.0.1:1/nothing")
 

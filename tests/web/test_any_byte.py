@@ -15,7 +15,7 @@ from tests.e2e.product import CONTROLLER, Answer
 from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
 from tests.web.serving import KAFKA, OWNER, serving
-from tests.web.test_deciding_headers import CLUSTERS, ONE, request
+from tests.web.wire import CLUSTERS, ONE, request
 from web.keys import SUBMITTER
 from web.submit import Submitter
 

@@ -1,19 +1,14 @@
 """Headers that decide something: sent once or refused, of whatever bytes, and never a 500."""
 
 import asyncio
-from collections.abc import Iterable
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pytest
 
 from tests.e2e.product import CONTROLLER
 from tests.web.answers import check, check_error, is_refusal
 from tests.web.serving import OWNER, serving
-
-CLUSTERS = "/api/v1/clusters"
-ONE = str(uuid4())
-BODY = b'{"name":"one","spec":{"platform":{"type":"gcp"}},"controller_name":"c","observed_generation":1}'
+from tests.web.wire import CLUSTERS, ONE, request
 
 ROUTES = {
     "list": ("GET", CLUSTERS),
@@ -36,14 +31,6 @@ async def served():
     async with serving(cors_origins=("https://ui.example",)) as served:
         served.put(ONE)
         yield served
-
-
-def request(method: str, path: str, headers: Iterable[tuple[str, bytes]], body: bytes = BODY) -> bytes:
-    """A request as it goes over the wire."""
-    sent = body if method in ("POST", "PUT") else b""
-    fields = b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in headers)
-    line = f"{method} {path} HTTP/1.1\r\nHost: x\r\n".encode()
-    return b"%bContent-Length: %d\r\n%b\r\n%b" % (line, len(sent), fields, sent)
 
 
 AS = {"put status": CONTROLLER}

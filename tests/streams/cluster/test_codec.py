@@ -26,6 +26,7 @@ from streams.cluster.messages import ReleaseMessage, ReportBody
 from streams.decoding import decode_body
 from streams.json import encode
 from tests.domain.given import T0, after, available, create, delete, reconcile, says, story, update, uuid
+from tests.streams.cluster.given import COMMAND
 from web.cluster.bodies import CreateBody, UpdateBody
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
@@ -78,19 +79,6 @@ def test_bodies_of_any_bytes_are_taken_or_rejected(decoder, data):
     assert outcome(lambda data: decode_body(data, decoder), data) in ("read", "rejected")
 
 
-COMMAND = {
-    "command_id": uuid(1),
-    "type": "cluster.update",
-    "cluster_id": uuid(2),
-    "user_email": "a@example.com",
-    "issued_at": "2030-01-01T00:00:00Z",
-    "name": "one",
-    "spec": {"platform": {"type": "gcp"}},
-    "target_project_id": "p",
-    "force": True,
-    "expected_generation": 1,
-    "expected_resource_version": "v",
-}
 REPORT = {
     "cluster_id": uuid(2),
     "controller_name": "dns",
