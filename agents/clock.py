@@ -48,7 +48,7 @@ TICK_SLICE: Final = 100
 MIN_PER_TICK: Final = 5
 """The minimum per tick even in a turn full of commands, so that commands cannot starve reconciliation."""
 
-SPARE: Final = 16
+SPARE_CANDIDATES: Final = 16
 """Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
 
 _tick_decoder = msgspec.json.Decoder(TickMessage)
@@ -132,12 +132,12 @@ class Clock:
         room = self._room(here)
         moved, all_moved = self._move_on(here, tick, now, most=room)
         most = min(left, room) if all_moved else min(left - 1, MIN_PER_TICK)
-        told = self._reconcile(here, tick.tick_id, now.at, most=most, moved=moved)
+        announced = self._reconcile(here, tick.tick_id, now.at, most=most, moved=moved)
         for key, after in moved.items():
             self._put(here, key, after, now.at)
-        self._count_told(here.partition, told)
-        if not all_moved or told == most < left:
-            self._left[here.partition] = (tick.tick_id, left - told)
+        self._count_announced(here.partition, announced)
+        if not all_moved or announced == most < left:
+            self._left[here.partition] = (tick.tick_id, left - announced)
             self.more.set()
         else:
             self._left.pop(here.partition, None)
@@ -197,9 +197,9 @@ class Clock:
         moved: dict[bytes, ClusterState],
     ) -> int:
         """Announce at most `most` due clusters, take them out of `moved`, and return how many there were."""
-        told = 0
+        announced = 0
         for _, _, key in self._candidates(here, at, moved, limit=most):
-            if told == most:
+            if announced == most:
                 break
             with self._alone(here.partition, key):
                 before = moved[key] if key in moved else self._unticked(here, key)
@@ -212,8 +212,8 @@ class Clock:
                 )
                 self._put(here, key, after, at)
                 moved.pop(key, None)
-                told += 1
-        return told
+                announced += 1
+        return announced
 
     def _candidates(
         self,
@@ -226,7 +226,7 @@ class Clock:
         """Clusters that may be due, in their order: by the index, or as they are if this turn has them."""
         touched = {key: cluster for key, cluster in here.touched().items() if cluster is not None}
         current = {**touched, **moved}
-        limit += len(current) + SPARE
+        limit += len(current) + SPARE_CANDIDATES
         found = [
             _Due(stable, since, key)
             for stable, index in ((False, self._attention), (True, self._stable))
@@ -287,10 +287,13 @@ class Clock:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
         self._counts[partition] = (attention, stable)
 
-    def _count_told(self, partition: int, told: int) -> None:
+    def _count_announced(self, partition: int, announced: int) -> None:
         """So many are due no more: those that need attention come first."""
         attention, stable = self._counts.get(partition, (0, 0))
-        self._counts[partition] = (max(0, attention - told), max(0, stable - max(0, told - attention)))
+        self._counts[partition] = (
+            max(0, attention - announced),
+            max(0, stable - max(0, announced - attention)),
+        )
         self._show_counts()
 
     def _show_counts(self) -> None:

@@ -40,7 +40,7 @@ from tables.typed import TypedTable
 log = logging.getLogger("clusterflow.name_service")
 
 # Records of a partition that a crash may bring again: what agents hold unacknowledged, with room to spare.
-REDELIVERED_AT_MOST: Final = 2 * MAX_BACKLOG
+MAX_REDELIVERED: Final = 2 * MAX_BACKLOG
 
 
 class NameAgent:
@@ -75,7 +75,7 @@ class NameAgent:
         """Drop the freed names that no record still to be redelivered, nor a keyed repeat, can ask for."""
         record = here.record
         old = self._freed[record.partition]
-        while old and old[0][0] < record.offset - REDELIVERED_AT_MOST:
+        while old and old[0][0] < record.offset - MAX_REDELIVERED:
             _, key = old.popleft()
             name = here.get(key)
             if name is None or name.held:

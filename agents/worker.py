@@ -31,7 +31,7 @@ STOP_WITHIN: Final = 30.0
 LEAVE_WITHIN: Final = 5.0
 
 # Looks for Kafka in vain, a second or two apart, after which a worker that is to stop does not wait for it.
-MISSED_AT_MOST: Final = 2
+MAX_MISSED_PROBES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +87,7 @@ async def run(
     )
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
-    ready(lambda: app.at_work and not HELD.told)
+    ready(lambda: app.at_work and not HELD.names)
     RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
@@ -139,7 +139,7 @@ async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None
     deadline = monotonic() + (LEAVE_WITHIN if between_turns else STOP_WITHIN)
     while not (await asyncio.wait({stopping}, timeout=1.0))[0]:
         missed = 0 if await answers(kafka, within=1.0) else missed + 1
-        if missed == MISSED_AT_MOST:
+        if missed == MAX_MISSED_PROBES:
             raise Unavailable("Kafka is away; what is not committed is decided again by whoever comes next")
         if monotonic() > deadline and between_turns:
             raise Unavailable("a rebalance is under way; its partitions go to others after the session")

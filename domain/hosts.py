@@ -17,7 +17,7 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
 _FORM: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{0,5})?")
-_LONGEST: Final = 300
+_MAX_HOST_CHARACTERS: Final = 300
 
 
 def canonical(host: str) -> str:
@@ -54,7 +54,7 @@ class Hosts:
 
     def admits(self, given: str | None) -> bool:
         """Whether the value of a `Host` is one of ours, with whatever port; asked of every read."""
-        return given is not None and len(given) <= _LONGEST and self._known(given)
+        return given is not None and len(given) <= _MAX_HOST_CHARACTERS and self._known(given)
 
     def require(self, given: str | None) -> None:
         """Refuse a `Host` that is not ours; None is that of a program that speaks HTTP/1.0, no browser.
@@ -64,7 +64,7 @@ class Hosts:
         """
         if given is None or self.admits(given):
             return
-        if len(given) > _LONGEST or not _FORM.fullmatch(given):
+        if len(given) > _MAX_HOST_CHARACTERS or not _FORM.fullmatch(given):
             raise invalid("Host must be a name or an address, with or without a port", field="Host")
         raise Rejected(
             "MISDIRECTED_REQUEST",

@@ -19,7 +19,7 @@ log = logging.getLogger("clusterflow.recovery")
 Widths = Mapping[str, Mapping[str, int]]
 
 # Differences that are told one by one.
-TOLD: Final = 20
+MAX_LISTED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,12 @@ class Verified:
             self.different[difference.table] += 1
             if repairable:
                 self.repairable[difference.table] += 1
-            if len(self.first) < TOLD:
+            if len(self.first) < MAX_LISTED:
                 self.first.append(difference)
 
     def pass_over(self, refused: RefusedRows) -> None:
         """Count what was refused and keep the first."""
         for row in refused:
             self.passed_over[row[0]] += 1
-            if len(self.first_passed_over) < TOLD:
+            if len(self.first_passed_over) < MAX_LISTED:
                 self.first_passed_over.append(row)

@@ -41,9 +41,9 @@ from streams.kafka.topic_ids import topic_ids
 from streams.reading.replay import Offsets, Reader
 
 # Repairs of one run: what the first overtakes or trips over, the next sees as it is then.
-REPAIRS: Final = 3
+MAX_REPAIRS: Final = 3
 
-_PAUSE: Final = 0.25
+_SECONDS_BETWEEN_POLLS: Final = 0.25
 
 
 class _Kafka(NamedTuple):
@@ -81,11 +81,11 @@ async def verify(
             comparison = _Comparison(settings, mapped, reader, pool, kafka)
             found = await comparison.look(repair=repair)
             repaired: Counter[str] = Counter()
-            for attempt in range(REPAIRS if repair else 0):
+            for attempt in range(MAX_REPAIRS if repair else 0):
                 if not found.repairable:
                     break
                 repaired |= found.repairable
-                found = await comparison.look(repair=attempt < REPAIRS - 1)
+                found = await comparison.look(repair=attempt < MAX_REPAIRS - 1)
             return replace(found, repaired=repaired)
     finally:
         await pool.close()
@@ -157,7 +157,7 @@ class _Comparison:
                     f"after {waited:g} s the sink is {missing} records behind what the topics held before:"
                     " see whether it runs (`clusterflow sink`), or give it longer (--wait 5m)"
                 )
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_SECONDS_BETWEEN_POLLS)
 
     def _checked(self, stored: Iterable[StoredPosition], ends: Mapping[str, Offsets]) -> dict[str, Offsets]:
         """Positions by topic and partition.

@@ -36,7 +36,7 @@ CHUNK: Final = 64 * 1024
 # record's timestamp; the rest is for clocks that differ.
 _TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds()
 
-_PAGE: Final = 50  # entries listed at a time
+_PAGE_ENTRIES: Final = 50  # entries listed at a time
 _TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
 
 WatchEventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
@@ -386,7 +386,7 @@ class Watcher:
                 room -= len(entry.document)
                 if room <= 0:
                     return room
-            if len(page) < _PAGE:
+            if len(page) < _PAGE_ENTRIES:
                 self._listed = None
                 return room
         return room
@@ -394,6 +394,6 @@ class Watcher:
     def _page(self, listed: SortKey) -> list[Any]:
         view, (wanted, entity_id) = self._feed.view, self._wanted
         if entity_id is None:
-            return view.after(wanted, listed, limit=_PAGE)
+            return view.after(wanted, listed, limit=_PAGE_ENTRIES)
         entry = view.get(entity_id) if listed == BEFORE_ALL else None
         return [entry] if entry is not None and wanted.shows(entry.columns) else []

@@ -60,7 +60,7 @@ def configure(*, level: str, json: bool, role: str) -> None:
     logging.disable(threshold - 1)
 
 
-def tell(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> None:
+def write_line(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> None:
     """`log.info(message, extra=variables)`, for what comes with every request, at a tenth of its cost.
 
     The line is the same. Where our JSON is all that listens, no record is made for it, and what one turn of
@@ -72,7 +72,7 @@ def tell(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> Non
     """
     match logging.root.handlers:
         case [_JsonHandler() as only]:
-            only.tell(log.name, message, variables)
+            only.write_line(log.name, message, variables)
         case _:
             log.info(message, extra=dict(variables))
 
@@ -87,7 +87,7 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
         self._begun = lru_cache(maxsize=8)(self._beginning)
         self._pending: list[bytes] = []  # not the stream's own buffer: PYTHONUNBUFFERED takes that away
 
-    def tell(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
+    def write_line(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
         """A line at level info, on its way out."""
         now = time.time()
         second = int(now)

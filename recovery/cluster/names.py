@@ -28,7 +28,7 @@ TABLE: Final = "cluster-names"
 # A worker that dies between the two leaves them apart until another has taken over.
 STAYS: Final = timedelta(seconds=15)
 
-_PAUSE: Final = 0.5
+_SECONDS_BETWEEN_READS: Final = 0.5
 
 
 def states(reader: Reader, topics: Topics) -> Changelog:
@@ -73,7 +73,7 @@ async def wrong_names(
         wrong = now if wrong is None else wrong & now
         if not wrong or monotonic() >= until:
             return sorted(wrong, key=lambda difference: difference.id)
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_SECONDS_BETWEEN_READS)
 
 
 class Yielded:

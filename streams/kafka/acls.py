@@ -33,7 +33,7 @@ Resource = Literal["topic", "group"]
 HOW_TO_GRANT: Final = "`clusterflow topics --acls` prints the commands that grant it (docs/kafka-acls.md)"
 
 # Characters of a printed line, about.
-_WIDTH: Final = 100
+_LINE_CHARACTERS: Final = 100
 
 _DECLARES: Final = (REBUILD, TOPICS)
 
@@ -175,7 +175,7 @@ def _wrapped(words: Sequence[str]) -> Iterator[str]:
     """A command over as many lines as it needs."""
     line = ""
     for word in words:
-        if line and len(line) + len(word) > _WIDTH:
+        if line and len(line) + len(word) > _LINE_CHARACTERS:
             yield f"{line} \\"
             line = f"   {word}"
         else:

@@ -12,7 +12,7 @@ from streams.topic import TopicSpec
 
 Severity = Literal["refuse", "warn"]
 
-LEAST_BYTES: Final = 1024**3
+MIN_PARTITION_BYTES: Final = 1024**3
 """Bytes of a partition. A smaller bound on its size may remove within an hour what nobody has read yet."""
 
 UNLIMITED: Final = -1
@@ -203,7 +203,7 @@ def _queue(spec: TopicSpec, settings: _Settings) -> Iterator[Finding]:
     room = settings.number("retention.bytes", UNLIMITED)
     yield from settings.unless(
         room == UNLIMITED,
-        "refuse" if spec.least_retention is not None and room < LEAST_BYTES else "warn",
+        "refuse" if spec.least_retention is not None and room < MIN_PARTITION_BYTES else "warn",
         "retention.bytes",
         UNLIMITED,
         "under load records go before their time, read or not",

@@ -22,7 +22,7 @@ HELD_PARTITIONS = Gauge(
 )
 
 # Seconds for which a transaction may be open before it is worth telling.
-TOLD_AFTER: Final = 2.0
+REPORTED_AFTER: Final = 2.0
 
 _LOOK_EVERY: Final = 0.5
 
@@ -33,12 +33,12 @@ class HeldPartitions:
     def __init__(self) -> None:
         self._seen: dict[object, set[TopicPartition]] = {}  # by who watches, at the last look
         self._since: dict[TopicPartition, float] = {}  # monotonic
-        self._told: set[TopicPartition] = set()
+        self._reported: set[TopicPartition] = set()
 
     @property
-    def told(self) -> list[str]:
-        """Those held back for longer than `TOLD_AFTER`, as `topic/partition`."""
-        return [f"{tp.topic}/{tp.partition}" for tp in sorted(self._told)]
+    def names(self) -> list[str]:
+        """Those held back for longer than `REPORTED_AFTER`, as `topic/partition`."""
+        return [f"{tp.topic}/{tp.partition}" for tp in sorted(self._reported)]
 
     async def watch(self, consumers: Callable[[], Iterable[Any]]) -> None:
         """Look at these consumers until cancelled.
@@ -59,17 +59,17 @@ class HeldPartitions:
     def _note(self, now: float) -> None:
         held = set().union(*self._seen.values())
         self._since = {tp: self._since.get(tp, now) for tp in held}
-        told = {tp for tp, since in self._since.items() if now - since >= TOLD_AFTER}
-        for tp in told - self._told:
+        reported = {tp for tp, since in self._since.items() if now - since >= REPORTED_AFTER}
+        for tp in reported - self._reported:
             log.warning(
                 "an open transaction holds a partition back",
                 extra={"topic": tp.topic, "partition": tp.partition},
             )
-        for tp in self._told - told:
+        for tp in self._reported - reported:
             log.info("a partition goes on", extra={"topic": tp.topic, "partition": tp.partition})
-        for topic in {tp.topic for tp in told | self._told}:
-            HELD_PARTITIONS.labels(topic).set(sum(tp.topic == topic for tp in told))
-        self._told = told
+        for topic in {tp.topic for tp in reported | self._reported}:
+            HELD_PARTITIONS.labels(topic).set(sum(tp.topic == topic for tp in reported))
+        self._reported = reported
 
 
 HELD: Final = HeldPartitions()

@@ -35,7 +35,7 @@ those of web give up after 3 s (`web.submit.ACKNOWLEDGED_WITHIN`), and can then 
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks: a look walks over the batches that wait, which is too much for each record."""
 
-_STOOD_STILL: Final = 1.0
+_PAUSE_SECONDS: Final = 1.0
 """Seconds between two looks that only a process that was paused needs."""
 
 Partition = tuple[str, int]
@@ -63,7 +63,7 @@ class Unacknowledged:
         A pause of this process does not count, for it has not read the acknowledgements that came meanwhile.
         """
         now = self._clock()
-        if now - self._looked_at >= _STOOD_STILL:
+        if now - self._looked_at >= _PAUSE_SECONDS:
             self._awake_since = now
         self._looked_at = now
         if now - self._awake_since < UNACKNOWLEDGED_AFTER:
@@ -76,12 +76,12 @@ class UnavailablePartitions:
 
     def __init__(self) -> None:
         self._seen: dict[object, frozenset[Partition]] = {}  # by who watches, at the last look
-        self._told: frozenset[Partition] = frozenset()
+        self._reported: frozenset[Partition] = frozenset()
 
     @property
-    def told(self) -> list[str]:
+    def names(self) -> list[str]:
         """They, as `topic/partition`."""
-        return named(self._told)
+        return named(self._reported)
 
     async def watch(self, look: Callable[[], Iterable[Partition]]) -> None:
         """Look until cancelled.
@@ -101,9 +101,9 @@ class UnavailablePartitions:
 
     def _note(self) -> None:
         now = frozenset[Partition]().union(*self._seen.values())
-        if now == self._told:
+        if now == self._reported:
             return
-        before, self._told = self._told, now
+        before, self._reported = self._reported, now
         if lost := now - before:
             log.warning("partitions have no leader that answers", extra={"partitions": named(lost)})
         if back := before - now:

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from domain.errors import Unavailable
 
-WITHIN: Final = 2.0
+ANSWER_WITHIN: Final = 2.0
 """Seconds for the answer and for the view to get there; both take milliseconds unless a broker is away."""
 
 Ends = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
@@ -49,7 +49,7 @@ class Freshness:
             self._gathering.add_done_callback(_retrieved)  # all readers may have given up before
         asked = self._gathering
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 ends = await asyncio.shield(asked)
                 await self._reached(tp, ends[tp])
         except TimeoutError:
@@ -66,7 +66,7 @@ class Freshness:
         self._asking, self._gathering = self._gathering, None
         wanted, self._wanted = self._wanted, set()
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 return await self._ends([*wanted])
         finally:
             self._asking = None

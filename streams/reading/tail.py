@@ -24,7 +24,7 @@ log = logging.getLogger("clusterflow.tail")
 UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail passed over", ["topic"])
 
 # Records handled before other tasks of the loop get their turn.
-_SLICE = 500
+_SLICE_RECORDS = 500
 
 # Records of one poll; of a packed batch millions may come at once.
 _POLL_RECORDS = 5000
@@ -103,14 +103,14 @@ class Tail:
             self._handling = True
             for tp, records in polled.items():
                 handle = self._handlers[tp.topic]
-                for start in range(0, len(records), _SLICE):
-                    for record in records[start : start + _SLICE]:
+                for start in range(0, len(records), _SLICE_RECORDS):
+                    for record in records[start : start + _SLICE_RECORDS]:
                         _handled(handle, record)
-                    if len(records) > _SLICE:
+                    if len(records) > _SLICE_RECORDS:
                         await asyncio.sleep(0)
             self._handling = False
             if self._waiting:
-                await self._tell_waiting()
+                await self._wake_waiting()
             if not self.caught_up.is_set():
                 await self._check_caught_up()
 
@@ -130,7 +130,7 @@ class Tail:
         finally:
             del self._waiting[handled]
 
-    async def _tell_waiting(self) -> None:
+    async def _wake_waiting(self) -> None:
         for handled, (tp, offset) in [*self._waiting.items()]:
             if not handled.done() and await self._consumer.position(tp) >= offset:
                 handled.set_result(None)

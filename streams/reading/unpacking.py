@@ -34,11 +34,11 @@ MAX_POLL_BYTES: Final = 8 * 1024 * 1024
 
 UNREADABLE_HEADER: Final = "clusterflow_unreadable"
 
-_FIRST_BUFFER: Final = 64 * 1024
-_GROWTH: Final = 4
+_FIRST_BUFFER_BYTES: Final = 64 * 1024
+_BUFFER_GROWTH: Final = 4
 
 # Kafka's record batch (magic 2): base offset, length, leader epoch, magic, CRC, attributes, delta of the last
-# offset, first and last timestamp. Source: Kafka's documentation, "Record FetchedBatch".
+# offset, first and last timestamp. Source: Kafka's documentation, "Record Batch".
 _HEAD = struct.Struct(">qiibIhiqq")
 _HEAD_BYTES: Final = 61  # with producer id and epoch, base sequence and the number of records
 _LENGTH_AT: Final = 8
@@ -279,7 +279,7 @@ def _streamed(unpack_into: Callable[..., int]) -> Callable[[memoryview, bytearra
 
     def unpack(packed: memoryview, head: bytearray) -> bytearray:
         data, room = packed.tobytes(), _room(head) - 1
-        size = min(room, max(_FIRST_BUFFER, _GROWTH * len(data)))
+        size = min(room, max(_FIRST_BUFFER_BYTES, _BUFFER_GROWTH * len(data)))
         while True:
             buffer = bytearray(size)
             try:
@@ -289,7 +289,7 @@ def _streamed(unpack_into: Callable[..., int]) -> Callable[[memoryview, bytearra
                     raise
                 if size == room:
                     raise TooLarge from None
-                size = min(room, _GROWTH * size)
+                size = min(room, _BUFFER_GROWTH * size)
             else:
                 head += memoryview(buffer)[:written]
                 return head

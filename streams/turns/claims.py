@@ -36,7 +36,7 @@ NO_CLAIM: Final = -1
 _MAX_DIGITS: Final = 19
 
 # Refusals of one partition that one reader logs; all of them are counted.
-_LOGGED: Final = 10
+_MAX_LOGGED_REFUSALS: Final = 10
 
 PASSED_OVER: Final = Counter(
     "clusterflow_claims_passed_over_total",
@@ -125,7 +125,7 @@ class Claims:
         """Say that a record names a claim which its owner cannot have made."""
         _count(record, "ahead")
         self._refused[record.partition] += 1
-        if self._refused[record.partition] <= _LOGGED:
+        if self._refused[record.partition] <= _MAX_LOGGED_REFUSALS:
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             log.error(
                 "a record names a claim that lies beyond it, and is refused",

@@ -70,13 +70,13 @@ def positions_of(places: Sequence[BatchSlot]) -> list[RecordPosition]:
     ]
 
 
-def tell_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
+def notify_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
     """Tell of the records of each batch when it is acknowledged."""
     records: dict[Any, dict[int, int]] = {}
     for index, (batch, number) in enumerate(places):
         records.setdefault(batch, {})[index] = number
 
-    def tell(batch: Any, future: "asyncio.Future[Any]") -> None:
+    def notify(batch: Any, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or future.exception() is not None:
             return
         partition, offset = batch.tp.partition, future.result().offset
@@ -85,7 +85,7 @@ def tell_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
         )
 
     for batch in records:
-        batch.future.add_done_callback(partial(tell, batch))
+        batch.future.add_done_callback(partial(notify, batch))
 
 
 async def all_done(

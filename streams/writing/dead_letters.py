@@ -28,7 +28,7 @@ DEAD_LETTERS = Counter(
 )
 
 # What headers and framing add to a dead letter at most.
-_ENVELOPE: Final = 64 * 1024
+_ENVELOPE_BYTES: Final = 64 * 1024
 
 # Of the headers that a record had: what is beyond is left out.
 MAX_HEADERS: Final = 64
@@ -65,7 +65,7 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     if len(kept) < len(record.headers or ()):
         told["dlq_headers_cut_from"] = f"{len(record.headers)} headers"
     key, value = record.key, record.value
-    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE:
+    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE_BYTES:
         told["dlq_cut_from"] = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes"
         key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
     value = None if value is None else masked(value)

@@ -39,9 +39,9 @@ from streams.writing.appending import (
     append_all,
     is_stored,
     noticed,
+    notify_each,
     partition_counts,
     positions_of,
-    tell_each,
 )
 from streams.writing.outputs import Output, RecordPosition
 from streams.writing.patience import Patience
@@ -109,9 +109,9 @@ class Sending:
             return None
         return await self._found()
 
-    def tell(self, acknowledged: Acknowledged) -> None:
+    def notify(self, acknowledged: Acknowledged) -> None:
         """Have somebody told of each part of them as soon as it is acknowledged."""
-        tell_each(self._places, acknowledged)
+        notify_each(self._places, acknowledged)
 
     def _futures(self) -> set[asyncio.Future[Any]]:
         return {batch.future for batch, _ in self._places}
@@ -194,7 +194,7 @@ class Producer:
             return []
         sending = await self.begin(outputs)
         if acknowledged is not None:
-            sending.tell(acknowledged)
+            sending.notify(acknowledged)
         return await sending.wait()
 
     async def begin(self, outputs: Sequence[Output]) -> Sending:

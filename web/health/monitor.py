@@ -24,7 +24,7 @@ _PROBE_INTERVAL: Final = 1.0
 _CACHE_SECONDS: Final = 5.0
 _PING_WITHIN: Final = 5.0
 
-_NAMED: Final = 5
+_MAX_NAMED: Final = 5
 """Unavailable partitions that a reason names; the rest is counted, and `/ready` names all."""
 
 
@@ -99,9 +99,9 @@ class HealthMonitor:
         if not self.unavailable or not self.kafka_healthy:
             return None
         names = named(self.unavailable)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
         have = "1 partition has" if len(names) == 1 else f"{len(names)} partitions have"
-        return f"{have} no leader that answers or takes writes: {', '.join(names[:_NAMED])}{more}"
+        return f"{have} no leader that answers or takes writes: {', '.join(names[:_MAX_NAMED])}{more}"
 
     async def components(self) -> dict[str, str]:
         """Each component as `healthy`, `degraded` or `unhealthy`."""

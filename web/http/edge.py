@@ -38,7 +38,7 @@ from web.http.errors import (
 from web.http.headers import Cors, new_id, once, request_id, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
-from web.http.request_log import UNMATCHED, route_of, tell, tell_of
+from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of
 from web.http.unread import SHORT, Unread
 from web.keys import CORS, REQUEST_STATE, RequestState
 
@@ -101,7 +101,7 @@ class Edge:
         if plain is not None and _is_open(request):
             length = sum(map(len, plain.answer.pieces))
             if not self._unread.held or self._unread.fits(length):
-                head = self._told(request, plain, given, length, started)
+                head = self._logged_head(request, plain, given, length, started)
                 return await self._written(request, given, head, plain.answer.pieces, length)
             plain = None  # who waits for room keeps no document in memory
         try:
@@ -111,7 +111,7 @@ class Edge:
         request[REQUEST_STATE] = state = RequestState(given, started)
         response = await self._answer(request, given)
         seconds = (state.answered or time.perf_counter()) - started  # of a watch, to its beginning
-        tell(request, status=response.status, seconds=seconds)
+        log_request(request, status=response.status, seconds=seconds)
         if response.prepared:  # it is a stream, which has bounds of its own
             return response
         length = _length(request, response)
@@ -141,7 +141,7 @@ class Edge:
         response = rejection_response(refusal, request_id=given)
         assert isinstance(response.body, bytes)
         seconds = time.perf_counter() - started
-        tell_of(
+        log_exchange(
             request,
             route=UNMATCHED,
             status=response.status,
@@ -156,11 +156,13 @@ class Edge:
             request.transport.write(head if request.method == "HEAD" else head + response.body)
         return LAST_WRITTEN
 
-    def _told(self, request: web.Request, plain: Plain, given: str, length: int, started: float) -> bytes:
+    def _logged_head(
+        self, request: web.Request, plain: Plain, given: str, length: int, started: float
+    ) -> bytes:
         """Tell of a plain read; returns the head of its answer."""
         answer = plain.answer
         seconds = time.perf_counter() - started
-        tell_of(
+        log_exchange(
             request,
             route=plain.route,
             status=200,

@@ -80,10 +80,10 @@ def new_id() -> str:
 
 def _ids() -> Iterator[str]:
     """Many are drawn and written at a time, digit by digit of all of them; no process of ours is forked."""
-    text = bytearray(b"-" * (36 * _DRAWN))
+    text = bytearray(b"-" * (36 * _IDS_AT_A_TIME))
     while True:
-        drawn = int.from_bytes(os.urandom(16 * _DRAWN)) & _FREE | _GIVEN
-        digits = drawn.to_bytes(16 * _DRAWN).hex().encode()
+        drawn = int.from_bytes(os.urandom(16 * _IDS_AT_A_TIME)) & _FREE | _GIVEN
+        digits = drawn.to_bytes(16 * _IDS_AT_A_TIME).hex().encode()
         for at, place in enumerate(_PLACES):
             text[place::36] = digits[at::32]
         written = text.decode()
@@ -91,12 +91,12 @@ def _ids() -> Iterator[str]:
             yield written[at : at + 36]
 
 
-_DRAWN: Final = 256
+_IDS_AT_A_TIME: Final = 256
 _PLACES: Final = [place for place in range(36) if place not in (8, 13, 18, 23)]
 
 # The bits that are drawn, and those that tell version and variant.
-_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _DRAWN, 16)
-_GIVEN: Final = int("00000000000040008000000000000000" * _DRAWN, 16)
+_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _IDS_AT_A_TIME, 16)
+_GIVEN: Final = int("00000000000040008000000000000000" * _IDS_AT_A_TIME, 16)
 
 
 _IDS: Final = _ids()

@@ -21,10 +21,10 @@ UNMATCHED: Final = "unmatched"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
 
-def tell(request: web.Request, *, status: int, seconds: float) -> None:
+def log_request(request: web.Request, *, status: int, seconds: float) -> None:
     """Tell of a request that went through the router, and took so long to its answer's headers."""
     state, route = request[REQUEST_STATE], route_of(request)
-    tell_of(
+    log_exchange(
         request,
         route=route,
         status=status,
@@ -37,7 +37,7 @@ def tell(request: web.Request, *, status: int, seconds: float) -> None:
     )
 
 
-def tell_of(
+def log_exchange(
     request: web.BaseRequest,
     *,
     route: str,
@@ -76,7 +76,7 @@ def tell_of(
         line |= more
     if log.isEnabledFor(logging.DEBUG):
         line["user_email"] = _text(request.headers.get("X-User-Email", "").strip(BLANKS), 254)
-    logs.tell(log, "request", line)
+    logs.write_line(log, "request", line)
 
 
 def route_of(request: web.Request) -> str:
