@@ -1,4 +1,4 @@
-"""The registry of flows: a kind has its topics, grants, schemas and channels because it is listed here."""
+"""The registry of flows: a kind has topics, grants, schemas and channels because it is listed here."""
 
 from typing import Any, Final
 
@@ -7,7 +7,7 @@ from streams.flow import Flow
 from streams.topic import Declaration
 
 SIMPLE_FLOWS: Final[tuple[Flow[Any, Any, Any], ...]] = ()
-"""Kinds with one input topic, which the same agent, view, and writer of rows serve."""
+"""Kinds with one input topic, served by the generic agent, view and table of rows."""
 
 FLOWS: Final[tuple[Declaration, ...]] = (CLUSTER, *SIMPLE_FLOWS)
-"""Everything that has topics."""
+"""All flows."""
