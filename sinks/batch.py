@@ -348,8 +348,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Commit the positions in Kafka, so that its tools show the lag. Nothing reads them back.
 
         This is skipped while the group rebalances: the commit would name an outdated generation, so that
-        aiokafka would leave the group and join as a new member. Two busy sinks did that to each other for
-        ever.
+        aiokafka would leave the group and join as a new member. Two busy sinks did so for ever.
         """
         if self._joins or not self._positions:
             return

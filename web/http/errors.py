@@ -1,4 +1,4 @@
-"""The one error shape: which status a code has, and the body that carries it."""
+"""The one error shape: the status of each code, and the body."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -54,7 +54,7 @@ _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 RETRY_WATCH: Final = "5"
-"""Seconds for a caller of too many watches to end one."""
+"""Seconds after which a caller with too many watches should try again."""
 
 _OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
 
@@ -68,7 +68,7 @@ def error_response(
     details: Mapping[str, Any] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> web.Response:
-    """An error as every route answers it."""
+    """The response of every route for an error."""
     body = error_body(code, text, request_id=request_id)
     if details:
         body.details = details
@@ -95,7 +95,7 @@ def rejection_response(refusal: Rejected, *, request_id: str) -> web.Response:
 
 
 def unavailable_response(error: TransientError, *, request_id: str) -> web.Response:
-    """Kafka or the tables cannot take this now; the caller may try again."""
+    """The response while Kafka or the tables are away; the caller may try again."""
     return error_response(
         503,
         "UNAVAILABLE",
@@ -106,7 +106,7 @@ def unavailable_response(error: TransientError, *, request_id: str) -> web.Respo
 
 
 def http_error_response(error: web.HTTPException, *, request_id: str) -> web.Response:
-    """An error that aiohttp raised itself: no such route, wrong method, body too large."""
+    """The response for an error of aiohttp itself: no such route, wrong method, body too large."""
     code, text = _CODE_OF_STATUS.get(error.status, _OTHERWISE)
     allow = error.headers.get("Allow")
     return error_response(
@@ -120,7 +120,7 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 def json_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """JSON that is encoded already."""
+    """A response with JSON that is already encoded."""
     return web.Response(
         body=body,
         status=status,
