@@ -1,14 +1,23 @@
-"""What a tick means for the clusters of its partition: reconciles, statuses that time moves on, purges.
+"""The clock of clusters: what a tick does for the clusters of its partition.
 
-A tick costs what is due, not what exists: an index says from which moment on it has something to do for a
-cluster. Between two regular ticks others come, that announce changes which have waited their time or go on
-with what the last one has left: all of it goes a slice a turn, so that commands come between.
+A regular tick announces the reconciles that are due, updates statuses that time alone changes, announces
+changes that have waited for their debounce time, and purges clusters whose retention is over.
 
-A broker's clock may have been ahead for a while (`domain.cluster.believed`). Clusters that were written then
-are in the indexes at moments that have yet to come. So the clock keeps, of each partition, how far the
-broker's clock had come in all that was decided or recovered. A regular tick that finds it ahead has the whole
-partition indexed once more, a slice at a time like what was recovered, and clusters whose moments are not
-believed wake for the next tick to correct.
+Indexes. Four indexes (`tables/due.py`) hold, per partition, the moment from which a tick has something to do
+for a cluster, so a tick costs what is due and not what exists. They follow every state that a turn stores.
+After a recovery they are filled from the table, one slice at a time (`agents/wakes.py`). A tick that finds
+its partition unfinished completes it first, because a redelivered tick must find what its first delivery
+found.
+
+Slices. A tick changes a bounded number of clusters per turn, so that commands are decided in between. If
+work is left, the clock sets `more`, and the ticker publishes another tick with the rest of the cap
+(`between`). Such a tick, or one for waiting announcements, may come at any time between two regular ones.
+
+Wrong clocks. A broker's clock may have been ahead for a while (`domain.cluster.believed`). Clusters that were
+written then are indexed at moments in the future. The clock therefore keeps, per partition, the latest broker
+time of all that was decided or recovered. If a regular tick finds that time too far ahead, the whole
+partition is indexed once more in slices, and clusters whose moments are not believed are woken so that the
+next tick corrects them.
 """
 
 import asyncio
@@ -43,23 +52,23 @@ SECONDS = Histogram("clusterflow_reconciliation_duration_seconds", "Time of one 
 DUE = Gauge("clusterflow_reconcile_due", "Clusters due at the last ticks", ["state"])
 
 TICK_SLICE: Final = 100
-"""The most clusters that all ticks of one turn change: 0.2 ms each, and a command waits for a turn or two."""
+"""How many clusters all ticks of one turn may change: each takes 0.2 ms, and commands wait meanwhile."""
 
 MIN_PER_TICK: Final = 5
 """The minimum per tick even in a turn full of commands, so that commands cannot starve reconciliation."""
 
-SPARE: Final = 16
-"""Clusters looked up beyond those that are wanted, because some may turn out to be unreadable."""
+SPARE_CANDIDATES: Final = 16
+"""How many clusters more than needed are looked up, because some may turn out to be unreadable."""
 
 _tick_decoder = msgspec.json.Decoder(TickMessage)
 
 
 class Between(NamedTuple):
-    """What a partition wants a tick for before its next regular one.
+    """The reasons for which a partition needs a tick before its next regular one.
 
     Attributes:
-        announce_at: From when on a change may be announced; None while none waits.
-        tick_id, reconcile: Which tick has left something, and how many reconciles; empty if none has.
+        announce_at: The moment from which a change may be announced; None while no change waits.
+        tick_id, reconcile: The tick that has left work, and how many reconciles; empty and 0 without one.
     """
 
     announce_at: datetime | None
@@ -68,7 +77,7 @@ class Between(NamedTuple):
 
 
 class _Due(NamedTuple):
-    """A cluster to reconcile; these sort as the cap takes them: attention first, then who waited longest."""
+    """A cluster to reconcile. Sorting puts clusters that need attention first, then the longest wait."""
 
     stable: bool
     since: datetime
@@ -79,7 +88,7 @@ class Clock:
     """Handles the ticks of the cluster agent.
 
     Attributes:
-        more: Set when a tick has left something that another is to go on with.
+        more: Set when a tick has left work that another tick has to continue.
     """
 
     def __init__(self, clusters: TypedTable[ClusterState], announcer: Announcer, policy: Policy) -> None:
@@ -98,10 +107,9 @@ class Clock:
         self._indexing = Indexing(clusters, note=self._index_again, forget=self._forget)
 
     def tick(self, here: Here[ClusterState]) -> None:
-        """Do what time asks for. Raises: MalformedRecord: `invalid_schema`.
+        """Handle one tick. Raises: MalformedRecord: `invalid_schema`.
 
-        A tick that is delivered again must find what its first delivery found, so all that recovery has
-        brought is indexed before.
+        A redelivered tick must find what its first delivery found, so the indexes are completed first.
         """
         try:
             tick = _tick_decoder.decode(here.record.value)
@@ -124,20 +132,21 @@ class Clock:
     # --- ticks ------------------------------------------------------------------------------------
 
     def _go_on(self, here: Here[ClusterState], tick: TickMessage, now: Now, *, left: int) -> None:
-        """Do a slice of what is due: what time changes, and reconciles, up to what is left of the cap.
+        """Do a slice of what is due: changes by time, then reconciles up to the rest of the cap.
 
-        Where that is not all, another tick is asked for to go on with. While time has changed more than a
-        slice, reconciles go on at the least pace, and one of the cap is left for that tick to be known by.
+        If work remains, another tick is requested to continue. While changes by time fill the slice,
+        reconciles proceed at the minimum per tick, and one of the cap is kept back, because the tick that
+        continues is recognised by a cap above zero.
         """
         room = self._room(here)
         moved, all_moved = self._move_on(here, tick, now, most=room)
         most = min(left, room) if all_moved else min(left - 1, MIN_PER_TICK)
-        told = self._reconcile(here, tick.tick_id, now.at, most=most, moved=moved)
+        announced = self._reconcile(here, tick.tick_id, now.at, most=most, moved=moved)
         for key, after in moved.items():
             self._put(here, key, after, now.at)
-        self._count_told(here.partition, told)
-        if not all_moved or told == most < left:
-            self._left[here.partition] = (tick.tick_id, left - told)
+        self._count_announced(here.partition, announced)
+        if not all_moved or announced == most < left:
+            self._left[here.partition] = (tick.tick_id, left - announced)
             self.more.set()
         else:
             self._left.pop(here.partition, None)
@@ -145,9 +154,9 @@ class Clock:
     def _move_on(
         self, here: Here[ClusterState], tick: TickMessage, now: Now, *, most: int
     ) -> tuple[dict[bytes, ClusterState], bool]:
-        """Purge what is over; returns what time has changed, not put yet, and whether that is all."""
+        """Purge expired clusters; return states that time has changed, unstored, and whether that is all."""
         moved: dict[bytes, ClusterState] = {}
-        # Workers ask for announcements by clocks that may be behind, so a regular tick makes them as well.
+        # Workers request announcements by their own clocks, which may be behind; so regular ticks make them.
         indexes = (self._moving,) if tick.announce else (self._moving, self._waiting)
         awake: list[bytes] = []
         for index in indexes:
@@ -171,9 +180,9 @@ class Clock:
         return moved, len(awake) < most
 
     def _purge(self, here: Here[ClusterState], key: bytes, deleted: ClusterState, now: Now) -> None:
-        """Remove a deleted cluster, unless a record that it reflects may come again.
+        """Remove a deleted cluster, unless a record that it reflects may be delivered again.
 
-        Without its state, a command that was refused since its id is taken would be decided on nothing.
+        Without its state, a command that was refused because its id is taken would be accepted on redelivery.
         """
         if here.committed(deleted.offsets):
             here.put(None, key)
@@ -181,7 +190,7 @@ class Clock:
             self._moving.set(here.partition, key, now.at + PUT_OFF)
 
     def _put_off(self, partition: int, key: bytes, deleted: ClusterState, now: Now) -> None:
-        """Look at a cluster whose purge the ticker's clock does not agree to when that has caught up."""
+        """Postpone a purge that the ticker's clock does not confirm until that clock has caught up."""
         moment = moves_at(deleted, self._policy)
         if moment is not None and moment <= now.at:
             self._moving.set(partition, key, moment + (now.at - now.earliest))
@@ -197,9 +206,9 @@ class Clock:
         moved: dict[bytes, ClusterState],
     ) -> int:
         """Announce at most `most` due clusters, take them out of `moved`, and return how many there were."""
-        told = 0
+        announced = 0
         for _, _, key in self._candidates(here, at, moved, limit=most):
-            if told == most:
+            if announced == most:
                 break
             with self._alone(here.partition, key):
                 before = moved[key] if key in moved else self._unticked(here, key)
@@ -212,8 +221,8 @@ class Clock:
                 )
                 self._put(here, key, after, at)
                 moved.pop(key, None)
-                told += 1
-        return told
+                announced += 1
+        return announced
 
     def _candidates(
         self,
@@ -223,10 +232,10 @@ class Clock:
         *,
         limit: int,
     ) -> Sequence[_Due]:
-        """Clusters that may be due, in their order: by the index, or as they are if this turn has them."""
+        """Clusters that may be due, in their order: from the index, or from the states of this turn."""
         touched = {key: cluster for key, cluster in here.touched().items() if cluster is not None}
         current = {**touched, **moved}
-        limit += len(current) + SPARE
+        limit += len(current) + SPARE_CANDIDATES
         found = [
             _Due(stable, since, key)
             for stable, index in ((False, self._attention), (True, self._stable))
@@ -242,7 +251,7 @@ class Clock:
 
     @contextmanager
     def _alone(self, partition: int, key: bytes) -> Iterator[None]:
-        """One cluster that cannot be handled stops no tick; it is looked at again once it is written."""
+        """Skip a cluster that cannot be handled, so that no tick stops; its next write indexes it again."""
         try:
             yield
         except Exception as error:
@@ -254,7 +263,7 @@ class Clock:
             self.index(partition, key, None)
 
     def _announce_waiting(self, here: Here[ClusterState], tick_id: str, at: datetime) -> bool:
-        """Announce a slice of the changes that have waited their time; whether that is all."""
+        """Announce a slice of the changes whose waiting time is over; return whether that is all of them."""
         most = self._room(here)
         awake = [key for _, key in self._waiting.due(here.partition, at, most)]
         for key in here.touched().keys() | set(awake):
@@ -270,7 +279,7 @@ class Clock:
 
     @staticmethod
     def _room(here: Here[ClusterState]) -> int:
-        """How many clusters a tick may still change in this turn, of each kind of change."""
+        """How many clusters a tick may still change in this turn, for each kind of change."""
         return max(MIN_PER_TICK, TICK_SLICE - here.turn_size())
 
     @staticmethod
@@ -287,10 +296,13 @@ class Clock:
         attention, stable = (index.count_due(partition, at) for index in (self._attention, self._stable))
         self._counts[partition] = (attention, stable)
 
-    def _count_told(self, partition: int, told: int) -> None:
-        """So many are due no more: those that need attention come first."""
+    def _count_announced(self, partition: int, announced: int) -> None:
+        """Subtract announced clusters from the counts: those that need attention were announced first."""
         attention, stable = self._counts.get(partition, (0, 0))
-        self._counts[partition] = (max(0, attention - told), max(0, stable - max(0, told - attention)))
+        self._counts[partition] = (
+            max(0, attention - announced),
+            max(0, stable - max(0, announced - attention)),
+        )
         self._show_counts()
 
     def _show_counts(self) -> None:
@@ -300,7 +312,7 @@ class Clock:
     # --- the index --------------------------------------------------------------------------------
 
     def index(self, partition: int, key: bytes, cluster: ClusterState | None) -> None:
-        """Note from when on a cluster has to be looked at; None: never."""
+        """Note the moments from which a tick has something to do for a cluster; None removes it."""
         moves = reconciles = announces = None
         attention = False
         if cluster is not None:
@@ -314,7 +326,7 @@ class Clock:
         self._waiting.set(partition, key, announces)
 
     def note_times(self, partition: int, records: Iterable[ConsumerRecord]) -> None:
-        """Note when what was decided on arrived: no moment that it has added to a state is later."""
+        """Note the broker times of decided records: no moment that they added to a state is later."""
         millis = max([record.timestamp for record in records], default=0)
         if millis > 0:
             self._note_furthest(partition, from_millis(millis))
@@ -323,7 +335,7 @@ class Clock:
         self._furthest[partition] = max(moment, self._furthest.get(partition, moment))
 
     def _doubt(self, partition: int, now: Now) -> None:
-        """Have a partition indexed again if a moment in it may lie further ahead than is believed."""
+        """Index a partition again if a moment in it may lie further ahead than is believed."""
         moment = self._furthest.get(partition)
         if moment is None or moment <= now.latest + TOLERANCE:
             return
@@ -336,31 +348,31 @@ class Clock:
         self._indexing.again(partition)
 
     def between(self, partition: int) -> Between:
-        """What a partition wants a tick for before its next regular one; what is left is told once."""
+        """Why a partition needs a tick before its next regular one; work that was left is reported once."""
         tick_id, left = self._left.pop(partition, ("", 0))
         return Between(self._waiting.earliest(partition), tick_id, left)
 
     @property
     def indexed(self) -> bool:
-        """Whether every cluster is in its place; until what was recovered is, a tick would miss some."""
+        """Whether every recovered cluster is indexed; before that, a tick would miss some."""
         return self._indexing.done
 
     def index_recovered(self) -> None:
-        """Put a slice of the clusters that were recovered, or are doubted, in their place."""
+        """Index a slice of the clusters that were recovered or are doubted."""
         if (completed := self._indexing.go_on()) is not None:
             self._doubted.pop(completed, None)
 
     def _index_again(self, partition: int, key: bytes, cluster: ClusterState) -> None:
-        """Index a cluster, and wake it for the next tick if the one that had doubts does not believe it."""
+        """Index a cluster, and wake it for the next tick if the doubting tick does not believe it."""
         now = self._doubted.get(partition)
         self.index(partition, key, cluster)
         if now is not None and ahead(cluster, now, self._policy):
             self._moving.set(partition, key, now.at)
-        # One that is ahead counts, too: a command that comes before that tick would put it back in its place.
+        # A cluster that is ahead counts too: a command before that tick would index it in the future again.
         self._note_furthest(partition, furthest(cluster, self._policy))
 
     def _forget(self, partition: int) -> None:
-        """Forget all of a partition; what recovery has brought to it is indexed afterwards."""
+        """Forget a partition; its recovered clusters are indexed afterwards."""
         self._counts.pop(partition, None)
         self._left.pop(partition, None)
         self._furthest.pop(partition, None)

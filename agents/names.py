@@ -3,10 +3,10 @@
 `cluster-create-requests` → `cluster-name-requests` → name table → `cluster-accepted-commands` (admitted) or
 `cluster-command-results` (rejected).
 
-Clients may write the first of these topics only. Releases of names, and creates that have their name, travel
-on topics that are the product's own: nobody can check them against the state they speak of, which is a
-cluster's and in another partition. A client's create is passed on to where creates and releases are in one
-order. Should that happen twice, the second one is known by where it came from (`ORIGIN`).
+Clients may write only the first of these topics. Releases of names and admitted creates travel on internal
+topics, because this agent cannot check them: the state they refer to is a cluster's, in another partition. A
+client's create is forwarded to the topic in which creates and releases have one order. If a crash forwards
+it twice, the header `ORIGIN` identifies the second one.
 """
 
 import logging
@@ -39,8 +39,8 @@ from tables.typed import TypedTable
 
 log = logging.getLogger("clusterflow.name_service")
 
-# Records of a partition that a crash may bring again: what agents hold unacknowledged, with room to spare.
-REDELIVERED_AT_MOST: Final = 2 * MAX_BACKLOG
+# How many records of a partition a crash may deliver again: twice what agents may hold unacknowledged.
+MAX_REDELIVERED: Final = 2 * MAX_BACKLOG
 
 
 class NameAgent:
@@ -62,7 +62,7 @@ class NameAgent:
         names.on_recovered(self._collect_freed)
 
     async def run(self, stream: Any) -> None:
-        """The agent's loop: turns until the app stops."""
+        """Take turns until the app stops."""
         async for turn in take_turns("names", stream, self._names, self._producer):
             for record in turn.records():
                 here = Here(turn, record)
@@ -72,10 +72,10 @@ class NameAgent:
             await turn.commit()
 
     def _forget(self, here: Here[NameRecord]) -> None:
-        """Drop the freed names that no record still to be redelivered, nor a keyed repeat, can ask for."""
+        """Drop freed names that no redelivered record and no repeat of a keyed create can ask for."""
         record = here.record
         old = self._freed[record.partition]
-        while old and old[0][0] < record.offset - REDELIVERED_AT_MOST:
+        while old and old[0][0] < record.offset - MAX_REDELIVERED:
             _, key = old.popleft()
             name = here.get(key)
             if name is None or name.held:
@@ -96,7 +96,7 @@ class NameAgent:
             self._freed[partition] = deque(sorted(offsets))
 
     def _free_names(self, rows: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, NameRecord]]:
-        """The names that nobody holds; one that cannot be read is left alone, as is a cluster like it."""
+        """The names that are free; unreadable records are skipped."""
         for key, data in rows:
             try:
                 if not is_held(data):
@@ -108,7 +108,7 @@ class NameAgent:
                 )
 
     def _pass_on(self, here: Here[NameRecord]) -> None:
-        """Pass a client's create on to where creates and releases are in one order."""
+        """Forward a client's create to the topic in which creates and releases have one order."""
         record = here.record
         if (misplaced := self._placement.correction(record)) is not None:
             here.publish(misplaced)
@@ -150,7 +150,7 @@ class NameAgent:
             if holder is not None and refusal.code == "CLUSTER_NAME_EXISTS":
                 self._remember(here, command, holder, seen)
             return
-        # Who passed it on is nothing that its cluster's agent has to know.
+        # The cluster's agent does not need to know the record's origin.
         headers = {name: text for name, text in headers_of(record).items() if name != ORIGIN}
         require_passable(key, record.value, [(name, text.encode()) for name, text in headers.items()])
         here.publish(Output(self._topics.accepted_commands, key, record.value, headers))
@@ -181,13 +181,13 @@ class NameAgent:
         holder: NameRecord,
         seen: Seen,
     ) -> None:
-        """Note a create that was turned away, where a repeat of it must be known again."""
+        """Remember a refused create if a repeat of it must be recognised."""
         record = here.record
         after = replace(holder, offsets=seen.noted(holder.offsets))
         if command.keyed:
             after = turned_away(after, command, at=here.at)
         elif not seen.passed_on:
-            return  # its own offset, and that of what frees the name, are in one log
+            return  # its offset and that of the release are in one log, which orders them
         here.put(after)
         if not holder.held:
             self._freed[record.partition].append((record.offset, record.key))

@@ -28,24 +28,24 @@ from streams.writing.producer import Producer
 from tables.declared import cluster_table, name_table, table_of
 from tables.metrics import RECOVERING
 
-# Seconds for turns under way to end; what then is not committed is taken up by another worker.
+# Seconds for running turns to end. What is not committed by then is decided again by another worker.
 STOP_WITHIN: Final = 30.0
 
-# Seconds to leave the group in, when a rebalance is under way.
+# Seconds to leave the group while a rebalance is running.
 LEAVE_WITHIN: Final = 5.0
 
-# Looks for Kafka in vain, a second or two apart, after which a worker that is to stop does not wait for it.
-MISSED_AT_MOST: Final = 2
+# How many failed probes, a second or two apart, before a stopping worker gives up on Kafka.
+MAX_MISSED_PROBES: Final = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """What a worker is told.
+    """The settings of a worker.
 
     Attributes:
-        service_name: Which service its events say that they are from.
+        service_name: The `source` of its events.
         tick_interval: Time between two ticks of a partition.
-        standby_replicas: Workers that follow each partition's changelog to take over warm.
+        standby_replicas: How many other workers follow each changelog partition, to take over fast.
     """
 
     kafka: KafkaSettings
@@ -56,23 +56,23 @@ class WorkerSettings:
 
 
 class WorkerCrashed(RuntimeError):
-    """Faust gave up; the process must end, so that its supervisor starts a fresh one."""
+    """Faust gave up; the process must end, so that its supervisor starts a new one."""
 
 
 async def run(
     settings: WorkerSettings, *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
 ) -> None:
-    """Run until told to stop.
+    """Run until asked to stop.
 
     Args:
-        ready: Told how to ask whether the tables are recovered and the agents at work.
+        ready: Called with a function that returns whether tables are recovered and agents are working.
 
     Raises:
-        TopicMismatch: the topics are not there as configured.
+        TopicMismatch: the topics are missing or differ from the configuration.
         NotPermitted: Kafka does not grant what a worker needs.
-        TopicReplaced: one of them was deleted and created again meanwhile.
-        WorkerCrashed: a part of the app died; its partitions are safe with whoever comes next.
-        Unavailable: told to stop while Kafka is away.
+        TopicReplaced: one of them was deleted and created again while the worker ran.
+        WorkerCrashed: a part of the app died; another worker can safely take its partitions.
+        Unavailable: asked to stop while Kafka is away.
     """
     kafka = settings.kafka
     await require_rights(kafka, WORKER)
@@ -92,7 +92,7 @@ async def run(
     wakers = [_kind(app, kafka, flow) for flow in simple_flows(settings.policy)]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
-    ready(lambda: app.at_work and not HELD.told)
+    ready(lambda: app.at_work and not HELD.names)
     RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
     ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
@@ -111,7 +111,7 @@ async def run(
         for part in ticking:
             if part.done():
                 part.result()
-        if crashed.done():  # what is left of the app can't be stopped in order, only left
+        if crashed.done():  # the rest of the app cannot be stopped in order
             raise WorkerCrashed(repr(app.crash_reason)) from app.crash_reason
     except TopicReplaced:
         await _stop(app, producer, kafka)
@@ -137,15 +137,16 @@ def _kind(app: BatchApp, kafka: KafkaSettings, flow: Flow[Any, Any, Any]) -> Kin
 
 
 def _unavailable(app: BatchApp) -> Callable[[], Set[Partition]]:
-    """How to look at what it reads and writes."""
+    """A function that returns the unavailable partitions that the worker reads or writes."""
     unacknowledged = Unacknowledged(app.publisher.waiting)
     return lambda: unacknowledged.look() | app.unreachable()
 
 
 async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None:
-    """Let turns under way end. While Kafka is away they can't, and in a rebalance there are none.
+    """Let running turns end. While Kafka is away they cannot, and during a rebalance there are none.
 
-    Raises: Unavailable: there is nothing to wait for. WorkerCrashed: not in time. The process must end.
+    Raises: Unavailable: Kafka is away, so waiting is useless. WorkerCrashed: the app did not stop in time.
+        In both cases the process must end.
     """
     between_turns = not app.at_work
 
@@ -158,7 +159,7 @@ async def _stop(app: BatchApp, producer: Producer, kafka: KafkaSettings) -> None
     deadline = monotonic() + (LEAVE_WITHIN if between_turns else STOP_WITHIN)
     while not (await asyncio.wait({stopping}, timeout=1.0))[0]:
         missed = 0 if await answers(kafka, within=1.0) else missed + 1
-        if missed == MISSED_AT_MOST:
+        if missed == MAX_MISSED_PROBES:
             raise Unavailable("Kafka is away; what is not committed is decided again by whoever comes next")
         if monotonic() > deadline and between_turns:
             raise Unavailable("a rebalance is under way; its partitions go to others after the session")

@@ -128,8 +128,8 @@ async def _supervised(settings: Settings, role: Role, name: str) -> None:
                     port,
                     hosts=settings.hosts,
                     ready=ready,
-                    held=lambda: HELD.told,
-                    unavailable=lambda: UNAVAILABLE_PARTITIONS.told,
+                    held=lambda: HELD.names,
+                    unavailable=lambda: UNAVAILABLE_PARTITIONS.names,
                 )
                 await stack.enter_async_context(server)
             log.info("starting", extra={"role": name})

@@ -101,7 +101,7 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         group_id=settings.kafka.topics.prefix + SINK_GROUP,
     )
     await sinks.role.run(
-        sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.told)
+        sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.names)
     )
 
 

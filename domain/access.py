@@ -7,13 +7,13 @@ from typing import Final
 from domain.errors import Rejected
 from domain.policy import Policy
 
-# Neither "@" nor blanks, control characters or the lone surrogates that stand for undecodable header bytes.
+# Neither "@" nor blanks, control characters or lone surrogates, which represent undecodable header bytes.
 _PART = r"[^@\s\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 _EMAIL = re.compile(rf"{_PART}+@(?!\.){_PART}+\.{_PART}*(?<!\.)")
 
 
 MAX_ADDRESS: Final = 254
-"""Characters of an identity (RFC 5321, section 4.5.3.1.3, with the brackets off)."""
+"""Characters of an identity (RFC 5321, section 4.5.3.1.3, without the brackets)."""
 
 
 def valid_email(address: str) -> bool:
@@ -21,7 +21,7 @@ def valid_email(address: str) -> bool:
     return len(address) <= MAX_ADDRESS and _well_formed(address)
 
 
-@lru_cache(maxsize=1024)  # callers come again; what is longer than an address is not kept
+@lru_cache(maxsize=1024)  # callers repeat; texts longer than an address are not cached
 def _well_formed(address: str) -> bool:
     return _EMAIL.fullmatch(address) is not None
 

@@ -1,7 +1,7 @@
-"""What all kinds of entities share: the bookkeeping in their states, and how their rules are called.
+"""The shared parts of all kinds of entities: bookkeeping in their states, and the interface of their rules.
 
 A kind's state extends `Entity`, its commands extend `Command`, and a `Kind` lists its rules. One agent, one
-table and one view serve every kind, and know none of them.
+table and one view serve every kind without knowing any of them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from domain.offsets import Seen, holds
 from domain.values import UNSET, Meta, Struct, UnsetType, field, replace
 
 REMEMBERED_COMMANDS: Final = 64
-"""Outcomes that an entity remembers in any case, so that a repeated command gets its first one."""
+"""How many outcomes an entity always remembers, so that a repeated command gets its first one."""
 
 REMEMBERED_KEYS: Final = 192
-"""Outcomes beyond these, of commands under an `Idempotency-Key`, that it remembers for `KEPT_FOR`."""
+"""How many more outcomes of commands under an `Idempotency-Key` it remembers for `KEPT_FOR`."""
 
 KEPT_FOR: Final = timedelta(hours=24)
 
@@ -47,7 +47,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return self.code is None
 
     def refused(self, refusal: Rejected) -> "Outcome":
-        """The outcome of a command that was refused like this."""
+        """The outcome of a command that this refusal refused."""
         return replace(self, code=refusal.code, error=refusal.text, details=refusal.details)
 
 
@@ -67,19 +67,19 @@ class Entity(Struct, frozen=True, kw_only=True):
     recent: tuple[str | Outcome, ...] = ()
 
     def reflects(self, log: str, offset: int) -> bool:
-        """Whether the state already holds what this record led to, so that a redelivery is dropped."""
+        """Whether the state already includes the effect of this record, so that a redelivery is dropped."""
         return holds(self.offsets, log, offset)
 
     def outcome_of(self, command_id: str, caller: str = "") -> Outcome | None:
-        """The remembered outcome of a caller's command, None if it is unknown or forgotten.
+        """The remembered outcome of a caller's command; None if it is unknown or forgotten.
 
         Args:
-            caller: Empty for the entity's owner, and where entities have none.
+            caller: Empty for the entity's owner, and for kinds without owners.
         """
         if not caller and command_id in self.recent:
             return Outcome(command_id=command_id)
         for known in self.recent:
-            if type(known) is str:  # as most are
+            if type(known) is str:  # the most frequent case
                 continue
             assert isinstance(known, Outcome)
             if (known.command_id, known.caller) == (command_id, caller):
@@ -87,11 +87,11 @@ class Entity(Struct, frozen=True, kw_only=True):
         return None
 
     def counted(self) -> Self:
-        """The state after a change that was accepted; kinds that count their changes do it here."""
+        """The state after an accepted change; kinds that count their changes override this."""
         return self
 
     def sealed(self, *, seen: Seen, at: datetime, outcome: Outcome | None = None) -> Self:
-        """The state as it is stored: marked with the record it reflects and, for a command, its outcome."""
+        """The state to store: marked with the record it reflects and, for a command, with its outcome."""
         return replace(
             self,
             revision=self.revision + 1,
@@ -117,7 +117,7 @@ class VersionedEntity(Entity, frozen=True, kw_only=True):
 def _remembered(
     recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
 ) -> tuple[str | Outcome, ...]:
-    """The outcomes worth keeping, oldest first: the last ones, before them those whose day is not over."""
+    """The outcomes to keep, oldest first: the last ones, and older ones whose day is not over."""
     plain = outcome.applied and outcome.until is None and not outcome.caller
     recent = (*recent, outcome.command_id if plain else outcome)
     beyond = [
@@ -129,7 +129,7 @@ def _remembered(
 
 
 EntityId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:~-]+$")]
-"""An id that fits into a path, a key and a column, and is no key of ours."""
+"""An id that fits into a path, a key and a column, and is no internal key."""
 
 CommandId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[\x21-\x7e]+$")]
 
@@ -138,7 +138,7 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
     """A request to change an entity; its JSON is the value on the command topic.
 
     Attributes:
-        id: The entity's id, and the key of its state.
+        id: The entity's id, which is the key of its state.
         command_id: Identifies the command; a repeat gets the first outcome.
         expected_version: The version that the entity must still have; None accepts any.
     """
@@ -164,10 +164,10 @@ def _nothing(state: Entity, at: datetime) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[S, C, E]):
-    """The rules of one kind of entity; settings of rules are bound into them.
+    """The rules of one kind of entity, with their settings bound.
 
     Attributes:
-        name: Names the table, the agent, and the kind in metrics and logs.
+        name: The name of the table and the agent, and of the kind in metrics and logs.
         state: The type of its states.
         decide: The events that a command leads to. Raises Rejected.
         evolve: The state after an event.
@@ -185,12 +185,12 @@ class Kind(Generic[S, C, E]):
     retention: timedelta = KEPT_FOR
 
     def due_at(self, state: S) -> datetime | None:
-        """When the clock has to look at this entity next: for its wake or, once deleted, for its purge."""
+        """When the clock has to handle this entity next: for its wake or, once deleted, for its purge."""
         return self.wake_at(state) if state.deleted_at is None else state.deleted_at + self.retention
 
 
 def absent(state: Entity | None) -> None:
-    """Raises: Rejected: `RESOURCE_CONFLICT` if the id is taken, even by a recently deleted entity."""
+    """Raises: Rejected: `RESOURCE_CONFLICT` if the id is in use, even by a recently deleted entity."""
     if state is not None:
         raise Rejected("RESOURCE_CONFLICT", "This id is taken", field="id")
 

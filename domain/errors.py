@@ -1,15 +1,15 @@
 """Every error raised on purpose, as one tree.
 
 ControlPlaneError
-    TransientError(retry_after)     worth another try after this many seconds
-        Unavailable                 Kafka, a partition or a table can't answer now: 503 at the edge
+    TransientError(retry_after)     may succeed after this many seconds
+        Unavailable                 Kafka, a partition or a table cannot answer now: 503 at the edge
             Unconfirmed             stored in its topic, but no outcome came in time
             NotPermitted            Kafka lacks a grant for us; the text names it
         SinkUnavailable             the database behind a sink is away: the sink waits
     PermanentError                  no retry helps
-        Unpublishable               Kafka will never take this record: a fault of ours
+        Unpublishable               Kafka will never accept this record: a bug of ours
         MalformedRecord(reason)     the record goes to the dead-letter topic under this reason
-        Rejected(code, text)        the caller is told so: a 4xx, or a result with outcome `rejected`
+        Rejected(code, text)        the caller gets it: a 4xx, or a result with outcome `rejected`
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ class ControlPlaneError(Exception):
 
 
 class TransientError(ControlPlaneError):
-    """Worth another try.
+    """The operation may succeed later.
 
     Args:
-        text: What is away, for the log and, at the edge, the caller.
+        text: The part that is away, for the log and, at the edge, the caller.
         retry_after: Seconds to wait before the next try.
     """
 
@@ -54,15 +54,15 @@ class PermanentError(ControlPlaneError):
 
 
 class Unpublishable(PermanentError):
-    """A record that Kafka will not take however often it is sent; whoever made it has a fault."""
+    """Kafka will never accept this record; the code that built it has a bug."""
 
 
 class MalformedRecord(PermanentError):
-    """A record that nobody can handle.
+    """A record that cannot be handled.
 
     Args:
         reason: Short and countable, e.g. `invalid_schema`, `bad_key`, `unknown_cluster`.
-        text: What is wrong with this one.
+        text: The fault of this record.
     """
 
     def __init__(self, reason: str, text: str) -> None:
@@ -87,16 +87,16 @@ class Rejected(PermanentError):
 
 
 def invalid(text: str, *, field: str, value: object = None) -> Rejected:
-    """A `VALIDATION_FAILED` that names the member at fault, and shows a string that was there, cut short."""
+    """A `VALIDATION_FAILED` that names the faulty member, with its value cut short if it is a string."""
     shown = {"value": short(value)} if isinstance(value, str) else {}
     return Rejected("VALIDATION_FAILED", text, field=field, **shown)
 
 
 def short(text: str) -> str:
-    """At most 64 characters of what a client sent: refusals are stored, logged and sent back."""
+    """At most 64 characters of a client's text, because refusals are stored, logged and sent back."""
     return text if len(text) <= 64 else text[:63] + "…"
 
 
 def not_found() -> Rejected:
-    """The one answer for absent, deleted and not visible: existence is not revealed."""
+    """The same answer for absent, deleted and invisible entities, so that existence is not revealed."""
     return Rejected("RESOURCE_NOT_FOUND", "Cluster not found")

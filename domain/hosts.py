@@ -1,8 +1,8 @@
 """The names that a request may call this service by: the rule behind `Host`.
 
-A page whose own name is made to point here (DNS rebinding) is of one origin with what it asks for, and no
-browser keeps it from anything. What gives it away is the name it was called by, which no page can change. An
-address in the place of a name points where it says, so no page from elsewhere comes with one.
+A page whose own name is made to point to this service (DNS rebinding) has the same origin as the service, so
+browsers allow it everything. It is recognised by the name in `Host`, which no page can change. An IP address
+cannot be rebound, so no page from elsewhere has one of ours as its host.
 """
 
 import re
@@ -17,11 +17,11 @@ LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _UNSPECIFIED: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised, not bound
 _FORM: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{0,5})?")
-_LONGEST: Final = 300
+_MAX_HOST_CHARACTERS: Final = 300
 
 
 def canonical(host: str) -> str:
-    """A name or an address, brackets or not, as it is compared: lower case, no last dot, addresses short."""
+    """A name or an address in the form for comparison: lower case, no final dot, addresses shortened."""
     bare = host.removeprefix("[").removesuffix("]").removesuffix(".").lower()
     try:
         return str(ip_address(bare))
@@ -39,12 +39,12 @@ def is_address(host: str) -> bool:
 
 
 class Hosts:
-    """The hosts that are ours: loopback, the address we listen on, and those that are named.
+    """The hosts that are ours: loopback, the address we listen on, and configured ones.
 
     Args:
-        bound: The address or name we listen on. Where it stands for all addresses (`0.0.0.0`, `::`), every
-            address is ours, as probes and port mappings have it, and no name follows from it.
-        named: Names and addresses without ports.
+        bound: The address or name we listen on. If it means all addresses (`0.0.0.0`, `::`), every address is
+            ours, because probes and port mappings use any of them, but no name is.
+        named: Configured names and addresses without ports.
     """
 
     def __init__(self, bound: str, named: Iterable[str] = ()) -> None:
@@ -53,18 +53,18 @@ class Hosts:
         self._known = lru_cache(maxsize=256)(self._is_ours)
 
     def admits(self, given: str | None) -> bool:
-        """Whether the value of a `Host` is one of ours, with whatever port; asked of every read."""
-        return given is not None and len(given) <= _LONGEST and self._known(given)
+        """Whether the value of a `Host` is one of ours, with any port; called for every read."""
+        return given is not None and len(given) <= _MAX_HOST_CHARACTERS and self._known(given)
 
     def require(self, given: str | None) -> None:
-        """Refuse a `Host` that is not ours; None is that of a program that speaks HTTP/1.0, no browser.
+        """Refuse a `Host` that is not ours; only HTTP/1.0 programs, and no browsers, send none.
 
-        Raises: Rejected: `VALIDATION_FAILED` for what is neither name nor address, `MISDIRECTED_REQUEST`
-            for one of somebody else.
+        Raises: Rejected: `VALIDATION_FAILED` for a value that is neither name nor address,
+            `MISDIRECTED_REQUEST` for the name or address of another service.
         """
         if given is None or self.admits(given):
             return
-        if len(given) > _LONGEST or not _FORM.fullmatch(given):
+        if len(given) > _MAX_HOST_CHARACTERS or not _FORM.fullmatch(given):
             raise invalid("Host must be a name or an address, with or without a port", field="Host")
         raise Rejected(
             "MISDIRECTED_REQUEST",

@@ -1,6 +1,6 @@
 """Ids in the form of a UUID (RFC 9562).
 
-By hand: each command needs several, and `uuid` takes three times as long.
+They are formatted by hand, because each command needs several and `uuid` takes three times as long.
 """
 
 from hashlib import sha1
@@ -15,9 +15,9 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
 def deterministic_id(*words: object) -> str:
-    """An id that a replay repeats: uuid5 of the words that make the fact one (section 5.5).
+    """An id that a replay repeats: uuid5 of the words that identify the fact (section 5.5).
 
-    Each word is told apart by its length: some are a client's own and may hold any separator.
+    Each word is preceded by its length, because some words are a client's own and may contain any separator.
     """
     name = "".join([f"{len(text)}:{text}" for text in map(str, words)])
     digits = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()

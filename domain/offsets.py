@@ -1,22 +1,22 @@
-"""How far a state reflects its inputs: by log, the offset of the last record that it holds.
+"""How far a state reflects its inputs: by log, the offset of the last record that it reflects.
 
-A log is one life of a topic's partition: its name with Kafka's id of the topic (`cluster-commands#x3Fb…`). A
-topic that was deleted and created again has another id, so offsets of the old one do not apply to it.
+A log is one life of a topic's partition, named by the topic and Kafka's id of it (`cluster-commands#x3Fb…`).
+A topic that was deleted and created again has another id, so offsets of the old one do not apply to it.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple, Self
 
-_DIVIDER = "#"  # which no topic's name can have
+_DIVIDER = "#"  # no topic's name can contain it
 
 
 class Resumption(NamedTuple):
-    """Where a partition is read on.
+    """The position from which a partition is read after a restart.
 
     Attributes:
-        life: Of its log: Kafka's id of the topic, and after a `~` how often the partition was found to end
-            before what had been read of it. It goes with the offset that is committed.
-        anomaly: What is out of the ordinary, for the log; empty mostly.
+        life: The life of its log: Kafka's id of the topic, and after a `~` the number of times that the
+            partition was found to end before the position. It is committed with the offset.
+        anomaly: An unusual finding, to be logged; usually empty.
     """
 
     offset: int
@@ -29,13 +29,13 @@ class Resumption(NamedTuple):
 
 
 def resume(topic_id: str, *, committed: int | None, life: str, beginning: int, end: int) -> Resumption:
-    """Where a partition is read on: where reading ended, as long as that is a place in what is there now.
+    """The position to resume from: where reading ended, if that is a position in the present log.
 
     Args:
-        topic_id: Of the topic that is there now.
-        committed: The offset to read next as it was committed; None where none was.
-        life: What was committed with it; empty if it came from a version that committed none.
-        beginning, end: Of the partition as it is now.
+        topic_id: The id of the present topic.
+        committed: The committed offset of the next record to read; None if there is none.
+        life: The life that was committed with it; empty if an earlier version committed none.
+        beginning, end: The present bounds of the partition.
     """
     known_id, _, losses = life.partition("~")
     if committed is None:
@@ -52,12 +52,12 @@ def resume(topic_id: str, *, committed: int | None, life: str, beginning: int, e
 
 
 def life_of(log: str) -> str:
-    """The life in the name of a log; empty where it has none."""
+    """The life in the name of a log; empty if it has none."""
     return log.partition(_DIVIDER)[2]
 
 
 def noted(offsets: Mapping[str, int], log: str, offset: int) -> dict[str, int]:
-    """The offsets after a record of a log; those of earlier lives of its topic go."""
+    """The offsets after a record of a log, without those of earlier lives of its topic."""
     if log in offsets:
         return {**offsets, log: offset}
     topic = _topic(log)
@@ -65,15 +65,15 @@ def noted(offsets: Mapping[str, int], log: str, offset: int) -> dict[str, int]:
 
 
 def holds(offsets: Mapping[str, int], log: str, offset: int) -> bool:
-    """Whether a record is reflected already, so that it is dropped when it comes again."""
+    """Whether a record is already reflected, so that it is dropped when it is redelivered."""
     return offsets.get(log, -1) >= offset
 
 
 class Seen(NamedTuple):
-    """Where a record was seen: its log and offset, and those it was passed on from, if it was.
+    """The position of a record: its log and offset, and those of its original if it was forwarded.
 
-    A client's record is passed on to where everything that decides on its key is in one order. Should that
-    happen twice, the second one is known by where it came from.
+    A client's record is forwarded to the topic in which all records about its key have one order. If a crash
+    forwards it twice, the second one is recognised by the position of its original.
     """
 
     log: str
@@ -83,7 +83,7 @@ class Seen(NamedTuple):
 
     @classmethod
     def of(cls, log: str, offset: int, origin: str | None) -> Self:
-        """Args: origin: As `origin_of` has it; None for a record that was not passed on."""
+        """Args: origin: The text that `origin_of` made; None for a record that was not forwarded."""
         if not origin:
             return cls(log, offset)
         from_log, _, from_offset = origin.rpartition("/")
@@ -91,11 +91,11 @@ class Seen(NamedTuple):
 
     @property
     def passed_on(self) -> bool:
-        """Whether it was."""
+        """Whether the record was forwarded."""
         return bool(self.from_log)
 
     def held_by(self, offsets: Mapping[str, int]) -> bool:
-        """Whether a state reflects the record already: it was delivered, or passed on, once more."""
+        """Whether a state already reflects the record, because it was redelivered or forwarded twice."""
         if holds(offsets, self.log, self.offset):
             return True
         return self.passed_on and holds(offsets, self.from_log, self.from_offset)
@@ -107,12 +107,12 @@ class Seen(NamedTuple):
 
 
 def origin_of(log: str, offset: int) -> str:
-    """Where a record was before it was passed on, as text."""
+    """The position of a record that is being forwarded, as text."""
     return f"{log}/{offset}"
 
 
 def offset_in(offsets: Mapping[str, int], topic: str) -> int:
-    """The offset remembered of a topic, in whichever of its lives; 0 where there is none."""
+    """The remembered offset of a topic in any of its lives; 0 if there is none."""
     return max((at for log, at in offsets.items() if _topic(log) == topic), default=0)
 
 

@@ -1,4 +1,4 @@
-"""The settings that rules depend on, as one frozen value, so that `decide` stays a pure function."""
+"""The settings that rules depend on, as one frozen value, so that `decide` is a pure function."""
 
 from datetime import timedelta
 
@@ -6,27 +6,27 @@ from domain.values import Struct
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """What an operator may choose about the rules.
+    """An operator's settings of the rules.
 
     Attributes:
         platforms: Accepted `spec.platform.type`, lower case; holds `*` when any is accepted.
-        require_release: Whether `release.version` and `release.channelGroup` must be there in the end.
+        require_release: Whether `release.version` and `release.channelGroup` are required after defaults.
         default_version, default_channel_group: Filled into a spec that leaves them empty.
-        secret_key_ids: The ids of the keys for secrets that this deployment has; empty where none is known.
+        secret_key_ids: The ids of this deployment's keys for secrets; empty if none is known.
         privileged_domain: Addresses of exactly this domain belong to controllers and operators.
         grace_period: How long controllers may take before a cluster without a ready one has failed.
         activity_window: A report younger than this shows that its controller still works.
         attention_age: A cluster younger than this is reconciled at the attention interval.
         attention_interval, stable_interval: Time between two scheduled reconciles.
-        reconcile_cap: Scheduled reconcile events per tick and partition; the rest stay due.
-        delete_retention: How long a deleted cluster's record is kept before its tombstone.
+        reconcile_cap: The maximum of scheduled reconcile events per tick and partition; the rest remain due.
+        delete_retention: How long a deleted cluster's state is kept before its tombstone.
         reconcile_enabled: Whether reconciles are scheduled at all; status time-outs always are.
         adaptive: Whether attention counts; if not, every cluster uses `default_interval`.
         reactive: Whether a change is announced to controllers at once, beside the schedule.
         reactive_debounce: The shortest time between two announcements of one kind of change to one cluster.
         reactive_limit: Announcements of changes per cluster and minute.
-        resource_statuses: What the status of a resource may be; the first is that of a new one.
-        reactive_change_types: Of `spec`, `status` and `controller_status`, those announced.
+        resource_statuses: The possible statuses of a resource; a new resource has the first.
+        reactive_change_types: The types among `spec`, `status` and `controller_status` that are announced.
     """
 
     platforms: frozenset[str] = frozenset({"gcp", "aws", "azure"})

@@ -1,6 +1,6 @@
-"""Statements that compare rows, made from the columns of a table.
+"""Makes statements that compare rows from the columns of a table.
 
-PostgreSQL compares, since only it knows when two values of a column are one (`1.0` and `1` in jsonb).
+PostgreSQL compares, because only it knows when two values of a column are equal (`1.0` and `1` in jsonb).
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ _NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Comparison(NamedTuple):
-    """A statement, and how many columns it takes after the ids."""
+    """A statement, and the number of columns it takes after the ids."""
 
     statement: str
     width: int
@@ -28,13 +28,13 @@ def comparison(
     fixed: Mapping[str, str] = _NOTHING,
     excused: Mapping[str, str] = _NOTHING,
 ) -> Comparison:
-    """A statement that compares the rows of some ids ($1) with those they should have ($2…).
+    """A statement that compares the rows of some ids ($1) with their expected rows ($2…).
 
     Args:
-        columns: Each with its type, in the order of the arrays.
-        key: Columns that make a row one, the id first.
-        free, fixed: Columns that no record decides; those that no array brings, and what they must be.
-        excused: Columns, each with the condition under which a difference is none.
+        columns: The columns with their types, in the order of the arrays.
+        key: The columns that identify a row, the id first.
+        free, fixed: Columns that records do not determine; columns without an array, with their values.
+        excused: Columns with a condition under which a difference is ignored.
     """
     arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(columns.values(), start=2))
     constants = "".join(f", {value} AS {quoted(name)}" for name, value in fixed.items())

@@ -1,8 +1,8 @@
-"""What a comparison finds: rows that differ, and rows that PostgreSQL cannot take or compare.
+"""The findings of a comparison: rows that differ, and rows that PostgreSQL cannot store or compare.
 
-The sink has parked the records of the latter, as with a NUL in a text, or a text too long for its column. No
-repair brings them in, so they say nothing of whether sink and tables are in order: they are passed over,
-counted apart, and told with the reason.
+The sink has parked the records of the latter, for instance because of a NUL in a text, or a text too long for
+its column. No repair can write them, so they are no sign that sink and tables disagree: they are skipped,
+counted separately, and reported with the reason.
 """
 
 import logging
@@ -15,16 +15,16 @@ from sinks.errors import RowsRefused
 
 log = logging.getLogger("clusterflow.recovery")
 
-# By table and column, the characters that fit.
+# The maximum of characters, by table and column.
 Widths = Mapping[str, Mapping[str, int]]
 
-# Differences that are told one by one.
-TOLD: Final = 20
+# How many differences are listed one by one.
+MAX_LISTED: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One row that is not as its record says.
+    """One row that differs from its record.
 
     Attributes:
         what: `missing`, `without record`, or the columns that differ.
@@ -36,9 +36,9 @@ class Difference:
 
 
 class RefusedRows:
-    """What was refused so far in a run, by table and id, with the reason; never what is in the row.
+    """The rows refused so far in a run, by table and id, with the reason and without their content.
 
-    An entity stands for all of its rows, since they are stored together or not at all.
+    An entity represents all of its rows, because they are stored together or not at all.
     """
 
     def __init__(self) -> None:
@@ -54,19 +54,19 @@ class RefusedRows:
             log.error("row passed over", extra={"table": table, "id": id, "error": why})
 
     def compared(self, table: str, id: str, refusal: RowsRefused) -> list[Difference]:
-        """Note a row that cannot be compared; it differs if that may be the server's fault."""
+        """Note a row that cannot be compared; it counts as different if the server may be the cause."""
         if refusal.unclear:
             return [Difference(table, id, f"not comparable: {refusal.why}")]
         self.note(table, id, refusal.why)
         return []
 
     def but_for(self, table: str, differences: Iterable[Difference]) -> list[Difference]:
-        """The differences that are not of refused rows of a table, or of those that belong to it."""
+        """The differences of rows that were not refused in a table, and do not belong to a refused row."""
         return [difference for difference in differences if (table, difference.id) not in self._reasons]
 
 
 def too_long(row: Mapping[str, Any], widths: Mapping[str, int]) -> str | None:
-    """The first text of a row that does not fit its column; None if all do."""
+    """The column of the first text in a row that is too long for it; None if all texts fit."""
     for column, width in widths.items():
         text = row.get(column)
         if isinstance(text, str) and len(text) > width:
@@ -76,17 +76,17 @@ def too_long(row: Mapping[str, Any], widths: Mapping[str, int]) -> str | None:
 
 @dataclass(slots=True)
 class Verified:
-    """What a look has found.
+    """The findings of one comparison.
 
     Attributes:
-        tables: What was compared, in this order.
-        compared: Per table, rows that should be there (for names: names held).
-        different: Per table, rows that are not as they should be.
-        repairable: Those of them that a repair can write.
-        first: The first of them.
-        passed_over: Per table, rows whose record PostgreSQL cannot take, as the sink has found before.
-        first_passed_over: The first of them, each with its table, id and why.
-        repaired: Per table, rows that differed in the looks before and were written again.
+        tables: The tables that were compared, in this order.
+        compared: Per table, the number of expected rows (for names: of held names).
+        different: Per table, the number of rows that differ.
+        repairable: The number of those that a repair can write.
+        first: The first differences.
+        passed_over: Per table, the number of rows that PostgreSQL cannot store, as the sink has found before.
+        first_passed_over: The first of them, each with its table, id and reason.
+        repaired: Per table, the number of rows that earlier comparisons found different and repaired.
     """
 
     tables: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class Verified:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs, of what can be compared."""
+        """Whether no row differs, among those that can be compared."""
         return not self.different
 
     def note(self, differences: Iterable[Difference], *, repairable: bool = True) -> None:
@@ -109,12 +109,12 @@ class Verified:
             self.different[difference.table] += 1
             if repairable:
                 self.repairable[difference.table] += 1
-            if len(self.first) < TOLD:
+            if len(self.first) < MAX_LISTED:
                 self.first.append(difference)
 
     def pass_over(self, refused: RefusedRows) -> None:
-        """Count what was refused and keep the first."""
+        """Count refused rows and keep the first."""
         for row in refused:
             self.passed_over[row[0]] += 1
-            if len(self.first_passed_over) < TOLD:
+            if len(self.first_passed_over) < MAX_LISTED:
                 self.first_passed_over.append(row)

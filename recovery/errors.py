@@ -1,11 +1,11 @@
-"""Why a recovery command did nothing; each text says what to do."""
+"""The reasons for which a recovery command does nothing; each text gives the remedy."""
 
 from domain.errors import ControlPlaneError
 
 
 class NotComparable(ControlPlaneError):
-    """Kafka and PostgreSQL do not speak of the same, or not yet."""
+    """Kafka and PostgreSQL do not hold the same data, or not yet."""
 
 
 class RebuildRefused(ControlPlaneError):
-    """This Kafka must not be filled, or these rows cannot fill it."""
+    """This Kafka must not be filled, or these rows cannot be turned into records."""

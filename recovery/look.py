@@ -1,4 +1,4 @@
-"""One comparison of the database with the topics, as far as it is the same for every kind."""
+"""One comparison of the database with the topics, in the parts that all kinds share."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ R = TypeVar("R", contravariant=True)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """What is compared with what, and where the findings go.
+    """The inputs of a comparison, and its findings.
 
     Attributes:
         rows: The database at one moment.
-        positions: By topic, up to where these rows reflect it.
-        widths: Of the columns of all tables.
-        refused: Rows that PostgreSQL cannot take, in this look or an earlier one.
-        repair: Writes what differs; None if nothing is to be written.
+        positions: By topic, the positions up to which these rows reflect it.
+        widths: The maximum widths of the columns of all tables.
+        refused: Rows that PostgreSQL has refused, in this comparison or an earlier one.
+        repair: Writes rows that differ; None for a comparison without repair.
     """
 
     settings: RecoverySettings
@@ -39,20 +39,20 @@ class Look:
 
 
 class Compared(Protocol[R]):
-    """How rows of one sort are compared with a table, or with all tables of one entity."""
+    """How rows of one type are compared with a table, or with all tables of one entity."""
 
     @property
     def table(self) -> str:
-        """Under which a row that PostgreSQL refuses is noted."""
+        """The table under which a refused row is noted."""
 
     def id_of(self, row: R) -> str:
-        """The id of a row, as PostgreSQL writes it."""
+        """The id of a row, as PostgreSQL formats it."""
 
     def too_long(self, row: R) -> str | None:
-        """The first text that does not fit its column."""
+        """The column of the first text that is too long for it."""
 
     async def differences(self, rows: Sequence[R]) -> list[Difference]:
-        """What differs. Raises: RowsRefused: PostgreSQL cannot even compare one of these rows."""
+        """The differences of these rows. Raises: RowsRefused: PostgreSQL cannot even compare one of them."""
 
     async def mend(self, repair: Repair, rows: Sequence[R]) -> None:
         """Write these rows again. Raises: SinkUnavailable."""
@@ -60,13 +60,13 @@ class Compared(Protocol[R]):
 
 @dataclass(frozen=True, slots=True)
 class Comparing(Generic[T]):
-    """Compares pages of rows, and repairs what differs of them."""
+    """Compares pages of rows, and repairs those that differ."""
 
     look: Look
     how: Compared[T]
 
     async def page(self, rows: Sequence[T]) -> None:
-        """Compare rows; those that PostgreSQL refuses to compare stand alone."""
+        """Compare rows; find those that PostgreSQL refuses to compare and handle each by itself."""
         await or_by_halves(rows, self._compare, self._refused)
 
     async def _compare(self, rows: Sequence[T]) -> None:
@@ -75,14 +75,14 @@ class Comparing(Generic[T]):
         if self.look.repair is not None and differences:
             ids = sorted({difference.id for difference in differences})
             await self.how.mend(self.look.repair, [by_id[id] for id in ids])
-        # Once more: what the repair was refused is known by now.
+        # Filter again, because the repair may have been refused some of them.
         self.look.found.note(self.look.refused.but_for(self.how.table, differences))
 
     async def _refused(self, row: T, refusal: RowsRefused) -> None:
         self.look.found.note(self.look.refused.compared(self.how.table, self.how.id_of(row), refusal))
 
     def _takeable(self, differences: Sequence[Difference], by_id: Mapping[str, T]) -> list[Difference]:
-        """The differences of rows that PostgreSQL can take, as far as one can tell; notes the others."""
+        """The differences of rows that PostgreSQL can presumably store; notes the others."""
         for id in {difference.id for difference in differences}:
             if why := self.how.too_long(by_id[id]):
                 self.look.refused.note(self.how.table, id, why)
@@ -96,11 +96,11 @@ async def remove_extra(
     known: Callable[[str], bool],
     remove: Callable[[Repair, Mapping[str, T]], Awaitable[None]],
 ) -> None:
-    """Note the rows that no record stands for, and remove them if that is to be.
+    """Note rows without a record, and remove them if there is a repair.
 
     Args:
-        places: Each row's id, and by what it is known to be unchanged when it is removed.
-        known: Whether a record stands for the row of an id.
+        places: Each row's id, and a value by which the removal checks that the row is unchanged.
+        known: Whether there is a record for the row of an id.
     """
     seen: dict[str, T] = {}
     async for id, place in places:

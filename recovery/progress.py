@@ -1,4 +1,4 @@
-"""How far a command has come: a bar on a terminal, a log line now and then elsewhere."""
+"""Shows the progress of a command: as a bar on a terminal, as log lines elsewhere."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ Advance = Callable[[int], None]
 
 @contextmanager
 def progress(doing: str, total: int) -> Iterator[Advance]:
-    """Show how many of `total` clusters are done; the value is called with how many more are."""
+    """Show how many of `total` clusters are done; call the value with the number of further ones."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _lines(doing, total)

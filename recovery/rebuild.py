@@ -1,14 +1,14 @@
-"""`clusterflow rebuild`: Kafka is lost; a new, empty one is filled from PostgreSQL.
+"""`clusterflow rebuild`: fills a new, empty Kafka from PostgreSQL after the old one is lost.
 
-1. Declare the topics. Refuse a Kafka in which anybody else has written state: rebuilding over it would take
-   clusters back in time.
+1. Declare the topics. Refuse a Kafka in which anything else has written state, because rebuilding over it
+   would take clusters back in time.
 2. Read one snapshot of the database, page by page, and write each cluster's state and name, and the state of
    each entity of other kinds.
-3. Look whether all of it is there, and that no worker has begun meanwhile.
-4. In one transaction, forget the positions in the old Kafka and which of its records the rows show.
+3. Check that all of it is there, and that no worker has started meanwhile.
+4. In one transaction, forget the positions in the old Kafka and the records that rows show.
 
-Until the last step the sink refuses the new Kafka, after it the sink takes it from the beginning. Every step
-can be done again, so a run that was killed anywhere is made good by another one, until a worker has started.
+The sink refuses the new Kafka before the last step, and reads it from the beginning after it. Every step can
+be repeated, so a run that was killed at any point is completed by another one, until a worker has started.
 """
 
 import logging
@@ -45,11 +45,11 @@ log = logging.getLogger("clusterflow.recovery")
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was restored.
+    """The numbers of restored entities.
 
     Attributes:
-        live: Clusters that are not deleted.
-        rows: Per table of another kind, its rows.
+        live: The clusters that are not deleted.
+        rows: The rows of each table of another kind.
     """
 
     clusters: int = 0
@@ -60,18 +60,19 @@ class Rebuilt:
 async def rebuild(
     settings: RecoverySettings, *, accept_old_rows: bool = False, tables: Iterable[Table[Any]] = TABLES
 ) -> Rebuilt:
-    """Fill an empty Kafka from PostgreSQL; ids, generations, versions and times stay, no event is emitted.
+    """Fill an empty Kafka from PostgreSQL; keep ids, generations, versions and times, and emit no event.
 
     Args:
-        accept_old_rows: Whether it may bring back clusters that were deleted since the sink last wrote, where
-            that is long ago.
-        tables: Kinds to restore, beside clusters.
+        accept_old_rows: Whether it may restore clusters that were deleted since the sink last wrote, if that
+            is long ago.
+        tables: The kinds to restore beside clusters.
 
     Raises:
-        RebuildRefused: it is not empty, somebody is at work, the rows are old, or one cannot be restored.
-        TopicMismatch: its topics are there with other partition counts, or with settings that lose data.
+        RebuildRefused: Kafka is not empty, a worker is running, the rows are old, or a row cannot be
+            restored.
+        TopicMismatch: its topics have other partition counts, or settings that lose data.
         NotPermitted: Kafka does not grant what this command needs.
-        Unavailable, SinkUnavailable, KafkaError: one of the two is away. Running it again is the remedy.
+        Unavailable, SinkUnavailable, KafkaError: Kafka or PostgreSQL is away. Running again is the remedy.
     """
     kafka = settings.kafka
     mapped = [TableRows(table, kafka.topics.prefix) for table in tables]
@@ -100,7 +101,7 @@ async def rebuild(
 async def _fill(
     settings: RecoverySettings, rows: Snapshot, producer: Producer, tables: Sequence[TableRows]
 ) -> tuple[Rebuilt, Mapping[str, set[bytes]]]:
-    """Publish every entity; returns the keys published, by topic."""
+    """Publish every entity; return the published keys by topic."""
     rebuilt = Rebuilt()
     keys: defaultdict[str, set[bytes]] = defaultdict(set)
 
@@ -138,7 +139,7 @@ async def _fill_clusters(
 
 
 async def _refuse_old(settings: RecoverySettings, rows: Snapshot) -> None:
-    """Raises: RebuildRefused: the sink has seen nothing for longer than it could have caught up with."""
+    """Raises: RebuildRefused: the sink has not read for longer than it could catch up with."""
     last_read = await rows.last_read()
     if last_read is not None and last_read[1] > settings.tombstone_life:
         until, age = last_read
@@ -157,11 +158,11 @@ async def _refuse_used(
     *,
     expected: Mapping[str, set[bytes]] | None = None,
 ) -> None:
-    """Raises: RebuildRefused: workers are or were here, or the changelogs do not hold what is expected.
+    """Raises: RebuildRefused: workers are or were here, or the changelogs do not hold the expected keys.
 
     Args:
-        expected: The keys that must be there, by topic; None before a run, when what an earlier one has left
-            is welcome.
+        expected: The keys that must be there, by topic; None before a run, when records of an earlier run
+            are accepted.
     """
     group = kafka.topics.prefix + GROUP
     if members := await group_members(kafka, group):
@@ -192,7 +193,7 @@ async def _refuse_used(
 
 
 async def _switch(pool: Pool, before: Sequence[StoredPosition]) -> None:
-    """Let the sink take the new Kafka. Raises: RebuildRefused: a sink has written since the snapshot."""
+    """Let the sink read the new Kafka. Raises: RebuildRefused: a sink has written since the snapshot."""
     async with transaction(pool, "rebuild") as connection:
         await connection.execute(statements.LOCK_POSITIONS)
         if await Snapshot(connection).positions() != list(before):

@@ -1,7 +1,7 @@
-"""Rows written again from the records, one transaction a page.
+"""Writes rows again from the records, in one transaction per page.
 
-The sink goes on meanwhile, so a row is touched only while it is what was seen to be wrong: what the sink has
-written since is newer, and right.
+The sink keeps writing meanwhile, so a row is changed only if it still is the row that was found wrong. A row
+that the sink has written since is newer, and right.
 """
 
 import asyncio
@@ -20,15 +20,16 @@ from sinks.postgres import transaction
 
 log = logging.getLogger("clusterflow.recovery")
 
-# The sink and a repair may lock the same rows in another order; then one of them is asked to try again.
+# The sink and a repair may lock the same rows in different orders; then PostgreSQL makes one of them try
+# again.
 TRIES: Final = 5
 
 
 class Repair:
-    """Writes to the tables of the sink, beside it.
+    """Writes to the tables of the sink while that runs.
 
     Args:
-        refused: Where rows that PostgreSQL will not store are noted.
+        refused: Collects rows that PostgreSQL does not store.
     """
 
     def __init__(self, pool: Pool, refused: RefusedRows) -> None:
@@ -36,7 +37,7 @@ class Repair:
         self._refused = refused
 
     async def write(self, write: Callable[[asyncpg.Connection], Awaitable[Any]]) -> None:
-        """Write in one transaction, again while the sink is in the way.
+        """Write in one transaction, and try again while the sink interferes.
 
         Raises: SinkUnavailable; RowsRefused.
         """
@@ -51,9 +52,9 @@ class Repair:
                 await asyncio.sleep(error.retry_after)
 
     def note(self, table: str, id: str, refusal: RowsRefused) -> None:
-        """Note what was not stored.
+        """Note a row that was not stored.
 
-        A row that is in the way of another, or a moment of the server's, is no fault of the record.
+        If another row or a temporary problem of the server is the cause, the record is not at fault.
         """
         if refusal.unclear or refusal.constraint:
             log.error("PostgreSQL did not store this", extra={"table": table, "id": id, "error": refusal.why})

@@ -1,4 +1,4 @@
-"""What the recovery commands need to know, each value with its unit."""
+"""The settings of the recovery commands, each value with its unit."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,13 +10,13 @@ from streams.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecoverySettings:
-    """Where state is, and how much of it is taken at a time.
+    """The locations of state, and the amount of it that is processed at a time.
 
     Attributes:
-        wait: How long the sink may take to store what the topics hold when `verify` begins.
-        tombstone_life: How old the sink's positions may be before `rebuild` has to be told that it may go
-            on: as long as the sink itself could have gone on from them.
-        page: Entities compared, repaired or restored together; all of their rows are in memory at once.
+        wait: How long the sink may take to store the records that the topics hold when `verify` begins.
+        tombstone_life: The age of the sink's positions from which `rebuild` needs an explicit confirmation:
+            the age up to which the sink itself can continue from them.
+        page: How many entities are compared, repaired or restored together; all their rows are in memory.
     """
 
     kafka: KafkaSettings

@@ -1,7 +1,7 @@
 """The database at one moment: rows, and the positions up to which they reflect the topics.
 
-The sink writes rows and positions in one transaction. So what one snapshot shows of both is decided by the
-topics up to these positions, to the last column, however busy the system is.
+The sink writes rows and positions in one transaction. So the topics up to the positions of a snapshot
+determine its rows, to the last column, however busy the system is.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -20,12 +20,12 @@ from sinks.errors import explained
 from sinks.mapping import columns_of
 from sinks.postgres import in_pages, transaction
 
-# A snapshot is idle while topics are read.
+# A snapshot is idle while topics are read, so its session must not time out.
 SESSION: Final = {"idle_in_transaction_session_timeout": "0", "jit": "off"}
 
 
 class StoredPosition(NamedTuple):
-    """How far the sink has read a partition of a topic, and of which Kafka and topic, where that is known."""
+    """The sink's position in a partition, and the ids of its Kafka and topic if they are known."""
 
     topic: str
     partition: int
@@ -35,7 +35,7 @@ class StoredPosition(NamedTuple):
 
 
 class Snapshot:
-    """What one transaction sees."""
+    """The database as one transaction sees it."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
@@ -45,7 +45,7 @@ class Snapshot:
         return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
 
     async def last_read(self) -> tuple[datetime, timedelta] | None:
-        """Until when the sink had read everything, and how long ago that is; None if it never ran."""
+        """The time up to which the sink has read everything, and its age; None if the sink never ran."""
         row = await self._connection.fetchrow(statements.OLDEST_READ)
         return None if row is None or row["until"] is None else (row["until"], row["age"])
 
@@ -59,7 +59,7 @@ class Snapshot:
         return in_pages(self._connection, statement, after=after)
 
     async def widths(self, tables: Sequence[str]) -> Widths:
-        """How many characters fit the columns that have a bound."""
+        """The maximum of characters of the columns that have one."""
         found: dict[str, dict[str, int]] = {table: {} for table in tables}
         for table, column, width in await self.fetch(statements.WIDTHS, list(found)):
             found[table][column] = width
@@ -68,7 +68,7 @@ class Snapshot:
     async def differences(
         self, table: str, how: Comparison, ids: Sequence[str], rows: Sequence[tuple[Any, ...]]
     ) -> list[Difference]:
-        """What differs of the rows of some ids from those that should be there, maybe none.
+        """The differences between the rows of some ids and the expected rows, which may be none.
 
         Raises: RowsRefused: PostgreSQL cannot even compare one of them.
         """
@@ -79,7 +79,7 @@ class Snapshot:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
-        """What PostgreSQL refuses within takes nothing else of the snapshot with it."""
+        """A block in which an error of PostgreSQL does not end the snapshot."""
         try:
             async with self._connection.transaction():
                 yield

@@ -1,4 +1,4 @@
-"""The SQL of recovery that is no kind's; pages of rows come as one array per column, as in the sink."""
+"""The SQL of recovery for all kinds; pages of rows are passed as one array per column, as in the sink."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype A
 
 # --- rebuild ---------------------------------------------------------------------------------------
 
-# Until when the sink had read everything, in the partition where it is longest ago.
+# The time up to which the sink has read everything, of the partition where it is the earliest.
 OLDEST_READ: Final = "SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets"
 
-# Waits for a sink in its transaction, and lets none begin another before ours is over.
+# Waits for the transaction of a sink, and lets no other begin before ours is over.
 LOCK_POSITIONS: Final = "LOCK TABLE sink_offsets IN SHARE ROW EXCLUSIVE MODE"
 
 FORGET_POSITIONS: Final = "DELETE FROM sink_offsets"

@@ -1,8 +1,8 @@
-"""A kind that is one table: compared with its changelog, repaired from it, and its changelog filled again.
+"""Recovery for a kind that is one table: compares, repairs and restores it.
 
-A row is right if it shows the last state of its key. Where a tombstone was the last, or a deleted state,
-there is no row, unless the table keeps rows as a history. The transaction that wrote a row (`xmin`) tells
-whether it is still the row that was seen.
+A row is right if it shows the last state of its key. If the last record is a tombstone or a deleted state,
+there must be no row, unless the table keeps rows as a history. The transaction that wrote a row (`xmin`)
+shows whether it still is the row that was compared.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,7 +27,7 @@ from streams.json import encode
 from streams.reading.replay import Changelog
 from streams.writing.outputs import Output
 
-# Tells that a record repeats what was so before Kafka was lost.
+# Marks a record that repeats a state from before Kafka was lost.
 REPLAY_HEADER: Final = "replay"
 
 Row = tuple[Any, ...]
@@ -49,7 +49,7 @@ class TableCheck:
         return self._of.name
 
     async def compare(self) -> None:
-        """Compare every row, and repair what differs."""
+        """Compare every row, and repair those that differ."""
         await self._changelog.read_to(self._look.positions[self._topic])
         comparing = Comparing(self._look, self)
         with progress(f"comparing {self.table}", len(self._changelog.last)) as advance:
@@ -60,7 +60,7 @@ class TableCheck:
         if not self._of.keeps:
             await remove_extra(self._look, self.table, self._places(), self._is_known, self._remove)
 
-    # --- what should be there -----------------------------------------------------------------------
+    # --- expected rows ------------------------------------------------------------------------------
 
     def _shown(self, record: ConsumerRecord) -> str | None:
         """An empty text for a record that has a row; None for one that has none."""
@@ -82,18 +82,18 @@ class TableCheck:
         last = self._changelog.last.get(key.encode())
         return last is not None and last.said is not None
 
-    # --- what is there ------------------------------------------------------------------------------
+    # --- present rows -------------------------------------------------------------------------------
 
     def id_of(self, row: Row) -> str:
         """The key."""
         return str(row[0])
 
     def too_long(self, row: Row) -> str | None:
-        """The first text that does not fit its column."""
+        """The column of the first text that is too long for it."""
         return too_long(dict(zip(self._of.columns, row, strict=True)), self._look.widths[self.table])
 
     async def differences(self, rows: Sequence[Row]) -> list[Difference]:
-        """What differs. Raises: RowsRefused."""
+        """The differences of these rows. Raises: RowsRefused."""
         return await self._look.rows.differences(self.table, self._how, [row[0] for row in rows], rows)
 
     async def _places(self) -> AsyncIterator[tuple[str, str]]:
@@ -108,7 +108,7 @@ class TableCheck:
     # --- repair -------------------------------------------------------------------------------------
 
     async def mend(self, repair: Repair, rows: Sequence[Row]) -> None:
-        """Write rows anew. Raises: SinkUnavailable."""
+        """Write rows again. Raises: SinkUnavailable."""
         keys = [self.id_of(row) for row in rows]
         where = f"WHERE {quoted(self._of.key)} = ANY($1::text[])"
         places = await self._look.rows.fetch(f"{self._select()} {where}", keys)
@@ -146,9 +146,9 @@ WHERE stored.{quoted(self._of.key)} = seen.key AND stored.xmin::text = seen.writ
 async def restored(
     rows: Snapshot, table: TableRows, page: int, headers: Mapping[str, str]
 ) -> AsyncIterator[list[Output]]:
-    """Every row as the record of its changelog, a page at a time.
+    """Every row as a record of its changelog, one page at a time.
 
-    Ids, versions and times stay. Offsets in the Kafka that is gone and outcomes of commands are lost.
+    Ids, versions and times are kept. Offsets in the lost Kafka and outcomes of commands are not restored.
 
     Raises: RebuildRefused: a row cannot have come from a record.
     """

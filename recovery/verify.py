@@ -1,16 +1,16 @@
-"""`clusterflow verify`: does PostgreSQL hold what the topics say, row by row?
+"""`clusterflow verify`: compares PostgreSQL with the topics, row by row.
 
-Nothing has to stand still. A look is one snapshot of the database and the topics up to the positions in it:
-what the sink must have written by then is decided by these records alone, and what comes later is not
-looked at.
+Nothing has to stop for it. A comparison takes one snapshot of the database, and reads the topics up to the
+positions in it. These records alone determine what the sink must have written by then, and later records are
+not read.
 
-1. Wait until the sink has stored what the topics hold now.
-2. Of each kind, read its changelog up to the snapshot's positions, keeping per entity where its last record
-   is. Read these last records again and compare their rows, a page at a time; then look for rows without a
-   record. Clusters have more to compare: the rows of events, and names (`recovery.cluster.check`).
+1. Wait until the sink has stored everything that the topics hold now.
+2. For each kind, read its changelog up to the snapshot's positions, keeping the position of each entity's
+   last record. Read these last records again and compare their rows, one page at a time. Then search for rows
+   without a record. Clusters have more to compare: the rows of events, and names (`recovery.cluster.check`).
 
-A repair writes what differs from the same records, and looks again: what the sink has overtaken meanwhile was
-left alone, and is judged then.
+A repair writes rows that differ from the same records, and compares again. A row that the sink has written
+meanwhile is not changed by the repair, and is judged by the next comparison.
 """
 
 import asyncio
@@ -40,14 +40,14 @@ from streams.kafka.roles import VERIFY
 from streams.kafka.topic_ids import topic_ids
 from streams.reading.replay import Offsets, Reader
 
-# Repairs of one run: what the first overtakes or trips over, the next sees as it is then.
-REPAIRS: Final = 3
+# Repairs of one run: rows that the sink changed during one repair are judged by the next.
+MAX_REPAIRS: Final = 3
 
-_PAUSE: Final = 0.25
+_SECONDS_BETWEEN_POLLS: Final = 0.25
 
 
 class _Kafka(NamedTuple):
-    """Which Kafka this is, and the topics that are compared, with their ids."""
+    """The id of Kafka, and the topics that are compared with their ids."""
 
     cluster_id: str
     topics: Sequence[str]
@@ -57,16 +57,16 @@ class _Kafka(NamedTuple):
 async def verify(
     settings: RecoverySettings, *, repair: bool = False, tables: Iterable[Table[Any]] = TABLES
 ) -> Verified:
-    """Compare, and with `repair` write what differs and compare again.
+    """Compare, and with `repair` write rows that differ and compare again.
 
     Args:
-        tables: Kinds to compare, beside clusters.
+        tables: The kinds to compare beside clusters.
 
     Raises:
         NotComparable: the sink is behind, has never run, or has read another Kafka.
-        TopicMismatch: the topics are not there as configured.
+        TopicMismatch: the topics are missing or differ from the configuration.
         NotPermitted: Kafka does not grant what this command needs.
-        Unavailable, SinkUnavailable, KafkaError: one of the two is away.
+        Unavailable, SinkUnavailable, KafkaError: Kafka or PostgreSQL is away.
     """
     await require_rights(settings.kafka, VERIFY)
     await check_topics(settings.kafka, VERIFY)
@@ -81,18 +81,18 @@ async def verify(
             comparison = _Comparison(settings, mapped, reader, pool, kafka)
             found = await comparison.look(repair=repair)
             repaired: Counter[str] = Counter()
-            for attempt in range(REPAIRS if repair else 0):
+            for attempt in range(MAX_REPAIRS if repair else 0):
                 if not found.repairable:
                     break
                 repaired |= found.repairable
-                found = await comparison.look(repair=attempt < REPAIRS - 1)
+                found = await comparison.look(repair=attempt < MAX_REPAIRS - 1)
             return replace(found, repaired=repaired)
     finally:
         await pool.close()
 
 
 class _Comparison:
-    """Takes one look after the other, each from waiting for the sink to the names."""
+    """Makes one comparison after the other, each from waiting for the sink to the names."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Comparison:
         self._refused = RefusedRows()
 
     async def look(self, *, repair: bool) -> Verified:
-        """Compare everything, and repair what differs."""
+        """Compare everything, and repair rows that differ."""
         names = tuple(rows.table.name for rows in self._tables)
         found = Verified(tables=(*CLUSTER_TABLES, *names))
         async with self._comparable() as (rows, positions):
@@ -132,11 +132,11 @@ class _Comparison:
         found.pass_over(self._refused)
         return found
 
-    # --- when ---------------------------------------------------------------------------------------
+    # --- waiting for the sink -----------------------------------------------------------------------
 
     @asynccontextmanager
     async def _comparable(self) -> AsyncIterator[tuple[Snapshot, Mapping[str, Offsets]]]:
-        """A snapshot that holds all that the topics held when this began, and its positions by topic."""
+        """A snapshot with every record that the topics held when this began, and its positions by topic."""
         ends = {topic: await self._reader.ends(topic) for topic in self._kafka.topics}
         deadline = monotonic() + self._settings.wait.total_seconds()
         while True:
@@ -157,12 +157,12 @@ class _Comparison:
                     f"after {waited:g} s the sink is {missing} records behind what the topics held before:"
                     " see whether it runs (`clusterflow sink`), or give it longer (--wait 5m)"
                 )
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_SECONDS_BETWEEN_POLLS)
 
     def _checked(self, stored: Iterable[StoredPosition], ends: Mapping[str, Offsets]) -> dict[str, Offsets]:
         """Positions by topic and partition.
 
-        Raises: NotComparable: they are of another Kafka or of topics that are gone, or there are none.
+        Raises: NotComparable: they are of another Kafka or of deleted topics, or there are none.
         """
         found: dict[str, dict[int, int]] = {topic: dict.fromkeys(of, 0) for topic, of in ends.items()}
         ours = [position for position in stored if position.topic in ends]
@@ -185,7 +185,7 @@ class _Comparison:
         return dict(found)
 
     async def _check_ends(self, positions: Mapping[str, Offsets]) -> None:
-        """Raises: NotComparable: positions behind the ends are of topics that are no more."""
+        """Raises: NotComparable: positions after the ends belong to topics that no longer exist."""
         for topic, of_topic in positions.items():
             ends = await self._reader.ends(topic)
             for partition, position in of_topic.items():

@@ -1,8 +1,8 @@
-"""Take, write, wait, go on: the life of one writer, and the only place that knows about waiting.
+"""Read, write, wait, continue: the life of one writer, and the only module that knows about waiting.
 
 The positions in the database are the only truth. After an assignment, an outage or a conflict a writer
-forgets what it holds and begins again from them (`_take_over`); so no failure needs a case of its own, and
-while the database is away nothing is kept in memory.
+forgets everything and begins again from them (`_take_over`). So no failure needs a case of its own, and while
+the database is away nothing is kept in memory.
 """
 
 import asyncio
@@ -31,14 +31,14 @@ from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
 
-# Contract, section 7: a row is given up after so many tries.
+# The number of tries after which a row is given up (contract, section 7).
 TRIES: Final = 5
 FIRST_BACKOFF: Final = 0.1
 
-# How long a look for records lasts: within it a writer sees a new assignment.
+# Milliseconds of one poll, after which a writer notices a new assignment.
 POLL_MS: Final = 500
 
-# How long to wait for Kafka to note positions that only people read there.
+# Seconds to wait for Kafka to store positions, which only people read there.
 NOTE_TIMEOUT: Final = 5.0
 
 
@@ -47,7 +47,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     Args:
         consumer: Started, without automatic commits and without an automatic reset of offsets.
-        mappings: The topics to read, and what is read of their records.
+        mappings: The topics to read, and how their records become rows.
         producer: For dead letters; connects when first needed.
         changed: Called when `available` may have changed.
     """
@@ -73,7 +73,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._positions: dict[TopicPartition, int] = {}
         self._vanished = Vanished(settings, mappings.changelogs, database)
         self._claims: dict[str, Claims] = {}  # by changelog
-        # Counts the times everything had to be forgotten; `_taken` is the one that was taken over after.
+        # Counts how many times everything was forgotten; `_taken` is the count at the last take-over.
         self._forgotten = 1
         self._taken = 0
         self._joins = False
@@ -85,13 +85,13 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     @property
     def available(self) -> bool:
-        """Whether it has taken over its partitions, maybe none, and does not wait for the database."""
+        """Whether it has taken over its partitions, if any, and does not wait for the database."""
         return not self._lost and self._waits_since is None
 
     async def run(self) -> None:
         """Write until asked to stop.
 
-        Raises: whatever waiting can't cure.
+        Raises: errors that waiting does not cure.
         """
         self._consumer.subscribe(self._mappings.topics, listener=self)
         while not self._stop.is_set():
@@ -106,7 +106,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await self._wait(error)
 
     async def lag(self) -> int:
-        """Records behind the end of its partitions. Raises: KafkaError."""
+        """The lag of its partitions in records. Raises: KafkaError."""
         positions = dict(self._positions)
         if not positions:
             return 0
@@ -116,13 +116,13 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # --- assignment ---------------------------------------------------------------------------------
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Nothing to hand over: what is under way is fenced by the positions."""
+        """Do nothing: the positions fence a batch that is being written."""
         self._joins = True
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Let nothing be read before its position is known.
+        """Pause every partition until its position is known.
 
-        Must not wait: aiokafka would meanwhile begin at positions of its own.
+        This must not wait, or aiokafka would begin at positions of its own meanwhile.
         """
         self._joins = False
         self._forget()
@@ -156,7 +156,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if expired:
             await self._database.write([], expired)
         if taken != self._forgotten:
-            return  # assigned anew meanwhile
+            return  # there was another assignment meanwhile
         self._positions = starts
         self._claims = {
             topic: Claims({tp.partition: at.claim for tp, at in positions.items() if tp.topic == topic})
@@ -171,10 +171,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._note()
 
     async def _give_up_claims(self, positions: Mapping[TopicPartition, Bookmark]) -> bool:
-        """Begin again where a claim is stored that no owner can have made; returns whether one was.
+        """Start over in partitions whose stored claim no owner can have made; return whether there were any.
 
-        Earlier versions believed such a record, and from then on passed over all that is under real claims.
-        Rows that show what is read twice stay as they are.
+        Earlier versions believed such a record, and from then on ignored all records under real claims. Rows
+        do not change when their records are read twice.
         """
         impossible = {
             tp: at for tp, at in positions.items() if at.claim >= at.offset and at.claim != NO_CLAIM
@@ -188,7 +188,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return bool(impossible)
 
     async def _present_topics(self) -> Mapping[str, str]:
-        """The ids of all topics. Raises: Unavailable: one is not there; KafkaError."""
+        """The ids of all topics. Raises: Unavailable: one is missing; KafkaError."""
         found = await topic_ids(self._settings.kafka, self._mappings.topics)
         if missing := [topic for topic in self._mappings.topics if topic not in found]:
             raise Unavailable(f"{' and '.join(missing)} not there; run `clusterflow topics`")
@@ -197,17 +197,17 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _remove_vanished(
         self, positions: Mapping[TopicPartition, Bookmark], starts: Mapping[TopicPartition, int]
     ) -> bool:
-        """Remove rows whose tombstones may be gone; returns whether positions were moved for that."""
+        """Remove rows whose tombstones may be gone; return whether positions were moved for that."""
         logs = self._mappings.changelogs
         gaps = [tp for tp, at in positions.items() if tp.topic in logs and 0 < at.offset < starts[tp]]
         due = sorted({*gaps, *await self._vanished.may_have(positions)})
         for tp in due:
             if await self._vanished.remove(tp, positions[tp], starts[tp]):
-                break  # it takes its time; the next look at Kafka is due, and then the other partitions
+                break  # this has taken long, so poll Kafka first and do the other partitions afterwards
         return bool(due)
 
     async def _starts(self, positions: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
-        """Where reading begins: at the position, or later if retention has taken the records there."""
+        """The offsets to begin at: the positions, or later ones if retention has removed records there."""
         if not positions:
             return {}
         beginnings = await self._consumer.beginning_offsets(list(positions))
@@ -240,7 +240,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._goes_on()
 
     async def _poll(self) -> list[ConsumerRecord]:
-        """The next records, each partition's in offset order; just a sign of life while all are paused."""
+        """The next records, in offset order per partition; while all are paused, only a heartbeat."""
         timeout = 0 if self._lost else POLL_MS
         look = self._consumer.getmany(timeout_ms=timeout, max_records=self._settings.batch_records)
         poll = asyncio.ensure_future(look)
@@ -250,7 +250,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return [record for records in poll.result().values() for record in records] if poll.done() else []
         finally:
             stopped.cancel()
-            poll.cancel()  # done, or never asked again
+            poll.cancel()  # it is done, or its result is not needed
 
     async def _changes(self, records: Sequence[ConsumerRecord]) -> list[Change]:
         changes: list[Change] = []
@@ -258,7 +258,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         for record in records:
             counts, content = self._counts(record), None
             try:
-                if counts or record.key is None:  # without a key it is nobody's, and parked
+                if counts or record.key is None:  # a record without a key belongs to no entity, and is parked
                     content = self._mappings.read(record)
             except MalformedRecord as error:
                 bad.append((record, error))
@@ -272,12 +272,12 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return claims is None or claims.admits(record)
 
     def _standing(self, topic: str, partition: int) -> int:
-        """The claim that stands after the records of a partition that were looked at."""
+        """The current claim after the records of a partition that were examined."""
         claims = self._claims.get(topic)
         return NO_CLAIM if claims is None else claims.standing(partition)
 
     async def _write(self, changes: Sequence[Change]) -> None:
-        """Write all; what PostgreSQL refuses whatever it stands among is parked."""
+        """Write all changes; park those that PostgreSQL refuses by themselves."""
         await or_by_halves(changes, self._write_together, self._refused)
 
     async def _write_together(self, changes: Sequence[Change]) -> None:
@@ -291,10 +291,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._crash_if_told()
 
     async def _pass_unseen(self, seen: Set[TopicPartition]) -> bool:
-        """Move positions past offsets that are no record for us; returns whether there were any.
+        """Move positions past offsets without a visible record; return whether there were any.
 
-        A transaction ends with a marker, and nobody is shown what it aborted. Where these are the last of a
-        partition, no later record takes the position past them, and the sink would be behind for ever.
+        A transaction ends with a marker, and its aborted records are not delivered. If these are the last in
+        a partition, no later record moves the position past them, and the sink would have a lag for ever.
 
         Args:
             seen: Partitions with records in the last poll; their positions move with those records.
@@ -313,7 +313,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         return True
 
     async def _touch(self) -> None:
-        """Now and then, note which positions are at the end, and see whether any lags behind for too long."""
+        """At intervals, note the positions that are at the end, and check whether any lags for too long."""
         now = time.monotonic()
         if self._lost or (self._touched is not None and now - self._touched < self._settings.touch_interval):
             return
@@ -327,7 +327,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             self._forget()
 
     async def _refused(self, change: Change, refusal: RowsRefused) -> None:
-        """Try again while another try may help, then park it."""
+        """Try again while another try may help, then park the record."""
         tries = 1
         while refusal.unclear and tries < TRIES:
             await asyncio.sleep(FIRST_BACKOFF * 2**tries)
@@ -341,14 +341,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._write_together([change._replace(content=None)])
 
     async def _park(self, bad: Sequence[tuple[ConsumerRecord, MalformedRecord]]) -> None:
-        """Park bad records; after a crash some may be parked again, under the same origin."""
+        """Park bad records; after a crash some may be parked again, with the same origin."""
         await self._producer.publish([parked(record, error) for record, error in bad])
 
     async def _note(self) -> None:
-        """Tell Kafka the positions, so that its tools show the lag. Nobody reads them back.
+        """Commit the positions in Kafka, so that its tools show the lag. Nothing reads them back.
 
-        Not while the group is joined: that commit would name a generation that is over, for which aiokafka
-        gives up its membership and joins once more as a stranger. Two busy sinks kept each other at that.
+        This is skipped while the group rebalances: the commit would name an outdated generation, so that
+        aiokafka would leave the group and join as a new member. Two busy sinks did so for ever.
         """
         if self._joins or not self._positions:
             return
@@ -386,7 +386,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 log.warning("ended the sessions of a frozen sink", extra={"sessions": ended})
 
     def _goes_on(self) -> None:
-        """Not before a turn has passed: a database without space still tells its positions."""
+        """Count the database as available. It takes a full turn, because a full disk still allows reading."""
         self._failures = 0
         if self._waits_since is not None:
             waited = round(time.monotonic() - self._waits_since, 3)
@@ -396,5 +396,5 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
 
 def _passes(error: KafkaError) -> bool:
-    """Whether waiting helps, or going back to the stored positions."""
+    """Whether waiting helps, or starting over from the stored positions."""
     return error.retriable or isinstance(error, (KafkaTimeoutError, OffsetOutOfRangeError))

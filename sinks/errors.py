@@ -1,10 +1,10 @@
-"""What an error of the database means for the records at hand.
+"""The meaning of a database error for the records that were being written.
 
-SinkUnavailable     nothing is wrong with them: wait, then go on from the stored positions
+SinkUnavailable     nothing is wrong with them: wait, then continue from the stored positions
 LockHeld            the same, and the session that holds the lock may be frozen
-PositionsMoved      another writer has them: go on from the stored positions
+PositionsMoved      another writer has them: continue from the stored positions
 RowsRefused         one of them will never be stored
-anything else       a fault of this program: it must end and say so
+anything else       a bug in this program, which must log it and end
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ import asyncpg
 from database import pooler_reason
 from domain.errors import ControlPlaneError, PermanentError, SinkUnavailable
 
-# By SQLSTATE, or by its class, the first two characters.
+# Keyed by SQLSTATE, or by its class, which is the first two characters.
 _AWAY = {
     "08": "the connection is gone",
     "0A": "the schema has changed under a prepared statement",
@@ -37,7 +37,7 @@ _REFUSED = {
     "22": "a value does not fit its column",
     "23": "a constraint does not hold",
 }
-# Could be the row, could be the moment: tried again before the row is given up.
+# The cause may be the row or the moment, so the row is tried again before it is given up.
 _UNCLEAR = {
     "54": "too large or too deep for PostgreSQL",
     "XX": "an internal error of the server",
@@ -49,15 +49,15 @@ class LockHeld(SinkUnavailable):
 
 
 class PositionsMoved(ControlPlaneError):
-    """The stored positions are not those this writer left: another took over, or the database lost some."""
+    """The stored positions are not those of this writer: another took over, or the database lost some."""
 
 
 class ForeignPositions(PermanentError):
-    """The stored positions cannot be positions in the topics at hand."""
+    """The stored positions cannot be positions in the present topics."""
 
 
 def made_anew(topic: str, stored: str | None, present: str | None) -> str:
-    """The text for stored positions that belong to an earlier topic of the same name; takes both ids."""
+    """The error text for stored positions in an earlier topic of the same name, given both ids."""
     return (
         f"{topic} was made anew: this database holds what was read from"
         f" {stored}, and its id is {present} now; docs/recovery.md says what to do"
@@ -68,9 +68,9 @@ class RowsRefused(PermanentError):
     """PostgreSQL will not store these rows.
 
     Attributes:
-        why: What is wrong, without anything of the rows.
+        why: The reason, without any content of the rows.
         unclear: Whether trying again could still help.
-        constraint: Name of the constraint or unique index in the way, if it was one.
+        constraint: The name of the violated constraint or unique index, if there is one.
     """
 
     def __init__(self, text: str, *, why: str, unclear: bool, constraint: str | None) -> None:
@@ -81,7 +81,7 @@ class RowsRefused(PermanentError):
 
 
 def explained(error: Exception) -> Exception:
-    """Our error for one of the driver's; the same if it is a fault of ours."""
+    """Our error for an error of the driver; the same error if it is a bug of ours."""
     if reason := pooler_reason(error):
         return SinkUnavailable(f"{reason}: {error!r}")
     if isinstance(error, OSError):  # TimeoutError included

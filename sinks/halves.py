@@ -1,4 +1,4 @@
-"""Finding what PostgreSQL refuses among many rows: the rest is written, and it stands alone."""
+"""Finds the rows that PostgreSQL refuses among many, and writes the others."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -13,11 +13,11 @@ async def or_by_halves(
     write: Callable[[Sequence[T]], Awaitable[None]],
     refused: Callable[[T, RowsRefused], Awaitable[None]],
 ) -> None:
-    """Write all; where PostgreSQL refuses, each half by itself, in order, until what it refuses stands alone.
+    """Write all rows; if PostgreSQL refuses, write each half by itself, in order, down to single rows.
 
     Args:
         write: Writes all of them or none.
-        refused: What becomes of the one that can't be written.
+        refused: Handles a single row that cannot be written.
     """
     try:
         await write(rows)

@@ -1,13 +1,13 @@
-"""How records become rows: all that the sink's machinery knows of a kind.
+"""How records become rows: everything that the sink's machinery knows about a kind.
 
-Each topic that the sink reads has one mapping, which reads its records and writes what they say. The
-machinery around it is the same for all: `sinks.batch` takes records, counts claims and parks what cannot be
-read; `sinks.postgres` opens the transaction, moves the positions and has each mapping write its share of the
+Each topic that the sink reads has one mapping, which decodes its records and writes their rows. The machinery
+around it is the same for all: `sinks.batch` reads records, follows claims and parks unreadable records.
+`sinks.postgres` opens the transaction, moves the positions and calls each mapping with its share of the
 batch.
 
-There are two sorts of topics. A changelog holds the states of a kind: its records count only under the claim
-that stands, and a row belongs to a key, so it must go when the changelog does not hold the key any more. Of
-any other topic every record counts, and its rows stay.
+There are two sorts of topics. A changelog holds the states of a kind. Its records count only under the
+current claim, and a row belongs to a key, so it must be removed once the changelog no longer holds the key.
+In any other topic every record counts, and its rows are kept.
 """
 
 from collections import Counter
@@ -31,12 +31,12 @@ _LAST_MILLIS: Final = 253_402_300_799_000  # the end of the year 9999
 
 
 class Change(NamedTuple):
-    """A record and what it says.
+    """A record and its decoded content.
 
     Attributes:
-        content: What its mapping has read, known to the mapping alone. None if only the record's offset
-            counts: it says nothing of a row, was parked as a dead letter, or is a claim or a zombie's.
-        claim: The claim that stands in its partition after it (`streams.turns.claims`).
+        content: The value that its mapping has decoded, which only the mapping understands. None if only the
+            record's offset counts, because it changes no row, was parked, is a claim, or is of a zombie.
+        claim: The current claim in its partition after it (`streams.turns.claims`).
     """
 
     record: ConsumerRecord
@@ -48,7 +48,7 @@ class PartitionKeys(NamedTuple):
     """The keys that one partition of a changelog holds.
 
     Attributes:
-        partitions: How many partitions the topic has.
+        partitions: The partition count of the topic.
     """
 
     partition: int
@@ -69,13 +69,13 @@ class RowMapping(Protocol):
 
     @property
     def transient(self) -> Collection[str]:
-        """Constraints that valid records violate for a while, as partitions are read at different paces.
+        """Constraints that valid records violate for a while, as partitions are read at different speeds.
 
         After such a refusal the batch is written again, and `write` is asked to make room.
         """
 
     def read(self, record: ConsumerRecord) -> Any:
-        """What a record says, checked as far as columns need it; None if it says nothing of any row.
+        """Decode a record, checked as far as columns need it; None if it changes no row.
 
         Raises: MalformedRecord: `bad_key` or `invalid_schema`.
         """
@@ -83,10 +83,10 @@ class RowMapping(Protocol):
     async def write(
         self, connection: asyncpg.Connection, changes: Sequence[Change], *, make_room: bool
     ) -> Mapping[str, int]:
-        """Write what records of the topic say, given in offset order; returns the rows sent, by table.
+        """Write the contents of records of the topic, in offset order; return the number of rows by table.
 
         Args:
-            connection: In the transaction that moves the positions past these records.
+            connection: A connection in the transaction that moves the positions past these records.
         """
 
 
@@ -94,10 +94,10 @@ class ChangelogMapping(RowMapping, Protocol):
     """How the states in a changelog become rows."""
 
     async def may_vanish(self, connection: asyncpg.Connection, partition: int) -> bool:
-        """Whether there are rows, maybe of this partition, that go with their keys."""
+        """Whether there may be rows of this partition that must be removed with their keys."""
 
     async def remove_vanished(self, connection: asyncpg.Connection, keys: PartitionKeys) -> int:
-        """Remove the rows of a partition whose keys it does not know; returns how many there were."""
+        """Remove the rows of a partition whose keys it no longer holds; return how many there were."""
 
 
 class Mappings:
@@ -108,7 +108,7 @@ class Mappings:
         others: Mappings of topics without claims and tombstones.
 
     Attributes:
-        changelogs: The former by topic.
+        changelogs: The mappings of changelogs by topic.
     """
 
     def __init__(self, changelogs: Iterable[ChangelogMapping], others: Iterable[RowMapping] = ()) -> None:
@@ -124,7 +124,7 @@ class Mappings:
         return tuple(self._by_topic)
 
     def read(self, record: ConsumerRecord) -> Any:
-        """What a record says; None if nothing. Raises: MalformedRecord."""
+        """The content of a record; None if it changes no row. Raises: MalformedRecord."""
         if (why := unreadable(record)) is not None:
             raise MalformedRecord("unreadable", why)
         return self._by_topic[record.topic].read(record)
@@ -136,38 +136,38 @@ class Mappings:
     async def write(
         self, connection: asyncpg.Connection, changes: Iterable[Change], *, make_room: bool
     ) -> Mapping[str, int]:
-        """Have each mapping write its share of the changes; returns the rows sent, by table."""
+        """Let each mapping write its share of the changes; return the number of rows by table."""
         shares: dict[str, list[Change]] = {topic: [] for topic in self._by_topic}
         for change in changes:
             if change.content is not None:
                 shares[change.record.topic].append(change)
         sent: Counter[str] = Counter()
-        for topic, mapping in self._by_topic.items():  # two writers that meet write tables in the same order
+        for topic, mapping in self._by_topic.items():  # a fixed order, against deadlocks of writers
             if share := shares[topic]:
                 sent.update(await mapping.write(connection, share, make_room=make_room))
         return sent
 
 
-# --- what mappings share ----------------------------------------------------------------------------
+# --- shared by mappings -----------------------------------------------------------------------------
 
 
 def decoded(record: ConsumerRecord, decode: Callable[[bytes], T]) -> T:
-    """The value of a record. Raises: MalformedRecord: `invalid_schema`."""
+    """Decode the value of a record. Raises: MalformedRecord: `invalid_schema`."""
     value = record.value or b""
     try:
-        str(value, "utf-8")  # what is taken over as it is has to be text, too
+        str(value, "utf-8")  # raises for parts that are copied undecoded and are no text
         return decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedRecord("invalid_schema", str(error)) from error
 
 
 def written_at(record: ConsumerRecord) -> datetime:
-    """When a record was written, by its own time; the nearest that a column holds for one that never was."""
+    """The time of a record; for an impossible one, the nearest time that a column can hold."""
     return from_millis(min(max(record.timestamp, 0), _LAST_MILLIS))
 
 
 def text_of(json: msgspec.Raw) -> str:
-    """JSON as it stands in the record."""
+    """JSON exactly as in the record."""
     return str(json, "utf-8")
 
 

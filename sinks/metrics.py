@@ -1,4 +1,4 @@
-"""What the sink tells Prometheus; `database.pool` tells of its connections and statements."""
+"""Metrics of the sink; those of its connections and statements are in `database.pool`."""
 
 from typing import Final
 

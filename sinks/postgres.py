@@ -1,4 +1,4 @@
-"""Rows and positions into PostgreSQL, together or not at all; what rows, the mappings know."""
+"""Writes rows and positions into PostgreSQL, together or not at all. The mappings determine the rows."""
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,11 +16,11 @@ from sinks.mapping import Change, Mappings, PartitionKeys
 
 
 class SinkPosition(NamedTuple):
-    """Where a partition is read on.
+    """The position from which a partition is read.
 
     Attributes:
-        claim: That stands there (`streams.turns.claims`).
-        read_until: When the last record before it was written; None where it is not known.
+        claim: The current claim there (`streams.turns.claims`).
+        read_until: The time of the last record before it; None if it is unknown.
     """
 
     offset: int
@@ -29,7 +29,7 @@ class SinkPosition(NamedTuple):
 
 
 class Bookmark(NamedTuple):
-    """A stored position, and how long ago everything before it had been written (`sinks.vanished`)."""
+    """A stored position, and the time since everything before it was written (`sinks.vanished`)."""
 
     offset: int
     claim: int
@@ -39,32 +39,32 @@ class Bookmark(NamedTuple):
 # Per partition, the offset the rows begin at and the position after their last.
 Moves = Mapping[TopicPartition, tuple[int, SinkPosition]]
 
-# The first finds a constraint in the way, the second makes room, and another writer may be faster.
+# The first try meets a constraint, the second makes room, and another writer may interfere once more.
 TRIES: Final = 5
 
 PAGE_ROWS: Final = 2000
 
-# Seconds for a statement whose cost is the number of all rows.
+# Seconds for a statement whose cost grows with the number of all rows.
 ALL_ROWS: Final = 3600.0
 
 SESSION: Final = {
-    # A commit that a crash of the server forgets takes its position with it and is written again, so there
-    # is no need to wait for the disk.
+    # If a crash of the server loses a commit, its position is lost with it and the batch is written again. So
+    # there is no need to wait for the disk.
     "synchronous_commit": "off",
-    # A process that is frozen or cut off within a transaction must not lock its successor out for ever.
+    # A process that freezes or is cut off in a transaction must not lock its successor out for ever.
     "idle_in_transaction_session_timeout": "10s",
     "lock_timeout": "10s",  # longer than any batch takes; `end_frozen` then ends the session that holds it
-    "jit": "off",  # compiling costs more than such statements take
+    "jit": "off",  # compiling takes longer than these statements
 }
 
 
 class Postgres:
-    """One writer's way to the database.
+    """One writer's access to the database.
 
     Args:
         pool: Shared by the writers of a process.
-        mappings: What becomes of the records of each topic.
-        kafka_cluster_id: Which Kafka the positions belong to.
+        mappings: How the records of each topic become rows.
+        kafka_cluster_id: The id of the Kafka that the positions belong to.
     """
 
     def __init__(self, pool: Pool, mappings: Mappings, *, kafka_cluster_id: str) -> None:
@@ -78,7 +78,7 @@ class Postgres:
         """The position in each partition; 0 for one that was never read.
 
         Args:
-            topic_ids: Of the topics that are there now, by name.
+            topic_ids: The ids of the present topics by name.
 
         Raises: SinkUnavailable; ForeignPositions: they belong to another Kafka, or to a topic that is gone.
         """
@@ -106,7 +106,7 @@ class Postgres:
         }
 
     async def write(self, changes: Sequence[Change], moves: Moves) -> None:
-        """Write changes, given in offset order, and move the positions past them; all of it or nothing.
+        """Write changes, given in offset order, and move the positions past them, all together or not at all.
 
         Raises: SinkUnavailable; PositionsMoved; RowsRefused.
         """
@@ -130,7 +130,7 @@ class Postgres:
             await connection.execute(statements.TOUCH, self._kafka_cluster_id, topics, numbers, offsets)
 
     async def end_frozen(self) -> int:
-        """End the sessions of sinks that are frozen in the middle of a statement, and return their number.
+        """End the sessions of sinks that are frozen in the middle of a statement; return their number.
 
         A driver sends the parts of a statement one by one. While a process is frozen between two of them, the
         server counts its session as active: no time-out of idle sessions ends it, and its locks stay.
@@ -141,7 +141,7 @@ class Postgres:
             return int(await connection.fetchval(statements.END_FROZEN))
 
     async def may_vanish(self, tp: TopicPartition) -> bool:
-        """Whether there are rows that go when this partition does not know their keys.
+        """Whether there may be rows that must be removed if this partition no longer holds their keys.
 
         Raises: SinkUnavailable.
         """
@@ -157,13 +157,13 @@ class Postgres:
         keys: PartitionKeys | None,
         since: Callable[[], timedelta],
     ) -> int:
-        """Remove the rows of a partition whose keys are not known to it; returns how many there were.
+        """Remove the rows of a partition whose keys it no longer holds; return how many there were.
 
         Args:
-            at: The position that was found; who has moved it meanwhile is right.
-            start: Where to go on.
-            keys: Keys of the partition; None if no row can have vanished.
-            since: How long ago the partition was read to its end.
+            at: The position that was found; if another writer has moved it, that writer is right.
+            start: The position to continue from.
+            keys: The keys of the partition; None if no row can have vanished.
+            since: The time since the partition was read to its end.
 
         Raises: SinkUnavailable; PositionsMoved.
         """
@@ -183,7 +183,7 @@ class Postgres:
             metrics.ROWS.labels(table).inc(rows)
 
     async def _advance(self, connection: asyncpg.Connection, moves: Moves) -> None:
-        ordered = sorted(moves.items())  # two writers that meet lock in the same order
+        ordered = sorted(moves.items())  # a fixed order, against deadlocks of writers
         moved = await connection.execute(
             statements.ADVANCE,
             self._kafka_cluster_id,
@@ -200,15 +200,15 @@ class Postgres:
 
 @asynccontextmanager
 async def transaction(pool: Pool, operation: str, **options: Any) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction whose errors are ours (`sinks.errors`).
+    """A transaction that raises our errors (`sinks.errors`).
 
     Args:
-        options: Of `asyncpg.Connection.transaction`.
+        options: The options of `asyncpg.Connection.transaction`.
 
     Raises:
         SinkUnavailable: the database is away, or another transaction was in the way.
         RowsRefused.
-        WrongEncoding: the database is none for us.
+        WrongEncoding: the database has an encoding that we cannot use.
     """
     try:
         async with pool.transaction(operation, **options) as connection:
@@ -227,7 +227,7 @@ async def in_pages(
     the key. A cursor would need a named prepared statement, which a pooler in transaction mode does not keep.
 
     Args:
-        after: Comes before every key.
+        after: A text that sorts before every key.
     """
     while rows := await connection.fetch(statement, after, PAGE_ROWS, *args, timeout=ALL_ROWS):
         for row in rows:

@@ -1,4 +1,4 @@
-"""The role `sink`: some writers that share the partitions."""
+"""The role `sink`: several writers that share the partitions."""
 
 import asyncio
 import logging
@@ -32,20 +32,20 @@ from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
 
-# Seconds between looks at the lag.
+# Seconds between measurements of the lag.
 LAG_INTERVAL: Final = 2.0
 
-# Seconds between looks for a Kafka that is not there yet.
+# Seconds between attempts to reach a Kafka that is not available yet.
 KAFKA_INTERVAL: Final = 1.0
 
-# What one fetch brings; with the batch at hand it bounds memory. Half of it may be one partition's: when
-# catching up, a long stretch of few partitions holds more records of the same clusters than a short one of
-# all, and of those only the last has to be written.
+# Bytes of one fetch, which together with the current batch bounds memory. Half of it may be of one partition:
+# when catching up, a long stretch of few partitions contains more records of the same clusters than a short
+# one of all partitions, and only the last record of each cluster has to be written.
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
 class _Kafka(NamedTuple):
-    """Which Kafka this is, and by name which topics are read there."""
+    """The id of Kafka, and the ids of the topics read there by name."""
 
     cluster_id: str
     topic_ids: Mapping[str, str]
@@ -58,14 +58,14 @@ async def run(
     ready: Callable[[bool], None] = lambda available: None,
     tables: Iterable[Table[Any]] = TABLES,
 ) -> None:
-    """Write what comes until asked to stop; the batch under way is finished first.
+    """Write records as rows until asked to stop; a running batch is finished first.
 
     Args:
-        ready: Called with whether all assigned partitions are being written, which they are not while the
+        ready: Called with whether all assigned partitions are being written, which is false while the
             database is away.
         tables: Kinds to write, beside clusters.
 
-    Raises: ExceptionGroup: what waiting can't cure, after it was logged. The process must end.
+    Raises: ExceptionGroup: errors that waiting does not cure, already logged. The process must end.
     """
     written = mappings(settings.topics, tables)
     try:
@@ -126,7 +126,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[
         group_id=settings.group_id,
         enable_auto_commit=False,
         isolation_level=READ_COMMITTED,
-        auto_offset_reset="none",  # positions come from the database, and a wrong one must not pass unseen
+        auto_offset_reset="none",  # positions come from the database, and a wrong one must raise an error
         session_timeout_ms=int(settings.kafka.session_timeout * 1000),
         heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),
         fetch_max_bytes=FETCH_MAX_BYTES,
@@ -152,9 +152,10 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 
 
 async def _known(settings: SinkSettings, read: Sequence[str], stop: asyncio.Event) -> _Kafka | None:
-    """Wait until Kafka answers and return what was found there; None if told to stop before that.
+    """Wait until Kafka answers, and return its id and topics; None if asked to stop before that.
 
-    Raises: TopicMismatch: topics that the sink uses are not there as configured. NotPermitted.
+    Raises: TopicMismatch: topics that the sink uses are missing or differ from the configuration.
+        NotPermitted.
     """
     waiting = False
     while not stop.is_set():
@@ -162,7 +163,7 @@ async def _known(settings: SinkSettings, read: Sequence[str], stop: asyncio.Even
             await require_rights(settings.kafka, SINK)
             await check_topics(settings.kafka, SINK)
             return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
-        except NotPermitted:  # waiting does not help, and each restart names the missing right again
+        except NotPermitted:  # waiting does not help, and each restart logs the missing right again
             raise
         except (KafkaError, Unavailable) as error:
             if not waiting:

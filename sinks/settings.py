@@ -1,4 +1,4 @@
-"""What the sink needs to know, each value with its unit."""
+"""The settings of the sink, each value with its unit."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,18 +10,19 @@ from streams.topics import Topics
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkSettings:
-    """The PostgreSQL sink.
+    """The settings of the PostgreSQL sink.
 
     Attributes:
         group_id: Consumer group that shares the partitions among all writers of all processes.
         writers: Members of that group in this process, each with one connection at a time: while one waits
-            for the database, the other decodes. More pay off only if database and machine have idle cores.
-        batch_records: Records of one transaction at most.
-        max_backoff: Seconds between tries at most while the database is away.
-        tombstone_life: How long the changelog keeps tombstones at least; None: what its topic says.
-        touch_interval: Seconds between notes that positions are at the ends of their partitions.
-        crash_after_commit: For tests: the process kills itself after so many transactions, before it notes
-            the positions in Kafka.
+            for the database, the other decodes. More of them help only if database and machine have idle
+            cores.
+        batch_records: The maximum of records in one transaction.
+        max_backoff: The maximum of seconds between tries while the database is away.
+        tombstone_life: The minimum time for which changelogs keep tombstones; None for the topic's setting.
+        touch_interval: Seconds between updates of positions that are at the ends of their partitions.
+        crash_after_commit: For tests: the process kills itself after this number of transactions, before it
+            commits the positions in Kafka.
     """
 
     kafka: KafkaSettings

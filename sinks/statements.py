@@ -1,14 +1,14 @@
 """The SQL of positions. Every statement takes all partitions of a batch, one array per column.
 
-No statement of the sink, here or of a mapping, depends on a plan that knows how many rows come: each walks
-the arrays and looks up by primary key, so PostgreSQL's generic plans fit. (Forcing custom plans would make
-every foreign-key check plan anew.)
+No statement of the sink, here or in a mapping, needs a plan for a particular number of rows: each walks over
+the arrays and looks up by primary key, so PostgreSQL's generic plans fit. (Custom plans would be made again
+for every foreign-key check.)
 """
 
 from typing import Final
 
-# First in the transaction: a writer that no longer owns the partition waits here for the one that does, then
-# finds the position moved, and everything it brought is rolled back.
+# The first statement of the transaction: a writer that no longer owns the partition waits here for the owner.
+# Then it finds the position moved, and its transaction is rolled back.
 ADVANCE: Final = """
 UPDATE sink_offsets AS stored
 SET next_offset = moved.next_offset, claim = moved.claim, updated_at = now(),
@@ -20,7 +20,7 @@ WHERE stored.topic = moved.topic AND stored.partition = moved.partition
   AND stored.next_offset = moved.expected AND stored.kafka_cluster_id = $1
 """
 
-# Limited to our own user and application name: these are sinks' sessions, and no other right is needed.
+# Limited to our own user and application name, so that it ends only sinks' sessions and needs no other right.
 END_FROZEN: Final = """
 SELECT count(*) FILTER (WHERE pg_terminate_backend(pid))
 FROM pg_stat_activity
@@ -42,7 +42,7 @@ SELECT topic, partition, kafka_cluster_id, topic_id, next_offset, claim, now() -
 FROM sink_offsets JOIN unnest($1::text[], $2::int[]) AS assigned (topic, partition) USING (topic, partition)
 """
 
-# Positions that are at the end of their partitions: nothing is left that was written before.
+# For positions at the end of their partitions, before which everything has been read.
 TOUCH: Final = """
 UPDATE sink_offsets AS stored SET read_until = now()
 FROM unnest($2::text[], $3::int[], $4::bigint[]) AS read (topic, partition, next_offset)
@@ -50,7 +50,7 @@ WHERE stored.topic = read.topic AND stored.partition = read.partition
   AND stored.next_offset = read.next_offset AND stored.kafka_cluster_id = $1
 """
 
-# After rows were removed whose tombstones may be gone, see `sinks.vanished`.
+# After the removal of rows whose tombstones may be gone, see `sinks.vanished`.
 RECONCILED: Final = """
 UPDATE sink_offsets SET read_until = greatest(read_until, now() - $3::interval)
 WHERE topic = $1 AND partition = $2

@@ -1,12 +1,13 @@
-"""A kind as one table of PostgreSQL, whose columns are members of what its readers see, or of its state.
+"""A kind as one table of PostgreSQL, whose columns are members of its document or of its state.
 
-Everything follows from the row type: what is read of a record, the statements, what `recovery` compares, and
-what a lost changelog is filled with. So these cannot come apart. A row shows a state as of its `version`:
+Everything is derived from the row type: the decoding of records, the statements, the comparison in
+`recovery`, and the records that refill a lost changelog. So these cannot disagree. A row shows a state as of
+its `version`:
 
-- A state of a greater version replaces the row. Any other is older, or differs in nothing that a reader sees:
-  a state is stored again, for instance, to remember the outcome of a refused command.
-- A tombstone removes the row whatever its version, and so does a deleted state. What comes under the key
-  afterwards, maybe in the same batch, begins again at version 1.
+- A state of a greater version replaces the row. Any other state is older, or shows readers nothing new: a
+  state is stored again, for instance, to remember the outcome of a refused command.
+- A tombstone removes the row whatever its version, and so does a deleted state. A later state of the same
+  key, possibly in the same batch, begins again at version 1.
 
 A kind that needs more than one table, as clusters do, has mappings of its own.
 """
@@ -46,10 +47,10 @@ from streams.flow import Flow
 S = TypeVar("S", bound=VersionedEntity)
 
 Json = NewType("Json", str)
-"""The type of a column that holds JSON, which is text from topic to table; null is NULL where it may be."""
+"""The type of a JSON column, which is text from topic to table; null becomes NULL if the column allows it."""
 
 GONE: Final = object()
-"""What a record says that removes the row of its key."""
+"""The content of a record that removes the row of its key."""
 
 _TYPES: Final[Mapping[Any, str]] = {
     str: "text",
@@ -60,7 +61,7 @@ _TYPES: Final[Mapping[Any, str]] = {
     Json: "jsonb",
 }
 
-# As narrow as the columns, so that the database need not refuse what a stranger has written.
+# Bounds as narrow as the columns, so that the database does not have to refuse a stranger's record.
 _READ_AS: Final[Mapping[Any, Any]] = {
     int: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
     datetime: Annotated[datetime, Meta(tz=True)],
@@ -73,12 +74,12 @@ class Table(Generic[S]):
     """How the states of a kind become rows.
 
     Attributes:
-        flow: Whose changelog it is made of.
+        flow: The flow whose changelog fills the table.
         name: The table, in the default schema.
         row: Its fields are the columns. The first is the key, which is the id of the entity, and `version` is
-            another one. Each is a member of the state, or else of what readers see of it (`Flow.shown`).
+            another one. Each is a member of the state, or else of its document (`Flow.shown`).
         keeps: Whether rows outlive their states, as a history. Then no tombstone removes a row, and a deleted
-            state is one version more. An id must not come again, since its old row would hold back the new.
+            state is one more version. An id must never be used again, since its old row would block the new.
     """
 
     flow: Flow[S, Any, Any]
@@ -112,7 +113,7 @@ class Table(Generic[S]):
 
     @cached_property
     def _hints(self) -> Mapping[str, tuple[Any, bool]]:
-        """Of each column the plain type, and whether it may be NULL."""
+        """The plain type of each column, and whether it may be NULL."""
         return {name: _plain(hint) for name, hint in get_type_hints(self.row).items()}
 
     @cached_property
@@ -127,7 +128,7 @@ class Table(Generic[S]):
 
     @cached_property
     def decode(self) -> Any:
-        """Reads of a state what the columns need, and whether it is deleted."""
+        """A decoder for the parts of a state that the columns need, and whether it is deleted."""
         own = [self._read_as(self._members[name]) for name in self.columns if name in self._members]
         shown = [self._read_as(self._shown[name]) for name in self.columns if name not in self._members]
         if "deleted_at" not in self.columns:
@@ -153,7 +154,7 @@ class Table(Generic[S]):
         return member.name, kind, msgspec.field(**options)
 
     def read(self, record: ConsumerRecord) -> Any:
-        """The state in a record as far as columns need it, or `GONE`; None if the row stays as it is.
+        """The state in a record as far as columns need it, or `GONE`; None if the row does not change.
 
         Raises: MalformedRecord: `bad_key` or `invalid_schema`.
         """
@@ -177,7 +178,7 @@ class Table(Generic[S]):
 
     @cached_property
     def _json(self) -> Mapping[int, bool]:
-        """The places of columns that hold JSON, and whether they may be NULL."""
+        """The indexes of JSON columns, and whether they may be NULL."""
         hints = enumerate(self._hints.values())
         return {place: nullable for place, (plain, nullable) in hints if plain is Json}
 
@@ -185,7 +186,7 @@ class Table(Generic[S]):
         return name if name in self._members else f"{self.flow.shown}.{name}"
 
     def row_of(self, state: Any) -> tuple[Any, ...]:
-        """The row of a state, as `read` returned it."""
+        """The row of a state that `read` returned."""
         row: tuple[Any, ...] = self._values(state)
         if not self._json:
             return row
@@ -196,7 +197,7 @@ class Table(Generic[S]):
         return tuple(values)
 
     def state_of(self, row: Mapping[str, Any]) -> S:
-        """The state that a row came from, as far as the row tells: without offsets and outcomes.
+        """The state that a row came from, without offsets and outcomes, which rows do not hold.
 
         Raises: ValidationError: no state can have made it.
         """
@@ -217,7 +218,7 @@ class Table(Generic[S]):
 
     @cached_property
     def upsert(self) -> str:
-        """Writes rows, one array per column; one that is not newer than what is there changes nothing."""
+        """A statement that writes rows, one array per column; a row that is not newer changes nothing."""
         names = ", ".join(map(quoted, self.columns))
         arrays = ", ".join(
             f"${number}::{kind}[]" for number, kind in enumerate(self.columns.values(), start=1)
@@ -230,12 +231,12 @@ ON CONFLICT ({quoted(self.key)}) DO UPDATE SET {changes} WHERE stored.version < 
 
     @cached_property
     def delete(self) -> str:
-        """Removes the rows of some keys ($1)."""
+        """A statement that removes the rows of some keys ($1)."""
         return f"DELETE FROM {self.name} WHERE {quoted(self.key)} = ANY($1::text[])"  # noqa: S608
 
     @cached_property
     def page(self) -> str:
-        """The rows after a key ($1), so many ($2), in the order of their keys."""
+        """A statement for the first rows after a key ($1) in the order of their keys, at most $2 of them."""
         names, key = ", ".join(map(quoted, self.columns)), quoted(self.key)
         return f"SELECT {names} FROM {self.name} WHERE {key} > $1 ORDER BY {key} LIMIT $2"  # noqa: S608
 
@@ -244,7 +245,7 @@ class TableRows:
     """The states of one kind in a deployment (`sinks.mapping.ChangelogMapping`).
 
     Args:
-        prefix: Of the deployment's topics.
+        prefix: The prefix of the deployment's topics.
     """
 
     transient: Collection[str] = frozenset()
@@ -260,9 +261,9 @@ class TableRows:
     async def write(
         self, connection: asyncpg.Connection, changes: Sequence[Change], *, make_room: bool
     ) -> Mapping[str, int]:
-        """Remove what is gone, then write the last state of each key; there is never room to make."""
+        """Remove deleted rows, then write the last state of each key; there is never room to make."""
         states: dict[bytes, Any] = {}
-        gone: set[bytes] = set()  # also where a later state begins again at version 1, below that of the row
+        gone: set[bytes] = set()  # even if a later state follows, since that begins again at version 1
         for record, said, _ in changes:
             if said is GONE:
                 states.pop(record.key, None)
@@ -283,7 +284,7 @@ class TableRows:
         return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {self.table.name})"))  # noqa: S608
 
     async def remove_vanished(self, connection: asyncpg.Connection, keys: PartitionKeys) -> int:
-        """Remove the rows of a partition whose keys it does not know."""
+        """Remove the rows of a partition whose keys it no longer holds."""
         vanished = []
         async for row in in_pages(connection, self.table.page):
             key = row[0].encode()
@@ -294,7 +295,7 @@ class TableRows:
 
 
 def quoted(name: str) -> str:
-    """A column's name as SQL, also where it is a word of SQL."""
+    """A column's name as SQL, even if it is a reserved word."""
     return f'"{name}"'
 
 

@@ -10,7 +10,7 @@ from sinks.table import Table, TableRows
 from streams.topics import Topics
 
 TABLES: Final[tuple[Table[Any], ...]] = (resource.TABLE,)
-"""Every kind that is one table; clusters are more."""
+"""Every kind that is a single table; clusters need several."""
 
 
 def mappings(topics: Topics, tables: Iterable[Table[Any]] = TABLES) -> Mappings:

@@ -1,14 +1,14 @@
-"""Rows of entities that are gone, and whose tombstones nobody can read any more.
+"""Removes rows of purged entities whose tombstones can no longer be read.
 
-An entity is purged by a tombstone, and the broker compacts a tombstone away when its life is over, a day by
-default. A sink that was stopped for longer, or whose database comes from an older backup, reads on and never
-sees the purge: the row would stay, with an entity in it that nobody has.
+An entity is purged by a tombstone, and the broker compacts a tombstone away when its life is over, by default
+after a day. A sink that was stopped for longer, or whose database comes from an older backup, never reads the
+tombstone: the row of an entity that no longer exists would remain.
 
-So the sink keeps, with each position, the time until which it has read everything (the column `read_until`):
-that of the last record before the position, or now, while it is at the end. Where that is longer ago than
-tombstones live, the partition of its changelog is folded once more from its beginning, keys alone, before the
-sink reads on. Rows that no record stands for are removed, in the transaction that notes that this was done. A
-crash before its commit has done nothing, and the next take-over begins again.
+So the sink stores, with each position, the time up to which it has read everything (the column `read_until`):
+the time of the last record before the position, or the present while it is at the end. If that is longer ago
+than tombstones live, the sink first reads the keys of the changelog's partition again from its beginning.
+Rows without a record are removed, in the transaction that notes that this was done. If a crash precedes the
+commit, nothing has happened, and the next take-over begins again.
 """
 
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger("clusterflow.sink")
 
 
 class Vanished:
-    """Finds partitions whose tombstones may be gone, and removes the rows that they would have removed.
+    """Finds partitions whose tombstones may be gone, and removes the rows that these would have removed.
 
     Args:
         changelogs: The topics whose tombstones remove rows.
@@ -39,15 +39,15 @@ class Vanished:
         self._settings = settings
         self._changelogs = changelogs
         self._database = database
-        self._lives: dict[str, timedelta] = {}  # of tombstones, by changelog
+        self._lives: dict[str, timedelta] = {}  # lives of tombstones by changelog
 
     async def may_have(self, stored: Mapping[TopicPartition, Bookmark]) -> list[TopicPartition]:
-        """Those partitions that were read last before tombstones that are gone by now."""
+        """The partitions that were last read so long ago that tombstones may be gone."""
         ages = {tp: bookmark.age for tp, bookmark in stored.items() if tp.topic in self._changelogs}
         return [tp for tp, age in sorted(ages.items()) if age > await self._life(tp.topic)]
 
     async def _life(self, topic: str) -> timedelta:
-        """How long a tombstone of this topic lives at least."""
+        """The minimum life of a tombstone in this topic."""
         if self._settings.tombstone_life is not None:
             return self._settings.tombstone_life
         if topic not in self._lives:
@@ -55,7 +55,7 @@ class Vanished:
         return self._lives[topic]
 
     async def remove(self, tp: TopicPartition, at: Bookmark, start: int) -> bool:
-        """Remove the rows of a partition that no record stands for, and go on at `start`.
+        """Remove the rows of a partition that have no record, and continue at `start`.
 
         Returns: Whether the partition had to be read for that.
 
@@ -63,7 +63,7 @@ class Vanished:
         """
         begun = monotonic()
         keys = None
-        if await self._database.may_vanish(tp):  # else it is new, and nothing has to be read twice
+        if await self._database.may_vanish(tp):  # else the partition is new, and nothing has to be read twice
             log.warning("looks for rows without a record", extra={**_where(tp), "age": str(at.age)})
             known = await self._known(tp)
             keys = PartitionKeys(tp.partition, self._settings.kafka.partitions, known)
@@ -77,7 +77,7 @@ class Vanished:
     async def _known(self, tp: TopicPartition) -> Collection[bytes]:
         """The keys that a partition of the changelog holds up to its present end."""
         async with Reader(self._settings.kafka, client_id="clusterflow-sink-vanished") as reader:
-            # Any record stands for its row, also one that cannot be read: it says no word of a purge.
+            # Any record keeps its row, even an unreadable one, since it is no tombstone.
             changelog = Changelog(reader, tp.topic, lambda record: None)
             await changelog.read_to({tp.partition: (await reader.ends(tp.topic))[tp.partition]})
         return changelog.last.keys()

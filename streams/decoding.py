@@ -1,7 +1,7 @@
-"""Untrusted JSON as messages, refused in our own words, with every digit of its numbers kept.
+"""Decodes untrusted JSON into messages, with errors in our own words and every digit of its numbers kept.
 
-A decimal of a free-form member stays the literal it came as (`msgspec.Raw`): as a double it would lose
-digits, and `1e400` would be no number at all. Encoding such a value writes the literal again.
+A decimal of a free-form member is kept as its literal (`msgspec.Raw`). As a double it would lose digits, and
+`1e400` would be no number at all. Encoding such a value writes the literal again.
 """
 
 import json
@@ -17,8 +17,8 @@ from domain.json import MAX_DEPTH, check_json
 
 T = TypeVar("T")
 
-# Within these bounds a number is one for every store: PostgreSQL's numeric takes 131,072 digits before the
-# point and 16,383 behind it, and writes an exponent out as zeros.
+# Every store accepts numbers within these bounds: PostgreSQL's numeric takes 131,072 digits before the point
+# and 16,383 after it, and writes an exponent as zeros.
 MAX_NUMBER_CHARACTERS: Final = 1000
 MAX_EXPONENT: Final = 1000
 
@@ -41,7 +41,7 @@ _NAMES: Final = {
 
 
 def decoder_of(kind: type[T]) -> msgspec.json.Decoder[T]:
-    """A decoder that keeps the decimals of free-form members as they were sent."""
+    """A decoder that keeps the decimals of free-form members unchanged."""
     return msgspec.json.Decoder(kind, float_hook=_literal)
 
 
@@ -53,7 +53,7 @@ def _literal(text: str) -> Raw:
 
 
 def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Untrusted JSON as a message.
+    """Decode untrusted JSON into a message.
 
     Raises: Rejected: `VALIDATION_FAILED`, naming the member at fault in `details.field`.
     """
@@ -68,15 +68,15 @@ def decode_body(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         raise _named(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise not_json(data) from None
-    except ValueError:  # Python bounds the digits of a number
+    except ValueError:  # Python limits the digits of a number
         raise invalid("a number in the body has too many digits", field="body") from None
 
 
 def is_json(data: bytes) -> bool:
-    """Whether bytes are JSON at all."""
+    """Whether bytes are JSON."""
     try:
         _anything.decode(data)
-    except msgspec.ValidationError:  # a number beyond its bounds is a number
+    except msgspec.ValidationError:  # a number beyond its bounds is still JSON
         return True
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return False
@@ -84,7 +84,7 @@ def is_json(data: bytes) -> bool:
 
 
 def not_json(data: bytes) -> Rejected:
-    """What is wrong with bytes that are no JSON, and at which of them."""
+    """The error for bytes that are no JSON, with the place of the fault."""
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -113,7 +113,7 @@ def _nested() -> Rejected:
 
 
 def _named(fault: str) -> Rejected:
-    """A fault that msgspec has found, in our words."""
+    """The error for a fault that msgspec has found, in our words."""
     match = _FAULT_AT.fullmatch(fault)
     text, path = (match["text"], match["path"] or "") if match else (fault, "")
     if missing := _MISSING.search(text):

@@ -1,8 +1,9 @@
 """A kind of entity on Kafka: its topics, its messages, and what it announces.
 
-A simple kind has exactly one input topic: commands, and among them the wakes that its own clock publishes. So
-a replay sees the same records in the same order and decides the same, and one offset per record is all that
-redelivery needs. A kind with more inputs must make up for that itself, as clusters do (`agents/clusters.py`).
+A simple kind has exactly one input topic, which holds its commands and the wakes that its own clock
+publishes. So a replay sees the same records in the same order and decides the same, and one offset per state
+is enough to recognise redelivery. A kind with more inputs must take care of that itself, as clusters do
+(`agents/clusters.py`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -45,10 +46,10 @@ from streams.turns.claims import CLAIM
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
-"""The key of wakes, which no entity can have as its id."""
+"""The key of wakes, which cannot be an entity's id."""
 
 CARRIED_ON: Final[tuple[str, ...]] = ("traceparent", "tracestate", "request_id")
-"""Headers of a command that all that follows from it carries, too."""
+"""Headers of a command that all resulting records carry too."""
 
 
 class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
@@ -62,11 +63,12 @@ class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
 
 
 class Cause(NamedTuple):
-    """What an event follows from; the same on every replay.
+    """The cause of an event; it is the same on every replay.
 
     Attributes:
-        id: The command's id, or one made of a wake's moment; the ids of all that follows derive from it.
-        at: The broker's time of the command; for a wake the moment itself, however late it is noticed.
+        id: The command's id, or one derived from a wake's moment; the ids of all resulting records derive
+            from it.
+        at: The broker's time of the command; for a wake the moment itself, even if it is noticed late.
         headers: Headers that all resulting records carry on, such as the trace.
         keyed: Whether the command came under an `Idempotency-Key`.
     """
@@ -78,11 +80,11 @@ class Cause(NamedTuple):
 
 
 class Woken(NamedTuple):
-    """A wake as an agent reads it.
+    """A decoded wake.
 
     Attributes:
-        at: The broker's time of its record; entities whose moment has come by then are woken.
-        told: The time of the worker that asked.
+        at: The broker's time of its record; entities whose moment has come by this time are woken.
+        told: The clock of the worker that published it.
     """
 
     at: datetime
@@ -98,10 +100,10 @@ class Flow(Generic[V, C, E]):
 
     Attributes:
         messages: The union of its commands.
-        commands, state, results: Its input topic, its changelog, and where its results go.
-        public: The topics that anybody may read, with the type of their values.
+        commands, state, results: Its input topic, its changelog, and the topic of its results.
+        public: The topics that every client may read, with the type of their values.
         announce: The public records that an event leads to.
-        shown: The member of the state that readers see.
+        shown: The member of the state that readers see (its document).
         retention: How long records of its commands and public topics are kept.
     """
 
@@ -117,7 +119,7 @@ class Flow(Generic[V, C, E]):
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """Its topics, and that of results, which all kinds share."""
+        """Its topics, and the topic of results that all kinds share."""
         return (
             self._input,
             self._changelog,
@@ -127,7 +129,7 @@ class Flow(Generic[V, C, E]):
 
     @property
     def schemas(self) -> tuple[Message, ...]:
-        """What passes over its topics, those shared by all kinds last."""
+        """The messages on its topics, with those shared by all kinds last."""
         name = self.kind.name
         return (
             Message(
@@ -153,12 +155,12 @@ class Flow(Generic[V, C, E]):
 
     @property
     def _agent(self) -> str:
-        """What AsyncAPI calls the agent of this kind."""
+        """The name of this kind's agent in AsyncAPI."""
         return f"{self.kind.name} agent"
 
     @property
     def _input(self) -> Topic:
-        # A worker publishes wakes, commands of other kinds, and what is in the wrong partition.
+        # A worker publishes wakes, commands from other kinds, and records from the wrong partition.
         return Topic(
             spec=TopicSpec(
                 name=self.commands,
@@ -206,7 +208,7 @@ class Flow(Generic[V, C, E]):
 
     @cached_property
     def decode(self) -> Callable[[bytes], V]:
-        """Reads a value of its changelog."""
+        """A function that decodes a value of its changelog."""
         return msgspec.json.Decoder(self.kind.state).decode
 
     @cached_property
@@ -214,7 +216,7 @@ class Flow(Generic[V, C, E]):
         return decoder_of(self.messages)
 
     def read(self, record: ConsumerRecord) -> tuple[C, Cause]:
-        """A command of its input. Raises: MalformedRecord: `invalid_schema` or `bad_key`."""
+        """Decode a command of its input. Raises: MalformedRecord: `invalid_schema` or `bad_key`."""
         try:
             message = decode_body(record.value, self._decoder)
         except Rejected as refusal:
@@ -228,9 +230,10 @@ class Flow(Generic[V, C, E]):
 
     @staticmethod
     def read_wake(record: ConsumerRecord) -> Woken:
-        """A record under `WAKE_KEY`. Raises: MalformedRecord: `invalid_schema`.
+        """Decode a record under `WAKE_KEY`. Raises: MalformedRecord: `invalid_schema`.
 
-        Anybody who may send commands may send one, and gains nothing: what is due goes by the broker's clock.
+        Every client that may send commands may send a wake. It gains nothing by that, because the broker's
+        clock decides what is due.
         """
         try:
             wake = decode_body(record.value, _wake_decoder)
@@ -239,11 +242,11 @@ class Flow(Generic[V, C, E]):
             raise MalformedRecord("invalid_schema", refusal.text) from None
 
     def command(self, command: Command, headers: Mapping[str, str]) -> Output:
-        """The record of a command, from the edge or from another kind."""
+        """The record of a command, from web or from another kind."""
         return Output(self.commands, command.id.encode(), encode(command), headers)
 
     def wake(self, partition: int, at: datetime) -> Output:
-        """The record that wakes what is due in a partition."""
+        """The record that wakes the due entities of a partition."""
         return Output(self.commands, WAKE_KEY, encode(Wake(at=rfc3339(at))), partition=partition)
 
 
@@ -252,7 +255,7 @@ WAKE: Final = Message(name="wake", title="Wake of what is due", types=(Wake,), k
 
 
 def _results_on(name: str) -> Topic:
-    """The topic of the results of all simple kinds, which each of them declares alike."""
+    """The topic of results that all simple kinds share; each of them declares the same one."""
     return Topic(
         spec=TopicSpec(
             name=name,
@@ -270,12 +273,12 @@ def _results_on(name: str) -> Topic:
 
 
 def _schema_of(topic: str) -> str:
-    """The name of the schema of a public topic: `resource-created` of `resource.created`."""
+    """The schema's name of a public topic: `resource-created` for `resource.created`."""
     return topic.replace(".", "-")
 
 
 def announcement(topic: str, key: str, value: object, after: VersionedEntity, cause: Cause) -> Output:
-    """A public record with the headers that all of them share."""
+    """A public record, with the headers that all public records have."""
     headers = {
         "event_id": cause.id,
         "event_type": topic,

@@ -1,4 +1,4 @@
-"""The registry of flows: a kind has its topics, grants, schemas and channels because it is listed here."""
+"""The registry of flows: a kind has topics, grants, schemas and channels because it is listed here."""
 
 from typing import Any, Final
 
@@ -18,4 +18,4 @@ SIMPLE_FLOWS: Final = simple_flows(Policy())
 """The same as they are described, whatever an operator has chosen."""
 
 FLOWS: Final[tuple[Declaration, ...]] = (CLUSTER, *SIMPLE_FLOWS)
-"""Everything that has topics."""
+"""All flows."""

@@ -1,6 +1,6 @@
-"""Values ⇄ JSON, and times as records and documents write them.
+"""Values ⇄ JSON, and the format of times in records and documents.
 
-Times come in with any offset and leave in UTC, `Z` at the end. Untrusted JSON is read by `streams.decoding`.
+Times are read with any offset and written in UTC with a final `Z`. `streams.decoding` reads untrusted JSON.
 """
 
 import re
@@ -28,9 +28,9 @@ _NANOSECONDS: Final = {
 
 
 def utc(text: str, *, field: str) -> datetime:
-    """An RFC 3339 time with any offset as UTC.
+    """Convert an RFC 3339 time with any offset to UTC.
 
-    Raises: Rejected: not a time, without an offset, or outside the years 1 to 9999 once in UTC.
+    Raises: Rejected: it is no time, has no offset, or is outside the years 1 to 9999 in UTC.
     """
     try:
         time = _time_decoder.decode(msgspec.json.encode(text))
@@ -42,7 +42,7 @@ def utc(text: str, *, field: str) -> datetime:
 
 
 def rfc3339(time: datetime) -> str:
-    """A UTC time as text, `Z` at the end."""
+    """A UTC time as text with a final `Z`."""
     utc_time = time if time.tzinfo is UTC else time.astimezone(UTC)
     return f"{utc_time.isoformat()[:-6]}Z"  # without +00:00
 
@@ -53,7 +53,7 @@ def from_millis(timestamp: int) -> datetime:
 
 
 def go_duration(duration: timedelta) -> str:
-    """A duration in Go's syntax, zero parts left out: `30s`, `1m30s`, `500ms`; in whole microseconds."""
+    """A duration in Go's syntax without zero parts: `30s`, `1m30s`, `500ms`; in whole microseconds."""
     left, text = duration // timedelta(microseconds=1), ""
     for unit in ("h", "m", "s", "ms", "us"):
         count, left = divmod(left, _NANOSECONDS[unit] // 1000)
@@ -62,7 +62,7 @@ def go_duration(duration: timedelta) -> str:
 
 
 def nanoseconds(text: str) -> int | None:
-    """A duration in Go's syntax (`1m30s`) as nanoseconds; None if the text is none."""
+    """Nanoseconds of a duration in Go's syntax (`1m30s`); None if the text is no duration."""
     parts = _GO_DURATION.findall(text)
     if not parts or "".join(f"{number}{unit}" for number, unit in parts) != text:
         return None

@@ -1,8 +1,8 @@
-"""Encrypts secrets before they enter a topic, and decrypts them for those who may read them.
+"""Encrypts secrets before they enter a topic, and decrypts them for callers that may read them.
 
 A secret is a JWE in compact form (RFC 7516) under a key both sides share (`dir`, AES-256-GCM; RFC 7518,
 sections 4.5 and 5.3), whose header names the key. Keys are rotated by adding a new one in front: the first
-encrypts, all of them decrypt. Any JOSE library can make one, so Kafka clients need nothing of ours.
+encrypts, all of them decrypt. Any JOSE library can make one, so Kafka clients need no library of ours.
 """
 
 import base64
@@ -33,14 +33,14 @@ _KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class BadKeys(ControlPlaneError):
-    """The keys cannot be used; the text says why and shows none of them."""
+    """The keys cannot be used; the text gives the reason and shows none of them."""
 
 
 class Keyring:
-    """Keys by id; without any, nothing can be encrypted or read.
+    """Keys by id; without any key, nothing can be encrypted or read.
 
     Args:
-        keys: Key id → 32 bytes, the one that encrypts first.
+        keys: Key id → 32 bytes; the first one encrypts.
     """
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
@@ -49,9 +49,9 @@ class Keyring:
 
     @classmethod
     def parse(cls, text: str) -> "Keyring":
-        """Keys as `id:base64` of 32 bytes each, separated by commas; none in an empty text.
+        """Parse keys of the form `id:base64`, 32 bytes each, separated by commas; none in an empty text.
 
-        Raises: BadKeys: another form, a key of another length, or an id twice.
+        Raises: BadKeys: a key has another form or another length, or an id occurs twice.
         """
         keys: dict[str, bytes] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -74,9 +74,9 @@ class Keyring:
         return frozenset(self._keys)
 
     def encrypted(self, spec: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The spec with each secret in it encrypted; the same object where there is none.
+        """The spec with its secrets encrypted; the same object if it has none.
 
-        Raises: Rejected: `VALIDATION_FAILED`, there is a secret and no key.
+        Raises: Rejected: `VALIDATION_FAILED`, there is a secret but no key.
         """
         said = {name: spec[name] for name in SECRET_MEMBERS if spec.get(name)}
         if not said:
@@ -87,15 +87,15 @@ class Keyring:
         return {**spec, **{name: self._encrypt(value) for name, value in said.items()}}
 
     def decrypted(self, secrets: Mapping[str, str]) -> dict[str, str]:
-        """The secrets in clear, without those under a key that is not here, or that were tampered with.
+        """The secrets in clear, without those under an unknown key and those that were tampered with.
 
-        One that cannot be read is left out, as users never see it: reading a cluster must not fail for it,
-        and what is written back without it keeps it.
+        An unreadable secret is omitted, as it is for users: reading a cluster must not fail because of it,
+        and a write without it keeps it.
         """
         opened = {name: self._decrypt(name, token) for name, token in secrets.items()}
         return {name: text for name, text in opened.items() if text is not None}
 
-    # joserfc takes a tenth of a second to load, so it is when there is a secret, not at every start.
+    # joserfc takes a tenth of a second to load, so it is loaded for the first secret, not at every start.
 
     def _encrypt(self, value: str) -> str:
         from joserfc import jwe

@@ -1,4 +1,4 @@
-"""How to reach Kafka, and how its topics are laid out."""
+"""How to reach Kafka, and the layout of its topics."""
 
 import ssl
 from dataclasses import dataclass, field
@@ -8,27 +8,27 @@ from streams.kafka.timeouts import METADATA_AGE_MS
 from streams.topic import TopicSpec
 from streams.topics import Topics
 
-# How every consumer reads: what a transaction has written counts once it is committed, and never otherwise.
+# The isolation level of every consumer: records of a transaction count only once it is committed.
 READ_COMMITTED: Final = "read_committed"
 
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
 
-# What one answer of a broker brings, of all partitions together. At the client's 50 MB a fetch of many
-# partitions takes a buffer of that size, copies it three times and reads nothing meanwhile: a fifth of the
-# time that a changelog takes, and a hundred megabytes of memory (docs/measured.md).
+# Bytes of one answer of a broker, for all partitions together. With the client's default of 50 MB, a fetch of
+# many partitions allocates a buffer of that size, copies it three times and reads nothing meanwhile. That is
+# a fifth of the time to read a changelog, and a hundred megabytes of memory (docs/measured.md).
 MAX_FETCH_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KafkaSecurity:
-    """How this program proves who it is to Kafka, and how it knows that it talks to the right one.
+    """How this program authenticates itself to Kafka, and verifies the brokers.
 
     Attributes:
         protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-        mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; counts with the SASL protocols alone.
-        ca_file: PEM of the authorities that sign brokers' certificates; empty for those the system knows.
-        cert_file, key_file: PEM of our own certificate and its unencrypted key, where brokers ask for one.
+        mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; used with the SASL protocols only.
+        ca_file: PEM of the authorities that sign brokers' certificates; empty for the system's own.
+        cert_file, key_file: PEM of our own certificate and its unencrypted key, if brokers require one.
     """
 
     protocol: str = "PLAINTEXT"
@@ -50,12 +50,12 @@ class KafkaSecurity:
         return self.protocol in ("SASL_PLAINTEXT", "SASL_SSL")
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The files as aiokafka takes them; None without TLS. Raises: OSError: a file cannot be used."""
+        """The TLS context for aiokafka; None without TLS. Raises: OSError: a file cannot be used."""
         if not self.encrypted:
             return None
         context = ssl.create_default_context(cafile=self.ca_file or None)
         if self.cert_file:
-            # Without a password to a key that wants one, OpenSSL would ask whoever sits at the terminal.
+            # If a key is encrypted and no password is given, OpenSSL would ask for it at the terminal.
             context.load_cert_chain(self.cert_file, self.key_file or None, password="")
         return context
 
@@ -75,7 +75,7 @@ class KafkaSettings:
 
     Attributes:
         bootstrap_servers: `host:port`, comma-separated.
-        partitions: Of every topic that does not say another number; fixed for the life of the data.
+        partitions: The count for topics that do not declare their own; fixed for the life of the data.
         replication: Copies of each partition.
         session_timeout: Seconds after which a silent group member counts as dead.
     """
@@ -92,7 +92,7 @@ class KafkaSettings:
         return self.partitions if spec.partitions is None else spec.partitions
 
     def client(self, client_id: str) -> dict[str, Any]:
-        """What every aiokafka client is told: where Kafka is, and who asks."""
+        """The options of every aiokafka client: Kafka's address and the client's id."""
         return {
             "bootstrap_servers": self.bootstrap_servers,
             "client_id": client_id,

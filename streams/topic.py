@@ -1,8 +1,8 @@
-"""One topic: how it is declared, what passes over it, and who reads and writes it.
+"""One topic: its declaration, its messages, its readers and its writers.
 
-A kind lists its topics and messages in its flow, and `streams/flows.py` lists the flows. What has to do with
-all topics is read off these values: what `clusterflow topics` declares and roles check (`streams.topics`,
-`streams.kafka`), what principals are granted, what AsyncAPI says, and which schemas there are.
+A kind lists its topics and messages in its flow, and `streams/flows.py` lists the flows. Everything about all
+topics is derived from these values: the declarations that `clusterflow topics` makes and roles check
+(`streams.topics`, `streams.kafka`), the grants of principals, the AsyncAPI document, and the schemas.
 """
 
 from collections.abc import Sequence
@@ -12,30 +12,31 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from streams.kafka.roles import Use
 
-# The largest record of ours: a spec (512 KiB) three times in an update event, or a cluster with all reports.
+# The largest of our records: an update event with a spec (512 KiB) three times, or a state with all reports.
 MAX_RECORD_BYTES: Final = 8 * 1024 * 1024
 
-# The largest record taken from outside, as sent and as unpacked: a spec with its envelope, twice over. Well
-# below the bound of ours, so that whatever comes in fits into a dead letter.
+# The largest record accepted from outside, as sent and as unpacked: twice a spec with its envelope. It is
+# well below the bound of our own records, so that every input fits into a dead letter.
 MAX_INPUT_BYTES: Final = 2 * 1024 * 1024
 
 DEAD_LETTER_SUFFIX: Final = ".dlq"
 
-# No record of a changelog that is younger than this is compacted away: a web process finds in the topic what
-# readers of its change feed may have missed while it was down, and an owner what a zombie has written over.
+# The minimum age at which compaction may remove a changelog's record. Within this time a web process finds
+# the changes that its feed's readers missed while it was down, and an owner finds records that a zombie has
+# overwritten.
 STATE_HISTORY: Final = timedelta(hours=1)
 
-# How long a changelog keeps the tombstone of a key. A sink that was away for longer has not seen it, and must
-# compare its rows with the topic.
+# How long a changelog keeps the tombstone of a key. A sink that was away for longer may have missed some, and
+# must compare its rows with the topic.
 TOMBSTONES_KEPT: Final = timedelta(days=7)
 
 
 class Key(NamedTuple):
-    """What the records of a topic are keyed by; a text.
+    """The key of a topic's records, which is a text.
 
     Attributes:
-        about: In words.
-        format: Of the text, as JSON Schema calls it.
+        about: A description.
+        format: The text's format in JSON Schema's terms.
     """
 
     about: str
@@ -44,18 +45,19 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TopicSpec:
-    """How one topic is declared.
+    """The declaration of one topic.
 
     Attributes:
-        key: What its records are keyed by.
-        partitions: How many it is made with; None for the deployment's count. One that is there may have
-            more, and keeps them.
-        retention: How long records are kept; None where compaction decides.
-        least_retention: Below it, what is lost is more than old; None where nothing depends on old records.
-        history: How long compaction leaves every record.
-        from_outside: Whether agents decide what comes on it, clients' records or what REST makes of requests.
-            Then the broker stamps its records, so that agents share one clock and no client can date its
-            command, and they may be less large.
+        key: The key of its records.
+        partitions: The count it is created with; None for the deployment's count. An existing topic with more
+            keeps them.
+        retention: How long records are kept; None for a compacted topic.
+        least_retention: The shortest retention that loses only outdated records; None if nothing depends on
+            old records.
+        history: The minimum age of records that compaction may remove.
+        from_outside: Whether it carries requests that agents decide, from clients or from web. Then the
+            broker stamps its records, so that agents share one clock and no client can date its command, and
+            the bound of their size is lower.
         dead_letters: Whether bad records of this topic are parked in `<name>.dlq`.
     """
 
@@ -87,12 +89,11 @@ class Message:
 
     Attributes:
         name: The `$id` of its schema.
-        types: What its value is decoded with; of events, which nobody here decodes, encoded from.
-        one_object: Whether several types are described as one object that its member `type` tells apart.
-        from_outside: Whether clients send it. Its schema is then what they should send: the decoder also
-            takes a null for what may be absent, as clients in Go send it.
-        key: The key of all its records, where they share one; empty where the topic says what they are keyed
-            by.
+        types: The types of its value, from which it is decoded or, for events, encoded.
+        one_object: Whether several types are described as one object with a discriminating member `type`.
+        from_outside: Whether clients send it. Its schema then describes what they should send, while the
+            decoder also accepts null for an absent member, because clients in Go send that.
+        key: The key that all its records share; empty if the topic describes their keys.
     """
 
     name: str
@@ -105,14 +106,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Topic:
-    """All there is to say about a topic; its dead-letter topic follows from it.
+    """The full description of a topic, from which its dead-letter topic follows.
 
     Attributes:
-        messages: The names of its messages, the chief one first.
-        about: What passes over it, in a sentence.
-        headers: The type of the chief message's headers; None where there are none.
-        senders, receivers: Which of our parts publish to it and read it; `clients` are everybody else.
-        use: Which principals may do so.
+        messages: The names of its messages, the main one first.
+        about: A sentence about its content.
+        headers: The type of the main message's headers; None if it has none.
+        senders, receivers: Our parts that publish to it and read it; `clients` are all others.
+        use: The principals that may do so.
     """
 
     spec: TopicSpec
@@ -125,15 +126,15 @@ class Topic:
 
 
 class Declaration(Protocol):
-    """What every flow says; names of topics are without the deployment's prefix."""
+    """The interface of every flow; names of topics are without the deployment's prefix."""
 
     @property
     def topics(self) -> Sequence[Topic]:
-        """Its topics, in the order in which a record travels; several flows may share one."""
+        """Its topics, in the order in which records travel; several flows may share one."""
 
     @property
     def schemas(self) -> Sequence[Message]:
-        """Its messages, and with them the schemas that there are."""
+        """Its messages, each of which has a schema."""
 
 
 def _millis(time: timedelta) -> str:

@@ -1,7 +1,7 @@
-"""Every topic of a deployment by its name there: those that flows declare, and those of their dead letters.
+"""Every topic of a deployment by its full name: those that flows declare, and their dead-letter topics.
 
-`clusterflow topics` declares what is here and refuses to run against a broker where it differs in what
-cannot be changed later: the partition count, which is fixed for the life of the data.
+`clusterflow topics` declares these topics. It refuses a broker whose topics have another partition count,
+because that count is fixed for the life of the data.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,10 @@ from streams.topic import DEAD_LETTER_SUFFIX, Declaration, Key, Topic, TopicSpec
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Names of all topics under one prefix; that of the public events of clusters may be chosen.
+    """Names of all topics under one prefix; the name of clusters' public events can be configured.
 
     Attributes:
-        flows: What has topics.
+        flows: The flows whose topics these are.
     """
 
     prefix: str = ""
@@ -26,7 +26,7 @@ class Topics:
     flows: tuple[Declaration, ...] = field(default=FLOWS, repr=False, hash=False)
 
     def of(self, name: str) -> str:
-        """The name here of a topic that a flow declares."""
+        """The full name of a topic that a flow declares."""
         return self.prefix + (self.events_name if name == cluster.EVENTS else name)
 
     @property
@@ -36,7 +36,7 @@ class Topics:
 
     @property
     def accepted_commands(self) -> str:
-        """All commands in one order, and creates whose name was admitted; clients may not write here."""
+        """All commands in one order, with creates whose name was admitted; clients may not write it."""
         return self.of(cluster.ACCEPTED_COMMANDS)
 
     @property
@@ -46,7 +46,7 @@ class Topics:
 
     @property
     def ticks(self) -> str:
-        """Clock ticks, one a partition and interval."""
+        """Clock ticks, one per partition and interval."""
         return self.of(cluster.TICKS)
 
     @property
@@ -71,7 +71,7 @@ class Topics:
 
     @property
     def name_requests(self) -> str:
-        """Creates from everywhere, and releases of names, in one order; clients may not write here."""
+        """All creates, and releases of names, in one order; clients may not write it."""
         return self.of(cluster.NAME_REQUESTS)
 
     @property
@@ -81,7 +81,7 @@ class Topics:
 
     @property
     def declared(self) -> tuple[Topic, ...]:
-        """What flows say about their topics, by their names here; one that several share is there once."""
+        """The flows' topics with their full names; one that several flows share is listed once."""
         topics = dict.fromkeys(topic for flow in self.flows for topic in flow.topics)
         return tuple(
             replace(topic, spec=replace(topic.spec, name=self.of(topic.spec.name))) for topic in topics
@@ -89,16 +89,16 @@ class Topics:
 
     @property
     def worked_on(self) -> tuple[str, ...]:
-        """The topics whose offsets somebody remembers: all but those of dead letters."""
+        """The topics whose offsets are remembered: all but the dead-letter topics."""
         return tuple(topic.spec.name for topic in self.declared)
 
     @staticmethod
     def dead_letters(topic: str) -> str:
-        """Where bad records of a topic are parked."""
+        """The dead-letter topic of a topic."""
         return topic + DEAD_LETTER_SUFFIX
 
     def all(self) -> tuple[TopicSpec, ...]:
-        """Every topic, dead-letter topics included, in the order a record travels."""
+        """Every topic, dead-letter topics included, in the order in which records travel."""
         declared = [topic.spec for topic in self.declared]
         return (*declared, *_dead_letter_topics(declared))
 
@@ -109,6 +109,6 @@ def _dead_letter_topics(declared: Iterable[TopicSpec]) -> Iterable[TopicSpec]:
             yield TopicSpec(
                 name=Topics.dead_letters(topic.name),
                 key=Key("The key the record had"),
-                partitions=1,  # they are rare, and nobody depends on their order
+                partitions=1,  # dead letters are rare, and their order does not matter
                 retention=timedelta(days=30),
             )

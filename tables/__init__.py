@@ -1,1 +1,1 @@
-"""State: Faust tables kept as bytes, and the views of them that `web` may ask."""
+"""State: Faust tables kept as bytes, and the views from which `web` reads."""

@@ -1,6 +1,6 @@
-"""Clusters as readers see them: bytes as GET returns them, and a few columns to list by.
+"""Clusters as readers see them: the bytes that GET returns, and the columns that lists filter by.
 
-Reading a state costs little decoding: the document is cut out of the record as it is.
+A state needs little decoding, because the document is cut out of the record unchanged.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ from tables.view import SortKey, View
 _NO_SECRETS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
-# Without `gc=False` Python's collector would go through all clusters again and again while a view is filled;
-# none of these can be part of a cycle.
+# Without `gc=False` Python's collector would walk over all clusters again and again while a view is filled.
+# None of these objects can be part of a cycle.
 
 
 class _Platform(Struct, gc=False):
@@ -59,7 +59,7 @@ _status_decoder = msgspec.json.Decoder(dict[str, Raw])
 
 
 class Columns(Struct, frozen=True, gc=False):
-    """What a list filters by; `platform` and `phase` in lower case."""
+    """The columns that lists filter by; `platform` and `phase` in lower case."""
 
     owner: str
     platform: str
@@ -67,14 +67,14 @@ class Columns(Struct, frozen=True, gc=False):
 
 
 class Filter(NamedTuple):
-    """Which clusters a list shows; None shows all. `platform` and `phase` in lower case."""
+    """The filter of a list; None matches all. `platform` and `phase` in lower case."""
 
     owner: str | None = None
     platform: str | None = None
     phase: str | None = None
 
     def shows(self, columns: Columns) -> bool:
-        """Whether a cluster of these columns is shown."""
+        """Whether a cluster with these columns is shown."""
         owner, platform, phase = self
         return (
             (owner is None or owner == columns.owner)
@@ -87,11 +87,11 @@ class ClusterEntry(Struct, frozen=True, gc=False):
     """One live cluster.
 
     Attributes:
-        columns: What lists filter it by.
+        columns: The columns that lists filter by.
         version: Its `resource_version`.
         document: The JSON that GET answers.
         reports: The JSON object of its controllers' reports.
-        secrets: Members of its spec that the document leaves out, encrypted.
+        secrets: Members of its spec that the document omits, encrypted.
     """
 
     id: str
@@ -105,7 +105,7 @@ class ClusterEntry(Struct, frozen=True, gc=False):
 
     @property
     def place(self) -> SortKey:
-        """Where lists show it: newest first, then by id."""
+        """Its place in lists: newest first, then by id."""
         return (-self.created_at.timestamp(), self.id)
 
     @property
@@ -125,7 +125,7 @@ class ClusterEntry(Struct, frozen=True, gc=False):
         return _reports_decoder.decode(self.reports)
 
     def status(self) -> Raw:
-        """The status object as the document has it."""
+        """The status object of the document."""
         return _status_decoder.decode(self.document)["status"]
 
 
@@ -137,20 +137,20 @@ class ClusterView(View[ClusterEntry]):
 
 
 def read_state(cluster_id: str, data: bytes, before: ClusterEntry | None) -> tuple[int, ClusterEntry | None]:
-    """Read a value of `cluster-state`, as a `View` asks for it."""
+    """Read a value of `cluster-state` for a `View`."""
     state = _state_decoder.decode(data)
     if state.deleted_at:
         return state.revision, None
     document, reports = bytes(state.cluster), bytes(state.reports)
     secrets = state.secrets or _NO_SECRETS
     if before is not None and before.document == document:
-        # One document in memory, however many records carry it.
+        # Keep one document in memory, however many records carry it.
         return state.revision, structs.replace(before, reports=reports, secrets=secrets)
     shown = _document_decoder.decode(document)
     return state.revision, ClusterEntry(
         cluster_id,
         Columns(
-            intern(shown.created_by),  # one text for all clusters that have it takes less memory
+            intern(shown.created_by),  # clusters of one owner share the text, which takes less memory
             intern(shown.spec.platform.type.lower()),
             intern(shown.status.phase.lower()),
         ),

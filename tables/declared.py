@@ -1,4 +1,4 @@
-"""The tables and their changelogs: clusters by id, names by owner, every other kind as its flow says."""
+"""The tables and their changelogs: clusters by id, names by owner, other kinds as their flows declare."""
 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState
@@ -24,7 +24,7 @@ def table_of(app: BatchApp, kafka: KafkaSettings, flow: Flow[V, C, E]) -> TypedT
 
 
 def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterState]:
-    """Everything known about a cluster; its changelog `cluster-state` feeds views and sinks too."""
+    """The states of clusters by id; their changelog `cluster-state` feeds views and sinks too."""
     return TypedTable(
         app,
         "clusters",

@@ -1,8 +1,18 @@
-"""Which clusters time has something to do for: two heaps a partition, beside the cluster table.
+"""An index of keys by the moment from which a tick has something to do for them.
 
-A tick must cost what is due, not what exists, and where it may only take so many, what it takes. A key sleeps
-until its moment and then is awake, in its order among the others. The heaps hold (moment or order, key)
-pairs; a key that was set anew leaves a stale pair behind, which is dropped when it comes up.
+A tick must cost what is due and not what exists, and a tick with a limit must cost what it takes. So the
+index keeps, beside the table, two heaps for each partition. A key is in the sleeping heap, ordered by its
+moment, until that moment has come. Then `due` moves it to the awake heap, ordered by the order it was set
+with, and it stays there until it is set again.
+
+The truth is the dictionary of entries: one moment and order for each key. The heaps hold pairs of (moment or
+order, key) that are never searched. Setting a key again leaves its old pair in a heap, where it is stale: it
+no longer matches the entry, and is dropped when it reaches the top. A heap in which most pairs are stale is
+built again, so that memory stays in proportion to the keys.
+
+Two details matter. `due` puts the keys it returns back on the heap, because the caller decides by `set`
+whether a key is done. And a tick may have an earlier time than the one before it, so a key on the awake heap
+is returned only if its moment has come by the time that was asked for.
 """
 
 import heapq
@@ -21,11 +31,11 @@ class DueIndex:
     def __init__(self) -> None:
         self._entries: dict[int, dict[bytes, _Entry]] = {}
         self._sleeping: dict[int, list[tuple[datetime, bytes]]] = {}  # by moment
-        self._awake: dict[int, list[tuple[datetime, bytes]]] = {}  # whose moment has come, by order
-        self._woken: dict[int, set[bytes]] = {}  # those of them that were not set anew since
+        self._awake: dict[int, list[tuple[datetime, bytes]]] = {}  # keys whose moment has come, by order
+        self._woken: dict[int, set[bytes]] = {}  # awake keys that have not been set again since
 
     def set(self, partition: int, key: bytes, moment: datetime | None, order: datetime | None = None) -> None:
-        """A key is to be looked at from this moment on; None: never. `order`: its place among those due."""
+        """Make a key due from this moment on; None removes it. `order` is its place among due keys."""
         entries = self._entries.setdefault(partition, {})
         entry = None if moment is None else _Entry(moment, moment if order is None else order)
         if entries.get(key) == entry:
@@ -37,7 +47,7 @@ class DueIndex:
         entries[key] = entry
         heapq.heappush(self._sleeping.setdefault(partition, []), (moment, key))
         for heaps, place in ((self._sleeping, 0), (self._awake, 1)):
-            if len(heaps.get(partition, ())) > 2 * len(entries) + 64:  # mostly stale: often written
+            if len(heaps.get(partition, ())) > 2 * len(entries) + 64:  # most pairs are stale
                 self._build_anew(heaps, partition, place)
 
     def _build_anew(self, heaps: dict[int, list[tuple[datetime, bytes]]], partition: int, place: int) -> None:
@@ -47,7 +57,7 @@ class DueIndex:
         heapq.heapify(heaps[partition])
 
     def due(self, partition: int, at: datetime, limit: int | None = None) -> list[tuple[datetime, bytes]]:
-        """The keys whose moment has come, with their order, at most `limit`; they stay due until set anew."""
+        """At most `limit` keys whose moment has come, with their order; they stay due until set again."""
         entries, woken = self._entries.get(partition, {}), self._woken.setdefault(partition, set())
         sleeping, awake = self._sleeping.get(partition, []), self._awake.setdefault(partition, [])
         while sleeping and sleeping[0][0] <= at:
@@ -73,14 +83,14 @@ class DueIndex:
         return listed
 
     def count_due(self, partition: int, at: datetime) -> int:
-        """How many keys' moment has come; looks at all of them if there is any."""
+        """The number of keys whose moment has come; walks over all entries if there is any."""
         first = self.earliest(partition)
         if not self._woken.get(partition) and (first is None or first > at):
             return 0
         return sum(entry.moment <= at for entry in self._entries[partition].values())
 
     def earliest(self, partition: int) -> datetime | None:
-        """The moment of one that is due, the first moment while none is; None while none ever will be."""
+        """The moment of some awake key, else the first moment of a sleeping one; None without keys."""
         entries, woken = self._entries.get(partition, {}), self._woken.get(partition, ())
         awake, sleeping = self._awake.get(partition, []), self._sleeping.get(partition, [])
         while awake:

@@ -1,7 +1,7 @@
-"""The reader of simple kinds: their states as entries of a view.
+"""Reads the states of simple kinds as entries of a view.
 
-A simple kind's state has its bookkeeping beside one member that readers see, the document. The document is
-cut out of the record as it is. Of the rest only what lists need is decoded, by types that are made for each
+A simple kind's state consists of its bookkeeping and one member that readers see, the document. The document
+is cut out of the record unchanged. Of the rest only the columns are decoded, by types that are made for each
 kind from the names of its columns.
 """
 
@@ -17,16 +17,16 @@ from msgspec import Raw, Struct, structs
 from tables.view import SortKey, StateReader
 
 _INVERTED: Final = bytes(range(255, -1, -1))
-_END: Final = b"\xff"  # behind an inverted id: after all that may go on there, so that a prefix is later
+_END: Final = b"\xff"  # ends an inverted id, so that a prefix of another id sorts after that id
 
 
 class ColumnFilter(tuple[str | None, ...]):
-    """Which entities a list shows: one value for each column of the kind, None for any."""
+    """The filter of a list: one value for each column of the kind, or None for any."""
 
     __slots__ = ()
 
     def shows(self, columns: Sequence[str | None]) -> bool:
-        """Whether an entity of these columns is shown."""
+        """Whether an entity with these columns is shown."""
         return all(wanted is None or wanted == found for wanted, found in zip(self, columns, strict=True))
 
 
@@ -34,10 +34,10 @@ class KindEntry(Struct, frozen=True, gc=False):
     """One live entity of a simple kind.
 
     Attributes:
-        columns: What lists filter it by; None where its document has no value there.
+        columns: The columns that lists filter by; None for a value that its document lacks.
         version: Counts its accepted changes.
         document: The JSON that GET answers.
-        place: Where lists show it.
+        place: Its place in lists.
     """
 
     id: str
@@ -52,9 +52,9 @@ class KindEntry(Struct, frozen=True, gc=False):
 
 
 def newest_first(created_at: datetime, entity_id: str) -> SortKey:
-    """The place of an entity in lists: newest first, of one moment by id, the greatest first.
+    """The place of an entity in lists: newest first, then by id in descending order.
 
-    Lists sort by ascending places, so the id's bytes are inverted: UTF-8 sorts as its text does.
+    Lists sort by ascending places, so the id's bytes are inverted. Bytes of UTF-8 sort as their text does.
     """
     return (-created_at.timestamp(), entity_id.encode().translate(_INVERTED) + _END)
 
@@ -64,7 +64,7 @@ def entries(*, shown: str, columns: Sequence[str] = ()) -> StateReader[KindEntry
 
     Args:
         shown: The member of the state that readers see; it has `created_at`.
-        columns: Members of that which lists filter by: texts, or null.
+        columns: Members of the document that lists filter by; each is a text or null.
     """
     decode_state = msgspec.json.Decoder(_state_type(shown)).decode
     decode_document = msgspec.json.Decoder(_document_type(columns)).decode
@@ -75,7 +75,7 @@ def entries(*, shown: str, columns: Sequence[str] = ()) -> StateReader[KindEntry
             return state.revision, None
         document, version = bytes(state.document), str(state.version)
         if before is not None and before.document == document:
-            # One document in memory, however many records carry it.
+            # Keep one document in memory, however many records carry it.
             return state.revision, structs.replace(before, version=version)
         created_at, *found = structs.astuple(decode_document(document))
         values = tuple(None if value is None else intern(value) for value in found)
@@ -86,7 +86,7 @@ def entries(*, shown: str, columns: Sequence[str] = ()) -> StateReader[KindEntry
 
 
 def _state_type(shown: str) -> Any:
-    """The part of a state that is decoded, with the document as bytes."""
+    """The type of the decoded part of a state, with the document as bytes."""
     return msgspec.defstruct(
         "State",
         [
@@ -100,6 +100,6 @@ def _state_type(shown: str) -> Any:
 
 
 def _document_type(columns: Sequence[str]) -> Any:
-    """The part of a document that is decoded: its place, then its columns in their order."""
+    """The type of the decoded part of a document: its place, then its columns in their order."""
     optional = [(name, str | None, None) for name in columns]
     return msgspec.defstruct("Document", [("created_at", datetime), *optional], gc=False)

@@ -1,13 +1,13 @@
-"""The change feed of one kind: what changed in its view, in order, for watchers at their own pace each.
+"""The change feed of one kind: the changes of its view in order, for watchers of different speeds.
 
-All watchers of a process share one ring of changes, bounded in number and bytes. A watcher holds no queue,
-only its place in the ring; one that falls off the ring's end has missed something and is told so. Thus memory
+All watchers of a process share one ring of changes, bounded in number and bytes. A watcher has no queue, only
+a number in the ring. A watcher that the ring has overtaken has missed changes, and gets an error. So memory
 is bounded whatever readers do.
 
 A watcher's position is, per partition of the kind's changelog, the offset after the last record it has seen.
-It means the same in every process and after a restart. A process knows per partition from which offset on it
-has every change (`_Partition.whole_from`); a position before that is refused, so there is never a silent gap.
-A position names its log, so one of another kind's feed is refused as well.
+It has the same meaning in every process and after a restart. A process knows, per partition, the offset from
+which it has every change (`_Partition.whole_from`). A position before that is refused, so there is never a
+silent gap. A position also names its log, so a position in another kind's feed is refused as well.
 """
 
 import asyncio
@@ -30,34 +30,34 @@ from tables.positions import FeedPosition, at, expired, later, reaches
 from tables.view import BEFORE_ALL, Ent, EntryChange, EntryFilter, SortKey, View
 
 CHUNK: Final = 64 * 1024
-"""Bytes of documents a watcher takes at a time, about: what waits in its connection's buffers."""
+"""Approximate bytes of documents that a watcher takes at a time into its connection's buffers."""
 
-# A record is taken as uncompacted for this long. The broker promises STATE_HISTORY by its own clock and the
-# record's timestamp; the rest is for clocks that differ.
+# Seconds for which a record counts as uncompacted. The broker promises STATE_HISTORY by its own clock and the
+# record's timestamp; the difference is a margin for clocks that disagree.
 _TRUSTED_SECONDS: Final = (STATE_HISTORY - timedelta(minutes=10)).total_seconds()
 
-_PAGE: Final = 50  # entries listed at a time
+_PAGE_ENTRIES: Final = 50  # entries listed at a time
 _TOKEN = re.compile(r"([0-9a-f]{12})/([0-9]{1,19}(?:\.[0-9]{1,19}){0,4095})")
 
 WatchEventType = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 
 class FellBehind(PermanentError):
-    """A watcher has not seen changes that are no longer kept."""
+    """A watcher has missed changes that are no longer kept."""
 
 
 class Watched(NamedTuple):
-    """What a watcher wants to see: entities by filter, or just one of them."""
+    """The entities that a watcher wants to see: those that match a filter, or a single one."""
 
     filter: EntryFilter
     id: str | None = None
 
 
 class WatchEvent(NamedTuple):
-    """What a watcher is told.
+    """An event for a watcher.
 
     Attributes:
-        document: The entity as GET answers it; of one that is gone, the last it answered.
+        document: The entity as GET answers it; for a deleted entity, the last such answer.
         token: The position after it; empty while the current state is being listed.
     """
 
@@ -68,11 +68,11 @@ class WatchEvent(NamedTuple):
 
 @dataclass(slots=True)
 class _Partition:
-    """How far a partition was read.
+    """How far a partition has been read.
 
     Attributes:
-        whole_from: From here on every change is in the ring.
-        unthinned: No record is missing from the beginning on.
+        whole_from: The offset from which every change is in the ring.
+        unthinned: Whether no record has been missing since the beginning.
     """
 
     whole_from: int = 0
@@ -83,9 +83,9 @@ class _Kept(Struct, gc=False):
     """One change in the ring.
 
     Attributes:
-        place: Where lists show the entity.
-        before, after: Its columns, None where it was not or is not there; one object where they are alike.
-        document: Of the entity after the change; of one that is gone, before it.
+        place: The entity's place in lists.
+        before, after: Its columns, None if it did not or does not exist; one object if they are equal.
+        document: The document after the change, or before it if the entity was deleted.
     """
 
     id: str
@@ -100,11 +100,11 @@ class _Kept(Struct, gc=False):
 
 
 class Feed(Generic[Ent]):
-    """Fills a view from its changelog and keeps what changed.
+    """Fills a view from its changelog and keeps the changes.
 
     Args:
         topic: The changelog.
-        max_changes, max_bytes: Bounds of the ring; bytes are those of the documents, which the view shares.
+        max_changes, max_bytes: Bounds of the ring, in changes and in bytes of their documents.
         clock: Seconds since the Unix epoch.
     """
 
@@ -134,16 +134,16 @@ class Feed(Generic[Ent]):
         self._awaited = False
 
     def identify(self, kafka_cluster_id: str, topic_id: str | None = None) -> None:
-        """Say which log this is: positions in another one are refused.
+        """Set the identity of the log; positions in another log are refused.
 
         Args:
-            topic_id: Kafka's id of the topic; None where the broker knows none, and its name must do.
+            topic_id: Kafka's id of the topic; None if the broker has none, so that the name is used.
         """
         log = f"{kafka_cluster_id}/{topic_id or self.topic}"
         self._log = blake2b(log.encode(), digest_size=6).hexdigest()
 
     def watch(self, wanted: Watched, since: FeedPosition | None = None) -> "Watcher":
-        """A watcher: of the current state and all changes, or of those since a position which was read here.
+        """A watcher of the current state and all later changes, or of the changes since a position.
 
         Raises: Rejected: `WATCH_EXPIRED`, not all changes since then are known here.
         """
@@ -160,7 +160,7 @@ class Feed(Generic[Ent]):
 
     @property
     def position(self) -> FeedPosition:
-        """How far the topic was read."""
+        """The position up to which the topic has been read."""
         return tuple(self._next)
 
     def has_read(self, position: FeedPosition) -> bool:
@@ -168,13 +168,13 @@ class Feed(Generic[Ent]):
         return reaches(self.position, position)
 
     def token(self, position: FeedPosition) -> str:
-        """A position as clients carry it."""
+        """A position as the token that clients carry."""
         return f"{self._log}/{'.'.join(map(str, position)) or '0'}"
 
     def position_of(self, token: str) -> FeedPosition:
-        """The position a client brings back.
+        """The position in a client's token.
 
-        Raises: Rejected: `VALIDATION_FAILED` if it is none, `WATCH_EXPIRED` if it is of another log.
+        Raises: Rejected: `VALIDATION_FAILED` if it is no token, `WATCH_EXPIRED` if it is of another log.
         """
         match = _TOKEN.fullmatch(token)
         if match is None:
@@ -186,7 +186,7 @@ class Feed(Generic[Ent]):
     # --- following the topic ----------------------------------------------------------------------
 
     def apply(self, record: ConsumerRecord) -> None:
-        """Take over a record of the changelog; raises whatever makes it unreadable, and is past it then."""
+        """Apply a record of the changelog; an unreadable one raises its error, and counts as read."""
         self._read(record)
         change = self.view.apply(record)
         if change is None:
@@ -204,15 +204,15 @@ class Feed(Generic[Ent]):
         here, expected = self._partitions[partition], self._next[partition]
         if offset < expected:
             self._rewound()
-        if offset != expected:  # what lies between was compacted away before we read it
+        if offset != expected:  # the records in between were compacted away before we read them
             here.unthinned, here.whole_from = False, offset
         if not here.unthinned and record.timestamp / 1000 < self._clock() - _TRUSTED_SECONDS:
-            # Records after it may be missing as well, and so what it replaced is not certain.
+            # Records after it may be missing as well, so the state that it replaced is uncertain.
             here.whole_from = offset + 1
         self._next[partition] = offset + 1
 
     def _rewound(self) -> None:
-        """The log has lost its end and grown another: no position told so far means anything now."""
+        """Handle a log that has lost its end and grown another: no earlier position means anything now."""
         self.identify(self._log, "rewound")
         self._ring.clear()
         self._bytes = 0
@@ -255,29 +255,29 @@ class Feed(Generic[Ent]):
 
     @property
     def end(self) -> int:
-        """The number that the next change will have."""
+        """The number of the next change."""
         return self._end
 
     def since(self, number: int) -> Iterator[_Kept]:
-        """The changes from a number on. Raises: FellBehind: they are not all kept any more."""
+        """The changes from a number on. Raises: FellBehind: some of them are no longer kept."""
         if number < self._first:
             raise FellBehind("the reader fell behind the changes that are kept")
         return (self._ring[n] for n in range(number, self._end))
 
     def token_of(self, kept: _Kept) -> str:
-        """The position after a change, written once for all watchers."""
+        """The token of the position after a change, made once for all watchers."""
         if not kept.token:
             kept.token = self.token(kept.position)
         return kept.token
 
     async def grown(self, end: int) -> None:
-        """Wait until there are changes from this number on, or no more will come."""
+        """Wait until there are changes from this number on, or the feed is closed."""
         while self._end <= end and not self.closed:
             self._awaited = True
             await self._grown.wait()
 
     def close(self) -> None:
-        """Nothing more will come."""
+        """Close the feed: no more changes will come."""
         self.closed = True
         self._wake()
 
@@ -288,21 +288,21 @@ class Feed(Generic[Ent]):
 
 
 class Watcher:
-    """One reader of the feed: first the current state, or what it has missed, then every change.
+    """One reader of the feed: it gets the current state or the changes it has missed, then every change.
 
-    The current state is not copied but listed as it is by the time it is taken: a change of an entity that
-    is not listed yet is left out, because the list will show it.
+    The current state is not copied but listed as it is by the time the reader takes it. So a change of an
+    entity that is not listed yet is omitted, because the list will show it.
     """
 
     def __init__(self, feed: Feed[Any], wanted: Watched, number: int, since: FeedPosition | None) -> None:
         self._feed = feed
         self._wanted = wanted
         self._number = number  # of the next change to look at
-        self._since = since  # until what is looked at lies behind it
-        self._listed = BEFORE_ALL if since is None else None  # None: completely
+        self._since = since  # None once the changes are past this position
+        self._listed = BEFORE_ALL if since is None else None  # None: the list is complete
         self._complete = False
         self._token = ""
-        self.ended = False  # the one entity it was to watch is gone
+        self.ended = False  # whether the single entity that it watches is deleted
 
     @property
     def number(self) -> int:
@@ -310,9 +310,9 @@ class Watcher:
         return self._number
 
     def take(self, about: int = CHUNK) -> list[WatchEvent]:
-        """What comes next, about so many bytes of it; empty when there is nothing more for now.
+        """The next events, approximately `about` bytes of them; empty if there are none for now.
 
-        Raises: FellBehind: it came too late for some changes.
+        Raises: FellBehind: some changes are no longer kept.
         """
         events: list[WatchEvent] = []
         room = self._take_changes(events, about)
@@ -325,7 +325,7 @@ class Watcher:
         return events
 
     def bookmark(self) -> WatchEvent | None:
-        """Its position, if that has moved since it was told last and everything was taken."""
+        """Its position, if everything was taken and the position has moved since it was last returned."""
         event = self._bookmark()
         if not self._complete or self._number < self._feed.end or event.token == self._token:
             return None
@@ -352,7 +352,7 @@ class Watcher:
         return room
 
     def _kind(self, change: _Kept) -> WatchEventType | None:
-        """What the change is for this watcher; None if it does not see it."""
+        """The type of event that a change is for this watcher; None if the watcher does not see it."""
         wanted = self._wanted
         if wanted.id is not None and wanted.id != change.id:
             return None
@@ -363,9 +363,9 @@ class Watcher:
         if not before and not after:
             return None
         if self._since is not None and change.offset < at(self._since, change.partition):
-            return None  # seen before the reader came (back) here
+            return None  # the reader has seen it before it connected
         if self._listed is not None and change.place > self._listed:
-            return None  # still to be listed
+            return None  # the list will show it
         return ("MODIFIED" if after else "DELETED") if before else "ADDED"
 
     def _token_after(self, change: _Kept) -> str:
@@ -386,7 +386,7 @@ class Watcher:
                 room -= len(entry.document)
                 if room <= 0:
                     return room
-            if len(page) < _PAGE:
+            if len(page) < _PAGE_ENTRIES:
                 self._listed = None
                 return room
         return room
@@ -394,6 +394,6 @@ class Watcher:
     def _page(self, listed: SortKey) -> list[Any]:
         view, (wanted, entity_id) = self._feed.view, self._wanted
         if entity_id is None:
-            return view.after(wanted, listed, limit=_PAGE)
+            return view.after(wanted, listed, limit=_PAGE_ENTRIES)
         entry = view.get(entity_id) if listed == BEFORE_ALL else None
         return [entry] if entry is not None and wanted.shows(entry.columns) else []

@@ -1,4 +1,4 @@
-"""What every process that holds tables tells of them."""
+"""Metrics of every process that holds tables."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -13,10 +13,10 @@ RECOVERING: Final = Gauge(
 
 
 class Tally(Collector):
-    """A counter for what one thread counts for each record: no lock and no call, which take a microsecond.
+    """A counter for a single thread, without the lock and the call per record that take a microsecond.
 
     Attributes:
-        count: Since this process began.
+        count: The count since this process began.
     """
 
     def __init__(self, name: str, about: str) -> None:
@@ -26,7 +26,7 @@ class Tally(Collector):
         REGISTRY.register(self)
 
     def collect(self) -> Iterator[Metric]:
-        """What `/metrics` shows."""
+        """The samples for `/metrics`."""
         yield CounterMetricFamily(self._name, self._about, value=self.count)
 
 

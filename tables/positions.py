@@ -1,9 +1,9 @@
-"""Places in a changelog over all its partitions, as readers of the change feed have them."""
+"""Positions in a changelog over all its partitions, for readers of the change feed."""
 
 from domain.errors import Rejected
 
 FeedPosition = tuple[int, ...]
-"""Per partition, the offset after the last record seen; what is beyond its end counts as 0."""
+"""Per partition, the offset after the last record seen; partitions beyond the end of the tuple count as 0."""
 
 
 def expired() -> Rejected:
@@ -23,5 +23,5 @@ def reaches(position: FeedPosition, other: FeedPosition) -> bool:
 
 
 def later(one: FeedPosition, other: FeedPosition) -> FeedPosition:
-    """Where one is who has seen what was seen at both."""
+    """The position of a reader that has seen everything seen at either position."""
     return tuple(max(at(one, n), at(other, n)) for n in range(max(len(one), len(other))))

@@ -1,8 +1,8 @@
-"""A Faust table kept as bytes per partition, seen as domain values.
+"""A Faust table kept as bytes per partition, used as domain values.
 
-Faust JSON-encodes table keys and values unless they are bytes, and keeps all partitions in one dict; here
-both stay bytes, apart by partition, so that what a rebalance takes away goes in one step and an index can
-be rebuilt for what it brings.
+Faust JSON-encodes table keys and values unless they are bytes, and keeps all partitions in one dict. Here
+both are bytes, in one dict per partition. So a partition that a rebalance revokes is dropped in one step, and
+an index can be rebuilt for a partition that it assigns.
 """
 
 import logging
@@ -28,11 +28,11 @@ V = TypeVar("V")
 
 
 class SecondWriter(ControlPlaneError):
-    """Another worker has written to a partition that this one took for its own; its memory is out of date."""
+    """Another worker has written to a partition of this one, so this one's memory is out of date."""
 
 
 class Gap(NamedTuple):
-    """Offsets of a changelog between two records of ours: from `begin` up to `end`, which is left out."""
+    """Offsets of a changelog between two of our records: from `begin` up to `end`, exclusive."""
 
     partition: int
     begin: int
@@ -40,19 +40,20 @@ class Gap(NamedTuple):
 
 
 class PartitionedStore(Store[Any, Any]):
-    """Faust's in-memory store, one dict a partition."""
+    """Faust's in-memory store, with one dict per partition."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.partitions: dict[int, dict[bytes, bytes]] = {}
-        self.recovered: set[int] = set()  # changed from the changelog since somebody last looked
+        self.recovered: set[int] = set()  # partitions changed from the changelog since the last query
         self.claims = Claims()
         self._applied: dict[int, int] = {}  # offset of the last record applied
-        self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # whose last record does not count
+        self.outdated: defaultdict[int, set[bytes]] = defaultdict(set)  # last record does not count
 
     def apply(self, records: Sequence[LogRecord]) -> None:
-        """Apply records of one partition of the changelog: of those that count, a value replaces, and a
-        tombstone removes. What was applied before is passed over.
+        """Apply records of one partition, except those that do not count or were applied before.
+
+        A value replaces the stored one, and a tombstone removes it.
         """
         partition = records[0].partition
         rows = self.partitions.setdefault(partition, {})
@@ -76,12 +77,12 @@ class PartitionedStore(Store[Any, Any]):
     def apply_changelog_batch(
         self, batch: Iterable[Any], to_key: Callable[[Any], Any], to_value: Callable[[Any], Any]
     ) -> None:
-        """Nothing to do: the transport has applied what recovery is shown (`BatchConsumer._deliver`)."""
+        """Do nothing: the transport has already applied these records (`BatchConsumer._deliver`)."""
 
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Forget what went away; what comes (back) is read from the changelog's beginning."""
+        """Forget revoked partitions; assigned ones are read from the changelog's beginning."""
         changelog = self.table.changelog_topic.get_topic_name()
         for tp in revoked:
             if tp.topic == changelog:
@@ -92,7 +93,7 @@ class PartitionedStore(Store[Any, Any]):
                 self.recovered.add(tp.partition)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
-        """Nothing to do: `on_rebalance` has dropped what is no longer ours."""
+        """Do nothing: `on_rebalance` has already dropped partitions that are no longer ours."""
 
 
 class BytesTable(Table[Any, Any]):
@@ -140,7 +141,7 @@ class TypedTable(Generic[V]):
             value_type=bytes,
         )
         app.tables.add(self._table)
-        self._gaps: list[Gap] = []  # found by `store`, not looked at yet
+        self._gaps: list[Gap] = []  # found by `store`, not examined yet
 
     @property
     def _store(self) -> PartitionedStore:
@@ -148,7 +149,7 @@ class TypedTable(Generic[V]):
         return store
 
     def get(self, partition: int, key: bytes) -> V | None:
-        """The stored value; None where there is none."""
+        """The stored value; None if there is none."""
         data = self._store.partitions.get(partition, {}).get(key)
         return None if data is None else self.decode(data)
 
@@ -157,10 +158,10 @@ class TypedTable(Generic[V]):
         return key in self._store.partitions.get(partition, ())
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
-        """Put bytes into memory that the changelog holds at this offset; None removes.
+        """Put bytes into memory that the changelog holds at this offset; None removes the key.
 
-        Recovery is told how far this memory reflects the changelog, or every rebalance would read again what
-        this worker has written itself. What others have written in between is left to `settle`.
+        The offset is noted for Faust's recovery, or every rebalance would read this worker's own records
+        again. Records of others in between are left to `settle`.
         """
         rows = self._store.partitions.setdefault(partition, {})
         if data is None:
@@ -175,13 +176,13 @@ class TypedTable(Generic[V]):
             recovery.active_offsets[tp] = max(offset, -1 if reflected is None else reflected)
 
     async def settle(self, partitions: Collection[int]) -> None:
-        """Look at what others have written to these partitions between our own records since the last call.
+        """Examine records that others have written to these partitions between ours since the last call.
 
-        What counts nowhere (a zombie's, a stranger's) is written over, as after recovery, and we go on: such
-        a record must not end a worker. Other partitions are left alone, for a commit of theirs may be under
-        way: what is in memory would be written behind the state that it has published and not stored yet.
+        Records that count nowhere (of a zombie or a stranger) must not end a worker, so they are overwritten,
+        as after recovery. Other partitions are not touched, because they may be in the middle of a commit: we
+        would write the state in memory after a newer one that is published and not stored yet.
 
-        Raises: SecondWriter: it holds data that counts, or a later claim, or cannot be read.
+        Raises: SecondWriter: there is data that counts, or a later claim, or a record that cannot be read.
         """
         if not self._gaps:
             return
@@ -215,7 +216,7 @@ class TypedTable(Generic[V]):
         )
 
     def ownership(self) -> Ownership:
-        """Under which claims the partitions are written that are ours now; later claims change nothing."""
+        """The claims under which our present partitions are written; later claims do not change the value."""
         claims, topic = self._app.claims, self.changelog_topic
         return lambda partition: under(claims[TP(topic, partition)])
 
@@ -229,27 +230,27 @@ class TypedTable(Generic[V]):
         return changed
 
     def on_recovered(self, callback: Callable[[], Any]) -> None:
-        """Call back each time recovery is complete, before streams resume."""
+        """Call `callback` each time recovery is complete, before streams resume."""
 
         async def recovered() -> None:
             try:
                 self._require_standing()
                 await self._write_again([*self._store.outdated])
                 callback()
-            except Exception as error:  # Faust would let it vanish
+            except Exception as error:  # Faust would discard it
                 await self._app.crash(error)
 
         self._table.on_recover(recovered)
 
     def _require_standing(self) -> None:
-        """Raises: SecondWriter: behind a claim of ours stands another, so what we write would not count."""
+        """Raises: SecondWriter: a later claim follows one of ours, so that our records would not count."""
         for tp, claim in self._app.claims.items():
             active = tp.topic == self.changelog_topic and tp in self._app.tables.recovery.active_tps
             if active and self._store.claims.standing(tp.partition) > claim:
                 raise SecondWriter(f"{tp.topic}/{tp.partition}: somebody else has claimed it after us")
 
     async def _write_again(self, partitions: Iterable[int]) -> None:
-        """Write again what a record that does not count has followed: compaction keeps the last of a key."""
+        """Write states again whose last record does not count, because compaction keeps only that one."""
         for partition in partitions:
             keys = sorted(self._store.outdated.get(partition, ()))
             if not keys or TP(self.changelog_topic, partition) not in self._app.tables.recovery.active_tps:
@@ -265,4 +266,4 @@ class TypedTable(Generic[V]):
             for output, position in zip(outputs, await published(self._app.publisher, outputs), strict=True):
                 assert output.key is not None
                 self.store(partition, output.key, output.value, offset=position.offset)
-            self._store.outdated[partition].difference_update(keys)  # not before: it may be cancelled
+            self._store.outdated[partition].difference_update(keys)  # only now: it may be cancelled

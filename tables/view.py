@@ -1,11 +1,11 @@
-"""The view of one kind that `web` answers from: every live entity, as bytes that GET returns, in lists.
+"""The view of one kind from which `web` answers: every live entity, as the bytes that GET returns, in lists.
 
-A view tails the kind's changelog over every partition, without a group: each process holds all entities. The
-kind reads what a record says, and makes an `Entry` of it (`tables/cluster.py`, `tables/entries.py`). Here
-entries are found by id and by list, and writers wait for the revision that shows their write.
+A view follows the kind's changelog over every partition without a group, so each process holds all entities.
+The kind's reader decodes a record into an `Entry` (`tables/cluster.py`, `tables/entries.py`). The view finds
+entries by id and by list, and lets writers wait for the revision that shows their write.
 
-Lists are kept in order per filter once somebody has asked for it. An entry moves between them when its
-columns change, and never within them: its place is fixed when it is created.
+A list is kept in order for each filter that has been asked for. An entry moves between lists when its columns
+change, and never within a list, because its place is fixed when it is created.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from msgspec import Struct
 from streams.turns.claims import Claims
 
 MAX_ORDERS: Final = 256
-"""Filters whose lists are kept in order; of more, the least recently used is sorted again at its next use."""
+"""How many filters have their lists kept in order; others are sorted again when used."""
 
 SortKey = tuple[float, str | bytes]
-"""Where lists show an entity: by a number first, which is finite. It never changes."""
+"""The place of an entity in lists, which never changes; its number is finite."""
 
 BEFORE_ALL: Final[SortKey] = (float("-inf"), "")
 """The place before every entity."""
 
 
 class EntryFilter(Hashable, Protocol):
-    """Which entities of a kind a list shows."""
+    """The filter of a list."""
 
     def shows(self, columns: Any, /) -> bool:
-        """Whether an entity of these columns is shown."""
+        """Whether an entity with these columns is shown."""
 
 
 class Entry(Protocol):
@@ -45,7 +45,7 @@ class Entry(Protocol):
 
     @property
     def columns(self) -> Any:
-        """What lists filter it by; equal where no filter tells two entries apart."""
+        """The columns that lists filter by; equal for two entries if no filter distinguishes them."""
 
     @property
     def version(self) -> str:
@@ -57,7 +57,7 @@ class Entry(Protocol):
 
     @property
     def place(self) -> SortKey:
-        """Where lists show it."""
+        """Its place in lists."""
 
     def filters(self) -> Iterable[EntryFilter]:
         """Every filter that shows it."""
@@ -66,18 +66,18 @@ class Entry(Protocol):
 Ent = TypeVar("Ent", bound=Entry)
 
 StateReader = Callable[[str, bytes, Ent | None], tuple[int, Ent | None]]
-"""Reads a state: given the entity's id, the JSON and the entry before, it returns the revision and the entry,
-which is None once the entity is deleted. What has not changed may be taken over from the entry before.
+"""Reads a state: given the entity's id, the JSON and the previous entry, it returns the revision and the
+entry, which is None once the entity is deleted. Unchanged parts may be shared with the previous entry.
 """
 
 
 class EntryChange(Struct, Generic[Ent], frozen=True, gc=False):
-    """What a record changed in what GET answers; there is a `before`, an `after`, or both.
+    """The change that a record makes to the answer of GET; there is a `before`, an `after`, or both.
 
     Attributes:
-        before: None before the entity is there.
-        after: None after it is gone.
-        place: Where lists show it.
+        before: None if the entity did not exist before.
+        after: None if the entity no longer exists.
+        place: Its place in lists.
     """
 
     before: Ent | None
@@ -86,9 +86,9 @@ class EntryChange(Struct, Generic[Ent], frozen=True, gc=False):
 
 
 class _Row(Struct, Generic[Ent], gc=False):
-    """An entity from its first record to its last, as lists hold it: a new document changes no list.
+    """An entity from its first record to its last, as lists hold it, so that a new document changes no list.
 
-    A page of many entities mostly waits for memory, so its document is one step away from a row.
+    Reading a page of many entities mostly waits for memory, so the document is one step away from its row.
     """
 
     document: bytes
@@ -104,11 +104,11 @@ def _alike(entry: Entry) -> str:
 
 
 class View(Generic[Ent]):
-    """What readers may ask about the entities of one kind.
+    """The questions that readers may ask about the entities of one kind.
 
     Args:
         read: Reads the states of its changelog.
-        counted: What entities are counted by; it depends on an entry's columns alone.
+        counted: The value by which entries are counted; it depends on an entry's columns alone.
     """
 
     def __init__(self, read: StateReader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
@@ -125,26 +125,26 @@ class View(Generic[Ent]):
         return len(self._rows)
 
     def get(self, entity_id: str) -> Ent | None:
-        """A live entity."""
+        """A live entity; None if there is none with this id."""
         row = self._rows.get(entity_id)
         return None if row is None else row.entry
 
     def page(self, wanted: EntryFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
         """The documents of one page of a list and the number of all matches.
 
-        O(page) once a filter was used before.
+        The cost is O(page) if the filter was used before.
         """
         order = self._order(wanted)
         return [row.document for row in order[offset : offset + limit]], len(order)
 
     def after(self, wanted: EntryFilter, place: SortKey, *, limit: int) -> list[Ent]:
-        """The next entries of a list behind a place; O(limit) once a filter was used before."""
+        """The next entries of a list after a place; the cost is O(limit) if the filter was used before."""
         order = self._order(wanted)
         start = bisect_right(order, place, key=_place)
         return [row.entry for row in order[start : start + limit]]
 
     def counts(self) -> Mapping[str, int]:
-        """The number of live entities by what they are counted by; 0 where none is left."""
+        """The number of live entities by the value they are counted by; 0 if none is left."""
         return self._counts
 
     def _order(self, wanted: EntryFilter) -> list[_Row[Ent]]:
@@ -160,7 +160,7 @@ class View(Generic[Ent]):
     # --- following the topic ----------------------------------------------------------------------
 
     def apply(self, record: ConsumerRecord) -> EntryChange[Ent] | None:
-        """Take over a record of the changelog; returns what it changed, None when GET answers as before."""
+        """Apply a record of the changelog; return its change, or None if GET answers as before."""
         if not self._claims.admits(record):
             return None
         entity_id = record.key.decode()
@@ -176,7 +176,7 @@ class View(Generic[Ent]):
         return change
 
     def when_shown(self, entity_id: str, revision: int, shown: asyncio.Future[None]) -> None:
-        """Have a future done as soon as this view shows a revision of an entity (or a later one).
+        """Complete a future as soon as this view shows a revision of an entity, or a later one.
 
         A caller that gives up waiting calls `forget`.
         """
@@ -186,7 +186,7 @@ class View(Generic[Ent]):
             self._waiting.setdefault(entity_id, []).append((revision, shown))
 
     def forget(self, entity_id: str, shown: asyncio.Future[None]) -> None:
-        """Leave a future alone."""
+        """Stop tracking a future."""
         self._wait_on(entity_id, [each for each in self._waiting.get(entity_id, ()) if each[1] is not shown])
 
     def _end_waits(self, entity_id: str, revision: int) -> None:

@@ -60,19 +60,19 @@ def configure(*, level: str, json: bool, role: str) -> None:
     logging.disable(threshold - 1)
 
 
-def tell(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> None:
+def write_line(log: logging.Logger, message: str, variables: Mapping[str, Any]) -> None:
     """`log.info(message, extra=variables)`, for what comes with every request, at a tenth of its cost.
 
-    The line is the same. Where our JSON is all that listens, no record is made for it, and what one turn of
-    the event loop tells is written together; call it on the loop.
+    The line is the same. If our JSON handler is the only one, no record is made for it, and the lines of one
+    turn of the event loop are written together. It must be called on the loop.
 
     Args:
-        log: Enabled for it, as whoever has not built the variables in vain has asked.
-        variables: One at least: numbers, None, and text that can be encoded; no names of a record's own.
+        log: Enabled for level info; callers check before they build the variables.
+        variables: At least one: numbers, None, and text that can be encoded; no name of a record's attribute.
     """
     match logging.root.handlers:
         case [_JsonHandler() as only]:
-            only.tell(log.name, message, variables)
+            only.write_line(log.name, message, variables)
         case _:
             log.info(message, extra=dict(variables))
 
@@ -87,8 +87,8 @@ class _JsonHandler(logging.StreamHandler[TextIO]):
         self._begun = lru_cache(maxsize=8)(self._beginning)
         self._pending: list[bytes] = []  # not the stream's own buffer: PYTHONUNBUFFERED takes that away
 
-    def tell(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
-        """A line at level info, on its way out."""
+    def write_line(self, name: str, message: str, variables: Mapping[str, Any]) -> None:
+        """Write a line at level info with the others of this turn of the loop."""
         now = time.time()
         second = int(now)
         before, after = self._begun(second, name, message)

@@ -1,1 +1,1 @@
-"""Clusters and their names: what is known of them, what may be asked, and what follows from it."""
+"""Clusters and their names: their state, their commands, and the rules."""

@@ -1,12 +1,12 @@
-"""Which stored moments are believed: none that lies further ahead than any interval can explain (section 12).
+"""Which stored moments are believed: none that is further ahead than any interval can explain (section 12).
 
-A broker whose clock is ahead for some seconds stamps records with a time that has yet to come. Whatever was
-stored then would stand still until that time: a cluster would not be reconciled, a report on a spec would
-count as older than the spec, a status would not be looked at. A tick corrects such a state: every moment
-that is not believed becomes the tick's own. `created_at` never changes; the rules that read it cope.
+A broker whose clock is ahead for a while stamps records with a future time. A state that was stored then
+would be frozen until that time: its cluster would not be reconciled, a report on a newer spec would count as
+older than the spec, and its status would not be updated. A tick corrects such a state: every moment that is
+not believed becomes the tick's own. `created_at` never changes, and the rules that read it allow for that.
 
-The other way round, a broker whose clock is behind makes all that is stored look as if it lay ahead. So a
-tick carries a second opinion, the ticker's own clock, and only what lies ahead of both is not believed.
+Conversely, a broker whose clock is behind makes every stored moment look as if it were in the future. So a
+tick carries a second opinion, the ticker's own clock, and only a moment ahead of both clocks is not believed.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,17 +27,17 @@ from domain.policy import Policy
 from domain.values import replace
 
 FIRST_RECONCILE_WITHIN: Final = timedelta(minutes=1)
-"""The first schedule of a cluster is due after this time (`domain.cluster.schedule.first_schedule`)."""
+"""The time after which the first schedule of a cluster is due (`domain.cluster.schedule.first_schedule`)."""
 
 _Past = Callable[[datetime], datetime]
 
 
 class Now(NamedTuple):
-    """The moment of a tick, as two clocks have it.
+    """The moment of a tick by two clocks.
 
     Attributes:
-        at: The broker's, stamped on the tick's record; the rules go by it.
-        told: The ticker's own, a second opinion for what could not be undone.
+        at: The broker's clock, stamped on the tick's record; the rules use it.
+        told: The ticker's own clock, a second opinion for changes that cannot be undone.
     """
 
     at: datetime
@@ -45,19 +45,19 @@ class Now(NamedTuple):
 
     @property
     def earliest(self) -> datetime:
-        """What both clocks have reached."""
+        """The moment that both clocks have reached."""
         return min(self)
 
     @property
     def latest(self) -> datetime:
-        """What neither clock has passed."""
+        """The moment that neither clock has passed."""
         return max(self)
 
 
 def furthest(state: ClusterState, policy: Policy) -> datetime:
-    """The moment that the clock must have reached when the state was written last.
+    """The moment that the clock must have reached when the state was last written.
 
-    That is the latest of its moments, those of the future less the longest interval that explains them.
+    It is the latest of the state's moments, where planned moments are reduced by the longest interval.
     """
     return max(_moments(state, policy))
 
@@ -68,9 +68,9 @@ def ahead(state: ClusterState, now: Now, policy: Policy) -> bool:
 
 
 def believed(state: ClusterState, now: Now, policy: Policy) -> ClusterState:
-    """The state with `now.at` in place of what is not believed; the same object if all is.
+    """The state with `now.at` in place of moments that are not believed; the same object if all are.
 
-    A reconcile that is not believed is due at once. An outcome is kept for as long as if it were a new one.
+    A reconcile whose moment is not believed is due at once. An outcome is kept as long as a new one.
     """
     if not ahead(state, now, policy):
         return state
@@ -134,7 +134,7 @@ def _status(status: Status, past: _Past) -> Status:
 
 
 def _report(report: ControllerReport, past: _Past) -> ControllerReport:
-    """The report; of its controller's own times only those that may have been filled in as it arrived."""
+    """The corrected report; of the controller's own times, only those that we may have filled in change."""
     arrived = past(report.last_updated)
     if arrived == report.last_updated:
         return report

@@ -1,4 +1,4 @@
-"""What may be asked of a cluster: commands, which may be refused, and reports, a controller's word."""
+"""Requests to a cluster: commands, which may be refused, and reports of controllers."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from domain.values import Struct, field
 
 
 class Command(Struct, frozen=True, kw_only=True):
-    """What every command carries.
+    """The members of every command.
 
     Attributes:
-        command_id: Its identity; a second command of the same caller with it gets the first one's outcome.
-        user_email: Who asks; proven by the gateway or by the write ACL of the topic.
-        triggered_by: `api_request` or `kafka_command`, told to listeners in the event.
-        request_id: The HTTP request behind it, if any.
+        command_id: Its identity; a repeat by the same caller gets the first outcome.
+        user_email: The caller; proven by the gateway or by the write ACL of the topic.
+        triggered_by: `api_request` or `kafka_command`, which events repeat.
+        request_id: The HTTP request that caused it, if any.
         keyed: Whether its sender chose the id by an `Idempotency-Key`, so that its outcome is kept for a day.
     """
 
@@ -26,17 +26,17 @@ class Command(Struct, frozen=True, kw_only=True):
     keyed: bool = False
 
     def caller(self, owner: str) -> str:
-        """Who sent it, as it is remembered with a cluster: empty for its owner."""
+        """The sender as a cluster remembers it: empty for the cluster's owner."""
         return "" if self.user_email == owner else self.user_email
 
     def identity(self, owner: str) -> tuple[str, ...]:
-        """What makes it one among the commands to a cluster: each caller's ids are its own."""
+        """Its identity among the commands to a cluster, which includes the caller."""
         caller = self.caller(owner)
         return (self.command_id, caller) if caller else (self.command_id,)
 
 
 class Create(Command, frozen=True, kw_only=True):
-    """Bring a cluster into being under a name that its owner does not use yet; its secrets are encrypted."""
+    """Create a cluster under a name that its owner does not use yet; its secrets are encrypted."""
 
     name: str
     spec: Mapping[str, Any]
@@ -44,7 +44,7 @@ class Create(Command, frozen=True, kw_only=True):
 
 
 class Guarded(Command, frozen=True, kw_only=True):
-    """A command that, with an expectation, is only applied if the cluster is still as expected."""
+    """A command that may expect a state, and is then applied only if the cluster is still in it."""
 
     expected_generation: int | None = None
     expected_resource_version: str | None = None
@@ -57,7 +57,7 @@ class Update(Guarded, frozen=True, kw_only=True):
 
 
 class Delete(Guarded, frozen=True, kw_only=True):
-    """Delete; `force` also where the phase would forbid it."""
+    """Delete the cluster; with `force` even if its phase forbids that."""
 
     force: bool = False
 
@@ -67,11 +67,11 @@ class Reconcile(Command, frozen=True, kw_only=True):
 
 
 class Report(Struct, frozen=True, kw_only=True):
-    """A controller's report on one cluster; a condition reported without a time has None there.
+    """A controller's report on one cluster; the time of a condition is None if none was reported.
 
     Attributes:
         report_id: Its identity, if the controller gave one; a repeat is a no-op.
-        answer: Whether somebody waits for a result under `report_id`.
+        answer: Whether a client waits for a result under `report_id`.
     """
 
     cluster_id: str

@@ -1,4 +1,4 @@
-"""The rules of one cluster: `decide` says what follows from a request, `evolve` what the state becomes.
+"""The rules of one cluster: `decide` turns a request into an event, `evolve` applies an event to the state.
 
 Both are pure: time is the record's (`at`), ids are the command's.
 """
@@ -55,7 +55,7 @@ def decide(state: ClusterState | None, command: Command, *, at: datetime, policy
 
 
 def visible(state: ClusterState | None, email: str, policy: Policy) -> ClusterState:
-    """The state, if it is live and this identity may see it.
+    """The state, provided that it is live and this identity may see it.
 
     Raises: Rejected: `RESOURCE_NOT_FOUND`, whatever the reason.
     """
@@ -126,18 +126,18 @@ def _resource_version(command: Command, owner: str) -> str:
 
 
 def repeats(state: ClusterState, report: Report) -> bool:
-    """Whether the state remembers the report; a deleted cluster takes no other."""
+    """Whether the state remembers the report; a deleted cluster counts every report as a repeat."""
     stored = state.reports.get(report.controller_name)
     return stored is not None and report.report_id in stored.report_ids
 
 
 def decide_report(state: ClusterState, report: Report, *, at: datetime) -> Reported | Ignored:
-    """Whether a report replaces the last word of its controller.
+    """Decide whether a report replaces the last one of its controller.
 
-    An older generation than the stored one is stale, except that a stored report from the future yields to
-    any report at or below the cluster's generation: it was a guess and must not hide the truth.
+    A report on an older generation than the stored one is stale. The exception is a stored report on a future
+    generation: it was a guess, and any report at or below the cluster's generation replaces it.
 
-    One on the current generation has come after its spec write, even if the clock was set back since.
+    A report on the current generation follows its spec write, even if the clock was set back since.
     """
     if repeats(state, report):
         return Ignored(result="duplicate")
@@ -174,10 +174,10 @@ def _timed(condition: ReportedCondition, before: ReportedCondition | None, at: d
 def moved_on(
     state: ClusterState, now: Now, policy: Policy
 ) -> tuple[ClusterState | None, tuple[Reconciled, ...]]:
-    """The state as time alone changes it, None once its retention is over; and what of that is announced.
+    """The state after the changes of time alone, None once its retention is over, and the announcements.
 
-    Time brings a status that tells how long it waits, and changes whose turn to be announced has come.
-    Moments that are not believed are corrected first. A purge can't be undone: both clocks must agree to it.
+    Time changes a status that contains how long it has waited, and lets waiting changes be announced. Moments
+    that are not believed are corrected first. A purge cannot be undone, so both clocks must agree to it.
     """
     at = now.at
     state = believed(state, now, policy)
@@ -264,7 +264,7 @@ def _updated(state: ClusterState, event: Updated, policy: Policy) -> ClusterStat
 def _restated(
     state: ClusterState, reports: Mapping[str, ControllerReport], at: datetime, policy: Policy
 ) -> ClusterState:
-    """The state with these reports and what they add up to: no status is older than its inputs."""
+    """The state with these reports and their status, so that no status is older than its inputs."""
     cluster = state.cluster
     those = counting(reports, cluster.generation, cluster.updated_at)
     since = state.first_report_at or (at if those else None)

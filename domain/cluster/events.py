@@ -1,7 +1,7 @@
-"""What can happen to a cluster: facts in the past tense, in the order of its partition.
+"""The events of a cluster: facts in the past tense, in the order of its partition.
 
-`Created`, `Updated`, `Deleted` and `Reconciled` are told to everyone on `cluster-events`; the others
-change the state only, or (`Ignored`) nothing at all but the answer.
+`Created`, `Updated`, `Deleted` and `Reconciled` are published on `cluster-events`. The others only change the
+state, or (`Ignored`) only determine the answer.
 """
 
 from collections.abc import Mapping
@@ -36,20 +36,20 @@ class Updated(Struct, frozen=True, kw_only=True):
 
 
 class Deleted(Struct, frozen=True, kw_only=True):
-    """The cluster is gone for its users; its record stays for the delete retention."""
+    """The cluster is deleted for its users; its state is kept for the delete retention."""
 
     force: bool
     at: datetime
 
 
 class Reconciled(Struct, frozen=True, kw_only=True):
-    """Controllers are asked to compare desired and observed state.
+    """Controllers should compare desired and observed state.
 
     Attributes:
         scheduled_by: `reconciliation_scheduler`, `manual_trigger` or `reactive_reconciliation`; only the
             first moves the schedule.
-        interval: Until the next scheduled one; zero for the others.
-        change: What a reactive one tells of, as its kind and when it happened.
+        interval: The time until the next scheduled one; zero for the others.
+        change: The change that caused a reactive one, as its kind and its time.
     """
 
     reason: str
@@ -60,7 +60,7 @@ class Reconciled(Struct, frozen=True, kw_only=True):
 
 
 class Reported(Struct, frozen=True, kw_only=True):
-    """A controller's report was taken over."""
+    """A controller's report was accepted."""
 
     report: ControllerReport
     at: datetime

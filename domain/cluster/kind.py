@@ -1,4 +1,4 @@
-"""Clusters as a kind: their rules, bound to what an operator has chosen."""
+"""Clusters as a kind: their rules, bound to an operator's policy."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from domain.policy import Policy
 
 
 def cluster_kind(policy: Policy) -> Kind[ClusterState, Command, Event]:
-    """The rules of clusters under a policy. Their clock is one of its own (`agents/clock.py`)."""
+    """The rules of clusters under a policy. Clusters have their own clock (`agents/clock.py`)."""
 
     def decided(state: ClusterState | None, command: Command, at: datetime) -> Sequence[Event]:
         return (decide(state, command, at=at, policy=policy),)

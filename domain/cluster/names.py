@@ -1,7 +1,7 @@
-"""One name, one live cluster per owner: who may hold a name, first come first served.
+"""Unique names: an owner has at most one live cluster of a name, and the first create gets it.
 
-Names are unique per owner while clusters are keyed by id, so no cluster can check this by itself;
-the name's own key decides it before the command reaches the cluster.
+Names are unique per owner while clusters are keyed by id, so a cluster cannot check this by itself. It is
+decided under the name's own key before the command reaches the cluster.
 """
 
 from collections.abc import Mapping
@@ -36,17 +36,17 @@ class NameRecord(Struct, frozen=True, kw_only=True):
 
     @property
     def held(self) -> bool:
-        """Whether somebody holds it."""
+        """Whether a cluster holds it."""
         return bool(self.cluster_id)
 
     def refuses(self, command_id: str) -> bool:
-        """Whether this command was turned away before."""
+        """Whether this command was refused before."""
         return command_id in self.refused
 
     def without_old(self, at: datetime) -> "NameRecord":
-        """The record without the refusals whose day is over.
+        """The record without refusals whose day is over.
 
-        One that is to stay for longer than a day, because the broker's clock was ahead, stays for a day.
+        A refusal with more than a day left, because the broker's clock was ahead, is limited to a day.
         """
         day = at + KEPT_FOR
         return replace(
@@ -60,12 +60,12 @@ class NameRecord(Struct, frozen=True, kw_only=True):
 
 
 def name_key(owner: str, name: str) -> str:
-    """The key of a name; an owner's address cannot contain a blank, so the last `/` divides."""
+    """The key of a name; valid names contain no `/`, so the last one divides owner and name."""
     return f"{owner}/{name}"
 
 
 def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
-    """Let a create pass to its cluster; the command that holds the name passes again.
+    """Admit a create to its cluster; the command that already holds the name is admitted again.
 
     Raises: Rejected: the command is invalid, or another cluster holds the name.
     """
@@ -87,11 +87,11 @@ def releases(holder: NameRecord | None, cluster_id: str) -> bool:
 
 
 def freed(holder: NameRecord, log: str, offset: int) -> NameRecord:
-    """The record of a name that is free again as of a record of a log."""
+    """The record of a name that a record of a log has freed."""
     return replace(holder, cluster_id="", command_id="", offsets=noted(holder.offsets, log, offset))
 
 
 def turned_away(holder: NameRecord, command: Create, *, at: datetime) -> NameRecord:
-    """The record that remembers a create turned away under an `Idempotency-Key`."""
+    """The record that also remembers a refused create under an `Idempotency-Key`."""
     refused = {command.command_id: at + KEPT_FOR, **holder.without_old(at).refused}
     return replace(holder, refused=dict([*refused.items()][:REMEMBERED_KEYS]))

@@ -1,9 +1,9 @@
 """Announcing changes to controllers at once, beside the schedule (contract, section 6, "Reactive").
 
-A change is announced when it happens (leading edge). What follows within the debounce time is not lost but
-waits, the latest for all, and is announced when that time is over (trailing edge) with what the cluster is
-by then. The same holds for what a cluster's limit a minute keeps back. Times, messages and metadata are no
-changes, or a controller's report would call for its next one.
+A change is announced when it happens (leading edge). Changes that follow within the debounce time wait, the
+latest replacing the others, and are announced when that time is over (trailing edge) with the cluster's state
+by then. The same applies to changes beyond a cluster's limit per minute. Times, messages and metadata do not
+count as changes, or each report of a controller would cause its next one.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ CONTROLLER_STATUS: Final = "controller_status"
 
 
 def changes_of(before: ClusterState | None, after: ClusterState, event: Event) -> Iterator[tuple[str, str]]:
-    """What an event has changed, as kind and reason; deletes are told by their own event."""
+    """The changes of an event, as kind and reason; deletes are not included, as they have their own event."""
     if after.deleted_at is not None:
         return
     if before is None:
@@ -44,7 +44,7 @@ def changes_of(before: ClusterState | None, after: ClusterState, event: Event) -
 def announce(
     before: ClusterState | None, after: ClusterState, event: Event, *, at: datetime, policy: Policy
 ) -> tuple[ClusterState, tuple[Reconciled, ...]]:
-    """The state that remembers what an event has changed, and what of it is announced now."""
+    """The state that remembers the changes of an event, and the changes to announce now."""
     if not _may_announce(after, policy):
         return after, ()
     changed = {
@@ -61,7 +61,7 @@ def announce(
 def announce_waiting(
     state: ClusterState, *, at: datetime, policy: Policy
 ) -> tuple[ClusterState, tuple[Reconciled, ...]]:
-    """The same for the changes that wait, once time has passed."""
+    """The same for waiting changes, once time has passed."""
     reactive = state.reactive
     if reactive is None or not reactive.waiting:
         return state, ()
@@ -71,7 +71,7 @@ def announce_waiting(
 
 
 def announces_at(state: ClusterState, policy: Policy) -> datetime | None:
-    """When the first of the waiting changes may be announced; None while none waits, or may be at all."""
+    """When the first waiting change may be announced; None if none waits or announcing is off."""
     reactive = state.reactive
     if reactive is None or not reactive.waiting or not _may_announce(state, policy):
         return None

@@ -1,4 +1,4 @@
-"""When a cluster is reconciled, and when it has to be looked at at all (contract, section 6).
+"""When a cluster is reconciled, and when a tick has anything to do for it (contract, section 6).
 
 A cluster needs attention while it is young or has failed. `moves_at` and `reconciles_at` are the moments from
 which a tick has something to do for a state, so that a tick costs what is due and not what exists.
@@ -15,17 +15,17 @@ from domain.values import replace
 
 
 def needs_attention(cluster: Cluster, at: datetime, policy: Policy) -> bool:
-    """The seed's rule: younger than the attention age, or failed. One of the future counts as young."""
+    """Whether a cluster is younger than the attention age, or failed; one from the future counts as young."""
     return at - cluster.created_at < policy.attention_age or cluster.status.phase in ("Failed", "Error")
 
 
 def first_schedule(at: datetime) -> Schedule:
-    """The schedule a cluster is born with; never reconciled, so due at the next tick."""
+    """The schedule of a new cluster: it was never reconciled, so it is due at the next tick."""
     return Schedule(last_reconciled_at=None, next_reconcile_at=at + FIRST_RECONCILE_WITHIN)
 
 
 def with_attention(state: ClusterState, at: datetime, policy: Policy) -> ClusterState:
-    """The state with its attention re-read; turning to attention pulls the next reconcile forward."""
+    """The state with its attention updated; the start of attention moves the next reconcile forward."""
     now_needed = needs_attention(state.cluster, at, policy)
     schedule = state.schedule
     if now_needed == schedule.needs_attention:
@@ -37,7 +37,7 @@ def with_attention(state: ClusterState, at: datetime, policy: Policy) -> Cluster
 
 
 def due(state: ClusterState, at: datetime, policy: Policy) -> Reconciled | None:
-    """The scheduled reconcile that a state is due for, with the first reason that holds."""
+    """The scheduled reconcile that is due for a state, with the first reason that applies; else None."""
     schedule = state.schedule
     if not policy.reconcile_enabled or not schedule.enabled or state.deleted_at:
         return None
@@ -65,7 +65,7 @@ def reconciled(schedule: Schedule, event: Reconciled) -> Schedule:
 
 
 def moves_at(state: ClusterState, policy: Policy) -> datetime | None:
-    """From when on time alone changes the state: it is purged, or its status tells how long it waits."""
+    """The moment from which time alone changes the state: by a purge, or by a status that contains a wait."""
     if state.deleted_at:
         return state.deleted_at + policy.delete_retention
     status, since = state.cluster.status, state.first_report_at
@@ -73,7 +73,7 @@ def moves_at(state: ClusterState, policy: Policy) -> datetime | None:
 
 
 def reconciles_at(state: ClusterState, policy: Policy) -> datetime | None:
-    """From when on `due` asks for a reconcile, while nothing else happens to the state."""
+    """The moment from which `due` returns a reconcile, as long as the state does not change."""
     schedule = state.schedule
     if not policy.reconcile_enabled or not schedule.enabled or state.deleted_at:
         return None
@@ -85,6 +85,6 @@ def reconciles_at(state: ClusterState, policy: Policy) -> datetime | None:
 
 
 def _unanswered(state: ClusterState) -> bool:
-    """No controller has reported exactly the current generation."""
+    """Whether no controller has reported on exactly the current generation."""
     generation = state.cluster.generation
     return all(report.observed_generation != generation for report in state.reports.values())

@@ -1,6 +1,7 @@
-"""The secrets of a spec (`domain.secrets`), which are kept apart from it and encrypted before any topic.
+"""The secrets of a spec (`domain.secrets`): stored apart from it, and encrypted before they enter any topic.
 
-Apart from the spec a secret can't slip into an event, an answer or a log line, whoever encodes the spec.
+Because secrets are kept apart, no code that encodes a spec can leak one into an event, an answer or a log
+line.
 """
 
 import json
@@ -13,10 +14,10 @@ from domain.secrets import JWE, MASK, SECRET_MEMBERS
 
 
 def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, str | None]]:
-    """The spec without its secrets, and what it says of these: a JWE, or None to remove one.
+    """The spec without its secrets, and its values for them: a JWE, or None to remove a secret.
 
-    A secret that is absent or empty says nothing. Clients that read a spec, which has none, and write it
-    back from a typed struct send an empty one.
+    An absent or empty secret has no value and changes nothing, because a client that reads a spec, which has
+    no secrets, and writes it back from a typed struct sends an empty one.
 
     Raises: Rejected: `VALIDATION_FAILED`, a secret is in clear.
     """
@@ -35,11 +36,11 @@ def without_secrets(spec: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping
 
 
 def require_known_keys(said: Mapping[str, str | None], key_ids: frozenset[str]) -> None:
-    """Refuse a secret that nobody here can ever read: of another form, or under a key that is not ours.
+    """Refuse a secret that we could never read: of another form, or under an unknown key.
 
     Args:
-        said: As `without_secrets` has it.
-        key_ids: Of the keys that are known here; where none are, nothing is refused.
+        said: The values that `without_secrets` returned.
+        key_ids: The ids of the known keys; if there are none, nothing is refused.
 
     Raises: Rejected: `VALIDATION_FAILED`, naming the member.
     """
@@ -58,7 +59,7 @@ def require_known_keys(said: Mapping[str, str | None], key_ids: frozenset[str]) 
 
 
 def _header(token: str) -> Mapping[str, Any]:
-    """The header of a JWE (RFC 7516, section 4); empty where it is none."""
+    """The header of a JWE (RFC 7516, section 4); empty if the token is no JWE."""
     encoded = token.partition(".")[0]
     try:
         header = json.loads(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
@@ -68,12 +69,12 @@ def _header(token: str) -> Mapping[str, Any]:
 
 
 def kept_secrets(before: Mapping[str, str], said: Mapping[str, str | None]) -> Mapping[str, str]:
-    """The secrets after a write: those it does not speak of stay."""
+    """The secrets after a write, which keeps those it has no value for."""
     return {name: value for name, value in {**before, **said}.items() if value is not None}
 
 
 def secret_changes(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, Any]:
-    """What differs, as `domain.cluster.spec.changes` tells it, with every value masked."""
+    """The differences in the form of `domain.cluster.spec.changes`, with every value masked."""
     return {
         f"spec.{name}": {
             "from": MASK if name in before else None,

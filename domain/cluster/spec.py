@@ -1,7 +1,7 @@
-"""What a cluster may be named and what its spec may hold (contract, sections 1.1 and 1.2).
+"""The rules for a cluster's name and spec (contract, sections 1.1 and 1.2).
 
-A spec is free-form: known members are type-checked where they are present, all others are kept as sent.
-The same functions serve the web edge and the agent, so REST and Kafka clients meet the same rules.
+A spec is free-form: the types of known members are checked, and all others are kept as sent. The web edge and
+the agent use the same functions, so REST and Kafka clients meet the same rules.
 """
 
 import re
@@ -25,12 +25,12 @@ _INFRA_ID_MAX: Final = 15
 
 
 class KnownMember(NamedTuple):
-    """What a known member must be where it is present and not null.
+    """The type of a known member, if it is present and not null.
 
     Attributes:
         python: Its type once decoded from JSON.
-        members: Known members of an object; others are the sender's own.
-        items: What each item of an array must be.
+        members: Known members of an object; others are free-form.
+        items: The type of each item of an array.
     """
 
     python: type[Any]
@@ -43,7 +43,7 @@ _STRINGS: Final = KnownMember(list, items=_STRING)
 
 
 def _object(*strings: str, **members: KnownMember) -> KnownMember:
-    """An object with these members; those given by name alone are strings."""
+    """An object with these members, where `strings` are the names of text members."""
     return KnownMember(dict, {**dict.fromkeys(strings, _STRING), **members})
 
 
@@ -89,7 +89,7 @@ _JSON_NAMES: Final[Mapping[type, str]] = {
 
 
 def check_name(name: str) -> None:
-    """Raises: Rejected: the name is empty, too long or has other than `a-z`, `0-9` and `-`."""
+    """Raises: Rejected: the name is empty, too long or has characters other than `a-z`, `0-9` and `-`."""
     if not name:
         raise invalid("cluster name is required", field="name", value=name)
     if len(name) > MAX_NAME:
@@ -110,11 +110,11 @@ def check_project_id(project_id: str) -> None:
 def accept_spec(
     spec: Mapping[str, Any], policy: Policy, *, before: Mapping[str, Any] = MappingProxyType({})
 ) -> Mapping[str, Any]:
-    """The spec with defaults applied, once it has passed V2 to V5; the same object where none applied.
+    """Check a spec by V2 to V5 and apply defaults; return the same object if no default applies.
 
     Args:
-        before: The spec that this one replaces. A value that it leaves as it was is never refused: it came in
-            under other rules or settings, and who changes something else must not be kept from it.
+        before: The spec that this one replaces. An unchanged value is never refused: it was accepted under
+            other rules or settings, and must not prevent a change of something else.
 
     Raises: Rejected: `INVALID_SPEC` for the platform, `VALIDATION_FAILED` for the rest.
     """
@@ -126,7 +126,7 @@ def accept_spec(
 
 
 class _Misfit(NamedTuple):
-    """A value that is not what its place asks for; its path leads there from the spec."""
+    """A value of a wrong type, with its path from the spec."""
 
     path: tuple[str | int, ...]
     kind: KnownMember
@@ -137,7 +137,7 @@ _ABSENT: Final = object()
 
 
 def _misfits(value: Any, kind: KnownMember, path: tuple[str | int, ...] = ()) -> Iterator[_Misfit]:
-    """Yield every value within a value that has another type than this kind, in the order of the spec."""
+    """Yield every nested value whose type differs from this kind, in the order of the spec."""
     if type(value) is not kind.python:
         yield _Misfit(path, kind, value)
         return
@@ -154,7 +154,7 @@ def _misfits(value: Any, kind: KnownMember, path: tuple[str | int, ...] = ()) ->
 
 
 def _at(value: Any, path: tuple[str | int, ...]) -> Any:
-    """What a path leads to; `_ABSENT` where there is nothing."""
+    """The value at a path; `_ABSENT` if there is none."""
     for step in path:
         if isinstance(step, str):
             value = _member(value, step)
@@ -164,7 +164,7 @@ def _at(value: Any, path: tuple[str | int, ...]) -> Any:
 
 
 def _member(value: Any, *names: str) -> Any:
-    """A member of an object, or of those within it; `_ABSENT` where there is none."""
+    """The member of an object at a path of names; `_ABSENT` if there is none."""
     for name in names:
         value = value.get(name, _ABSENT) if isinstance(value, dict) else _ABSENT
     return value
@@ -178,7 +178,7 @@ def _not_of_its_type(misfit: _Misfit) -> Rejected:
 
 def _check_platform(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, Any]) -> None:
     kind = _member(spec, "platform", "type")
-    if kind is _ABSENT or type(kind) is not str:  # null, or something that was there before
+    if kind is _ABSENT or type(kind) is not str:  # null, or an unchanged value of another type
         kind = ""
     allowed = policy.platforms
     known = "*" in allowed or kind.lower() in allowed
@@ -228,14 +228,14 @@ def _with_release(spec: Mapping[str, Any], policy: Policy, before: Mapping[str, 
 
 
 def _left_empty(release: Any, name: str) -> bool:
-    """Whether a member of the release that an update replaces was empty, too."""
+    """Whether a member was already empty in the release that an update replaces."""
     return isinstance(release, dict) and not release.get(name)
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What differs, as dotted path → `{"from": …, "to": …}`: leaves of `spec.*`, arrays compared whole.
+    """The differences, as dotted path → `{"from": …, "to": …}`: leaves of `spec.*`, arrays compared whole.
 
-    Null stands for absent too.
+    Null also means absent.
     """
     found: dict[str, Any] = {}
     _differences(before, after, "spec", found)
@@ -243,14 +243,14 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
 
 
 def _differences(old: Any, new: Any, path: str, found: dict[str, Any]) -> None:
-    """Note where two values differ, at least one of which is an object; paths are made for what differs."""
+    """Note where two values differ, at least one of which is an object; only differences get a path."""
     olds, old = (old, None) if type(old) is dict else ({}, old)
     news, new = (new, None) if type(new) is dict else ({}, new)
     if old is not new and not _same(old, new):
         found[path] = {"from": old, "to": new}
     for name in olds if olds.keys() == news.keys() else {**olds, **news}:
         a, b = olds.get(name), news.get(name)
-        if type(a) is str and a == b:  # as most are
+        if type(a) is str and a == b:  # the most frequent case
             continue
         if a == b and repr(a) == repr(b):  # faster than leaf by leaf; `1`, `1.0` and `True` differ as text
             continue

@@ -1,7 +1,7 @@
-"""What the reports of a cluster's current generation add up to: scenarios S1 to S8 of the contract.
+"""The status that results from a cluster's reports: scenarios S1 to S8 of the contract.
 
-`aggregate` looks at counted reports only: `n` of them, `r` ready, `e` with an error. Each scenario is
-one branch that reads like its row in the contract.
+`aggregate` uses only counted reports, on the current generation: `n` of them, of which `r` are ready and `e`
+have an error. Each scenario is one branch that reads like its row in the contract.
 """
 
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ def aggregate(
         generation: The cluster's generation.
         reports: The counted ones (`domain.cluster.state.counted`).
         first_report_at: When the first of them arrived; None only without reports.
-        previous: The last status; a condition whose value is unchanged keeps its transition time.
-        at: Now, off the record that is being handled.
+        previous: The last status; a condition with an unchanged value keeps its transition time.
+        at: The time of the record that is being handled.
     """
     words = _scenario(reports, first_report_at or at, at, policy)
     return Status(
@@ -66,17 +66,17 @@ def aggregate(
 def changes_at(
     status: Status, reports: Sequence[ControllerReport], *, first_report_at: datetime | None, policy: Policy
 ) -> datetime | None:
-    """From when on time alone gives a status other words; None if it never does.
+    """The moment from which time alone changes the words of a status; None if it never does.
 
     Args:
-        reports: The counted ones, of which the status was made.
+        reports: The counted reports, from which the status was made.
         first_report_at: As in `aggregate`.
     """
     at = status.lastUpdateTime
     since = first_report_at or at
     words = _scenario(reports, since, at, policy)
     if (words.phase, *words.top) != (status.phase, status.reason, status.message):
-        return at  # under another policy
+        return at  # the status was made under another policy
     if not reports or any(report.ready for report in reports):
         return None
     errors = [report.last_error for report in reports if report.last_error is not None]

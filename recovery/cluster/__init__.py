@@ -1,4 +1,5 @@
-"""What recovery does for clusters beyond a simple kind: three tables, events, and names that change hands.
+"""Recovery for clusters, which need more than a simple kind: three tables, events, and the names.
 
-Read `check` (compared with the topics), then `repair` (rows written again) and `restore` (rows as records).
+Read `check` (the comparison with the topics), then `repair` (rows written again) and `restore` (rows as
+records).
 """

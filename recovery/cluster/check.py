@@ -1,4 +1,4 @@
-"""Clusters compared: the rows of their states, rows without a record, the rows of events, and names."""
+"""Compares clusters: the rows of their states, rows without a record, the rows of events, and names."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -46,11 +46,11 @@ class ClusterCheck:
         )
 
     async def compare_names(self) -> None:
-        """Compare the names in the topics, outside the snapshot since they need time to settle."""
+        """Compare the names in the topics, outside the snapshot because they need time to settle."""
         look = self._look
         stays = min(names.STAYS, look.settings.wait)
         wrong = await names.wrong_names(look.settings.kafka, look.reader, self._states, stays=stays)
-        look.found.note(wrong, repairable=False)  # names are the workers' alone
+        look.found.note(wrong, repairable=False)  # only workers may write names
         look.found.note(self._yielded.differences())
 
     # --- states -------------------------------------------------------------------------------------
@@ -92,14 +92,14 @@ class ClusterCheck:
         if not suspect:
             return
         comparing = Comparing(self._look, _Events(self._look))
-        # Of an id that comes twice the first counts, as in the sink.
+        # If an id occurs twice, the first event counts, as in the sink.
         async for events in self._event_pages():
             firsts = {event.id.lower(): event for event in reversed(events) if event.id.lower() in suspect}
             suspect -= firsts.keys()
             await comparing.page([*firsts.values()])
 
     async def _suspect_events(self) -> set[str]:
-        """The ids of events that differ from their rows, or from those of another event of the same id."""
+        """The ids of events that differ from their rows, or from another event with the same id."""
         look, how = self._look, _Events(self._look)
         suspect: set[str] = set()
         incomparable: set[str] = set()
@@ -123,7 +123,7 @@ class ClusterCheck:
 
 
 class _States:
-    """The rows of clusters (`recovery.look.Compared`); a cluster stands for its reports and schedule."""
+    """The rows of clusters (`recovery.look.Compared`); a cluster includes its reports and schedule."""
 
     table = CLUSTERS
 
@@ -182,7 +182,7 @@ class _Events:
 
 
 def _event(record: ConsumerRecord) -> EventRow | None:
-    """The row of an event; None for one that no sink can read, and has parked."""
+    """The row of an event; None for an event that sinks cannot read and have parked."""
     try:
         return read_event(record)
     except MalformedRecord:

@@ -1,7 +1,7 @@
-"""Who holds which name: `cluster-names` against `cluster-state`.
+"""Compares the holders of names: `cluster-names` with `cluster-state`.
 
-The two are written by different agents, one after the other, so while clusters come and go they differ for a
-moment; what counts is a difference that stays.
+Different agents write the two, one after the other, so they differ for a moment while clusters are created
+and deleted. Only a lasting difference counts.
 """
 
 import asyncio
@@ -25,10 +25,11 @@ from streams.topics import Topics
 
 TABLE: Final = "cluster-names"
 
-# A worker that dies between the two leaves them apart until another has taken over.
+# Time after which a difference counts: if a worker dies between the two writes, they differ until another
+# worker has taken over.
 STAYS: Final = timedelta(seconds=15)
 
-_PAUSE: Final = 0.5
+_SECONDS_BETWEEN_READS: Final = 0.5
 
 
 def states(reader: Reader, topics: Topics) -> Changelog:
@@ -59,9 +60,9 @@ def names(reader: Reader, topics: Topics) -> Changelog:
 async def wrong_names(
     kafka: KafkaSettings, reader: Reader, states: Changelog, *, stays: timedelta = STAYS
 ) -> list[Difference]:
-    """Names that are not held by the cluster that bears them, and those held by a cluster that is gone.
+    """Names not held by the cluster that has them, and names held by a cluster that no longer exists.
 
-    Looks until nothing is wrong, or some has stayed so for as long as `stays`.
+    It reads again until nothing is wrong, or something has been wrong for as long as `stays`.
     """
     held = names(reader, kafka.topics)
     until = monotonic() + stays.total_seconds()
@@ -73,17 +74,17 @@ async def wrong_names(
         wrong = now if wrong is None else wrong & now
         if not wrong or monotonic() >= until:
             return sorted(wrong, key=lambda difference: difference.id)
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_SECONDS_BETWEEN_READS)
 
 
 class Yielded:
-    """Clusters that PostgreSQL shows as deleted, as another one holds their name (`sinks.cluster.names`).
+    """Clusters that PostgreSQL shows as deleted because another one holds their name (`sinks.cluster.names`).
 
-    That is right while the deletion of one of the two is on its way: behind what the sink had read.
+    That is right while the sink has not yet read the deletion of one of the two.
 
     Args:
-        pairs: Each such cluster, with the one that holds its name.
-        states: Up to the positions at which they were seen.
+        pairs: Each such cluster, with the cluster that holds its name.
+        states: The changelog, read up to the positions of the snapshot.
     """
 
     def __init__(self, pairs: Iterable[tuple[str, str]], states: Changelog) -> None:
@@ -92,7 +93,7 @@ class Yielded:
         self._living = {holder for _, holder in self._pairs if self._lives(holder)}
 
     def differences(self) -> Iterator[Difference]:
-        """Those of which both still live, now that the states are read to their end."""
+        """The pairs of which both are still live, once the changelog is read to its end."""
         for cluster_id, holder in self._pairs:
             if self._lives(cluster_id) and (holder not in self._living or self._lives(holder)):
                 yield Difference(CLUSTERS, cluster_id, "deleted_at")

@@ -1,4 +1,4 @@
-"""Rows of clusters and events written again (`recovery.repair`)."""
+"""Writes rows of clusters and events again (`recovery.repair`)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,11 +19,11 @@ from streams.writing.outputs import RecordPosition
 async def repair_states(
     repair: Repair, table: str, states: Sequence[StateRows], seen: Mapping[str, RecordPosition]
 ) -> None:
-    """Write all rows of these clusters anew.
+    """Write all rows of these clusters again.
 
     Args:
-        table: Under which a cluster that PostgreSQL refuses is noted.
-        seen: Which records their rows showed; without those that had no row.
+        table: The table under which a cluster is noted if PostgreSQL refuses it.
+        seen: The records that their rows showed, without clusters that had no row.
 
     Raises: SinkUnavailable.
     """
@@ -51,12 +51,12 @@ async def repair_states(
 
 
 async def remove_states(repair: Repair, seen: Mapping[str, RecordPosition]) -> None:
-    """Remove rows, reports and schedules with them. Raises: SinkUnavailable."""
+    """Remove rows, and with them reports and schedules. Raises: SinkUnavailable."""
     await repair.write(lambda connection: _remove(connection, seen))
 
 
 async def repair_events(repair: Repair, table: str, events: Sequence[EventRow]) -> None:
-    """Write rows of events anew: once told, an event never changes, so nobody else writes them now.
+    """Write rows of events again. Published events never change, so nothing else writes them now.
 
     Raises: SinkUnavailable.
     """

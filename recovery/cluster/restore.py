@@ -1,7 +1,7 @@
-"""A cluster's rows as the record they came from.
+"""Turns a cluster's rows back into the record they came from.
 
-What no row holds is lost, and is nothing that a cluster is: the offsets of a Kafka that is gone, the
-outcomes of past commands, the ids of past reports, what was announced of late.
+State that no row holds is lost, and none of it describes the cluster itself: the offsets of a Kafka that no
+longer exists, the outcomes of past commands, the ids of past reports, and recent announcements.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from streams.json import encode
 from streams.topics import Topics
 from streams.writing.outputs import Output
 
-# Tells records of a rebuild, which a second run may write again, from anybody else's.
+# Marks the records of a rebuild, which a second run may write again, unlike the records of others.
 REBUILD_HEADER: Final = "rebuild"
 HEADERS: Final = {REBUILD_HEADER: "1"}
 
@@ -38,7 +38,7 @@ _AS_THEY_ARE: Final = (
 
 
 class Page(NamedTuple):
-    """Some clusters, and the last id among them: where the next page begins."""
+    """Some clusters, and the last id among them, after which the next page begins."""
 
     records: list[ClusterState]
     last_id: str
@@ -97,7 +97,7 @@ def _report(row: asyncpg.Record) -> Mapping[str, Any]:
 
 
 def _schedule(row: asyncpg.Record, schedule: asyncpg.Record | None) -> Mapping[str, Any]:
-    """The schedule; of a deleted cluster, which has no row, one that nobody will look at."""
+    """The schedule; a deleted cluster has no row for it, and gets one that is never used."""
     if schedule is None:
         return {"last_reconciled_at": None, "next_reconcile_at": row["deleted_at"] or row["updated_at"]}
     return {name: value for name, value in schedule.items() if name != "cluster_id"}
@@ -108,7 +108,7 @@ def _json(text: str | None) -> msgspec.Raw:
 
 
 def outputs(record: ClusterState, topics: Topics) -> list[Output]:
-    """The records that bring a cluster back: its state and, while it lives, its name."""
+    """The records that restore a cluster: its state and, if it is live, its name."""
     cluster = record.cluster
     state = Output(topics.state, cluster.id.encode(), encode(record), HEADERS)
     if record.deleted_at is not None:

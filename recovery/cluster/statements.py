@@ -18,7 +18,7 @@ _TYPES: Final = {str: "text", int: "bigint", bool: "boolean", datetime: "timesta
 
 
 def _type(name: str, hint: Any) -> str:
-    """The column's type, by what the sink's row type says of it."""
+    """The column's type, derived from the sink's row type."""
     if name in ("id", "cluster_id"):
         return "uuid"
     if name in _JSON:
@@ -28,12 +28,12 @@ def _type(name: str, hint: Any) -> str:
 
 
 def _columns(row: type) -> Mapping[str, str]:
-    """The columns of the sink's type of a row."""
+    """The columns of a row type of the sink, with their types."""
     return {name: _type(name, hint) for name, hint in get_type_hints(row).items()}
 
 
-# A cluster that yielded its name is marked deleted until the deletion that is on its way comes
-# (`sinks.cluster.names`). Whether one is on its way, `recovery.cluster.names.Yielded` sees.
+# A cluster that yielded its name is marked deleted until the sink reads the deletion that follows
+# (`sinks.cluster.names`). `recovery.cluster.names.Yielded` checks that one does follow.
 _YIELDED: Final = """stored.yielded AND expected.deleted_at IS NULL AND EXISTS (
     SELECT FROM clusters AS holder
     WHERE holder.created_by = stored.created_by AND holder.name = stored.name
@@ -52,7 +52,7 @@ COMPARISONS: Final = {
         SCHEDULES,
         _columns(ScheduleRow),
         ("cluster_id",),
-        free=("updated_at",),  # the time of the record that changed it, which need not be the last
+        free=("updated_at",),  # the time of the record that changed it, which may not be the last record
     ),
 }
 
@@ -75,7 +75,7 @@ _EVENT_DIFFERS: Final = ", ".join(
     for name in ("cluster_id", "controller_name", "event_type", "generation", "metadata", "published_at")
 )
 
-# Rows are made from events as the sink makes them.
+# Rows are made from events in the same way as in the sink.
 EVENT_DIFFERENCES: Final = f"""
 SELECT id, what FROM (
     SELECT expected.id::text AS id,
@@ -88,8 +88,8 @@ WHERE what <> ARRAY[]::text[]
 
 REMOVE_EVENTS: Final = "DELETE FROM cluster_events WHERE id = ANY($1::uuid[])"
 
-# Reports and schedule go with the cluster. Only what still is as it was seen: what the sink has written since
-# is newer, and right.
+# Foreign keys remove reports and schedule with the cluster. Only unchanged rows are removed: a row that the
+# sink has written since is newer, and right.
 REMOVE: Final = """
 DELETE FROM clusters AS stored
 USING unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS seen (id, state_partition, state_offset)

@@ -34,8 +34,8 @@ class ClusterRows:
     async def write(
         self, connection: asyncpg.Connection, changes: Sequence[Change], *, make_room: bool
     ) -> Mapping[str, int]:
-        """Write states and purges, names settled if room is to be made (`sinks.cluster.names`)."""
-        # Of a cluster's records in the batch, the last one says it all.
+        """Write states and purges; to make room, settle names before (`sinks.cluster.names`)."""
+        # Only the last record of a cluster in the batch matters.
         last = {record.key: (record, said) for record, said, _ in changes}
         states = [state_rows(record, said) for record, said in last.values() if isinstance(said, State)]
         purges = [said for _, said in last.values() if isinstance(said, Purge)]
@@ -46,11 +46,11 @@ class ClusterRows:
         return {"clusters": len(states)}
 
     async def may_vanish(self, connection: asyncpg.Connection, partition: int) -> bool:
-        """Whether a row shows a record of this partition, as far as is known."""
+        """Whether some row may show a record of this partition."""
         return bool(await connection.fetchval(statements.HAS_ROWS, partition, timeout=ALL_ROWS))
 
     async def remove_vanished(self, connection: asyncpg.Connection, keys: PartitionKeys) -> int:
-        """Remove clusters, and give their names back."""
+        """Remove clusters, and give back the names they held."""
         vanished = []
         pages = in_pages(connection, statements.IDS_OF_PARTITION, keys.partition, after=FIRST_ID)
         async for row in pages:
@@ -77,7 +77,7 @@ class EventRows:
     async def write(
         self, connection: asyncpg.Connection, changes: Sequence[Change], *, make_room: bool
     ) -> Mapping[str, int]:
-        """Add events; one that comes again changes nothing, so there is never room to make."""
+        """Add events. A repeated event changes nothing, so there is never room to make."""
         await _run(connection, statements.INSERT_EVENTS, [change.content for change in changes])
         return {"cluster_events": len(changes)}
 
@@ -90,7 +90,7 @@ async def write_states(connection: asyncpg.Connection, states: Sequence[StateRow
     ordered = sorted(states, key=lambda state: state.cluster.deleted_at is None)
     clusters = columns_of([state.cluster for state in ordered])
     written = await connection.fetch(statements.UPSERT_CLUSTERS, *clusters)
-    if len(written) < len(states):  # the others show a newer record already
+    if len(written) < len(states):  # the other rows already show a newer record
         ids = {row["id"] for row in written}
         ordered = [state for state in ordered if state.cluster.id.lower() in ids]
     reports = [report for state in ordered for report in state.reports]
@@ -114,7 +114,7 @@ async def _purge(connection: asyncpg.Connection, purges: Sequence[Purge]) -> Non
 
 
 async def _run(connection: asyncpg.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
-    """Run a statement that takes one array per column; nothing to do without rows."""
+    """Run a statement that takes one array per column; do nothing without rows."""
     if rows:
         await connection.execute(statement, *columns_of(rows))
 

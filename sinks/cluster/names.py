@@ -1,14 +1,15 @@
-"""A name that is taken again before the sink has seen that it was freed.
+"""Handles a name that is taken again before the sink has read that it was freed.
 
-A name is unique among living clusters, and the stream keeps it so: the second cluster of a name is created
-only after the first is deleted. But the two live in different partitions, which the sink reads at different
-paces, so for a while it can hold the second's creation and not yet the first's deletion; the unique index
-would refuse a valid record. One of the two is already deleted then, and its deletion has yet to be read.
+A name is unique among live clusters, and the stream guarantees it: the second cluster of a name is created
+only after the first is deleted. But the two are in different partitions, which the sink reads at different
+speeds. So for a while it may have read the second's creation and not yet the first's deletion, and the unique
+index would refuse a valid record. One of the two is deleted by then, and the record of its deletion is still
+unread.
 
-Which one, no record says. Of those whose record says that they live, the youngest holds the name; the others
-yield it, which marks them deleted as of its creation. Mostly that is right. Where the clock of a broker was
-ahead when the first was created, the wrong one yields; so a name is given back as soon as its holder's
-deletion comes. In the end one cluster is left whose record says that it lives, and it holds the name.
+No record shows which one it is. Of the clusters whose last read record is live, the youngest holds the name.
+The others yield it, which marks them deleted as of its creation. This is usually right. If a broker's clock
+was ahead when the first was created, the wrong one yields, so a name is given back as soon as its holder's
+deletion is read. In the end one live cluster remains, and it holds the name.
 """
 
 import logging
@@ -24,7 +25,7 @@ log = logging.getLogger("clusterflow.sink")
 
 
 async def settle(connection: asyncpg.Connection, states: Sequence[StateRows]) -> list[StateRows]:
-    """Make room for the living clusters among these; returns them, those that have to yield as deleted."""
+    """Make room for the live clusters among these; return all, with those that have to yield as deleted."""
     living = [state.cluster for state in states if state.cluster.deleted_at is None]
     arrays = [
         [cluster.id for cluster in living],
@@ -46,7 +47,7 @@ async def settle(connection: asyncpg.Connection, states: Sequence[StateRows]) ->
 
 
 async def give_back(connection: asyncpg.Connection, freed: Iterable[tuple[str, str]]) -> None:
-    """Let those live again that have yielded names which nobody holds any more; `freed`: owner and name."""
+    """Restore clusters that yielded names which are free again; `freed` holds pairs of owner and name."""
     names = sorted(set(freed))
     if not names:
         return

@@ -1,8 +1,8 @@
-"""A record as rows: what it says in the columns of `migrations/0001_clusters.sql`.
+"""A record as rows, with the columns of `migrations/0001_clusters.sql`.
 
-The sink reads the bytes by its own types instead of `domain.cluster.state`: JSON columns stay text from topic
-to table, which makes decoding seven times as fast, and times and numbers are checked on the way. A type's
-fields are a table's columns, in the order in which `sinks.cluster.mapping` passes them.
+The sink decodes records with its own types instead of `domain.cluster.state`: JSON columns remain text from
+topic to table, which makes decoding seven times as fast, and times and numbers are checked on the way. A
+type's fields are a table's columns, in the order in which `sinks.cluster.mapping` passes them.
 """
 
 import re
@@ -81,7 +81,7 @@ class EventRow(NamedTuple):
 
 
 class StateRows(NamedTuple):
-    """All rows of one cluster; no schedule once it is deleted."""
+    """All rows of one cluster; a deleted cluster has no schedule."""
 
     cluster: ClusterRow
     reports: tuple[ReportRow, ...]
@@ -89,14 +89,14 @@ class StateRows(NamedTuple):
 
 
 class Purge(NamedTuple):
-    """A tombstone: all rows of a cluster go."""
+    """A tombstone, which removes all rows of a cluster."""
 
     id: str
     state_partition: int
     state_offset: int
 
 
-# --- the records, as far as columns need them ------------------------------------------------------
+# --- the parts of records that columns need --------------------------------------------------------
 
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -156,7 +156,7 @@ _CLUSTER_KEY: Final = re.compile(UUID_PATTERN.encode())
 
 
 def read_state(record: ConsumerRecord) -> State | Purge:
-    """What a record of `cluster-state` says, checked as far as columns need it.
+    """Decode a record of `cluster-state`, checked as far as columns need it.
 
     Raises: MalformedRecord: `bad_key` or `invalid_schema`.
     """

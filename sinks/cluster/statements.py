@@ -29,8 +29,8 @@ WHERE stored.state_partition <> excluded.state_partition OR stored.state_offset 
 RETURNING stored.id::text
 """
 
-# A record carries every report of its cluster, though mostly one has changed. The others are left out here:
-# a conflict that ends in no update would still lock and log the row.
+# A record contains every report of its cluster, although usually one has changed. The others are filtered out
+# here, because a conflict without an update would still lock and log the row.
 UPSERT_REPORTS: Final = """
 INSERT INTO controller_status (
     cluster_id, controller_name, observed_generation, conditions, metadata, last_error, updated_at)
@@ -81,7 +81,7 @@ ON CONFLICT (cluster_id) DO UPDATE SET
 
 DELETE_SCHEDULES: Final = "DELETE FROM reconciliation_schedule WHERE cluster_id = ANY($1::uuid[])"
 
-# Reports and schedule go with the cluster, by their foreign keys.
+# Foreign keys remove reports and schedule with the cluster.
 PURGE: Final = """
 DELETE FROM clusters AS stored
 USING unnest($1::uuid[], $2::int[], $3::bigint[]) AS tombstone (id, state_partition, state_offset)
@@ -94,7 +94,7 @@ RETURNING stored.created_by, stored.name
 
 HAS_ROWS: Final = "SELECT EXISTS (SELECT FROM clusters WHERE state_partition IN ($1, -1))"
 
-# Of a rebuilt row it is not known which record it shows.
+# For a rebuilt row, the record that it shows is unknown.
 IDS_OF_PARTITION: Final = """
 SELECT id::text, state_partition FROM clusters WHERE id > $1::uuid AND state_partition IN ($3, -1)
 ORDER BY id LIMIT $2
@@ -132,7 +132,8 @@ WHERE stored.created_by = incoming.created_by AND stored.name = incoming.name AN
 RETURNING stored.id::text
 """
 
-# Locks the rows, so that a writer that deletes one of them waits, then finds those that have yielded to it.
+# Locks the rows, so that a writer that deletes one of them waits, and then finds the clusters that yielded to
+# it.
 LATER_HOLDERS: Final = """
 SELECT incoming.id::text AS id, stored.created_at
 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])

@@ -1,7 +1,7 @@
 """Records of the topics of clusters and their names ⇄ domain values.
 
-What cannot be decoded raises MalformedRecord. A record's bytes are checked once for what JSON allows but
-something downstream does not (U+0000, bottomless nesting), so nothing after this module meets it.
+A record that cannot be decoded raises MalformedRecord. A record's bytes are checked once for content that
+JSON allows but a later store does not (U+0000, unlimited nesting), so no code after this module has to.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ from streams.json import encode, nanoseconds, rfc3339, utc
 MAX_SPEC_BYTES: Final = 512 * 1024
 MAX_METADATA_BYTES: Final = 64 * 1024
 MAX_REPORT_BYTES: Final = 96 * 1024  # of conditions, metadata and error together
-MAX_HINT_CHARACTERS: Final = 128  # of a header taken over into events: as of a request's id by REST
+MAX_HINT_CHARACTERS: Final = 128  # of a header that events repeat, as of a request id in REST
 
 T = TypeVar("T")
 
@@ -72,9 +72,9 @@ def is_held(data: bytes) -> bool:
 def command_of(
     message: CommandMessage, *, triggered_by: str, request_id: str | None, keyed: bool = False
 ) -> Command:
-    """A command message as the domain's command.
+    """Convert a command message into the domain's command.
 
-    Raises: Rejected: a member's form is wrong in a way its type can't say.
+    Raises: Rejected: a member's form is wrong in a way that its type cannot express.
     """
     if not valid_email(message.user_email):
         raise invalid("user_email must be an email address", field="user_email")
@@ -109,7 +109,7 @@ def command_of(
 
 
 def message_of(command: Command, *, issued_at: datetime) -> CommandBase:
-    """A domain command as the message that carries it."""
+    """Convert a domain command into its message."""
     common: dict[str, Any] = {
         "command_id": command.command_id,
         "cluster_id": command.cluster_id,
@@ -147,11 +147,11 @@ def _bounded(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) -> Report:
-    """A report message as the domain's report.
+    """Convert a report message into the domain's report.
 
     Args:
-        at: When it arrived; fills the timestamp of an error that has none.
-        answer: Whether somebody waits for a result.
+        at: The time of its arrival, which an error without a timestamp gets.
+        answer: Whether a client waits for a result.
 
     Raises: Rejected: a time, a duration or a size is out of bounds.
     """
@@ -189,7 +189,7 @@ def report_of(body: ReportBody, *, cluster_id: str, at: datetime, answer: bool) 
 
 
 def _require_distinct(conditions: Sequence[ConditionMessage]) -> None:
-    """Raises: Rejected: a type comes twice, and nobody could say which of them counts."""
+    """Raises: Rejected: a condition type occurs twice, so it is undefined which one counts."""
     seen = set()
     for number, condition in enumerate(conditions):
         if condition.type in seen:
@@ -231,14 +231,14 @@ def _nanoseconds(duration: int | str | None) -> int | None:
     return duration
 
 
-# --- what agents take off their topics -------------------------------------------------------------
+# --- records that agents read -----------------------------------------------------------------------
 
 
 def read_command(value: bytes, headers: Mapping[str, str], *, accepted: bool = False) -> Command:
-    """A record of `cluster-commands`, or of `cluster-accepted-commands`.
+    """Decode a record of `cluster-commands`, or of `cluster-accepted-commands`.
 
     Args:
-        accepted: Whether no client can have written it, so that its headers are believed.
+        accepted: Whether the topic is internal, so that its headers are believed.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
@@ -246,7 +246,7 @@ def read_command(value: bytes, headers: Mapping[str, str], *, accepted: bool = F
 
 
 def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create:
-    """A record of `cluster-create-requests`.
+    """Decode a record of `cluster-create-requests`.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
@@ -254,7 +254,7 @@ def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create:
 
 
 def read_name_request(value: bytes, headers: Mapping[str, str]) -> Create | ReleaseMessage:
-    """A record of `cluster-name-requests`.
+    """Decode a record of `cluster-name-requests`.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
@@ -267,7 +267,7 @@ def read_name_request(value: bytes, headers: Mapping[str, str]) -> Create | Rele
 
 
 def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Report:
-    """A record of `cluster-status-reports`; the header `answer` asks for a result.
+    """Decode a record of `cluster-status-reports`; the header `answer` asks for a result.
 
     Raises: MalformedRecord: `invalid_schema`.
     """
@@ -297,7 +297,7 @@ def _to_create(message: CreateMessage, headers: Mapping[str, str], *, accepted: 
 
 
 def _hint(headers: Mapping[str, str], name: str) -> str | None:
-    """A header that is taken over into events and rows; absent where a store could not hold it as it is."""
+    """A header that events and rows repeat; None if a store could not hold it unchanged."""
     text = headers.get(name, "")
     return text if 0 < len(text) <= MAX_HINT_CHARACTERS and text.isprintable() else None
 

@@ -1,4 +1,4 @@
-"""The envelope in which an accepted change is told to everyone on `cluster-events` (contract, section 5)."""
+"""The envelope in which accepted changes are published on `cluster-events` (contract, section 5)."""
 
 from typing import Any, Final, Literal, cast
 
@@ -39,12 +39,12 @@ def event_output(
     cause: Command | str,
     source: str,
 ) -> Output:
-    """The record that tells of an event.
+    """The record that publishes an event.
 
     Args:
-        before, after: The cluster's record around the event.
-        cause: The command behind it, or the id of the tick; the event's id follows from it, so that a
-            replay repeats the id.
+        before, after: The cluster's state before and after the event.
+        cause: The command or the id of the tick that caused it; the event's id is derived from it, so that
+            a replay repeats the id.
         source: The name of the service.
     """
     cluster = after.cluster
@@ -82,10 +82,10 @@ def event_output(
 
 
 def _cause(cause: Command | str, event: PublicEvent, before: ClusterState) -> tuple[object, ...]:
-    """What makes an event one, beside cluster, type and generation.
+    """The identity of an event, beside cluster, type and generation.
 
-    A tick decides on what other topics have brought, too; after a crash it may find another state, or its
-    repeat may decide first. So what it tells is part of the identity: one id never has two contents.
+    A tick also depends on records of other topics. After a crash it may find another state, or its repeat may
+    decide first. So the content of its events is part of their identity: one id never has two contents.
     """
     if isinstance(cause, Command):
         return cause.identity(before.cluster.created_by)
@@ -96,7 +96,7 @@ def _cause(cause: Command | str, event: PublicEvent, before: ClusterState) -> tu
 def _output(
     topic: str, partition: int, body: LifecycleEvent | ReconcileEvent, headers: EventHeaders
 ) -> Output:
-    said = cast("dict[str, str]", headers)  # a TypedDict of strings is one, which mypy cannot see
+    said = cast("dict[str, str]", headers)  # a TypedDict of strings is a dict of strings, unseen by mypy
     return Output(topic, body.cluster_id.encode(), encode(body), said, partition=partition)
 
 

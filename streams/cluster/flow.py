@@ -1,7 +1,7 @@
 """The topics and messages of clusters and of their names.
 
-Clusters have more inputs than a simple kind (`streams.flow`): reports of controllers and ticks of their clock
-beside commands, and creates come by way of the name that they ask for.
+Clusters have more inputs than a simple kind (`streams.flow`): controllers' reports and the ticks of their
+clock beside commands, and creates that pass the name table before they become commands.
 """
 
 from collections.abc import Sequence
@@ -95,8 +95,8 @@ SCHEMAS: Final = (
     CLAIM,
 )
 
-# A worker publishes a client's record again where it is in another partition than its key says, so it writes
-# to clients' topics, too. Web checks those it uses, and those from which clients' records pass on to them.
+# A worker publishes a client's record again if it is in another partition than its key requires, so it writes
+# to clients' topics too. Web checks those it uses, and those whose records are forwarded to them.
 TOPICS: Final = (
     Topic(
         spec=_input(CREATE_REQUESTS, _NAME),
@@ -207,7 +207,7 @@ TOPICS: Final = (
 
 
 class ClusterFlow(NamedTuple):
-    """What is declared for clusters; their agents know the rest."""
+    """The declarations of clusters; the rest of their traffic is known to their agents."""
 
     topics: Sequence[Topic]
     schemas: Sequence[Message]

@@ -1,4 +1,4 @@
-"""JSON Schema of a cluster's spec, which is no type: its known members are a tree of the domain."""
+"""JSON Schema of a cluster's spec. The spec has no type, so it is made from the domain's tree of members."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,7 +11,7 @@ _JSON_TYPES: Final[Mapping[type, str]] = {str: "string", int: "integer", dict: "
 
 
 def spec_schema() -> Schema:
-    """The schema of a spec's known members, off the tree that checks them; others are the sender's own."""
+    """The schema of a spec's known members, made from the tree that checks them; others are free-form."""
     schema = _kind_schema(SPEC)
     schema["properties"]["release"]["properties"]["channelGroup"]["enum"] = [*CHANNEL_GROUPS, "", None]
     schema["type"] = "object"
@@ -19,7 +19,7 @@ def spec_schema() -> Schema:
 
 
 def _kind_schema(kind: KnownMember) -> Schema:
-    """A known member: of its type, or null, which stands for absent."""
+    """A known member: a value of its type, or null, which means absent."""
     schema: Schema = {"type": [_JSON_TYPES[kind.python], "null"]}
     if kind.members:
         schema["properties"] = {name: _kind_schema(member) for name, member in kind.members.items()}

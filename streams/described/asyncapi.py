@@ -1,7 +1,8 @@
-"""AsyncAPI 3.0 of every topic, made from what flows declare and from the types of the messages.
+"""AsyncAPI 3.0 of every topic, made from the declarations of flows and from the types of the messages.
 
-What the application is here is Clusterflow as a whole: it receives what clients publish, and sends what they
-may listen to. Brokers are not named: whoever may connect knows where they are.
+The application in this document is Clusterflow as a whole: it receives records that clients publish, and
+sends records that they may read. Brokers are not named, because clients that may connect know their
+addresses.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -70,7 +71,7 @@ def _about(spec: TopicSpec, declared: Mapping[str, Topic]) -> str:
 
 
 def _configuration(spec: TopicSpec) -> Document:
-    """What the topic is declared with, numbers as numbers."""
+    """The topic's declared settings, with numbers as numbers."""
     config: Document = {
         name: int(value) if value.isdigit() else value for name, value in sorted(spec.config.items())
     }
@@ -111,7 +112,7 @@ def _operation(
 
 
 def _messages(topics: Topics) -> Document:
-    """The chief message of each topic, dead letters, and messages that are beside a chief one."""
+    """The main message of each topic, dead letters, and further messages of topics."""
     known = {message.name: message for message in messages(topics.flows)}
     found: Document = {}
     for topic in topics.declared:
@@ -135,7 +136,7 @@ def _message(message: Message, *, key: Document, headers: type | None) -> Docume
 
 
 def _dead_letter() -> Document:
-    key = {"description": "The key the record had"}  # which may be of any form
+    key = {"description": "The key the record had"}  # it may have any form
     return {
         "name": _DEAD_LETTER,
         "title": "Dead letter",
@@ -158,7 +159,7 @@ def _schemas(topics: Topics) -> Document:
 
 
 def _message_names(spec: TopicSpec, declared: Mapping[str, Topic]) -> Sequence[str]:
-    """The messages of a topic, the chief one first."""
+    """The messages of a topic, the main one first."""
     return declared[spec.name].messages if spec.name in declared else (_DEAD_LETTER,)
 
 

@@ -1,8 +1,8 @@
-"""Who may do what with Kafka: from who uses each topic to the grants that `clusterflow topics --acls` prints.
+"""The rights that each user of Kafka needs, as the grants that `clusterflow topics --acls` prints.
 
-A flow says of each of its topics who reads and who writes it (`Use`). Everything else follows: what a role
-may see of the topics that it checks at its start, the groups that it reads in, and what commands that declare
-topics need. `streams.kafka.rights` holds the same grants against those of the brokers.
+A flow declares for each of its topics the readers and writers (`Use`). All grants follow from that: rights to
+describe the topics that a role checks at its start, rights for the groups that it reads in, and rights for
+the commands that declare topics. `streams.kafka.rights` compares the same grants with those of the brokers.
 """
 
 import shlex
@@ -32,25 +32,25 @@ Resource = Literal["topic", "group"]
 
 HOW_TO_GRANT: Final = "`clusterflow topics --acls` prints the commands that grant it (docs/kafka-acls.md)"
 
-# Characters of a printed line, about.
-_WIDTH: Final = 100
+# Approximate characters of a printed line.
+_LINE_CHARACTERS: Final = 100
 
 _DECLARES: Final = (REBUILD, TOPICS)
 
 _DECLARING: Final[tuple[Operation, ...]] = ("Create", "Describe", "DescribeConfigs", "AlterConfigs")
 
-# Roles that compare every topic with what it must be like when they start; of others see `Use.checks`.
+# Roles that compare every topic with its declaration when they start; for other roles see `Use.checks`.
 _CHECKS_ALL: Final = (WORKER, VERIFY)
 
-# Roles that ask for the ids of all topics that somebody remembers offsets of (`Topics.worked_on`).
+# Roles that ask for the ids of all topics whose offsets are remembered (`Topics.worked_on`).
 _IDENTIFIES: Final = (WEB,)
 
 
 class Grant(NamedTuple):
-    """Operations that somebody needs on one topic or group.
+    """Operations that a principal needs on one topic or group.
 
     Attributes:
-        prefixed: Whether it is for every name that begins so.
+        prefixed: Whether it applies to every name with this prefix.
     """
 
     who: str
@@ -61,10 +61,10 @@ class Grant(NamedTuple):
 
 
 def grants(who: str, topics: Topics, *, controllers: Sequence[str] = ()) -> list[Grant]:
-    """All that a role or a kind of client needs, in the order in which records travel.
+    """All grants of a role or a kind of client, in the order in which records travel.
 
     Args:
-        controllers: Names of controllers, which are those of their groups, and of their dead letters.
+        controllers: Names of controllers, which their groups and their dead-letter topics have too.
     """
     found = [
         Grant(who, "topic", name, operations)
@@ -75,7 +75,7 @@ def grants(who: str, topics: Topics, *, controllers: Sequence[str] = ()) -> list
 
 
 def checked(who: str, topics: Topics) -> frozenset[str]:
-    """The topics that a role compares with what they must be like when it starts."""
+    """The topics that a role compares with their declarations when it starts."""
     uses = _uses(topics)
     return frozenset(name for name, use in uses.items() if who in _CHECKS_ALL or who in use.checks)
 
@@ -94,13 +94,13 @@ def _of_topics(who: str, topics: Topics) -> dict[str, tuple[Operation, ...]]:
         elif who in _IDENTIFIES and name in remembered:
             needed += ["Describe"]
         if ("Read" in needed or "Write" in needed) and "Describe" in needed:
-            needed.remove("Describe")  # which either of them includes
+            needed.remove("Describe")  # both of them include it
         found[name] = tuple(needed)
     return found
 
 
 def _uses(topics: Topics) -> dict[str, Use]:
-    """By the name of a topic, who uses it; a dead-letter topic has its own use."""
+    """The users of each topic by its name; a dead-letter topic has its own."""
     uses = {topic.spec.name: topic.use for topic in topics.declared}
     parked = {
         Topics.dead_letters(name): Use(reads=(DEAD_LETTER_READER,), writes=(use.parks,), checks=(use.parks,))
@@ -133,17 +133,17 @@ def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Gr
 
 
 def principal_of(who: str) -> str:
-    """The principal that grants are printed for where none is named."""
+    """The default principal for which grants are printed."""
     return f"User:clusterflow-{who}"
 
 
 def script(
     topics: Topics, *, principals: Mapping[str, str] | None = None, controllers: Sequence[str] = ()
 ) -> str:
-    """Commands for a shell that grant everything by Kafka's own `kafka-acls.sh`.
+    """Shell commands that make all grants with Kafka's own `kafka-acls.sh`.
 
     Args:
-        principals: Who is what, as Kafka calls them (`User:name`); `principal_of` for those left out.
+        principals: The principal (`User:name`) of each role and client; `principal_of` for those omitted.
     """
     named = principals or {}
     lines = [
@@ -172,10 +172,10 @@ def _options(wanted: Iterable[Grant]) -> Iterator[Sequence[str]]:
 
 
 def _wrapped(words: Sequence[str]) -> Iterator[str]:
-    """A command over as many lines as it needs."""
+    """A command broken into lines."""
     line = ""
     for word in words:
-        if line and len(line) + len(word) > _WIDTH:
+        if line and len(line) + len(word) > _LINE_CHARACTERS:
             yield f"{line} \\"
             line = f"   {word}"
         else:

@@ -1,4 +1,4 @@
-"""Declares topics and checks them: what is missing is created, what is there is compared (`fitting`)."""
+"""Declares topics and checks them: creates missing ones, and compares existing ones (`fitting`)."""
 
 import asyncio
 import logging
@@ -31,31 +31,31 @@ from streams.topic import TopicSpec
 
 log = logging.getLogger("clusterflow.topics")
 
-# Where a setting comes from, in answers of the broker (Kafka's DescribeConfigsResponse.ConfigSource).
+# The source of a setting, in answers of the broker (Kafka's DescribeConfigsResponse.ConfigSource).
 _SET_ON_TOPIC: Final = 1
 
-# Settings of a topic that is not there, or that we may not ask for.
-_NOT_TOLD: Final = (
+# Error codes for the settings of a topic that is missing, or that we may not read.
+_UNREADABLE: Final = (
     UnknownTopicOrPartitionError.errno,
     TopicAuthorizationFailedError.errno,
     ClusterAuthorizationFailedError.errno,
 )
 
-# A broker answers before every partition it has just made has its leader.
+# Seconds for leaders: a broker answers before every partition it has just made has its leader.
 _VISIBLE_WITHIN: Final = 15.0
 
 
 class TopicMismatch(ControlPlaneError):
-    """Topics are missing, or have settings with which data would be lost or rules broken."""
+    """Topics are missing, or have settings that would lose data or break rules."""
 
 
 class Declared(NamedTuple):
-    """What `declare_topics` has done.
+    """The result of `declare_topics`.
 
     Attributes:
-        created: Names of topics that were not there.
-        repaired: What was not as needed, and is now.
-        doubtful: What is still not as declared; it may stay so.
+        created: Names of topics that it has created.
+        repaired: Differences that it has repaired.
+        doubtful: Remaining differences from the declarations that are tolerable.
     """
 
     created: Sequence[str]
@@ -64,11 +64,11 @@ class Declared(NamedTuple):
 
 
 async def declare_topics(kafka: KafkaSettings, *, repair: bool = False) -> Declared:
-    """Create the topics that are missing, compare the others, and wait until all can be used.
+    """Create missing topics, compare the others, and wait until all can be used.
 
-    Topics that are there get the settings they lack. What is set on them stays, unless it is to be repaired.
+    Existing topics get the settings they lack. Settings they have are changed only by a repair.
 
-    Raises: TopicMismatch: with all that would lose data or break a rule, and what to do about it.
+    Raises: TopicMismatch: with every difference that would lose data or break a rule, and its remedy.
     """
     specs = kafka.topics.all()
     async with _admin(kafka) as admin:
@@ -105,9 +105,9 @@ async def check_topics(kafka: KafkaSettings, role: str | None = None) -> None:
     """Check that topics exist with the settings their users depend on, and warn of doubtful ones.
 
     Args:
-        role: Whose topics; None for all.
+        role: The role whose topics are checked; None for all topics.
 
-    Raises: TopicMismatch: with all that would lose data or break a rule, and what to do about it.
+    Raises: TopicMismatch: with every difference that would lose data or break a rule, and its remedy.
     """
     specs = kafka.topics.all()
     if role is not None:
@@ -120,13 +120,13 @@ async def check_topics(kafka: KafkaSettings, role: str | None = None) -> None:
 
 
 async def kafka_cluster_id(kafka: KafkaSettings) -> str:
-    """Which Kafka this is: offsets mean nothing in another. Raises: KafkaError: no broker answers."""
+    """The id of this Kafka; offsets mean nothing in another one. Raises: KafkaError: no broker answers."""
     async with _admin(kafka, request_timeout_ms=REQUEST_MS) as admin:
         return str((await admin.describe_cluster())["cluster_id"])
 
 
 async def group_members(kafka: KafkaSettings, group: str) -> set[str]:
-    """Who is in a consumer group now; nobody in one that never was. Raises: KafkaError."""
+    """The current members of a consumer group; none if it never existed. Raises: KafkaError."""
     deadline = time.monotonic() + _VISIBLE_WITHIN
     async with _admin(kafka) as admin:
         while True:
@@ -136,14 +136,14 @@ async def group_members(kafka: KafkaSettings, group: str) -> set[str]:
                 if code:
                     raise for_code(code)(group)
                 return {member[0] for member in members}
-            except KafkaError as error:  # a new broker makes the topic of its groups when first asked
+            except KafkaError as error:  # a new broker creates the topic of its groups at the first request
                 if not error.retriable or time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(0.1)
 
 
 async def answers(kafka: KafkaSettings, *, within: float) -> bool:
-    """Whether a broker answers a new client in so many seconds."""
+    """Whether a broker answers a new client within `within` seconds."""
     client = AIOKafkaClient(**kafka.client("clusterflow-probe"))
     Brokers(client)
     try:
@@ -180,9 +180,9 @@ def _created(response: Any) -> list[str]:
 
 
 async def _found(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> dict[str, FoundTopic]:
-    """The topics that are there, asked for at once.
+    """The existing topics, requested in parallel.
 
-    Raises: TopicMismatch: we may not see one of them. ControlPlaneError: a broker would not answer.
+    Raises: TopicMismatch: we may not see one of them. ControlPlaneError: a broker did not answer.
     """
     layouts, configs = await asyncio.gather(_metadata(admin, specs), _configs(admin, specs))
     found = {}
@@ -205,7 +205,7 @@ async def _found(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> dict
 
 
 async def _metadata(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> Sequence[Mapping[str, Any]]:
-    """What a broker knows of topics. `describe_topics` would have it make those that are missing."""
+    """A broker's metadata of topics. `describe_topics` would make the broker create missing ones."""
     request = MetadataRequest([spec.name for spec in specs], allow_auto_topic_creation=False)
     topics: Sequence[Mapping[str, Any]] = (await admin._send_request(request)).to_object()["topics"]
     return topics
@@ -214,14 +214,14 @@ async def _metadata(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> S
 async def _configs(
     admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
 ) -> Mapping[str, Sequence[Sequence[Any]]]:
-    """The entries of each topic that is there and whose settings we may ask for."""
+    """The entries of each existing topic whose settings we may read."""
     asked = [ConfigResource(ConfigResourceType.TOPIC, spec.name) for spec in specs]
     configs = {}
     for answer in await admin.describe_configs(asked):
         for code, text, _, name, entries in answer.resources:
             if code == 0:
                 configs[name] = entries
-            elif code not in _NOT_TOLD:
+            elif code not in _UNREADABLE:
                 raise ControlPlaneError(
                     f"cannot look at topic {name}: {for_code(code).__name__} {text or ''}"
                 )
@@ -242,7 +242,7 @@ def _compared(
 
 
 def _refuse(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings, if all are warnings. Raises: TopicMismatch: with those that are not."""
+    """Return the findings if all are warnings. Raises: TopicMismatch: with those that are not."""
     refused = [finding for finding in findings if finding.severity == "refuse"]
     if refused:
         remedy = "; `clusterflow topics --repair` sets it right"
@@ -264,7 +264,7 @@ def _refuse_missing(names: Iterable[str]) -> None:
 
 
 def _lacking(specs: Sequence[TopicSpec], found: Mapping[str, FoundTopic]) -> dict[str, dict[str, str]]:
-    """By topic, the settings that are not set on it: those that are new since it was made."""
+    """By topic, the settings that it lacks, because they were declared after it was created."""
     lacking = {}
     for spec in specs:
         topic = found.get(spec.name)
@@ -276,7 +276,7 @@ def _lacking(specs: Sequence[TopicSpec], found: Mapping[str, FoundTopic]) -> dic
 async def _alter(
     admin: AIOKafkaAdminClient, found: Mapping[str, FoundTopic], changes: Mapping[str, Mapping[str, str]]
 ) -> None:
-    """Change settings of topics. Kafka forgets what a change leaves out, so all that is set goes with it."""
+    """Change settings of topics. Kafka resets settings that a request omits, so it contains all of them."""
     if not changes:
         return
     resources = [
@@ -291,7 +291,7 @@ async def _alter(
 
 
 def _refuse_unpermitted(code: int, operation: str, topic: str) -> None:
-    """Raises: NotPermitted: that is what a broker's error code says."""
+    """Raises: NotPermitted: the broker's error code says so."""
     if code in (TopicAuthorizationFailedError.errno, ClusterAuthorizationFailedError.errno):
         raise NotPermitted(f"this principal lacks {operation} on topic {topic}: {HOW_TO_GRANT}")
 
@@ -303,7 +303,7 @@ def _with(topic: FoundTopic, changed: Mapping[str, str]) -> FoundTopic:
 
 
 async def _usable(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
-    """Wait until each partition has its leader. Raises: TopicMismatch: in vain."""
+    """Wait until each partition has its leader. Raises: TopicMismatch: one has none in time."""
     deadline = time.monotonic() + _VISIBLE_WITHIN
     while True:
         led = {

@@ -1,16 +1,17 @@
-"""One aiokafka client and several brokers: one that is silent must not hold up what the others can do.
+"""One aiokafka client and several brokers: a silent broker must not delay work that the others can do.
 
 By itself, aiokafka waits for a silent broker as long as a request may take, makes one connection at a time,
-asks one broker after the other for metadata, and learns that a partition has moved from the broker that it
-has left. Kafka moves partitions within seconds, and its other brokers tell so at once. So, of each client:
+asks one broker after the other for metadata, and learns that a partition has moved only from its old leader.
+Kafka moves partitions within seconds, and its other brokers know it at once. So each client behaves as
+follows:
 
-- a request that waits makes us ask the others. Once they do not count on its broker any more, its connections
-  are closed, and aiokafka sends again what was under way, to the new leaders;
-- connections are made side by side;
-- metadata comes from whichever broker answers first.
+- A request that waits makes us ask the other brokers. Once they no longer list its broker, the broker's
+  connections are closed, and aiokafka sends the pending requests again, to the new leaders.
+- Connections are made in parallel.
+- Metadata is taken from the broker that answers first.
 
-Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006). How long is waited for
-what is in `streams.kafka.timeouts`.
+Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006). All time-outs are in
+`streams.kafka.timeouts`.
 """
 
 import asyncio
@@ -37,22 +38,22 @@ T = TypeVar("T")
 N = TypeVar("N")
 
 FAILURES: Final = (KafkaError, OSError, TimeoutError)
-"""How asking a broker fails."""
+"""The errors with which a request to a broker fails."""
 
 Link = tuple[Any, Any]
-"""A broker's id, and what its connection is for: a group's requests have one of their own."""
+"""A broker's id, and the purpose of the connection: a group's requests have one of their own."""
 
 QUESTIONS: Final = "questions"
-"""What the connections are for over which brokers are asked what they know. They answer the requests of one
-connection in order, and a batch is answered only when all have it that must, the silent one among them.
+"""The purpose of connections for metadata requests. A broker answers the requests of one connection in order,
+and a batch is answered only when all replicas that must have it do, which may include a silent one.
 """
 
 
 class Brokers:
-    """The brokers as one client sees them. Takes the place of parts of the client, before it is started.
+    """The brokers as one client sees them. It replaces parts of the client before that is started.
 
     Attributes:
-        silent: The ids of those that owe an answer for more than a second.
+        silent: The ids of the brokers that have owed an answer for more than a second.
     """
 
     def __init__(self, client: AIOKafkaClient) -> None:
@@ -61,7 +62,7 @@ class Brokers:
         self._connect = client._get_conn
         self._close = client.close
         self._connecting: dict[Link, asyncio.Task[Any]] = {}
-        # By connection, what it waits for (its oldest request, or that it is made at all), and since when.
+        # By connection, its oldest pending request (or the attempt to connect), and since when it is pending.
         self._waits: dict[Link, tuple[object, float]] = {}
         self._overdue: Sequence[Link] = ()
         self._looked_at = monotonic()
@@ -82,12 +83,12 @@ class Brokers:
         return cls(user._client)
 
     async def ask(self, request: Any, check: Callable[[Any], None] = lambda answer: None) -> Any:
-        """What the first broker says that answers, where any can; the silent ones are asked last.
+        """The first broker's answer to a request that any broker can answer; silent ones are asked last.
 
         Args:
-            check: Raises a KafkaError about an answer that is none.
+            check: Raises a KafkaError for an answer that cannot be used.
 
-        Raises: KafkaError, OSError, TimeoutError: none does.
+        Raises: KafkaError, OSError, TimeoutError: no broker answers.
         """
         nodes = sorted(_shuffled(self._nodes), key=self.silent.__contains__)
 
@@ -108,19 +109,19 @@ class Brokers:
             raise StaleMetadata("a broker tells what was so before: it may be cut off from the others")
 
     def unreachable(self, partitions: Iterable[TopicPartition]) -> frozenset[tuple[str, int]]:
-        """Those that have no leader which answers, as far as is known; may be asked in any thread."""
+        """The partitions whose leader does not answer, as far as is known; callable in any thread."""
         leader, gone = self._client.cluster.leader_for_partition, self.silent | {None, -1}
         return frozenset((tp.topic, tp.partition) for tp in partitions if leader(tp) in gone)
 
     @property
     def _nodes(self) -> list[int]:
-        """The brokers that Kafka counts on, as we know it."""
+        """The brokers that Kafka lists, as of our latest metadata."""
         return [broker.nodeId for broker in self._client.cluster.brokers()]
 
-    # --- what takes the client's place ------------------------------------------------------------------
+    # --- replacements of the client's methods -----------------------------------------------------------
 
     async def _bootstrap(self) -> None:
-        """Learn of the cluster from a configured address. Raises: KafkaConnectionError: none answers."""
+        """Fetch the first metadata from a configured address. Raises: KafkaConnectionError: none answers."""
         client = self._client
         try:
             metadata = await self._introduced(MetadataRequest([]))
@@ -133,7 +134,7 @@ class Brokers:
             self._look()
 
     async def _introduced(self, request: MetadataRequest) -> Any:
-        """What is answered at the configured addresses. Raises: KafkaError, OSError, TimeoutError."""
+        """The first answer of a configured address. Raises: KafkaError, OSError, TimeoutError."""
         hosts = self._client.hosts
         return await first_answer(hosts, lambda at: self._introduction(at[0], at[1], request))
 
@@ -161,7 +162,7 @@ class Brokers:
     async def _connection(
         self, node_id: Any, *, group: Any = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> Any:
-        """The connection to a broker; None where it can't be made. All who ask wait for one attempt."""
+        """The connection to a broker; None if it cannot be made. All callers wait for one attempt."""
         link = (node_id, group)
         connection = self._client._conns.get(link)
         if connection is not None and connection.connected():
@@ -170,15 +171,15 @@ class Brokers:
         if attempt is None:
             attempt = self._connecting[link] = asyncio.create_task(self._connect(node_id, group=group))
             attempt.add_done_callback(lambda _: self._connecting.pop(link))
-        await asyncio.wait([attempt])  # which does not cancel it: others wait for the same attempt
+        await asyncio.wait([attempt])  # this does not cancel the attempt that others wait for
         return None if attempt.cancelled() else attempt.result()
 
     async def _update(self, cluster: ClusterMetadata, topics: Collection[str] | None) -> bool:
-        """Ask about these topics; returns whether the answer has come.
+        """Ask about these topics; return whether a broker has answered.
 
         Args:
-            topics: None for all there are. aiokafka asks about all while a client uses none, too, and those
-                of others may be many.
+            topics: None for all topics. aiokafka also asks about all while a client uses none, and there may
+                be many of other applications.
         """
         await asyncio.sleep(self._pause)
         self._pause = LEADERLESS_PAUSE
@@ -199,9 +200,9 @@ class Brokers:
         return True
 
     async def _metadata(self, request: MetadataRequest) -> Any:
-        """What a known broker answers, or, where each refuses, one at a configured address.
+        """The answer of a known broker or, if none answers, of one at a configured address.
 
-        Those that are known may all have gone, while others that were away then are back.
+        All known brokers may be gone by now, while others that were away are back.
         """
         try:
             return await self.ask(request, self._require_new)
@@ -209,7 +210,7 @@ class Brokers:
             return await self._introduced(request)
 
     def _any(self) -> int | None:
-        """A broker for what any can do: one that answers, if there is one."""
+        """A broker for requests that any can answer: one that is not silent, if possible."""
         nodes = self._nodes
         answering = [node for node in nodes if node not in self.silent]
         return next(iter(_shuffled(answering or nodes)), None)
@@ -223,12 +224,12 @@ class Brokers:
         await asyncio.gather(*attempts, return_exceptions=True)
         await self._close()
 
-    # --- looking for silence ----------------------------------------------------------------------------
+    # --- noticing silent brokers ------------------------------------------------------------------------
 
     def _look(self) -> None:
-        """See which brokers owe an answer, and ask the others about them."""
+        """Find brokers that owe an answer, and ask the others about them."""
         self._timer = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look)
-        # Seconds in which this process stood still do not count: what came meanwhile is not read yet.
+        # A pause of this process does not count, because answers that came meanwhile are not read yet.
         before, self._looked_at = self._looked_at, monotonic()
         self._awake += min(self._looked_at - before, 2 * LOOK_EVERY)
         now, waits = self._awake, dict[Link, tuple[object, float]]()
@@ -251,7 +252,7 @@ class Brokers:
         yield from self._connecting.items()
 
     def _leave_dead(self) -> None:
-        """Leave the brokers that owe an answer and on which Kafka counts no more."""
+        """Close the connections to silent brokers that Kafka no longer lists."""
         live = self._nodes
         dead = [link for link in self._overdue if link[0] not in live]
         self._overdue = [link for link in self._overdue if link[0] in live]
@@ -277,9 +278,9 @@ def _leaders(metadata: Any) -> Iterator[int]:
 
 
 async def first_answer(asked: Sequence[N], ask: Callable[[N], Awaitable[T]]) -> T:
-    """Ask one after the other, the next where one fails or takes its time; returns what comes first.
+    """Ask one after the other, the next when one fails or is slow; return the first answer.
 
-    Raises: KafkaError, OSError, TimeoutError: of the one that failed last, when all have.
+    Raises: KafkaError, OSError, TimeoutError: the last failure, if all have failed.
     """
     left, waiting = [*asked], set[asyncio.Future[T]]()
     failure: BaseException = KafkaConnectionError("no broker is known")

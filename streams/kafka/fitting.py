@@ -1,7 +1,8 @@
-"""Whether topics that are there have what the product depends on: a comparison with how they are declared.
+"""Compares existing topics with their declarations, in everything the product depends on.
 
-What would lose data or break a rule is refused, by `clusterflow topics` and by every role that uses the topic
-at its start. Of what only weakens a promise both warn. A setting that is safer than declared is left alone.
+A difference that would lose data or break a rule is refused, by `clusterflow topics` and by every role that
+uses the topic when it starts. Both only warn of a difference that weakens a promise. A setting that is safer
+than declared is accepted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,11 +13,11 @@ from streams.topic import TopicSpec
 
 Severity = Literal["refuse", "warn"]
 
-LEAST_BYTES: Final = 1024**3
-"""Bytes of a partition. A smaller bound on its size may remove within an hour what nobody has read yet."""
+MIN_PARTITION_BYTES: Final = 1024**3
+"""Bytes of a partition. A smaller bound on its size may remove unread records within an hour."""
 
 UNLIMITED: Final = -1
-"""What Kafka calls a retention, in bytes or milliseconds, that has no bound."""
+"""Kafka's value for an unbounded retention, in bytes or milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,9 +25,9 @@ class FoundTopic:
     """A topic as a broker describes it.
 
     Attributes:
-        replication: Copies of the partition that has the fewest.
-        config: The settings in effect, wherever they come from; None if we may not ask for them.
-        own: Of them, those that are set on the topic itself.
+        replication: The copies of the partition that has the fewest.
+        config: The effective settings from all sources; None if we may not read them.
+        own: Those of them that are set on the topic itself.
     """
 
     partitions: int
@@ -37,10 +38,10 @@ class FoundTopic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something about a topic that is not as it should be.
+    """A difference between a topic and its declaration.
 
     Attributes:
-        severity: `refuse`: nothing may start; `warn`: it may.
+        severity: `refuse` if nothing may start with it, `warn` if everything may.
         setting: Its name in Kafka, or `partitions`, `replication`, `settings`.
         settable: Whether `clusterflow topics --repair` can set it to what is needed.
     """
@@ -58,10 +59,10 @@ class Finding:
 
 
 def compare(spec: TopicSpec, found: FoundTopic, *, partitions: int, replication: int) -> list[Finding]:
-    """What differs from the declaration and matters.
+    """The differences from the declaration that matter.
 
     Args:
-        partitions, replication: As configured; of every topic that does not say another number.
+        partitions, replication: As configured, for every topic that does not declare its own number.
     """
     return [
         *_layout(spec, found, partitions, replication),
@@ -70,7 +71,7 @@ def compare(spec: TopicSpec, found: FoundTopic, *, partitions: int, replication:
 
 
 def _layout(spec: TopicSpec, found: FoundTopic, partitions: int, replication: int) -> Iterator[Finding]:
-    if spec.partitions is None and found.partitions != partitions:  # where any count does, it stays as it is
+    if spec.partitions is None and found.partitions != partitions:  # topics with their own count may differ
         yield Finding(
             severity="refuse",
             topic=spec.name,
@@ -106,7 +107,7 @@ def _unknown(spec: TopicSpec) -> Iterator[Finding]:
 
 @dataclass(frozen=True, slots=True)
 class _Settings:
-    """The settings of one topic, compared one at a time; what a broker does not tell of is passed over."""
+    """The settings of one topic, compared one at a time; settings that the broker omits are skipped."""
 
     topic: str
     config: Mapping[str, str]
@@ -203,7 +204,7 @@ def _queue(spec: TopicSpec, settings: _Settings) -> Iterator[Finding]:
     room = settings.number("retention.bytes", UNLIMITED)
     yield from settings.unless(
         room == UNLIMITED,
-        "refuse" if spec.least_retention is not None and room < LEAST_BYTES else "warn",
+        "refuse" if spec.least_retention is not None and room < MIN_PARTITION_BYTES else "warn",
         "retention.bytes",
         UNLIMITED,
         "under load records go before their time, read or not",
@@ -211,7 +212,7 @@ def _queue(spec: TopicSpec, settings: _Settings) -> Iterator[Finding]:
 
 
 def in_sync_at_least(replication: int) -> int:
-    """The least copies in sync for a write, given the replication: one broker may be lost."""
+    """The minimum of in-sync replicas for a write, given the replication: one broker may be lost."""
     return max(1, replication - 1)
 
 

@@ -1,9 +1,9 @@
-"""Partitions that somebody's open transaction holds back, told instead of passing for a hang.
+"""Reports partitions that an open transaction holds back, which would otherwise look like a hang.
 
-Everything here reads committed records only. While a producer has a transaction open in a partition, nobody
-is shown what comes after its first record, until it commits, aborts, or the broker ends it by its time-out
-(`transaction.timeout.ms`, at most the broker's `transaction.max.timeout.ms`). The broker tells both ends of a
-partition with each fetch: the high watermark, and the last stable offset up to which records are decided.
+All our consumers read committed records only. While a producer has a transaction open in a partition, they
+get no record after its first one until it commits, aborts, or reaches its time-out (`transaction.timeout.ms`,
+at most the broker's `transaction.max.timeout.ms`). Each fetch returns both ends of a partition: the high
+watermark, and the last stable offset, up to which all transactions have ended.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ HELD_PARTITIONS = Gauge(
     "clusterflow_held_partitions", "Partitions held back by an open transaction of another program", ["topic"]
 )
 
-# Seconds for which a transaction may be open before it is worth telling.
-TOLD_AFTER: Final = 2.0
+# Seconds for which a transaction may hold a partition back before that is reported.
+REPORTED_AFTER: Final = 2.0
 
 _LOOK_EVERY: Final = 0.5
 
 
 class HeldPartitions:
-    """The partitions held back now, of all consumers of this process that are watched."""
+    """The partitions held back now, for all watched consumers of this process."""
 
     def __init__(self) -> None:
-        self._seen: dict[object, set[TopicPartition]] = {}  # by who watches, at the last look
+        self._seen: dict[object, set[TopicPartition]] = {}  # by watcher, at its last look
         self._since: dict[TopicPartition, float] = {}  # monotonic
-        self._told: set[TopicPartition] = set()
+        self._reported: set[TopicPartition] = set()
 
     @property
-    def told(self) -> list[str]:
-        """Those held back for longer than `TOLD_AFTER`, as `topic/partition`."""
-        return [f"{tp.topic}/{tp.partition}" for tp in sorted(self._told)]
+    def names(self) -> list[str]:
+        """The partitions held back for longer than `REPORTED_AFTER`, as `topic/partition`."""
+        return [f"{tp.topic}/{tp.partition}" for tp in sorted(self._reported)]
 
     async def watch(self, consumers: Callable[[], Iterable[Any]]) -> None:
-        """Look at these consumers until cancelled.
+        """Watch these consumers until cancelled.
 
         Args:
-            consumers: Those of aiokafka that are at work now; they may change.
+            consumers: Returns the aiokafka consumers that are running now; they may change.
         """
         who = object()
         try:
@@ -59,25 +59,25 @@ class HeldPartitions:
     def _note(self, now: float) -> None:
         held = set().union(*self._seen.values())
         self._since = {tp: self._since.get(tp, now) for tp in held}
-        told = {tp for tp, since in self._since.items() if now - since >= TOLD_AFTER}
-        for tp in told - self._told:
+        reported = {tp for tp, since in self._since.items() if now - since >= REPORTED_AFTER}
+        for tp in reported - self._reported:
             log.warning(
                 "an open transaction holds a partition back",
                 extra={"topic": tp.topic, "partition": tp.partition},
             )
-        for tp in self._told - told:
+        for tp in self._reported - reported:
             log.info("a partition goes on", extra={"topic": tp.topic, "partition": tp.partition})
-        for topic in {tp.topic for tp in told | self._told}:
-            HELD_PARTITIONS.labels(topic).set(sum(tp.topic == topic for tp in told))
-        self._told = told
+        for topic in {tp.topic for tp in reported | self._reported}:
+            HELD_PARTITIONS.labels(topic).set(sum(tp.topic == topic for tp in reported))
+        self._reported = reported
 
 
 HELD: Final = HeldPartitions()
-"""Of this process, as its metrics are."""
+"""The held partitions of this process."""
 
 
 def _held(consumer: Any) -> Iterable[TopicPartition]:
-    """The partitions of a consumer whose end is not decided yet, as of its last fetches."""
+    """The partitions of a consumer with an open transaction at their end, as of its last fetches."""
     subscription = consumer._subscription.subscription
     assignment = None if subscription is None else subscription.assignment  # another thread may change it
     if assignment is None:

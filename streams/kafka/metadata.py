@@ -1,7 +1,7 @@
-"""What brokers tell of the cluster, with what aiokafka does not ask: ids of topics, epochs of leaders.
+"""Kafka's metadata request in a version that aiokafka does not have, for topic ids and leader epochs.
 
-Version 12 of the metadata request is the first whose answers tell ids by name, with every broker since Kafka
-3.1; aiokafka knows up to 5. Source: Kafka's protocol guide, "Metadata API".
+Version 12 is the first whose answers contain topic ids for given names, with every broker since Kafka 3.1.
+aiokafka implements versions up to 5. Source: Kafka's protocol guide, "Metadata API".
 """
 
 from base64 import urlsafe_b64encode
@@ -23,7 +23,7 @@ from aiokafka.protocol.types import (
 
 
 class _TopicId:
-    """Sixteen bytes, in the text that Kafka's own tools show."""
+    """Sixteen bytes as the text that Kafka's own tools show."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
@@ -100,11 +100,11 @@ class _Request_v12(RequestStruct):  # noqa: N801 (as aiokafka names them)
 
 
 class MetadataRequest(Request[_Request_v12]):
-    """Asks about topics.
+    """A request for the metadata of topics.
 
     Args:
-        topics: Their names; None for all that there are.
-        operations: Whether to tell what we may do with each.
+        topics: Their names; None for all topics.
+        operations: Whether the answer should contain our permitted operations on each.
     """
 
     API_KEY = 3
@@ -114,7 +114,7 @@ class MetadataRequest(Request[_Request_v12]):
         self._operations = operations
 
     def build(self, request_struct_class: type[_Request_v12]) -> _Request_v12:
-        """aiokafka's hook: the request as it goes over the wire."""
+        """aiokafka's hook: the request as it is sent."""
         named: list[Any] | None = None
         if self._topics is not None:
             named = [(bytes(16), name, {}) for name in self._topics]
@@ -122,9 +122,9 @@ class MetadataRequest(Request[_Request_v12]):
 
 
 class Epochs:
-    """Which of two answers is the older one: each leader of a partition has a higher epoch than the last.
+    """Recognises the older of two answers: each leader of a partition has a higher epoch than the last.
 
-    A broker that is cut off from the others goes on telling what it knew, itself as a leader among it.
+    A broker that is cut off from the others keeps answering with old metadata, in which it is a leader.
     Source: KIP-320.
     """
 
@@ -132,11 +132,11 @@ class Epochs:
         self._known: dict[tuple[str, int], int] = {}
 
     def outdated(self, answer: Any) -> bool:
-        """Whether an answer names a leader whose successor is known already."""
+        """Whether an answer names a leader whose successor is already known."""
         return any(epoch < self._known.get(place, epoch) for place, epoch in _epochs(answer))
 
     def note(self, answer: Any) -> None:
-        """Take an answer for the newest."""
+        """Remember the epochs of an answer."""
         self._known.update(_epochs(answer))
 
 
@@ -148,7 +148,7 @@ def _epochs(answer: Any) -> Iterable[tuple[tuple[str, int], int]]:
 
 
 def as_version_5(answer: Any) -> Any:
-    """An answer as aiokafka takes it."""
+    """An answer in the form that aiokafka expects."""
     return SimpleNamespace(
         API_VERSION=5,
         brokers=[broker[:4] for broker in answer.brokers],

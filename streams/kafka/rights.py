@@ -1,7 +1,7 @@
-"""Whether Kafka grants us what we need (`streams.kafka.acls`), and what its refusals mean.
+"""Checks that Kafka grants the rights we need (`streams.kafka.acls`), and explains its refusals.
 
-A role asks once, at its start: without a right it would work on until it needs it, and then fail again and
-again. What is taken away later shows in the error of whatever needs it.
+A role checks once, at its start: otherwise it would run until it needs a missing right, and then fail again
+and again. A right that is revoked later shows in the error of the operation that needs it.
 """
 
 from typing import Final
@@ -19,15 +19,15 @@ from streams.kafka.admin import group_members
 from streams.kafka.topic_ids import permitted
 from streams.settings import KafkaSettings
 
-# What is asked for, with Kafka's numbers (org.apache.kafka.common.acl.AclOperation). Not so `Create`, which
-# may as well be granted on the cluster, `AlterConfigs`, which few runs need, and `DescribeConfigs`, without
-# which a role works and only sees less of what it checks: `streams.kafka.admin` tells when one of them is
+# The operations that are checked, with Kafka's numbers (org.apache.kafka.common.acl.AclOperation). Three are
+# not: `Create` may be granted on the cluster instead, few runs need `AlterConfigs`, and without
+# `DescribeConfigs` a role works but can check less. `streams.kafka.admin` reports when one of them is
 # missing.
 _NUMBERS: Final[dict[Operation, int]] = {"Read": 3, "Write": 4, "Describe": 8}
 
 
 async def require_rights(kafka: KafkaSettings, role: str) -> None:
-    """Look whether we may do all that a role does.
+    """Check that we have every right that a role needs.
 
     Raises: NotPermitted: with every right that is missing. KafkaError, Unavailable: no broker answers.
     """
@@ -36,7 +36,7 @@ async def require_rights(kafka: KafkaSettings, role: str) -> None:
     for group in [grant.name for grant in wanted if grant.resource == "group"]:
         try:
             await group_members(kafka, group)
-        except GroupAuthorizationFailedError:  # the right to read a group includes the right to describe it
+        except GroupAuthorizationFailedError:  # without any right; reading a group includes describing it
             found[group] = 0
     if missing := [
         f"{operation} on {grant.resource} {grant.name}"
@@ -49,7 +49,7 @@ async def require_rights(kafka: KafkaSettings, role: str) -> None:
 
 
 def refusal(error: BaseException) -> str | None:
-    """What right Kafka has refused, where that is what an error, its cause or a part of it says."""
+    """The right that Kafka has refused, if an error, its cause or a part of it is such a refusal."""
     parts = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     for part in (*parts, error.__cause__):
         if part is not None and (found := refusal(part)) is not None:

@@ -1,7 +1,7 @@
-"""Who uses Kafka: our roles, and the kinds of clients.
+"""The users of Kafka: our roles, and the kinds of clients.
 
-A role is a process or a command of ours; a kind of client is somebody else's program. One principal may be
-several of them: its grants add up.
+A role is one of our processes or commands; a kind of client is a program of somebody else. One principal may
+be several of them, and then its grants add up.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ ROLES: Final[Mapping[str, str]] = {
     REBUILD: "`clusterflow rebuild`",
     TOPICS: "`clusterflow topics`",
 }
-"""What each is; `clusterflow migrate` is not among them, for it does not speak to Kafka."""
+"""A description of each role. `clusterflow migrate` is missing because it does not use Kafka."""
 
 CLIENTS: Final[Mapping[str, str]] = {
     CREATOR: "a program that publishes creates",
@@ -39,16 +39,16 @@ CLIENTS: Final[Mapping[str, str]] = {
     RESULTS_READER: "a program that waits for results of commands and reports",
     DEAD_LETTER_READER: "a person or program that looks after dead letters",
 }
-"""What each kind of client is. What they say is checked, but whom they say it for is believed."""
+"""A description of each kind of client. Their records are checked, but the user they name is believed."""
 
 
 class Use(NamedTuple):
-    """Who reads and who writes a topic.
+    """The readers and writers of a topic.
 
     Attributes:
-        parks: Who writes to its dead-letter topic; empty if it has none.
-        checks: Which roles compare it with what it must be like when they start; others compare all topics,
-            or none.
+        parks: The writers of its dead-letter topic; empty if it has none.
+        checks: The roles that compare it with its declaration when they start; other roles compare all
+            topics or none.
     """
 
     reads: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""How long a compacted topic keeps the tombstone of a key, for readers that may come too late."""
+"""How long a compacted topic keeps tombstones, for readers that may miss them."""
 
 import logging
 from datetime import timedelta
@@ -21,7 +21,7 @@ TOMBSTONE_LIFE: Final = timedelta(hours=24)
 
 
 async def tombstone_life(kafka: KafkaSettings, topic: str) -> timedelta:
-    """How long a tombstone of this topic lives at least; Kafka's default where we may not ask."""
+    """The minimum life of a tombstone in this topic; Kafka's default if we may not read the setting."""
     admin = AIOKafkaAdminClient(**kafka.client("clusterflow-topics"), request_timeout_ms=REQUEST_MS)
     Brokers.of(admin)
     try:

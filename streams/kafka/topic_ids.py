@@ -1,7 +1,7 @@
-"""Which topic a name stands for: Kafka gives each topic an id that dies with it.
+"""The id that Kafka gives each topic, which no later topic of the same name has.
 
-Offsets mean nothing in another topic of the same name. So whoever remembers one remembers the id beside it,
-and a process that has started on a topic ends when that is made anew, to begin again on what is there now.
+Offsets mean nothing in another topic of the same name. So an offset is stored together with its topic's id. A
+process ends when one of its topics is deleted and created again, and after its restart works on the new one.
 """
 
 import asyncio
@@ -19,26 +19,26 @@ from streams.settings import KafkaSettings
 
 log = logging.getLogger("clusterflow.topics")
 
-# Seconds between two looks of a process at the topics it works on.
+# Seconds between two checks of the topics that a process uses.
 _LOOK_EVERY: Final = 5.0
 
-# Seconds for a broker to answer one.
+# Seconds for a broker to answer a check.
 _ANSWER_WITHIN: Final = 10.0
 
 _UNKNOWN_TOPIC: Final = 3
 
-# What brokers answer that do not know what we may do.
+# The value with which a broker answers if it does not know our permissions.
 _NOT_TOLD: Final = -(2**31)
 
 
 class TopicReplaced(ControlPlaneError):
-    """A topic is another one than when this process started; it must begin anew."""
+    """A topic was created again since this process started; the process must restart."""
 
 
 async def permitted(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, int]:
-    """By topic that is there, what we may do with it: a bit for each of Kafka's operations, by its number.
+    """Our permitted operations on each existing topic: a bit for each operation, by Kafka's number of it.
 
-    Without those that a broker does not tell of; one that we may not even see has no bit. Source: KIP-430.
+    Topics without such an answer are omitted; a topic that we may not even see has no bit. Source: KIP-430.
 
     Raises: KafkaError; Unavailable.
     """
@@ -62,7 +62,7 @@ async def permitted(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, in
 
 
 async def topic_ids(kafka: KafkaSettings, topics: Iterable[str]) -> dict[str, str]:
-    """The ids of these topics by name, without those that are not there. Raises: KafkaError; Unavailable."""
+    """The ids of the existing ones of these topics, by name. Raises: KafkaError; Unavailable."""
     client = AIOKafkaClient(**kafka.client("clusterflow-topic-ids"))
     brokers = Brokers(client)
     try:
@@ -82,16 +82,16 @@ async def _ids(brokers: Brokers, topics: Iterable[str]) -> dict[str, str]:
     for code, name, topic_id, *_ in answer.topics:
         if code and code != _UNKNOWN_TOPIC and not topic_id.strip("A"):
             raise for_code(code)(name)
-        if topic_id.strip("A"):  # all zeros stand for none
+        if topic_id.strip("A"):  # all zeros mean none
             found[name] = topic_id
     return found
 
 
 async def watch_topics(kafka: KafkaSettings, known: Mapping[str, str]) -> None:
-    """Look at topics until cancelled; what is not there now, or not answered for, is looked at again.
+    """Check topics until cancelled; a topic that is missing or gets no answer is checked again later.
 
     Args:
-        known: Their ids as this process has found them.
+        known: Their ids as of the start of this process.
 
     Raises: TopicReplaced: one of them has another id.
     """

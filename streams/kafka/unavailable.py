@@ -1,10 +1,10 @@
-"""Partitions whose leader does not answer, told apart from a Kafka that is away.
+"""Partitions whose leader does not answer, as distinct from a Kafka that is away.
 
-A broker that falls silent takes the partitions that it leads along, until others have been made their
-leaders. All other partitions work meanwhile, so a process that waits for one must not wait with all of them.
-A writer knows an unavailable partition by acknowledgements that do not come (`Unacknowledged`), a follower by
-its leader (`Tail.unreachable`). What the parts of a process know is told in one place, by
-`UNAVAILABLE_PARTITIONS`: to the log, to the metrics and to `/ready`.
+While a broker is silent, the partitions that it leads are unavailable until they get other leaders. All other
+partitions work meanwhile, so a process that waits for one partition must not wait with all of them. A writer
+recognises an unavailable partition by missing acknowledgements (`Unacknowledged`), a follower by the leader
+(`Tail.unreachable`). `UNAVAILABLE_PARTITIONS` combines what the parts of a process see, for the log, the
+metrics and `/ready`.
 """
 
 import asyncio
@@ -27,26 +27,26 @@ PER_TOPIC: Final = Gauge(
 UNACKNOWLEDGED_AFTER: Final = 2.0
 """Seconds that a record waits to be acknowledged before its partition counts as unavailable.
 
-A broker that is merely slow must not count: with 200 ms on the way, a record that waits for the request
-before its own is acknowledged after half a second. A longer time would keep writers waiting for nothing:
-those of web give up after 3 s (`web.submit.ACKNOWLEDGED_WITHIN`), and can then be told why.
+A slow broker must not count: with a latency of 200 ms, a record that waits for the request before its own is
+acknowledged after half a second. A longer time would be useless, because writes of web give up after 3 s
+(`web.submit.ACKNOWLEDGED_WITHIN`), and by then their answer can name the reason.
 """
 
 LOOK_EVERY: Final = 0.25
-"""Seconds between two looks: a look walks over the batches that wait, which is too much for each record."""
+"""Seconds between two checks. A check walks over all waiting batches, too much to do for each record."""
 
-_STOOD_STILL: Final = 1.0
-"""Seconds between two looks that only a process that was paused needs."""
+_PAUSE_SECONDS: Final = 1.0
+"""Seconds between two checks from which a pause of this process is concluded."""
 
 Partition = tuple[str, int]
 """A topic, and the number of one of its partitions."""
 
 
 class Unacknowledged:
-    """The partitions that a producer has waited for too long for, to be looked at every `LOOK_EVERY`.
+    """The partitions for which a producer has waited too long; check it every `LOOK_EVERY`.
 
     Args:
-        waiting: How many seconds each partition's oldest record has waited, as `Producer.waiting` has it.
+        waiting: Returns the seconds that each partition's oldest record has waited (`Producer.waiting`).
         clock: Seconds, monotonic.
     """
 
@@ -58,12 +58,12 @@ class Unacknowledged:
         self._looked_at = self._awake_since = clock()
 
     def look(self) -> frozenset[Partition]:
-        """Those of now.
+        """The unavailable partitions now.
 
-        A pause of this process does not count, for it has not read the acknowledgements that came meanwhile.
+        A pause of this process does not count, because acknowledgements that came meanwhile are not read yet.
         """
         now = self._clock()
-        if now - self._looked_at >= _STOOD_STILL:
+        if now - self._looked_at >= _PAUSE_SECONDS:
             self._awake_since = now
         self._looked_at = now
         if now - self._awake_since < UNACKNOWLEDGED_AFTER:
@@ -75,19 +75,19 @@ class UnavailablePartitions:
     """The partitions that are unavailable now, as all parts of this process see them."""
 
     def __init__(self) -> None:
-        self._seen: dict[object, frozenset[Partition]] = {}  # by who watches, at the last look
-        self._told: frozenset[Partition] = frozenset()
+        self._seen: dict[object, frozenset[Partition]] = {}  # by watcher, at its last look
+        self._reported: frozenset[Partition] = frozenset()
 
     @property
-    def told(self) -> list[str]:
-        """They, as `topic/partition`."""
-        return named(self._told)
+    def names(self) -> list[str]:
+        """The partitions as `topic/partition`."""
+        return named(self._reported)
 
     async def watch(self, look: Callable[[], Iterable[Partition]]) -> None:
-        """Look until cancelled.
+        """Watch until cancelled.
 
         Args:
-            look: What one part of the process sees; it is asked every `LOOK_EVERY`.
+            look: Returns the partitions that one part of the process sees; called every `LOOK_EVERY`.
         """
         who = object()
         try:
@@ -101,9 +101,9 @@ class UnavailablePartitions:
 
     def _note(self) -> None:
         now = frozenset[Partition]().union(*self._seen.values())
-        if now == self._told:
+        if now == self._reported:
             return
-        before, self._told = self._told, now
+        before, self._reported = self._reported, now
         if lost := now - before:
             log.warning("partitions have no leader that answers", extra={"partitions": named(lost)})
         if back := before - now:
@@ -114,9 +114,9 @@ class UnavailablePartitions:
 
 
 UNAVAILABLE_PARTITIONS: Final = UnavailablePartitions()
-"""Of this process, as its metrics are."""
+"""The unavailable partitions of this process."""
 
 
 def named(partitions: Iterable[Partition]) -> list[str]:
-    """Partitions in their order, as `topic/partition`."""
+    """Sorted partitions as `topic/partition`."""
     return [f"{topic}/{number}" for topic, number in sorted(partitions)]

@@ -1,1 +1,1 @@
-"""Records on their way in: fetches, what they unpack to, and readers that belong to no group."""
+"""Records on their way in: fetches, their unpacking, and readers that belong to no group."""

@@ -1,10 +1,11 @@
-"""Fetches that say and hear only what is new: Kafka's fetch sessions, which aiokafka does not use.
+"""Fetches that contain only changes: Kafka's fetch sessions, which aiokafka does not use.
 
-aiokafka names every partition in every fetch, and the broker answers for each, though most have nothing
-new: over 48 partitions that costs some 0.3 ms for one record, on either side. In a session the broker
-remembers what was asked; a fetch names the partitions whose position has moved and those that are wanted
-no more, and the answer names those that have something. Source: KIP-227, which all brokers since Kafka 1.1
-speak. Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006, 0011).
+aiokafka names every partition in every fetch, and the broker answers for each, though most have no new
+records. With 48 partitions that costs some 0.3 ms for one record, on either side. In a session the broker
+remembers the partitions that were asked for: a fetch names only those whose position has moved and those that
+are no longer wanted, and the answer names only those with records. Source: KIP-227, which all brokers since
+Kafka 1.1 implement. Written against aiokafka 0.14, to which pyproject.toml holds it (docs/decisions/0006,
+0011).
 """
 
 import asyncio
@@ -21,19 +22,19 @@ from streams.reading.unpacking import bound_unpacking
 log = logging.getLogger("clusterflow.fetches")
 
 FIRST_VERSION: Final = 7
-"""Of the fetch request that knows sessions."""
+"""The first version of the fetch request that has sessions."""
 
 _LAST_EPOCH: Final = 2**31 - 1
 
 Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
-"""By topic what is asked of each partition: its number, offset and most bytes."""
+"""By topic, the number, offset and maximum of bytes of each partition in a fetch."""
 
 
 def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
-    """Have a consumer that was started fetch in sessions from now on, and unpack within bounds.
+    """Make a started consumer fetch in sessions from now on, and unpack within bounds.
 
-    It always fetches from the leader, since we configure no rack. aiokafka looks for a preferred replica of
-    every partition before each fetch, which took half of the time it needs to prepare one.
+    It always fetches from the leader, since we configure no rack. aiokafka's search for a preferred replica
+    of every partition took half of the time it needs to prepare a fetch.
     """
     bound_unpacking(consumer)
     fetcher = consumer._fetcher
@@ -42,7 +43,7 @@ def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Disconnect. While a broker is away, aiokafka trips over a fetch that it has cancelled itself."""
+    """Disconnect. While a broker is away, aiokafka raises for a fetch that it has cancelled itself."""
     try:
         await consumer.stop()
     except asyncio.CancelledError:
@@ -54,7 +55,7 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
 
 
 class SessionClient:
-    """aiokafka's client for its fetcher, which has one fetch at a time under way with each broker."""
+    """aiokafka's client as its fetcher sees it; a fetcher has one pending fetch for each broker."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -64,13 +65,13 @@ class SessionClient:
         return getattr(self._inner, name)
 
     async def send(self, node_id: int, request: Any, **options: Any) -> Any:
-        """Send; a fetch goes within its broker's session. Raises: KafkaError: as the client does."""
+        """Send a request, a fetch within its broker's session. Raises: KafkaError: as the client does."""
         if not isinstance(request, FetchRequest):
             return await self._inner.send(node_id, request, **options)
         session = self._sessions[node_id]
         try:
             response = await self._inner.send(node_id, _Incremental(request, session), **options)
-        except BaseException:  # a cancellation, too: whether the broker has seen the request, nobody knows
+        except BaseException:  # a cancellation too: it is unknown whether the broker has seen the request
             session.begin_anew()
             raise
         session.answered(response)
@@ -78,20 +79,20 @@ class SessionClient:
 
 
 class Session:
-    """What one broker remembers of our fetches."""
+    """The state of our fetches that one broker remembers."""
 
     def __init__(self) -> None:
-        self.id = 0  # as the broker has named it; 0: none yet
-        self.epoch = 0  # of the next fetch; 0 asks for a new session, in place of the one named
+        self.id = 0  # as assigned by the broker; 0: none yet
+        self.epoch = 0  # of the next fetch; 0 asks for a new session, which replaces the one with this id
         self._asked: Mapping[tuple[str, int], tuple[int, int]] = {}
 
     def begin_anew(self) -> None:
-        """Forget what the broker was told; the next fetch names everything."""
+        """Forget the session; the next fetch names every partition."""
         self.epoch = 0
         self._asked = {}
 
     def narrow(self, topics: Topics) -> tuple[Topics, Sequence[tuple[str, Sequence[int]]]]:
-        """What a fetch of these names, and what it takes back; from then on the broker knows."""
+        """The partitions that a fetch of these must name, and those it removes; remember them as sent."""
         wanted = {
             (topic, number): (offset, most)
             for topic, partitions in topics
@@ -107,7 +108,7 @@ class Session:
         return [*new.items()], [*gone.items()]
 
     def answered(self, response: Any) -> None:
-        """Go on as answered; a broker that has lost the session, or keeps none, is told all again."""
+        """Continue the session after an answer, or begin a new one if the broker has lost it."""
         if response.API_VERSION < FIRST_VERSION:
             return
         if response.error_code or not response.session_id:
@@ -119,14 +120,14 @@ class Session:
 
 
 class _Incremental(FetchRequest):
-    """A fetch as it is put within a session, once the broker's version is known."""
+    """A fetch that becomes one within a session once the broker's version is known."""
 
     def __init__(self, whole: FetchRequest, session: Session) -> None:
         self.__dict__.update(whole.__dict__)
         self._session = session
 
     def build(self, request_struct_class: Any) -> Any:
-        """aiokafka's hook: the request as it goes over the wire."""
+        """aiokafka's hook: the request as it is sent."""
         if request_struct_class.API_VERSION < FIRST_VERSION:
             return super().build(request_struct_class)
         named, gone = self._session.narrow(self.topics)

@@ -1,9 +1,10 @@
-"""Reads that must show every write that was answered before: they wait until the view is as far as the topic.
+"""Reads that must show every write that was answered before: they wait until the view has caught up.
 
-A write is answered once its record is in the log, by any process. So a read that comes later asks the broker
-where its partition ends, and waits until this process has handled all before that. Many reads come at a time:
-those of one round of the loop share a question, and while one is out the next ones gather for another. A
-question counts for a read only if it is sent after the read has come.
+Any process may have answered a write, once its record was in the log. So a later read asks the broker for the
+end of its partition, and waits until this process has handled all records before that. Concurrent reads share
+requests: those of one round of the loop share one, and while it is pending the next ones gather for another.
+    A
+request counts for a read only if it is sent after the read has arrived.
 """
 
 import asyncio
@@ -15,18 +16,18 @@ from aiokafka.errors import KafkaError
 
 from domain.errors import Unavailable
 
-WITHIN: Final = 2.0
-"""Seconds for the answer and for the view to get there; both take milliseconds unless a broker is away."""
+ANSWER_WITHIN: Final = 2.0
+"""Seconds for the answer and for the view to catch up; both take milliseconds unless a broker is away."""
 
 Ends = Callable[[Sequence[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]]
 Reached = Callable[[TopicPartition, int], Awaitable[None]]
 
 
 class Freshness:
-    """Lets reads wait for what was in a partition when they came.
+    """Lets reads wait for the records that were in a partition when they arrived.
 
     Args:
-        ends: Asks the brokers where partitions end.
+        ends: Asks the brokers for the ends of partitions.
         reached: Waits until all records of a partition before an offset have been handled.
     """
 
@@ -38,18 +39,18 @@ class Freshness:
         self._asking: asyncio.Task[Mapping[TopicPartition, int]] | None = None
 
     async def caught_up(self, topic: str, partition: int) -> None:
-        """Wait until everything that is in a partition now has been handled here.
+        """Wait until every record that is in a partition now has been handled here.
 
-        Raises: Unavailable: that could not be found out, or did not come about, in time.
+        Raises: Unavailable: the end was not found out, or not reached, in time.
         """
         tp = TopicPartition(topic, partition)
         self._wanted.add(tp)
         if self._gathering is None:
             self._gathering = asyncio.create_task(self._ask())
-            self._gathering.add_done_callback(_retrieved)  # all readers may have given up before
+            self._gathering.add_done_callback(_retrieved)  # in case all readers give up before
         asked = self._gathering
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 ends = await asyncio.shield(asked)
                 await self._reached(tp, ends[tp])
         except TimeoutError:
@@ -58,15 +59,15 @@ class Freshness:
             raise Unavailable(f"Kafka did not say where a partition ends: {error!r}") from error
 
     async def _ask(self) -> Mapping[TopicPartition, int]:
-        """Ask for all partitions that are wanted by the time the question before this one is answered."""
+        """Ask for all partitions that are wanted by the time the previous request is answered."""
         if self._asking is not None:
             await asyncio.wait({self._asking})
         else:
-            await asyncio.sleep(0)  # other reads of this round of the loop share the question
+            await asyncio.sleep(0)  # other reads of this round of the loop share the request
         self._asking, self._gathering = self._gathering, None
         wanted, self._wanted = self._wanted, set()
         try:
-            async with asyncio.timeout(WITHIN):
+            async with asyncio.timeout(ANSWER_WITHIN):
                 return await self._ends([*wanted])
         finally:
             self._asking = None

@@ -1,6 +1,6 @@
-"""A topic from its beginning up to given offsets, and what a changelog says there.
+"""Reads a topic from its beginning up to given offsets, and folds a changelog there.
 
-No consumer group and no end: a command looks at a topic as it is at one moment, while others write on.
+There is no consumer group. A command sees a topic as it is at one moment, while others keep writing.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ Offsets = Mapping[int, int]
 
 BEGINNING: Final[Offsets] = MappingProxyType({})
 
-# Seconds without a record, where there must be one, after which Kafka counts as away.
+# Seconds without a record, although there must be one, after which Kafka counts as away.
 SILENCE: Final = 30.0
 
 _POLL_MS: Final = 500
@@ -34,7 +34,7 @@ class Reader:
     """Reads topics, one after the other.
 
     Args:
-        client_id: How the brokers' logs name it.
+        client_id: Its name in the brokers' logs.
     """
 
     def __init__(self, kafka: KafkaSettings, *, client_id: str = "clusterflow-recovery") -> None:
@@ -44,9 +44,9 @@ class Reader:
             group_id=None,
             enable_auto_commit=False,
             isolation_level=READ_COMMITTED,
-            auto_offset_reset="earliest",  # retention may take what is about to be read
+            auto_offset_reset="earliest",  # retention may remove the records that are read next
             max_partition_fetch_bytes=4 * 1024 * 1024,
-            fetch_max_wait_ms=20,  # at an end, a fetch that waits for more holds up what is asked next
+            fetch_max_wait_ms=20,  # at an end, a fetch that waits for more records delays the next request
             request_timeout_ms=REQUEST_MS,
         )
         Brokers.of(self._consumer)
@@ -67,14 +67,14 @@ class Reader:
         await stop_consumer(self._consumer)
 
     async def ends(self, topic: str) -> dict[int, int]:
-        """Where each partition ends now: the offset of its next record."""
+        """The present end of each partition: the offset of its next record."""
         places = [TopicPartition(topic, partition) for partition in range(self._partitions)]
         return {tp.partition: end for tp, end in (await self._consumer.end_offsets(places)).items()}
 
     async def batches(
         self, topic: str, *, to: Offsets, since: Offsets = BEGINNING
     ) -> AsyncIterator[Sequence[ConsumerRecord]]:
-        """Records from `since` up to `to`, which is left out; each batch is of one partition, in its order.
+        """Records from `since` up to `to`, exclusive; each batch is of one partition, in its order.
 
         Raises: Unavailable: nothing came for `SILENCE` seconds.
         """
@@ -96,7 +96,7 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """The last record of a key that counts: where it is, and what is to be remembered of it."""
+    """The last record of a key that counts: its position, and the text to remember of it."""
 
     partition: int
     offset: int
@@ -104,13 +104,13 @@ class Last:
 
 
 class Changelog:
-    """What a changelog holds up to some offsets, folded as agents, views and sink fold it.
+    """The content of a changelog up to some offsets, folded in the same way as agents, views and sink do.
 
-    Memory is a place and a short text a key, never a record.
+    It keeps a position and a short text for each key, never a record.
 
     Args:
-        said: What to remember of a record; one on which it raises MalformedRecord is passed over, as its
-            readers do.
+        said: Returns the text to remember of a record. If it raises MalformedRecord, the record is skipped,
+            as other readers do.
     """
 
     def __init__(self, reader: Reader, topic: str, said: Callable[[ConsumerRecord], str | None]) -> None:
@@ -122,7 +122,7 @@ class Changelog:
         self.positions: Offsets = BEGINNING
 
     async def read_to(self, ends: Offsets) -> None:
-        """Go on to these offsets. Raises: Unavailable."""
+        """Read on to these offsets. Raises: Unavailable."""
         async for records in self._reader.batches(self._topic, to=ends, since=self.positions):
             for record in records:
                 if self._claims.admits(record):
@@ -130,11 +130,11 @@ class Changelog:
         self.positions = ends
 
     async def read_to_end(self) -> None:
-        """Go on to the present end. Raises: Unavailable."""
+        """Read on to the present end. Raises: Unavailable."""
         await self.read_to(await self._reader.ends(self._topic))
 
     async def last_records(self) -> AsyncIterator[ConsumerRecord]:
-        """The last record of each key, read once more."""
+        """The last record of each key, read again."""
         async for records in self._reader.batches(self._topic, to=self.positions):
             for record in records:
                 last = self.last.get(record.key)

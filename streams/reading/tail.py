@@ -1,6 +1,6 @@
-"""A group-less consumer of every partition of some topics: follows a stream without owning any of it.
+"""A consumer without a group: follows every partition of some topics without owning any.
 
-Views read from the beginning, answers from the end.
+Views read their topics from the beginning, waits for results from the end.
 """
 
 import asyncio
@@ -24,13 +24,13 @@ log = logging.getLogger("clusterflow.tail")
 
 UNREADABLE = Counter("clusterflow_unreadable_records_total", "Records a tail passed over", ["topic"])
 
-# Records handled before other tasks of the loop get their turn.
-_SLICE = 500
+# Records handled before other tasks of the loop run.
+_SLICE_RECORDS = 500
 
-# Records of one poll; of a packed batch millions may come at once.
+# Records of one poll, because a compressed batch may contain millions.
 _POLL_RECORDS = 5000
 
-# A probe waits so many times so many seconds. After a pause only one of them is over, however long it was.
+# A probe waits in this many steps of this many seconds. A pause of the process uses up only one step.
 _PROBE_STEPS = 20
 _PROBE_STEP = 0.1
 
@@ -39,7 +39,7 @@ class Tail:
     """Follows topics and hands each record to its topic's handler, in partition order.
 
     Args:
-        from_beginning, from_end: Handler per topic; a record on which it raises is logged and passed over.
+        from_beginning, from_end: Handler per topic; a record on which it raises is logged and skipped.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Tail:
         self._from_end = from_end
         self._ends: dict[TopicPartition, int] = {}
         self._waiting: dict[asyncio.Future[None], tuple[TopicPartition, int]] = {}
-        self._handling = False  # whether a poll's records are still being handed on
+        self._handling = False  # whether a poll's records are still being handled
         self._consumer = AIOKafkaConsumer(
             **kafka.client(client_id),
             group_id=None,
@@ -94,7 +94,7 @@ class Tail:
 
     @property
     def consumer(self) -> AIOKafkaConsumer:
-        """What it reads by, for `streams.kafka.held`."""
+        """The aiokafka consumer, for `streams.kafka.held`."""
         return self._consumer
 
     async def run(self) -> None:
@@ -104,14 +104,14 @@ class Tail:
             self._handling = True
             for tp, records in polled.items():
                 handle = self._handlers[tp.topic]
-                for start in range(0, len(records), _SLICE):
-                    for record in records[start : start + _SLICE]:
+                for start in range(0, len(records), _SLICE_RECORDS):
+                    for record in records[start : start + _SLICE_RECORDS]:
                         _handled(handle, record)
-                    if len(records) > _SLICE:
+                    if len(records) > _SLICE_RECORDS:
                         await asyncio.sleep(0)
             self._handling = False
             if self._waiting:
-                await self._tell_waiting()
+                await self._wake_waiting()
             if not self.caught_up.is_set():
                 await self._check_caught_up()
 
@@ -130,17 +130,17 @@ class Tail:
         finally:
             del self._waiting[handled]
 
-    async def _tell_waiting(self) -> None:
+    async def _wake_waiting(self) -> None:
         for handled, (tp, offset) in [*self._waiting.items()]:
             if not handled.done() and await self._consumer.position(tp) >= offset:
                 handled.set_result(None)
 
     async def probe(self) -> None:
-        """Ask the brokers until one answers, again where an attempt fails.
+        """Ask the brokers until one answers, again if an attempt fails.
 
-        Raises: Unavailable: none answered within two seconds. Those in which this process stood still do not
-            count, for it has not read an answer that came meanwhile. The connection may be gone after such a
-            pause, which makes the first attempt fail.
+        Raises: Unavailable: none answered within two seconds. A pause of this process does not count, because
+            answers that came meanwhile are not read yet. After a pause the connection may be gone, so that
+            the first attempt fails.
         """
         if not self._consumer.assignment():
             raise Unavailable("No partition is followed yet")
@@ -164,7 +164,7 @@ class Tail:
         raise Unavailable("Kafka did not answer in time" if failure is None else f"Kafka failed: {failure!r}")
 
     def unreachable(self) -> frozenset[tuple[str, int]]:
-        """The followed partitions, by topic and number, that have no leader which answers."""
+        """The followed partitions whose leader does not answer, by topic and number."""
         return self._brokers.unreachable(self._consumer.assignment())
 
     async def _check_caught_up(self) -> None:
@@ -185,7 +185,7 @@ class Tail:
 
 
 def _handled(handle: Callable[[ConsumerRecord], None], record: ConsumerRecord) -> None:
-    """One foreign record that nobody can read must not stop a process from following all others."""
+    """Handle a record; one that cannot be read must not stop a process from following all others."""
     try:
         if (why := unreadable(record)) is not None:
             raise MalformedRecord("unreadable", why)

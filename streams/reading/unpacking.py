@@ -1,14 +1,14 @@
-"""Bounds what a batch of records unpacks to, so that no record takes a process more memory than is stated.
+"""Bounds the unpacked size of record batches, so that no record can exhaust the memory of a process.
 
-A few kilobytes of zstd, gzip or lz4 can hold a gigabyte. aiokafka unpacks a batch whole, before anybody has
-seen one of its records. Here a batch is unpacked into a buffer that grows up to `MAX_BATCH_BYTES` and no
-further. Where that is not enough, or a batch cannot be unpacked or cut into records at all, one record
-without key and value stands in its place at the batch's last offset and says why in a header (`unreadable`).
-Agents and sinks park it, the others pass it over, and all of them go on behind the batch.
+A few kilobytes of zstd, gzip or lz4 can contain a gigabyte, and aiokafka unpacks a whole batch before it
+returns the first record. Here a batch is unpacked into a buffer that grows up to `MAX_BATCH_BYTES` and no
+further. If that is not enough, or a batch cannot be unpacked or cut into records at all, one record without
+key and value replaces the batch at its last offset, with the reason in a header (`unreadable`). Agents and
+sinks park that record, other readers skip it, and all of them continue after the batch.
 
 A poll ends once the batches it has unpacked add up to `MAX_POLL_BYTES`. So a consumer holds at most one fetch
-(`MAX_FETCH_BYTES`), what one poll has unpacked (`MAX_POLL_BYTES` and one batch more), and the buffer of the
-batch that it is cutting into records. Written against aiokafka 0.14, to which pyproject.toml holds it
+(`MAX_FETCH_BYTES`), the unpacked batches of one poll (`MAX_POLL_BYTES` and one batch more), and the buffer of
+the batch that it is cutting into records. Written against aiokafka 0.14, to which pyproject.toml holds it
 (docs/decisions/0006, 0012).
 """
 
@@ -27,28 +27,28 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
 MAX_BATCH_BYTES: Final = 32 * 1024 * 1024
-"""What one batch may unpack to: sixteen times the largest record that is taken from outside."""
+"""The unpacked size of one batch at most: sixteen times the largest record accepted from outside."""
 
 MAX_POLL_BYTES: Final = 8 * 1024 * 1024
-"""What the batches unpacked in one poll may add up to before it ends."""
+"""The unpacked size of all batches of a poll after which it ends."""
 
 UNREADABLE_HEADER: Final = "clusterflow_unreadable"
 
-_FIRST_BUFFER: Final = 64 * 1024
-_GROWTH: Final = 4
+_FIRST_BUFFER_BYTES: Final = 64 * 1024
+_BUFFER_GROWTH: Final = 4
 
 # Kafka's record batch (magic 2): base offset, length, leader epoch, magic, CRC, attributes, delta of the last
-# offset, first and last timestamp. Source: Kafka's documentation, "Record FetchedBatch".
+# offset, first and last timestamp. Source: Kafka's documentation, "Record Batch".
 _HEAD = struct.Struct(">qiibIhiqq")
 _HEAD_BYTES: Final = 61  # with producer id and epoch, base sequence and the number of records
 _LENGTH_AT: Final = 8
-_BEFORE_LENGTH: Final = 12  # offset and length itself, which the length leaves out
+_BEFORE_LENGTH: Final = 12  # offset and length itself, which the length does not include
 _MAGIC_AT: Final = 16
 _ATTRIBUTES_AT: Final = 21
 _CODEC: Final = 0x07
 _LEGACY_ATTRIBUTES_AT: Final = 17
 
-# What cutting a batch into records raises beside aiokafka's own errors: for bytes that are no UTF-8, and for
+# The errors of cutting a batch into records, beside aiokafka's own: for bytes that are no UTF-8, and for
 # sizes beyond the end.
 _FAULTS: Final = (KafkaError, ValueError, IndexError, OverflowError, MemoryError, zlib.error, struct.error)
 
@@ -58,7 +58,7 @@ class TooLarge(ValueError):
 
 
 def unreadable(record: Any) -> str | None:
-    """Why a record stands for a batch that could not be read; None for any other."""
+    """The reason in a record that replaces an unreadable batch; None for any other record."""
     if record.value is None and record.key is None:
         for name, value in record.headers:
             if name == UNREADABLE_HEADER:
@@ -67,7 +67,7 @@ def unreadable(record: Any) -> str | None:
 
 
 def bound_unpacking(consumer: AIOKafkaConsumer) -> None:
-    """Have a consumer that was started unpack within bounds, as will all that are started later."""
+    """Make a started consumer unpack within bounds, and with it all that are started later."""
     fetching.MemoryRecords = Batches
     fetching.FetchResult = BoundedResult
     fetcher = consumer._fetcher
@@ -83,17 +83,17 @@ def bound_unpacking(consumer: AIOKafkaConsumer) -> None:
 
 
 class BoundedResult(fetching.FetchResult):  # aiokafka has no types
-    """What was fetched of a partition; a poll takes of it what its bound leaves."""
+    """The fetched batches of a partition; a poll takes records from them up to its bound."""
 
     _partition_records: Any
 
     def getall(self, max_records: int | None = None) -> list[Any]:
-        """The next records, none when the poll is full."""
+        """The next records; none once the poll is full."""
         assignment = self._assignment
         if not self.check_assignment(self._topic_partition) or not self.has_more():
             return []
         unpacked = getattr(assignment, "unpacked", None)
-        if unpacked is None:  # a consumer of somebody else's in this process
+        if unpacked is None:  # another consumer of this process, which is not ours
             return super().getall(max_records)  # type: ignore[no-any-return]
         if unpacked >= MAX_POLL_BYTES:
             return []
@@ -113,25 +113,25 @@ class BoundedResult(fetching.FetchResult):  # aiokafka has no types
 
 
 class Batches:
-    """The batches of one partition in a fetch, as aiokafka's `MemoryRecords` has them.
+    """The batches of one partition in a fetch, with the interface of aiokafka's `MemoryRecords`.
 
     Attributes:
-        unpacked: Bytes that batches were unpacked to since somebody last set it to zero.
+        unpacked: Unpacked bytes of batches since this was last set to zero.
     """
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
         self._next = 0
-        self._end = 0  # of the batch at hand; its beginning where the rest is not whole
+        self._end = 0  # of the current batch; its beginning if the rest is incomplete
         self.unpacked = 0
         self._find()
 
     def size_in_bytes(self) -> int:
-        """All of it."""
+        """The bytes of all batches."""
         return len(self._data)
 
     def has_next(self) -> bool:
-        """Whether there is another whole batch."""
+        """Whether there is another complete batch."""
         return self._end > self._next
 
     def next_batch(self) -> "FetchedBatch":
@@ -150,7 +150,7 @@ class Batches:
 
 
 class FetchedBatch:
-    """One batch: its records, or the one that stands for those which cannot be read."""
+    """One batch: its records, or the one that replaces them if they cannot be read."""
 
     __slots__ = (
         "_batches",
@@ -176,7 +176,7 @@ class FetchedBatch:
         self.is_transactional = inner.is_transactional
 
     def validate_crc(self) -> bool:
-        """Whether it came as it was written."""
+        """Whether the batch is intact."""
         return bool(self._inner.validate_crc())
 
     def __next__(self) -> Any:
@@ -197,11 +197,11 @@ class FetchedBatch:
 
     @property
     def timestamp(self) -> int:
-        """Of its last record, milliseconds since 1970; 0 for a batch of an old format."""
+        """The time of its last record in milliseconds since 1970; 0 for a batch of an old format."""
         return int(_HEAD.unpack_from(self._data)[8]) if self._data[_MAGIC_AT] >= 2 else 0
 
     def _readable(self) -> Any:
-        """The batch as aiokafka cuts it into records, unpacked before if it is packed."""
+        """The batch for aiokafka to cut into records, unpacked before if it is compressed."""
         data = self._data
         if data[_MAGIC_AT] < 2:
             if data[_LEGACY_ATTRIBUTES_AT] & _CODEC:
@@ -222,7 +222,7 @@ class FetchedBatch:
 
 @dataclass(frozen=True, slots=True)
 class _StandIn:
-    """The record that stands for a batch, as aiokafka takes it from a batch."""
+    """The record that replaces a batch, in the form of a record that aiokafka takes from a batch."""
 
     offset: int
     timestamp: int
@@ -237,11 +237,11 @@ class _StandIn:
         return cls(batch.next_offset - 1, batch.timestamp, [(UNREADABLE_HEADER, why.encode())])
 
 
-# --- codecs: each unpacks behind a head, up to the bound ------------------------------------------------
+# --- codecs: each unpacks after a head, up to the bound -------------------------------------------------
 
 
 def _gunzip(packed: memoryview, head: bytearray) -> bytearray:
-    """RFC 1952; one member after the other."""
+    """Unpack gzip (RFC 1952), one member after the other."""
     left: bytes | memoryview = packed
     while left:
         member = zlib.decompressobj(wbits=31)
@@ -255,7 +255,7 @@ def _gunzip(packed: memoryview, head: bytearray) -> bytearray:
 
 
 def _unsnap(packed: memoryview, head: bytearray) -> bytearray:
-    """A snappy block names its length; Java's clients write many, each behind its own length."""
+    """Unpack snappy. A block contains its length; Java's clients write several, each after its own length."""
     if not _detect_xerial_stream(packed):
         return head + _block(packed, head)
     at = 16
@@ -275,11 +275,11 @@ def _block(packed: memoryview, head: bytearray) -> bytes:
 
 
 def _streamed(unpack_into: Callable[..., int]) -> Callable[[memoryview, bytearray], bytearray]:
-    """For the codecs whose length nobody names: into a buffer, into a larger one where that does not do."""
+    """Unpack codecs without a stated length: into a buffer, and into a larger one if that is too small."""
 
     def unpack(packed: memoryview, head: bytearray) -> bytearray:
         data, room = packed.tobytes(), _room(head) - 1
-        size = min(room, max(_FIRST_BUFFER, _GROWTH * len(data)))
+        size = min(room, max(_FIRST_BUFFER_BYTES, _BUFFER_GROWTH * len(data)))
         while True:
             buffer = bytearray(size)
             try:
@@ -289,7 +289,7 @@ def _streamed(unpack_into: Callable[..., int]) -> Callable[[memoryview, bytearra
                     raise
                 if size == room:
                     raise TooLarge from None
-                size = min(room, _GROWTH * size)
+                size = min(room, _BUFFER_GROWTH * size)
             else:
                 head += memoryview(buffer)[:written]
                 return head
@@ -298,7 +298,7 @@ def _streamed(unpack_into: Callable[..., int]) -> Callable[[memoryview, bytearra
 
 
 def _room(head: bytearray) -> int:
-    """How many bytes may still come, and one, by which more than that is told."""
+    """How many bytes may still come, and one more, by which an excess is recognised."""
     return _HEAD_BYTES + MAX_BATCH_BYTES - len(head) + 1
 
 

@@ -1,6 +1,6 @@
 """`create_app`: the only faust.App() call; `add_agent`: how an agent joins it.
 
-With `batches`, all that knows Faust's inside.
+Only this module and `transport` know Faust's inside.
 """
 
 import asyncio
@@ -34,8 +34,9 @@ STALL_SECONDS: Final = 30.0
 
 
 class BatchTableManager(TableManager):
-    """Faust's table manager without its second of waiting (tables are declared before the app starts), which
-    claims what it is given before it recovers it.
+    """Faust's table manager, which claims the partitions it is given before it recovers them.
+
+    It does not wait a second as Faust does, because tables are declared before the app starts.
     """
 
     async def on_start(self) -> None:
@@ -46,14 +47,15 @@ class BatchTableManager(TableManager):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Claim the changelog partitions that are ours now, then recover them up to the claim at least."""
+        """Claim the changelog partitions that are ours now, then recover them at least up to the claim."""
         await self._claim([tp for tp in self.app.assignor.assigned_actives() if tp.topic in self._changelogs])
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
 
     async def _claim(self, owned: Sequence[TP]) -> None:
-        """Write claims until each lies where it says that it does.
+        """Write claims until the offset of each is the one it contains.
 
-        Raises: NotPermitted: we may not write the changelog; waiting would only end with the session.
+        Raises: NotPermitted: we may not write the changelog, and waiting would only last until the session
+            ends.
         """
         expected = await self._ends(owned)
         claims: dict[TP, int] = {}
@@ -71,13 +73,13 @@ class BatchTableManager(TableManager):
             for tp, position in zip(unclaimed, positions, strict=True):
                 if position.offset == expected[tp]:
                     claims[tp] = position.offset
-                else:  # somebody has written meanwhile
+                else:  # somebody else has written in between
                     expected[tp] = position.offset + 1
         if not unclaimed:
             self.app.claims = claims
 
     async def _ends(self, partitions: Sequence[TP]) -> dict[TP, int]:
-        """Where the partitions end; a wrong answer costs one claim more."""
+        """The ends of the partitions; a wrong answer costs one more claim."""
         try:
             ends = await self.app.consumer.highwaters(*partitions) if partitions else {}
         except KafkaError as error:
@@ -87,7 +89,7 @@ class BatchTableManager(TableManager):
 
 
 class BatchBootStrategy(BootStrategy):
-    """Starts all of Faust but its producer: everything is written by ours (`streams.writing.producer`)."""
+    """Starts all of Faust but its producer, since only ours writes (`streams.writing.producer`)."""
 
     enable_kafka_producer = False
 
@@ -96,15 +98,15 @@ class BatchApp(faust.App):
     """A Faust app whose agents receive batches.
 
     Attributes:
-        kafka: Where it works.
-        lease: Until when this worker may write.
-        publisher: What it writes by.
+        kafka: The Kafka it uses.
+        lease: The time until which this worker may write.
+        publisher: The producer it writes with.
         worker_id: Its name in claims.
         claims: Per changelog partition that it owns, the offset of its claim.
         topic_ids: By name, the ids of its topics as they were when it started.
         logs: Per input partition that it reads, the name of its log (`domain.offsets`).
         committed: Per input partition, the offset from which records are delivered again after a crash.
-        lanes: By agent, the partitions that it does not take up now.
+        lanes: By agent, the partitions that are held.
     """
 
     kafka: KafkaSettings
@@ -123,41 +125,41 @@ class BatchApp(faust.App):
         return BatchTransport(self.conf.broker_consumer, self)
 
     def _create_directories(self) -> None:
-        """Off: tables are in memory, and a worker leaves nothing in the directory it was started from."""
+        """Off, because tables are in memory and a worker leaves nothing in its working directory."""
 
     async def until_crashed(self) -> None:
         """Wait until a part of it has died; `crash_reason` is then set."""
         await self._crashed.wait()
 
     def unreachable(self) -> Set[tuple[str, int]]:
-        """The partitions that it reads, by topic and number, and that have no leader which answers."""
+        """The partitions that it reads and whose leader does not answer, by topic and number."""
         brokers = self.consumer._thread.brokers
         return frozenset() if brokers is None else brokers.unreachable(self.consumer.assignment())
 
     def kafka_consumers(self) -> Sequence[Any]:
-        """aiokafka's consumers that are at work now."""
+        """The aiokafka consumers that are running now."""
         inner = self.consumer._thread._consumer
         return () if inner is None else (inner,)
 
     @property
     def recovering(self) -> bool:
-        """Whether partitions are handed round, or tables read from their changelogs."""
+        """Whether a rebalance is running, or tables are being read from their changelogs."""
         return bool(self.rebalancing) or not self.tables.recovery.completed.is_set()
 
     @property
     def at_work(self) -> bool:
-        """Whether tables are recovered and agents get on with what they are given; all but some will do."""
+        """Whether tables are recovered and agents make progress; a few held partitions do not matter."""
         if self.recovering or self.consumer.stalled(after=STALL_SECONDS):
             return False
         held = [lanes for lanes in self.lanes.values() if lanes.partitions]
         return not any(lanes.stalled(self.consumer.assignment(), after=STALL_SECONDS) for lanes in held)
 
     def held_partitions(self) -> Mapping[str, Collection[int]]:
-        """By agent, the partitions whose last commit waits for a leader; agents without any are left out."""
+        """By agent, the partitions whose last commit waits for a leader; agents without any are omitted."""
         return {agent: lanes.partitions for agent, lanes in self.lanes.items() if lanes.partitions}
 
     def give_up_held(self) -> None:
-        """Let nothing that is held go on: its partitions are about to be handed round."""
+        """Abandon everything that is held, because a rebalance is about to redistribute its partitions."""
         for lanes in self.lanes.values():
             lanes.give_up()
 
@@ -165,12 +167,12 @@ class BatchApp(faust.App):
 def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
     """The Faust app of a worker, tuned for batches.
 
-    Everything is declared by `clusterflow topics`, so Faust may create nothing; its own web server and
-    leader topic are off. Times: a worker that vanishes is noticed after the session timeout, so that and
-    the heartbeat are chosen, not left at Faust's minute.
+    `clusterflow topics` declares every topic, so Faust may create none, and its web server and leader topic
+    are off. A worker that vanishes is noticed after the session time-out. So that time and the heartbeat are
+    set here instead of left at Faust's default of a minute.
     """
     app = BatchApp(
-        kafka.topics.prefix + GROUP,  # two deployments on one Kafka are apart in everything
+        kafka.topics.prefix + GROUP,  # two deployments on one Kafka share nothing
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
         broker_credentials=_credentials(kafka.security),
         store="memory://",
@@ -210,7 +212,7 @@ def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
 
 
 def _credentials(security: KafkaSecurity) -> CredentialsT | None:
-    """What Faust calls the security settings."""
+    """The security settings in Faust's terms."""
     if security.authenticated:
         return faust.SASLCredentials(
             username=security.username,
@@ -224,8 +226,8 @@ def _credentials(security: KafkaSecurity) -> CredentialsT | None:
 def add_agent(app: BatchApp, name: str, topics: Sequence[str], run: Callable[[Any], Awaitable[None]]) -> None:
     """Add an agent that takes the records of some topics as batches.
 
-    Faust would start an agent anew after an exception, in a process whose memory nobody vouches for; here the
-    worker ends, and its partitions begin again elsewhere from what is stored.
+    After an exception Faust would restart the agent, in a process whose memory can no longer be trusted. Here
+    the worker ends, and its partitions continue elsewhere from what is stored.
     """
 
     async def agent(stream: Any) -> None:

@@ -1,4 +1,4 @@
-"""A partition's records as one event: what an agent is handed, and how it takes all that is queued."""
+"""A partition's records as one event, and how an agent takes all events that are queued for it."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,7 @@ from faust.types import TP
 
 
 class Batch:
-    """Records of one partition in offset order, the value of one event."""
+    """Records of one partition in offset order; the value of one event."""
 
     __slots__ = ("next_offset", "partition", "records", "size", "topic")
 
@@ -24,14 +24,14 @@ class Batch:
 
 
 def _size(record: ConsumerRecord) -> int:
-    """Its bytes, about."""
+    """The approximate bytes of a record."""
     headers = record.headers
-    told = sum([len(name) + len(value or b"") for name, value in headers]) if headers else 0
-    return len(record.key or b"") + len(record.value or b"") + told
+    header_bytes = sum([len(name) + len(value or b"") for name, value in headers]) if headers else 0
+    return len(record.key or b"") + len(record.value or b"") + header_bytes
 
 
 class BatchSchema(faust.Schema):
-    """Passes key and value on as they are: agents decode for themselves, so that a bad record is theirs."""
+    """Passes keys and values on undecoded: agents decode them, so that they handle bad records too."""
 
     def compile(self, app: Any, **kwargs: Any) -> Any:
         """Faust's hook: a decoder that makes an event without touching the payload."""
@@ -43,21 +43,21 @@ class BatchSchema(faust.Schema):
 
 
 def wake(stream: Any) -> None:
-    """Have `queued_batches` ask for what may be taken, though nothing has come."""
-    with contextlib.suppress(asyncio.QueueFull):  # then something has come
+    """Have `queued_batches` call `admit` again although nothing new was queued."""
+    with contextlib.suppress(asyncio.QueueFull):  # then something is queued, which has the same effect
         stream.channel.queue.put_nowait(None)
 
 
 async def queued_batches(
     stream: Any, *, admit: Callable[[Sequence[Any]], Sequence[Any]] = lambda events: events
 ) -> AsyncIterator[Sequence[Any]]:
-    """Everything queued for an agent, as lists of events, oldest first; waits while there is nothing.
+    """Everything queued for an agent, as lists of events, oldest first; waits while nothing is queued.
 
     Args:
-        admit: Given what has come, says what is to be taken now.
+        admit: Given the new events, returns those to take now.
 
-    The agent acknowledges each event (`event.ack()`) when its outputs and states are stored. Events that a
-    rebalance has overtaken are left alone: recovery seeks back to them, here or on another worker.
+    The agent acknowledges each event (`event.ack()`) when its outputs and states are stored. Events from
+    before a rebalance are dropped: recovery seeks back to their records, here or on another worker.
     """
     app = stream.app
     queue = stream.channel.queue
@@ -65,7 +65,7 @@ async def queued_batches(
     while not stream.should_stop:
         try:
             events = [await stream.channel.get()]
-        except StopAsyncIteration:  # how Faust tells a stream that it stops
+        except StopAsyncIteration:  # Faust's signal that the stream stops
             return
         while not queue.empty():
             events.append(queue.get_nowait())

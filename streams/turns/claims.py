@@ -1,17 +1,19 @@
-"""Who may write a partition of a changelog, told by the log itself, so that no reader believes a zombie.
+"""Who may write a partition of a changelog, decided by the log itself, so that no reader believes a zombie.
 
-A worker that takes a partition over writes a claim into its changelog before it recovers, and names that
-claim's offset in a header of every record it writes there. A record counts only if no later claim stands
-before it: what a worker sends that was paused, or whose link was cut, lies behind its successor's claim
-and is passed over by recovery, views and sinks alike. The successor has read everything up to its own claim.
-Broker-side order decides, so no clock, no session and no request still on its way can break it; it is the
-fencing token of Kleppmann ("How to do distributed locking", 2016) with the log as the lock service.
+Theory of operation. A worker that takes a partition over writes a claim into its changelog before it
+recovers, and names the offset of that claim in a header of every record it writes there. A record counts only
+if there is no later claim before it in the log. Suppose a worker is paused and another one takes over: the
+successor writes its own claim, and what the paused worker still sends lands after that claim but names the
+old one. So recovery, views and sinks all ignore it, and the successor has read everything up to its own
+claim. The order in the broker's log decides, so no clock, no session and no request in flight can break it.
+It is the fencing token of Kleppmann ("How to do distributed locking", 2016) with the log as the lock service.
 
-A record may say anything, since every principal with the right to write may write it. What cannot be a claim
-is none: a header that is no number, a record under the claims' key that has not the shape of one, or the copy
-of a claim, which lies elsewhere than it says. A record that names a claim at or beyond its own offset was
-written by no owner and counts nowhere. All of this can be seen from the record alone, so every reader comes
-to the same, from wherever it begins and whatever compaction has left.
+A record can contain anything, since every principal with the right to write may have written it. Three things
+are therefore not claims: a header that is no number, a record under the claims' key that does not have the
+shape of a claim, and the copy of a claim, whose offset is not the one it contains. A record that names a
+claim at or beyond its own offset was not written by an owner and counts nowhere. All of this can be seen from
+the record alone, so every reader reaches the same result, wherever it begins and whatever compaction has
+removed.
 """
 
 import logging
@@ -32,11 +34,11 @@ CLAIM_HEADER: Final = "claim"
 
 NO_CLAIM: Final = -1
 
-# Digits of the largest offset there can be, 2^63 - 1. Python refuses to read a number of thousands of them.
+# Digits of the largest possible offset, 2^63 - 1. Python refuses to read numbers of thousands of digits.
 _MAX_DIGITS: Final = 19
 
-# Refusals of one partition that one reader logs; all of them are counted.
-_LOGGED: Final = 10
+# How many refusals of one partition a reader logs; all of them are counted.
+_MAX_LOGGED_REFUSALS: Final = 10
 
 PASSED_OVER: Final = Counter(
     "clusterflow_claims_passed_over_total",
@@ -52,8 +54,8 @@ WAY_OUT: Final = (
 log = logging.getLogger("clusterflow.claims")
 
 Reason = Literal["malformed", "ahead", "replaced", "unclaimed"]
-"""Why a record is counted: it names or is no possible claim; it names one at or beyond its own offset; it was
-written under an older claim than the one that stands; or under none, although one stands.
+"""What is wrong with a record: it is or names an impossible claim; it names a claim at or beyond its own
+offset; it was written under an older claim than the current one; or under none although there is one.
 """
 
 
@@ -80,7 +82,7 @@ CLAIM: Final = Message(
 
 
 class LogRecord(Protocol):
-    """What has to be known of a record."""
+    """The parts of a record that claims depend on."""
 
     topic: str
     key: bytes
@@ -94,7 +96,7 @@ class Claims:
     """The claims in one changelog topic, for a reader that sees each partition in offset order.
 
     Args:
-        standing: Per partition, the claim that stood where this reader begins.
+        standing: Per partition, the claim that was current where this reader begins.
     """
 
     def __init__(self, standing: Mapping[int, int] | None = None) -> None:
@@ -102,7 +104,7 @@ class Claims:
         self._refused: CounterOf[int] = CounterOf()  # by partition
 
     def admits(self, record: LogRecord) -> bool:
-        """Whether a record is data that counts: no claim itself, no zombie's and no stranger's."""
+        """Whether a record is data that counts: not a claim itself, nor written by a zombie or a stranger."""
         standing = self._standing.get(record.partition, NO_CLAIM)
         if is_claim(record):
             if _claims(record):
@@ -111,7 +113,7 @@ class Claims:
                 _count(record, "malformed")
             return False
         claim = claim_of(record)
-        if claim > standing:  # its claim stands before where this reader began, or was compacted away
+        if claim > standing:  # its claim precedes this reader's beginning, or was compacted away
             if claim >= record.offset:
                 self._refuse(record, claim)
                 return False
@@ -122,10 +124,10 @@ class Claims:
         return True
 
     def _refuse(self, record: LogRecord, claim: int) -> None:
-        """Say that a record names a claim which its owner cannot have made."""
+        """Log and count a record that names a claim which no owner can have made."""
         _count(record, "ahead")
         self._refused[record.partition] += 1
-        if self._refused[record.partition] <= _LOGGED:
+        if self._refused[record.partition] <= _MAX_LOGGED_REFUSALS:
             where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
             log.error(
                 "a record names a claim that lies beyond it, and is refused",
@@ -137,7 +139,7 @@ class Claims:
         return self._standing.get(partition, NO_CLAIM)
 
     def forget(self, partition: int) -> None:
-        """Begin anew with a partition."""
+        """Start over with a partition."""
         self._standing.pop(partition, None)
 
 
@@ -145,12 +147,12 @@ _claim_decoder: Final = msgspec.json.Decoder(ClaimMessage)
 
 
 def is_claim(record: LogRecord) -> bool:
-    """Whether a record lies under the claims' key, so that it is no data."""
+    """Whether a record has the claims' key, so that it is no data."""
     return record.key == CLAIM_KEY
 
 
 def claim_of(record: LogRecord) -> int:
-    """The offset of the claim that a record was written under; `NO_CLAIM` where it names none that can be."""
+    """The offset of the claim that a record was written under; `NO_CLAIM` if it names no possible one."""
     for name, value in record.headers or ():
         if name == CLAIM_HEADER:
             if value is not None and len(value) <= _MAX_DIGITS and value.isdigit():
@@ -161,7 +163,7 @@ def claim_of(record: LogRecord) -> int:
 
 
 def _claims(record: LogRecord) -> bool:
-    """Whether a record under the claims' key is a claim, and no copy of one."""
+    """Whether a record under the claims' key is a claim and not a copy of one."""
     try:
         claim = _claim_decoder.decode(record.value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -178,7 +180,7 @@ def claim_output(topic: str, partition: int, worker: str, *, offset: int | None 
 
     Args:
         worker: Named in it for people.
-        offset: Where the record is expected to lie; it is no claim if it comes to lie elsewhere.
+        offset: The expected offset of the record; at any other offset it is no claim.
     """
     claim = ClaimMessage(worker=worker, offset=offset)
     return Output(topic, CLAIM_KEY, encode(claim), partition=partition)

@@ -1,17 +1,18 @@
-"""The commit of a turn, in lanes: its order holds for each partition, and none waits for long for another.
+"""The commit of a turn, in lanes: its order holds in each partition, and none delays another for long.
 
-The order is the promise of the whole product: outputs acknowledged, then changelog, then the table in memory,
-then the input offsets. A crash between any two is decided again, alike, from the old state; consumers drop
-what they see twice by its id. Where a replay could decide otherwise, the state goes first (`Part`).
+The order is the promise of the whole product: outputs are acknowledged, then the changelog, then the table in
+memory changes, then the input offsets are committed. After a crash between any two of these, the records are
+decided again with the same result from the old state, and consumers drop repeated outputs by their ids. Where
+a replay could decide differently, the state is stored first (`Part`).
 
-A turn's work falls into lanes, one for each input partition: a key's state lives in its partition, so what
-two lanes do has no order. A lane is a sequence of steps, each a list of records to publish. The n-th steps
-of all lanes are published together, as a wave, which costs no more than if there were no lanes.
+A turn's work is divided into lanes, one for each input partition. A key's state is in the key's partition, so
+the work of two lanes has no order. A lane is a sequence of steps, each a list of records to publish. The n-th
+steps of all lanes are published together as a wave, which costs no more than publishing without lanes.
 
-When a wave is not wholly acknowledged within a grace, some partition has no leader, and a producer of ours
-waits for one however long it takes. Lanes whose own step is acknowledged go on, as the next wave. Each of
+If a wave is not fully acknowledged within a grace period, some partition has no leader, and our producer
+waits for one however long it takes. Lanes whose own step is acknowledged continue with the next wave. Each of
 the others becomes held (`streams.turns.lanes`): the rest of its steps follows in a task of its own, and
-nothing of its partition is decided before they are done, since what is decided next reads the state that they
+nothing of its partition is decided before they are done, since the next decisions read the states that they
 store.
 """
 
@@ -37,7 +38,7 @@ Ownership = Callable[[int], Mapping[str, str]]
 
 
 class Table(Protocol[V]):
-    """What a turn needs of a table; `tables.typed` has it on top of Faust."""
+    """The table that a turn needs; `tables.typed` implements it on top of Faust."""
 
     changelog_topic: str
 
@@ -45,28 +46,28 @@ class Table(Protocol[V]):
         """The stored value."""
 
     def encode(self, value: V) -> bytes:
-        """The bytes of a value, as they go to the changelog and into memory."""
+        """The bytes of a value for the changelog and for memory."""
 
     def ownership(self) -> Ownership:
-        """Under what, from now on, the partitions are written that are ours now."""
+        """The claims under which the partitions that are ours now are written from now on."""
 
     def store(self, partition: int, key: bytes, data: bytes | None, *, offset: int) -> None:
-        """Put bytes into memory that the changelog holds at this offset; None removes."""
+        """Put bytes into memory that the changelog holds at this offset; None removes the key."""
 
     async def settle(self, partitions: Sequence[int]) -> None:
-        """See to what others have written to these partitions between our own records.
+        """Handle records that others have written to these partitions between our own.
 
-        Raises: whatever makes this memory out of date.
+        Raises: an error if such a record makes our memory out of date.
         """
 
 
 @dataclass(slots=True)
 class Part(Generic[V]):
-    """Some records' work: what they publish and which states they leave.
+    """The work of some records: their outputs and the states after them.
 
     Attributes:
-        beforehand: Outputs that must be in their log before the others are.
-        state_first: Whether states are stored before anything is told, instead of after.
+        beforehand: Outputs that must be in their log before the others are published.
+        state_first: Whether states are stored before the outputs are published, instead of after.
     """
 
     state_first: bool = False
@@ -78,11 +79,12 @@ class Part(Generic[V]):
 class Lane(Generic[V]):
     """The work of one input partition in one turn.
 
-    The same partition of all topics of an agent is one lane, as their keys' states are in one partition.
+    The same partition of all topics of an agent is one lane, because the states of their keys are in one
+    partition.
 
     Attributes:
         states: Every state that the turn has changed in this partition.
-        step: What is to be published next; empty when everything is.
+        step: The outputs to publish next; empty when everything is published.
     """
 
     __slots__ = ("_steps", "events", "partition", "parts", "states", "step")
@@ -100,12 +102,12 @@ class Lane(Generic[V]):
             yield from event.value.records
 
     def begin(self, table: Table[V], ownership: Ownership) -> None:
-        """Prepare the first step; states are written with the headers of this ownership."""
+        """Prepare the first step; states will be written with the headers of this ownership."""
         self._steps = self._all_steps(table, ownership)
         self.step = next(self._steps, ())
 
     def go_on(self, positions: Sequence[RecordPosition]) -> None:
-        """The step is acknowledged, its records are there: store what it was about, and have the next one."""
+        """Store the states of the step, acknowledged at these positions, and prepare the next one."""
         try:
             self.step = self._steps.send(positions)
         except StopIteration:
@@ -135,10 +137,10 @@ _Steps = Generator[Sequence[Output], Sequence[RecordPosition], None]
 
 
 class Commit(Generic[V]):
-    """Sees lanes through their steps.
+    """Takes lanes through their steps.
 
     Args:
-        committed: Told of each lane when it is done, held or not.
+        committed: Called with each lane when it is done, held or not.
     """
 
     def __init__(
@@ -154,13 +156,13 @@ class Commit(Generic[V]):
         self._committed = committed
 
     async def run(self, lanes: Sequence[Lane[V]]) -> None:
-        """Return when each is done or held."""
+        """Commit these lanes; return when each is done or held."""
         going = self._going(lanes)
         while going:
             going = await self._settled(await self._wave(going))
 
     async def _wave(self, lanes: Sequence[Lane[V]]) -> Sequence[Lane[V]]:
-        """Publish the next step of each; returns those past it, the others are held."""
+        """Publish the next step of each lane; return the lanes that are past it, the others are held."""
         sending = await _begun(self._producer, [output for lane in lanes for output in lane.step])
         try:
             positions = await sending.wait_for(self._held.grace)
@@ -190,18 +192,18 @@ class Commit(Generic[V]):
         return acknowledged
 
     async def _see_through(self, lane: Lane[V], sending: Sending) -> None:
-        """The rest of a lane that is held."""
+        """Do the remaining steps of a held lane."""
         lane.go_on(await _acknowledged(self._producer, sending))
         while await self._settled([lane]):
             lane.go_on(await published(self._producer, lane.step))
 
     async def _settled(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
-        """See to what others have written where these have stored; returns those that have another step."""
+        """Settle the partitions in which these have stored states; return those that have another step."""
         await self._table.settle([lane.partition for lane in lanes])
         return self._going(lanes)
 
     def _going(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
-        """End the lanes that are done; returns the others."""
+        """Finish the lanes that are done; return the others."""
         going = []
         for lane in lanes:
             if lane.step:
@@ -215,12 +217,12 @@ class Commit(Generic[V]):
 
 
 async def published(producer: Producer, outputs: Sequence[Output]) -> Sequence[RecordPosition]:
-    """Publish, and try again for as long as that may help; returns the positions of all."""
+    """Publish, and try again for as long as that may help; return the positions of all."""
     return await _acknowledged(producer, await _begun(producer, outputs))
 
 
 async def _begun(producer: Producer, outputs: Sequence[Output]) -> Sending:
-    """Have the producer take records over. While it can't, for want of a connection, nobody can publish."""
+    """Hand records to the producer, again and again while it has no connection."""
     while True:
         try:
             return await producer.begin(outputs)
@@ -231,7 +233,7 @@ async def _begun(producer: Producer, outputs: Sequence[Output]) -> Sending:
 
 
 async def _acknowledged(producer: Producer, sending: Sending) -> Sequence[RecordPosition]:
-    """Wait until all are acknowledged; what fails is published again, and nothing else."""
+    """Wait until all are acknowledged; publish again only those that fail."""
     outputs, found = sending.outputs, dict[int, RecordPosition]()
     while True:
         left = [number for number in range(len(outputs)) if number not in found]

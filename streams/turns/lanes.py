@@ -1,13 +1,14 @@
 """The lanes of an agent that are held: partitions whose last commit waits for a leader.
 
-Events that come for a held partition are kept behind it, in their order. When its commit is done they are
-taken up at once, with the next turn. What is kept is bounded: of a held partition nothing more is fetched,
-so it is what one poll has brought and what the agent's queue held by then.
+New events of a held partition are kept in their order. When its commit is done, they are part of the next
+turn. Their number is bounded, because a held partition is not fetched any more: they are what one poll has
+brought and what the agent's queue contained by then.
 
-A rebalance or a stop waits for turns to end, but not for held lanes: they are given up, as a crash would give
-them up. Their input is not committed, so it is decided again, alike, by whoever has the partition next; what
-they have published is dropped by its id; and a record of the changelog that still comes is under a claim
-that has been replaced, or before the next one. A lane that was given up stores and tells nothing any more.
+A rebalance or a stop waits for turns to end, but not for held lanes. These are given up, with the same effect
+as a crash. Their input is not committed, so the next owner of the partition decides it again with the same
+result, and consumers drop the repeated outputs by their ids. If one of their changelog records is still
+written, it is under a claim that has been replaced, or it precedes the next claim. A lane that was given up
+no longer stores or publishes anything.
 """
 
 import asyncio
@@ -27,30 +28,31 @@ HELD_LANES: Final = Gauge(
 )
 
 GRACE: Final = 0.5
-"""Seconds that all lanes wait for all acknowledgements of a wave. More than a slow broker takes (200 ms, or a
-pause for garbage), which would cost a task for each lane; less than a fail-over, which takes 2 to 6 s."""
+"""Seconds that all lanes wait for all acknowledgements of a wave. It is longer than a slow broker takes
+(200 ms, or a garbage collection), which would cost a task for each lane, and shorter than a fail-over, which
+takes 2 to 6 s."""
 
 GRACE_IN_TROUBLE: Final = 0.05
-"""The same while some lanes are held: others that write to the silent partition, too, follow them soon, and
-each would hold up everybody for a whole grace. To be held in error costs a task."""
+"""The same while some lanes are held. Other lanes that write to the silent partition will be held soon too,
+and each would delay all others by a whole grace period. Holding a lane in error only costs a task."""
 
 
 class HeldLane(Protocol):
-    """What is held (`streams.turns.commit.Lane`)."""
+    """A lane that is held (`streams.turns.commit.Lane`)."""
 
     partition: int
     events: list[Any]
 
 
 class HeldLanes:
-    """Those of one agent.
+    """The held lanes of one agent.
 
     Args:
-        topics: Its input.
+        topics: The agent's inputs.
 
     Attributes:
-        grace: Seconds for the acknowledgements of a wave, before lanes without theirs are held.
-        wake: Has the agent look for events that were released.
+        grace: Seconds for the acknowledgements of a wave, after which lanes without theirs are held.
+        wake: Makes the agent take events that were released.
     """
 
     def __init__(self, app: Any, agent: str, topics: Collection[str]) -> None:
@@ -71,7 +73,7 @@ class HeldLanes:
         return sorted(self._held)
 
     def hold(self, lane: HeldLane, see_through: Callable[..., Awaitable[None]], *args: Any) -> None:
-        """Let a lane go on by itself; `see_through` with its arguments does the rest of its work."""
+        """Let a lane continue by itself; `see_through` with its arguments does the rest of its work."""
         partition = lane.partition
         if self._app.consumer.emptying:
             self._app.consumer.forget([event.message for event in lane.events])
@@ -101,7 +103,7 @@ class HeldLanes:
             self.wake()
 
     def admit(self, events: Sequence[Any]) -> Sequence[Any]:
-        """The events to take up now: those that were released, then the new ones of partitions not held."""
+        """The events to take now: released ones, then new ones of partitions that are not held."""
         if not self._held and not self._released:
             return events
         admitted, self._released = self._released, []
@@ -112,7 +114,7 @@ class HeldLanes:
         return admitted
 
     def give_up(self) -> None:
-        """Have nothing of what is held go on, and forget what was kept."""
+        """Stop everything that is held, and forget the kept events."""
         for lane, task in self._held.values():
             task.cancel()
             self._app.consumer.forget([event.message for event in lane.events])
@@ -138,7 +140,7 @@ class HeldLanes:
 
 @asynccontextmanager
 async def ending_worker(app: Any, agent: str) -> AsyncIterator[None]:
-    """End the worker over an exception: its memory can no longer be trusted, what is stored can."""
+    """End the worker after an exception, because its memory can no longer be trusted, unlike the topics."""
     try:
         yield
     except Exception as error:

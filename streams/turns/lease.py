@@ -1,9 +1,9 @@
-"""How long a worker may still write for its group: the session it holds by its heartbeats, less a margin.
+"""How long a worker may still write for its group: the session that its heartbeats keep, less a margin.
 
-Kafka fences a member that fell silent out of its group, but not out of the topics it writes. A worker that
-was paused for longer than its session does not know that others have taken over, and its records would come
-after theirs. So it may write only while the broker cannot have given its partitions away: for a session from
-the moment the last accepted heartbeat was *sent*. Everything is on this machine's monotonic clock.
+Kafka fences a silent member out of its group, but not out of the topics it writes. A worker that was paused
+for longer than its session does not know that others have taken over, and its records would follow theirs. So
+it may write only while the broker cannot have given its partitions away: for one session from the moment the
+last accepted heartbeat was *sent*. All times are of this machine's monotonic clock.
 """
 
 from time import monotonic
@@ -13,14 +13,14 @@ from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-# Of the session: what is left is for a record on its way to the broker.
+# The share of the session in which a worker writes; the rest is for records on their way to the broker.
 SHARE: Final = 0.8
 
-_ACCEPTED: Final = (0, 27)  # no error; a rebalance begins, for which the member is waited for
+_ACCEPTED: Final = (0, 27)  # no error; a rebalance has begun, and the group waits for this member
 
 
 class Lease:
-    """The lease of one worker; set in the consumer's thread, asked in the producer's."""
+    """The lease of one worker, renewed in the consumer's thread and read in the producer's."""
 
     def __init__(self, session_timeout: float) -> None:
         self._seconds = session_timeout * SHARE
@@ -28,7 +28,7 @@ class Lease:
 
     @property
     def left(self) -> float:
-        """For how many seconds from now this worker may write; none if negative."""
+        """Seconds from now for which this worker may write; negative once the lease has run out."""
         return self._until - monotonic()
 
     @property
@@ -37,7 +37,7 @@ class Lease:
         return self.left > 0
 
     def renew_by(self, coordinator: Any) -> None:
-        """Let a group coordinator's accepted heartbeats and joins prolong the lease."""
+        """Let accepted heartbeats and joins of a group coordinator extend the lease."""
         send = coordinator._send_req
 
         async def send_and_note(request: Any) -> Any:
@@ -50,7 +50,7 @@ class Lease:
         coordinator._send_req = send_and_note
 
     def bind(self, client: Any) -> None:
-        """Refuse a producer's records while the lease is not held; the producer tries again, in order."""
+        """Refuse a producer's records while the lease is not held; the producer retries them in order."""
         send = client.send
 
         async def send_if_held(node_id: Any, request: Any, **options: Any) -> Any:

@@ -1,18 +1,30 @@
 """The transport that hands an agent a partition's records as one event; knows Faust's inside, as `app` does.
 
 Faust spends most of a worker's time on each record's own event, task, acknowledgement and future. Here a
-poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch; groups,
-assignment, tables, recovery and commits stay Faust's. Pinned to faust-streaming 0.15.3.
+poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch. Groups,
+assignment, tables, recovery and commits remain Faust's. Pinned to faust-streaming 0.15.3.
 
-Three things are stricter than in Faust, because an agent that drops what its state already reflects
+Theory of operation. The consumer thread polls aiokafka (`_drain_messages`). Records of a changelog are
+applied to their table at once, and Faust's recovery is shown the last of them (`_deliver`). Records of an
+input become one `Batch` in the queues of the agents that read the topic (`_hand_on`). The backlog counts what
+was handed on and is not acknowledged; while it is full, nothing is polled. When an agent has committed a turn
+it acknowledges its batches (`ack`), which moves the offset that Faust commits.
+
+A rebalance interrupts all of this in four steps. `stop_flow` marks the input positions as unknown. Running
+turns are waited for (`wait_empty`). Recovery reads the changelogs, then `perform_seek` sets the inputs to
+their committed offsets, or back to the beginning if the topic was created again (`domain.offsets.resume`).
+`resume_flow` marks the positions as valid. Records that were polled in between are not handed on but fetched
+again (`_put_back`).
+
+Three things are stricter than in Faust, because an agent that drops the records its state already reflects
 must see each partition in order and without holes:
 
 - A partition's records are handed on gaplessly from the position that recovery has set. Faust resumes
-  fetching before it seeks back after a rebalance, so a fetch in flight can bring records from further on,
-  and it empties the agents' queues after that; what comes before then is fetched again in its turn.
+  fetching before it seeks back after a rebalance, so a fetch in flight can bring later records, and Faust
+  empties the agents' queues after that. Records that come before then are fetched again in their order.
 - A partition without a committed offset starts from its beginning again after a rebalance, not from where
   the last fetch ended.
-- An acknowledged batch is a whole range of offsets, ended by the next offset to read; there are no lists
+- An acknowledged batch is a whole range of offsets, ended by the next offset to read. There are no lists
   of single offsets and no gaps to declare.
 """
 
@@ -36,24 +48,24 @@ from streams.turns.batch import Batch
 
 log = logging.getLogger("clusterflow.batches")
 
-# A fetch that waits at the broker keeps partitions that were resumed meanwhile waiting too; Faust's 1.5 s
-# would be added twice to every rebalance.
+# A fetch that waits at the broker delays partitions that are resumed meanwhile. Faust's 1.5 s would be added
+# twice to every rebalance.
 FETCH_MAX_WAIT_MS = 200
 
-# How often a partition is read again before markers are believed to be all there is: more often than there
-# can be polls that nobody waits for.
+# How many times a partition is read again before its rest is taken to be only markers. This is more than
+# the number of abandoned polls that there can be.
 READ_AGAIN = 2
 
-# Between looks for partitions to fetch from, while recovery has paused them all.
+# Seconds between checks for partitions to fetch from while recovery has paused them all.
 IDLE_SECONDS = 0.02
 
 
 class LeaseLost(ControlPlaneError):
-    """The group may have given this worker's partitions to others; its memory is not to be trusted."""
+    """The group may have given this worker's partitions to others, so its memory cannot be trusted."""
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with fetches that wait for less, and bring less at a time."""
+    """Faust's consumer thread, with shorter waits and smaller answers for its fetches."""
 
     brokers: Brokers | None = None
 
@@ -73,7 +85,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._commit_lives()
 
     def _commit_lives(self) -> None:
-        """Commit with each offset which life of its topic it is an offset of."""
+        """Commit with each offset the life of the topic that it belongs to."""
         consumer, commit = self._consumer, self._consumer.commit
 
         async def commit_lives(offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
@@ -95,7 +107,7 @@ class BatchConsumer(driver.Consumer):
         self.emptying = False  # whether a rebalance or a stop waits for turns to end
         self._room = asyncio.Event()
         self._sought_again: set[TP] = set()
-        # By partition, an offset behind which no records were found, and how often it was read again.
+        # By partition, an offset after which no records were found, and how many times it was read again.
         self._read_again: dict[TP, tuple[int, int]] = {}
         self._sought = False  # whether input positions are those of the current assignment
         self._positioned = False  # and agents keep what they are handed
@@ -122,7 +134,7 @@ class BatchConsumer(driver.Consumer):
                     await self._pass_markers(active or (), generation)
                     continue
                 for tp, polled in records.items():
-                    # A poll that a rebalance has overtaken says nothing about the positions of today.
+                    # A poll that began before a rebalance says nothing about the current positions.
                     current = self.flow_active and generation == self.app.consumer_generation_id
                     wanted = current and tp in (active or ())
                     wanted = wanted and (self._positioned or self._is_changelog_tp(tp))
@@ -143,7 +155,7 @@ class BatchConsumer(driver.Consumer):
             await self.wait_first(self._room.wait(), self.suspend_flow.wait())
 
     async def _hand_on(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
-        """Hand a partition's records on; returns those that a rebalance kept from it."""
+        """Hand a partition's records on; return those that a rebalance has prevented from that."""
         if self._is_changelog_tp(tp):
             return await self._deliver(tp, polled)
         unread = await self._gapless(tp, polled)
@@ -162,8 +174,8 @@ class BatchConsumer(driver.Consumer):
     async def _deliver(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
         """Apply a changelog's records to their table, then show Faust's recovery how far it has come.
 
-        Recovery takes 60 µs for each record it is shown; the last one of a poll tells it all it needs.
-        Returns: the records, where a rebalance cut in; those applied are passed over when they come again.
+        Recovery takes 60 µs for each record it is shown, and needs only the last one of a poll.
+        Returns: the records, if a rebalance interrupted; those applied are dropped when they come again.
         """
         read = self._read_offset[tp]
         unread = [record for record in polled if read is None or record.offset >= read]
@@ -178,8 +190,8 @@ class BatchConsumer(driver.Consumer):
     async def _put_back(self, tp: TP, unread: Sequence[ConsumerRecord]) -> None:
         """Have records fetched again that were polled and not handed on.
 
-        A poll moves aiokafka's position past what it returns. If recovery has sought before the poll came
-        back, nobody else will. Records that come twice are dropped by their offset.
+        A poll moves aiokafka's position past what it returns. If recovery had sought before the poll
+        returned, nothing else seeks back. Records that come twice are dropped by their offset.
         """
 
         async def seek_back() -> None:
@@ -194,7 +206,7 @@ class BatchConsumer(driver.Consumer):
         await asyncio.sleep(IDLE_SECONDS)
 
     async def _call(self, message: Any) -> bool:
-        """Hand a message to its channels; False when a rebalance cut in before it was handed on."""
+        """Hand a message to its channels; False if a rebalance began before it was handed on."""
         if not self.flow_active:
             return False
         queue = self.app.tables.changelog_queue
@@ -206,7 +218,7 @@ class BatchConsumer(driver.Consumer):
         return not self.suspend_flow.is_set() and generation == self.app.consumer_generation_id
 
     async def _gapless(self, tp: TP, polled: Sequence[ConsumerRecord]) -> Sequence[ConsumerRecord]:
-        """The part of a poll that continues where the last one ended; empty when it must be fetched again."""
+        """The part of a poll that continues where the last one ended; empty if it must be fetched again."""
         expected = self._read_offset[tp]
         if expected is None or polled[0].offset == expected:
             self._sought_again.discard(tp)
@@ -214,8 +226,8 @@ class BatchConsumer(driver.Consumer):
         if polled[0].offset < expected:
             return [record for record in polled if record.offset >= expected]
         if tp in self._sought_again:
-            # Asked for exactly `expected` and still got a later one: the log itself has a hole there
-            # (retention, or the marker of a foreign transaction).
+            # We asked for exactly `expected` and still got a later record, so the log itself has a hole
+            # there (retention, or the marker of a foreign transaction).
             self._sought_again.discard(tp)
             return polled
         self._sought_again.add(tp)
@@ -223,12 +235,12 @@ class BatchConsumer(driver.Consumer):
         return ()
 
     async def _pass_markers(self, active: Iterable[TP], generation: int) -> None:
-        """Take the end of a partition for read where only markers and aborted records lie before it.
+        """Treat the end of a partition as read if only markers and aborted records precede it.
 
-        No record comes that would move the position, so that the group would seem to lag behind for ever. A
-        position that is ahead does not prove it: a poll that nobody waits for any more, because a rebalance
-        has restarted this loop, takes records and moves the position, too. So the partition is read again
-        from where we are, and only if that brings nothing several times, its end counts as read.
+        No record comes that would move our position, so the group would seem to lag for ever. A fetch
+        position that is ahead does not prove it, because an abandoned poll, after a rebalance has restarted
+        this loop, takes records and moves that position too. So the partition is read again from our own
+        position, and only if that brings nothing several times does its end count as read.
         """
         inputs = [tp for tp in active if not self._is_changelog_tp(tp) and tp not in self._backlog]
         if self._backlog or not self._positioned or not inputs:
@@ -249,7 +261,7 @@ class BatchConsumer(driver.Consumer):
                 await self._seek(tp, expected)
 
     async def _fetch_positions(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
-        """How far the fetcher has come, where it is known."""
+        """The fetcher's positions, as far as they are known."""
         consumer = self._thread._ensure_consumer()
         assigned = consumer.assignment()
         places = {tp: TopicPartition(*tp) for tp in inputs}
@@ -263,7 +275,7 @@ class BatchConsumer(driver.Consumer):
     # --- positions --------------------------------------------------------------------------------
 
     async def perform_seek(self) -> None:
-        """Go back to the committed offsets, or the beginning where there is none, before streams resume."""
+        """Seek to the committed offsets, or to the beginning without one, before streams resume."""
         self._sought_again.clear()
         self._read_again.clear()
         self._done.clear()
@@ -277,14 +289,14 @@ class BatchConsumer(driver.Consumer):
         self._sought = True
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """A rebalance begins. Whoever was silent for too long comes too late for it: the worker ends."""
+        """A rebalance has begun. If our lease has run out, the group went on without us; end the worker."""
         if revoked and not self.app.lease.held:
             await self.app.crash(LeaseLost("the group has gone on without this worker"))
             return
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Partitions are taken over, for which no heartbeat is sent: without the lease it would never end."""
+        """Take partitions over. Faust sends no heartbeat meanwhile, so the lease bounds how long it takes."""
         try:
             async with asyncio.timeout(self.app.lease.left):
                 await super().on_partitions_assigned(assigned, generation_id)
@@ -292,21 +304,21 @@ class BatchConsumer(driver.Consumer):
             await self.app.crash(LeaseLost("taking partitions over took longer than the group waits"))
 
     async def _wait_for_ack(self, timeout: float) -> None:
-        """Wait, before a rebalance, for turns to end; without the lease they can't, nor can it come back."""
+        """Wait for turns to end before a rebalance. Without the lease they never can, so end the worker."""
         if not self.app.lease.held:
             await self.app.crash(LeaseLost("a turn took longer than the group waits"))
         await super()._wait_for_ack(timeout)
 
     def stop_flow(self) -> None:
-        """A rebalance begins: what is fetched from now on counts only once recovery has sought."""
+        """A rebalance has begun: records fetched from now on count only after recovery has sought."""
         self._sought = self._positioned = False
         super().stop_flow()
 
     def resume_flow(self) -> None:
-        """Recovery goes on, or has ended.
+        """Recovery continues, or has ended.
 
-        Faust has just emptied the agents' queues, some rounds of the loop after it sought: what was handed on
-        in between would be lost.
+        Faust has just emptied the agents' queues, some rounds of the loop after it sought. Records handed on
+        in between would have been lost, so inputs count as positioned only now.
         """
         self._positioned = self._sought
         super().resume_flow()
@@ -321,7 +333,7 @@ class BatchConsumer(driver.Consumer):
         for place, at in unusual.items():
             where = {"topic": place.topic, "partition": place.partition, "offset": at.offset}
             log.error("input is not read on where it was left", extra={**where, "why": at.anomaly})
-        if unusual:  # now, or a crash before the next commit would find the old place again
+        if unusual:  # at once, or a crash before the next commit would find the old position again
             await consumer.commit({place: OffsetAndMetadata(at.offset, "") for place, at in unusual.items()})
         for place, at in resumed.items():
             consumer.seek(place, at.offset)
@@ -355,7 +367,7 @@ class BatchConsumer(driver.Consumer):
     # --- acknowledging ----------------------------------------------------------------------------
 
     def ack(self, message: Any) -> bool:
-        """Mark a batch as done; agents take batches in order, so its end is the partition's position."""
+        """Mark a batch as done. Agents take batches in order, so its end is the partition's position."""
         if message.acked:
             return False
         message.acked = True
@@ -370,7 +382,7 @@ class BatchConsumer(driver.Consumer):
         return True
 
     def forget(self, messages: Iterable[Any]) -> None:
-        """Wait no more for what was given up; it stays unacknowledged."""
+        """Stop waiting for batches that were given up; they remain unacknowledged."""
         for message in messages:
             self._unacked_messages.discard(message)
         self._look_whether_empty()
@@ -381,7 +393,7 @@ class BatchConsumer(driver.Consumer):
             waiting.set_result(None)
 
     async def wait_empty(self) -> None:
-        """Wait, before a rebalance or a stop, for turns to end, but not for partitions without leader."""
+        """Wait for turns to end before a rebalance or a stop, except on partitions without a leader."""
         self.emptying = True
         self.app.give_up_held()
         try:
@@ -390,11 +402,11 @@ class BatchConsumer(driver.Consumer):
             self.emptying = False
 
     def stalled(self, *, after: float) -> bool:
-        """Whether agents hold records and have acknowledged none for so many seconds."""
+        """Whether agents hold records and have acknowledged none for `after` seconds."""
         return self._backlog.stalled(after=after)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Off: Faust would report the changelog partitions that rest paused; `stalled` looks at the work."""
+        """Off: Faust would report changelog partitions that remain paused. `stalled` checks the work."""
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Any:
         return [tp for tp in self._done if topics is None or tp in topics or tp.topic in topics]
@@ -405,19 +417,19 @@ class BatchConsumer(driver.Consumer):
     # --- pausing ----------------------------------------------------------------------------------
 
     def hold(self, tps: Set[TP]) -> None:
-        """Fetch nothing of partitions that wait for a leader, nor let them use up the others' room."""
+        """Stop fetching partitions that wait for a leader, and count their records apart from the others'."""
         self._backlog.hold(tps)
         self._room.set()
         self.pause_partitions(tps & self.assignment())
 
     def release(self, tps: Set[TP]) -> None:
-        """Fetch again; in a rebalance, Faust does so when it has sought."""
+        """Fetch again; during a rebalance Faust does so once it has sought."""
         self._backlog.release(tps)
         if self._positioned:
             self.resume_partitions(tps & self.assignment())
 
     def pause_partitions(self, tps: Iterable[TP]) -> None:
-        """Stop fetching, in aiokafka too: an unread changelog record would hold each fetch back by 100 ms."""
+        """Stop fetching, in aiokafka too: an unread changelog record would delay each fetch by 100 ms."""
         paused = set(tps)
         super().pause_partitions(paused)
         self._in_thread("pause", paused)
@@ -434,7 +446,7 @@ class BatchConsumer(driver.Consumer):
             return
 
         def act() -> None:
-            # The assignment may have changed since this was asked for; only what is left of it counts.
+            # The assignment may have changed since the call, so only partitions still assigned count.
             assigned = set(inner.assignment()) & {TopicPartition(*tp) for tp in tps}
             if assigned:
                 getattr(inner, verb)(*assigned)

@@ -1,4 +1,20 @@
-"""A turn: what an agent has queued, decided in order and made durable together (`streams.turns.commit`)."""
+"""A turn: everything an agent has queued, decided in order and made durable together.
+
+Theory of operation. `take_turns` takes all batches that are queued for an agent and makes one `Turn` of them.
+The agent walks over `records` and binds each one as `Here`, by which it reads and changes states and
+publishes outputs. Nothing leaves the process meanwhile: states are collected in the turn, so a later record
+of the same turn sees what an earlier one has changed, and outputs are collected with the partition of their
+record. At the end `commit` makes all of it durable in an order that survives a crash at any point
+(`streams.turns.commit`). One commit for many records is why a busy agent is fast: a longer queue makes a
+larger turn, not more commits.
+
+The work is kept apart by input partition, in lanes. A partition whose last commit still waits for a leader is
+held (`streams.turns.lanes`), and its records are not in the next turn until that commit is done.
+
+A turn writes under the claims that the table has when the turn begins (`streams.turns.claims`). If a
+partition moves away and returns during the turn, its records name an outdated claim and no reader counts
+them.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -50,7 +66,7 @@ class Turn(Generic[V]):
         self._table = table
         self._producer = producer
         self._held = held
-        # As of now: what is decided here must not be written under the claim of a later assignment.
+        # Taken now, because these decisions must not be written under the claim of a later assignment.
         self._ownership = table.ownership()
         self._logs = logs
         self._committed = committed
@@ -65,25 +81,25 @@ class Turn(Generic[V]):
     def records(self) -> Iterator[ConsumerRecord]:
         """The input, in offset order within each partition.
 
-        What is published before the next one is asked for belongs to the partition of that record.
+        Outputs that are published before the next record is taken belong to the partition of this one.
         """
         for event in self._events:
             self._at = self._lanes[event.value.partition]
             yield from event.value.records
 
     def log_of(self, record: ConsumerRecord) -> str:
-        """The log that a record is of, as states remember it (`domain.offsets`)."""
+        """The log that a record belongs to, as states remember it (`domain.offsets`)."""
         return self._logs.get((record.topic, record.partition), record.topic)
 
     def get(self, partition: int, key: bytes) -> V | None:
-        """The state of a key as this turn has it so far."""
+        """The state of a key, with the changes of this turn so far."""
         lane = self._lanes.get(partition)
         if lane is not None and key in lane.states:
             return lane.states[key]
         return self._table.get(partition, key)
 
     def put(self, partition: int, key: bytes, value: V | None) -> None:
-        """Change the state of a key of a partition that this turn has records of; None deletes it."""
+        """Change the state of a key in a partition of this turn; None deletes it."""
         lane = self._lanes[partition]
         lane.states[key] = lane.parts[-1].states[key] = value
 
@@ -104,7 +120,7 @@ class Turn(Generic[V]):
     def committed(self, partition: int, offsets: Mapping[str, int]) -> bool:
         """Whether none of the records up to these offsets, by log, will ever be delivered again.
 
-        A log that this agent no longer reads, as its topic was made anew, is none that can come again.
+        A log that this agent no longer reads, because its topic was created again, cannot be redelivered.
         """
         for (topic, number), log in self._logs.items():
             if number == partition and offsets.get(log, -1) >= self._committed.get((topic, number), 0):
@@ -113,11 +129,12 @@ class Turn(Generic[V]):
 
     @contextmanager
     def stored_first(self) -> Iterator[None]:
-        """Within the block, states are stored before anything is told.
+        """Within the block, states are stored before anything is published.
 
-        For a decision that depends on the order in which records of several topics came, which a replay need
-        not repeat: once told it must stand. Who decides so must tell it again when the record comes again,
-        since a crash may follow the storing. What came before the block is done before it.
+        This is for decisions that depend on the order in which records of several topics arrived, because a
+        replay need not repeat that order, and a published decision must not change. The agent that decides so
+        must publish the decision again when the record is redelivered, since a crash may follow the storing.
+        Work from before the block is committed before it.
         """
         parts = self._at.parts
         parts.append(Part(state_first=True))
@@ -127,16 +144,16 @@ class Turn(Generic[V]):
             parts.append(Part())
 
     def park(self, record: ConsumerRecord, error: MalformedRecord) -> None:
-        """Park a bad record in its dead-letter topic, with where it came from and what is wrong with it."""
+        """Park a bad record in its dead-letter topic, with its origin and its fault."""
         self.publish(parked(record, error))
 
     async def commit(self, committed: Callable[[Lane[V]], None] | None = None) -> None:
-        """Acknowledge everything in its order; returns when the input will not be seen again.
+        """Make everything durable in its order; return when the input will not be delivered again.
 
-        Of partitions without leader it may be: they are held, and done later.
+        Partitions without a leader are the exception: they are held and committed later.
 
         Args:
-            committed: Told of each partition's work when it is done.
+            committed: Called with each partition's work when it is done.
         """
         lanes = [*self._lanes.values()]
         for lane in lanes:
@@ -149,9 +166,9 @@ class Here(Generic[V]):
     """One record of a turn, and the state of its key.
 
     Attributes:
-        record: What is being handled.
-        partition: Its partition, which its key's state is in, too.
-        key: Its key; empty where it has none.
+        record: The record that is being handled.
+        partition: Its partition, which also holds the state of its key.
+        key: Its key; empty if it has none.
     """
 
     __slots__ = ("_turn", "key", "partition", "record")
@@ -164,21 +181,21 @@ class Here(Generic[V]):
 
     @property
     def at(self) -> datetime:
-        """The broker's time of the record, by which it is decided."""
+        """The broker's time of the record, which decisions use."""
         return from_millis(self.record.timestamp)
 
     @property
     def log(self) -> str:
-        """The log that the record is of, as states remember it (`domain.offsets`)."""
+        """The log that the record belongs to, as states remember it (`domain.offsets`)."""
         return self._turn.log_of(self.record)
 
     @property
     def seen(self) -> Seen:
-        """Where the record is, for the state that reflects it."""
+        """The position of the record, for the state that reflects it."""
         return Seen(self.log, self.record.offset)
 
     def get(self, key: bytes | None = None) -> V | None:
-        """The state of the record's key, or of another key of its partition, as the turn has it so far."""
+        """The state of the record's key, or of another key of its partition, with the turn's changes."""
         return self._turn.get(self.partition, self.key if key is None else key)
 
     def put(self, state: V | None, key: bytes | None = None) -> None:
@@ -211,7 +228,7 @@ class Here(Generic[V]):
 
 
 async def take_turns(agent: str, stream: Any, table: Table[V], producer: Producer) -> AsyncIterator[Turn[V]]:
-    """Turns over everything an agent is sent, one after the other."""
+    """Turns over everything that is queued for an agent, one after the other."""
     held = stream.app.lanes[agent]
     held.wake = partial(wake, stream)
     async for events in queued_batches(stream, admit=held.admit):

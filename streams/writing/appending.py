@@ -1,4 +1,4 @@
-"""Records appended to aiokafka's batches, and the waits for these. Written against aiokafka 0.14."""
+"""Appends records to aiokafka's batches, and waits for these. Written against aiokafka 0.14."""
 
 import asyncio
 import time
@@ -17,14 +17,14 @@ from streams.writing.outputs import Headers, Output, RecordPosition, batch_bytes
 from streams.writing.patience import Patience
 
 BatchSlot = tuple[Any, int]
-"""A batch of aiokafka's, and a record's number in it."""
+"""A batch of aiokafka, and a record's number in it."""
 
 Acknowledged = Callable[[Mapping[int, RecordPosition]], None]
-"""Told of records as they are acknowledged: by their number in what is published, where they are."""
+"""Called as records are acknowledged, with their positions by their index among the published records."""
 
 
 def ages(accumulator: Any) -> Mapping[tuple[str, int], float]:
-    """By topic and partition, the age of the oldest batch that is not acknowledged, in seconds."""
+    """By topic and partition, the age of the oldest unacknowledged batch in seconds."""
     batches = [*accumulator._pending_batches, *(pending[0] for pending in accumulator._batches.values())]
     now, oldest = time.monotonic(), dict[tuple[str, int], float]()
     for batch in batches:
@@ -34,7 +34,7 @@ def ages(accumulator: Any) -> Mapping[tuple[str, int], float]:
 
 
 async def append_all(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list[BatchSlot]:
-    """Append records in their order; returns each one's batch and its number in it.
+    """Append records in their order; return the batch of each and its number in it.
 
     Raises:
         KafkaError: the brokers do not know the topics, or the producer was closed; none was appended.
@@ -46,7 +46,7 @@ async def append_all(inner: AIOKafkaProducer, outputs: Sequence[Output]) -> list
         if (size := batch_bytes(output.key, output.value, headers)) > inner._max_request_size:
             raise Unpublishable(f"a record of {size} bytes for {output.topic}")
     topics = {output.topic for output in outputs}
-    counts = await _known(inner, topics)  # so nothing below has to wait
+    counts = await _known(inner, topics)  # so that nothing below has to wait
     if accumulator._closed:
         raise ProducerClosed
     if accumulator._exception is not None:
@@ -64,19 +64,19 @@ def is_stored(batch: Any) -> bool:
 
 
 def positions_of(places: Sequence[BatchSlot]) -> list[RecordPosition]:
-    """Where records are. Raises: KafkaError: some may not have been stored."""
+    """The positions of records. Raises: KafkaError: some may not have been stored."""
     return [
         RecordPosition(batch.tp.partition, batch.future.result().offset + number) for batch, number in places
     ]
 
 
-def tell_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
-    """Tell of the records of each batch when it is acknowledged."""
+def notify_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
+    """Call `acknowledged` with the records of each batch when the broker has acknowledged it."""
     records: dict[Any, dict[int, int]] = {}
     for index, (batch, number) in enumerate(places):
         records.setdefault(batch, {})[index] = number
 
-    def tell(batch: Any, future: "asyncio.Future[Any]") -> None:
+    def notify(batch: Any, future: "asyncio.Future[Any]") -> None:
         if future.cancelled() or future.exception() is not None:
             return
         partition, offset = batch.tp.partition, future.result().offset
@@ -85,16 +85,16 @@ def tell_each(places: Sequence[BatchSlot], acknowledged: Acknowledged) -> None:
         )
 
     for batch in records:
-        batch.future.add_done_callback(partial(tell, batch))
+        batch.future.add_done_callback(partial(notify, batch))
 
 
 async def all_done(
     futures: Set["asyncio.Future[Any]"], patience: Patience | None = None, within: float | None = None
 ) -> bool:
-    """Wait until all are done, for at most `within` seconds; returns whether they are.
+    """Wait until all are done, for at most `within` seconds; return whether they are.
 
-    Cancelling it cancels none of them, for others wait for the same batches. `asyncio.wait` does so too, and
-    takes three times as long.
+    Cancelling this cancels none of them, because others wait for the same batches. `asyncio.wait` has the
+    same effect and takes three times as long.
     """
     if not futures:
         return True
@@ -119,9 +119,9 @@ async def all_done(
 
 
 async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]:
-    """How many partitions each has, once those of all are known; what brings one's may lose another's.
+    """The partition counts of topics once all are known; a metadata answer for one may lose another's.
 
-    Raises: KafkaError: after `KNOWN_WITHIN` seconds the brokers still do not know all of them at once. The
+    Raises: KafkaError: after `KNOWN_WITHIN` seconds the brokers still do not know all of them at once; the
         publisher's caller may have no deadline of its own.
     """
     if len(known := partition_counts(inner, topics)) == len(topics):
@@ -138,30 +138,30 @@ async def _known(inner: AIOKafkaProducer, topics: Set[str]) -> Mapping[str, int]
 
 
 def partition_counts(inner: AIOKafkaProducer, topics: Set[str]) -> dict[str, int]:
-    """By topic, how many partitions it has, where that is known."""
+    """The partition counts of those topics for which they are known."""
     found = {topic: inner._metadata.partitions_for_topic(topic) for topic in topics}
     return {topic: len(partitions) for topic, partitions in found.items() if partitions is not None}
 
 
 def _place(inner: AIOKafkaProducer, output: Output, partitions: int) -> TopicPartition:
-    """Where an output goes; `partitions` is how many its topic has."""
+    """The partition for an output; `partitions` is the count of its topic."""
     topic, key, partition = output.topic, output.key, output.partition
     if partition is None and key is not None:
         partition = partition_of(key, partitions)
-    elif partition is None:  # a dead letter without a key may go to any
+    elif partition is None:  # a dead letter without a key may be in any partition
         partition = inner._partition(topic, None, None, None, None, None)
     return TopicPartition(topic, partition)
 
 
 def _append(accumulator: Any, place: TopicPartition, output: Output, headers: Headers) -> BatchSlot:
-    """Append to the last batch of a partition, or to a new one; returns it and the record's number in it."""
+    """Append to the last batch of a partition, or to a new one; return the record's slot."""
     pending = accumulator._batches.get(place)
     batch = pending[-1] if pending else _new_batch(accumulator, place)
     while True:
         added = batch._builder.append(timestamp=None, key=output.key, value=output.value, headers=headers)
         if added is not None:
             return batch, added.offset
-        batch = _new_batch(accumulator, place)  # full, or sent before and tried again
+        batch = _new_batch(accumulator, place)  # the last one is full, or is being retried
 
 
 def _new_batch(accumulator: Any, place: TopicPartition) -> Any:
@@ -171,6 +171,6 @@ def _new_batch(accumulator: Any, place: TopicPartition) -> Any:
 
 
 def noticed(future: "asyncio.Future[Any]") -> None:
-    """Take the exception of what was waited for by somebody who was cancelled and asks no more."""
+    """Retrieve the exception of a future whose waiter was cancelled, so that asyncio does not log it."""
     if not future.cancelled():
         future.exception()

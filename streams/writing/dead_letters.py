@@ -1,7 +1,7 @@
-"""Parks what nobody can handle: original key, bytes and headers to `<topic>.dlq`, with reason and origin.
+"""Parks records that cannot be handled: key, bytes and headers go to `<topic>.dlq`, with reason and origin.
 
-A record may be parked for one fault and hold a secret in clear, which is another. So what stands for a secret
-is masked, also where the record cannot be decoded at all: dead letters are kept for a month.
+A record that is parked for one fault may also contain a secret in clear. So secrets are masked, even in
+records that cannot be decoded at all, because dead letters are kept for a month.
 """
 
 import logging
@@ -27,20 +27,20 @@ DEAD_LETTERS = Counter(
     "clusterflow_dead_letters_total", "Records parked in a dead-letter topic", ["topic", "reason"]
 )
 
-# What headers and framing add to a dead letter at most.
-_ENVELOPE: Final = 64 * 1024
+# The most that headers and framing add to a dead letter.
+_ENVELOPE_BYTES: Final = 64 * 1024
 
-# Of the headers that a record had: what is beyond is left out.
+# Bounds of a record's own headers in its dead letter; the rest is omitted.
 MAX_HEADERS: Final = 64
 MAX_HEADER_BYTES: Final = 16 * 1024
 
 _MASK: Final = MASK.encode()
 _NAMES: Final = "|".join(SECRET_MEMBERS).encode()
-# A secret's member in bytes that are no JSON: a string up to its closing quote, of any other value the rest.
+# A secret's member in bytes that are no JSON: a string up to its closing quote, or everything that follows.
 _MEMBER = re.compile(
     rb"((?:" + _NAMES + rb')"?\s*[:=]\s*)(?:"((?:[^"\\]|\\.)*)"?|(.+))', re.DOTALL | re.IGNORECASE
 )
-# A private key wherever it stands: as PEM, and as base64 of it, which begins so.
+# A private key anywhere: as PEM, or as base64 of PEM, which begins with these characters.
 _PRIVATE_KEY = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
     rb"|LS0tLS1CRUdJTi[A-Za-z0-9+/=_-]*",
@@ -49,10 +49,10 @@ _PRIVATE_KEY = re.compile(
 
 
 def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
-    """The dead letter of a bad record, counted and logged; what no topic would take is cut."""
+    """Count and log a bad record, and return its dead letter; parts too large for a topic are cut."""
     DEAD_LETTERS.labels(record.topic, error.reason).inc()
     origin = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
-    # What exactly is wrong may quote the record, so that is told in the dead letter alone.
+    # The error's text may quote the record, so it is written to the dead letter and not logged.
     log.warning("dead letter", extra={**origin, "reason": error.reason})
     told: DeadLetterHeaders = {
         "dlq_reason": error.reason,
@@ -65,18 +65,18 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     if len(kept) < len(record.headers or ()):
         told["dlq_headers_cut_from"] = f"{len(record.headers)} headers"
     key, value = record.key, record.value
-    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE:
+    if len(key or b"") + len(value or b"") > MAX_RECORD_BYTES - _ENVELOPE_BYTES:
         told["dlq_cut_from"] = f"key of {len(key or b'')} bytes, value of {len(value or b'')} bytes"
         key, value = (key or b"")[:MAX_INPUT_BYTES], (value or b"")[:MAX_INPUT_BYTES]
     value = None if value is None else masked(value)
     topic = Topics.dead_letters(record.topic)
-    # The partition follows from the key, unless hashing that would take long; the first one is always there.
+    # The partition follows from the key, unless that takes long to hash; partition 0 always exists.
     partition = 0 if len(key or b"") > MAX_KEY_BYTES else None
     return Output(topic, key, value, cast("dict[str, str]", told), partition, original_headers=kept)
 
 
 def _kept(headers: Iterable[tuple[str, bytes | None]], told: DeadLetterHeaders) -> Headers:
-    """The headers that a record had, within bounds, and without those that only we may write."""
+    """The headers of the record, within bounds, and without those that only we may write."""
     kept: Headers = []
     left = MAX_HEADER_BYTES
     for name, value in headers:
@@ -105,7 +105,7 @@ def _masked_match(match: "re.Match[bytes]") -> bytes:
 
 
 def _mask_within(content: Any) -> bool:
-    """Mask the secrets within a JSON value; returns whether there was one."""
+    """Mask the secrets in a JSON value; return whether there was one."""
     found = False
     pending = [content]
     while pending:
@@ -125,7 +125,7 @@ def _is_harmless(secret: Any) -> bool:
     return secret is None or secret == "" or (isinstance(secret, str) and JWE.fullmatch(secret) is not None)
 
 
-# Numbers as they were: the bytes are to be the original ones but for what is masked.
+# Numbers keep their text, so that only masked parts of the bytes differ from the original.
 _any_decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
     float_hook=lambda text: msgspec.Raw(text.encode())
 )

@@ -1,4 +1,4 @@
-"""Records on their way to Kafka, and where they are afterwards."""
+"""Records on their way to Kafka, and their positions afterwards."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -10,10 +10,11 @@ Headers = list[tuple[str, bytes | None]]
 
 
 class Output(NamedTuple):
-    """One record to publish; `partition` only where the key does not decide it. A value of None deletes.
+    """One record to publish. A value of None is a tombstone.
 
     Attributes:
-        original_headers: Those of a record that is passed on as it came, before ours.
+        partition: Only for records whose partition does not follow from their key.
+        original_headers: The headers of a forwarded record, which precede ours.
         beforehand: Whether it must be in its log before the other outputs of its turn are.
     """
 
@@ -27,18 +28,18 @@ class Output(NamedTuple):
 
 
 def batch_bytes(key: bytes | None, value: bytes | None, headers: Headers) -> int:
-    """What a batch of this record alone takes uncompressed, at most: what a topic's bound is held against."""
+    """An upper bound for the uncompressed batch of this record alone, to compare with a topic's limit."""
     return int(DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, headers))
 
 
 class RecordPosition(NamedTuple):
-    """Where a record is."""
+    """The position of a record."""
 
     partition: int
     offset: int
 
 
 def wire_headers(output: Output) -> Headers:
-    """The headers that a record goes with."""
+    """The headers of a record as they are sent."""
     own: Headers = [(name, text.encode()) for name, text in output.headers.items()]
     return [*output.original_headers, *own] if output.original_headers else own

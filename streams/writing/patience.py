@@ -1,14 +1,14 @@
-"""Ends waits that last too long, by one timer for all of them.
+"""Ends waits that last too long, with one timer for all of them.
 
-A timer for each wait would be set and cancelled for every publish, a microsecond each time, while waits that
-last too long are rare.
+A timer for each wait would be set and cancelled for every publish, which costs a microsecond each time, while
+waits that last too long are rare.
 """
 
 import asyncio
 
 
 class Patience:
-    """The waits of one event loop; one that lasts too long ends with False."""
+    """The waits of one event loop; a wait that lasts too long ends with False."""
 
     def __init__(self) -> None:
         self._ends: dict[asyncio.Future[bool], float] = {}  # in the loop's time
@@ -23,7 +23,7 @@ class Patience:
             self._ring(wait.get_loop(), at)
 
     def end(self, wait: "asyncio.Future[bool]") -> None:
-        """It is over."""
+        """Forget a wait that is over."""
         self._ends.pop(wait, None)
 
     def _ring(self, loop: asyncio.AbstractEventLoop, at: float) -> None:

@@ -1,11 +1,20 @@
-"""The one idempotent producer of a process: what it has published, the broker has acknowledged.
+"""The one idempotent producer of a process: when `publish` returns, the broker has acknowledged every record.
 
-Faust's own producer is not idempotent outside its transactions and costs a future and a buffer per record
-(docs/measured.md); this one hands a whole turn's outputs to aiokafka at once and waits for all of them.
-Nor is `AIOKafkaProducer.send` used, which takes a coroutine, a look at the metadata and a future for each
-record, more than the record itself: records are appended to aiokafka's batches, and these are waited for.
-Batches, retries, sequence numbers and acknowledgements stay aiokafka's. Written against aiokafka 0.14,
-to which pyproject.toml holds it (docs/decisions/0006).
+Theory of operation. A caller hands over a list of records, usually the outputs of a whole turn. They are
+appended to aiokafka's batches, in their order and without waiting in between (`streams.writing.appending`),
+so the order within each partition is the caller's. aiokafka sends the batches, retries them and numbers them,
+so that the broker stores each record once. A `Sending` remembers for each record its batch and its number in
+it. It waits for the batches, of which there are few, and computes each record's position from them.
+
+If a batch fails for good, the sequence of an idempotent producer has a hole. So that aiokafka producer is
+discarded, every waiting caller gets `Unavailable`, and the next one connects a new producer. Publishing
+everything again is then the remedy, because readers drop repeats by their ids. A worker's producer is also
+bound to the worker's lease, without which no record leaves the process (`streams.turns.lease`).
+
+Faust's own producer is not used because it is not idempotent outside its transactions and costs a future and
+a buffer per record (docs/measured.md). `AIOKafkaProducer.send` is not used because its coroutine, metadata
+lookup and future cost more than the record itself. Written against aiokafka 0.14, to which pyproject.toml
+holds it (docs/decisions/0006).
 """
 
 import asyncio
@@ -39,9 +48,9 @@ from streams.writing.appending import (
     append_all,
     is_stored,
     noticed,
+    notify_each,
     partition_counts,
     positions_of,
-    tell_each,
 )
 from streams.writing.outputs import Output, RecordPosition
 from streams.writing.patience import Patience
@@ -57,29 +66,29 @@ PUBLISH_SECONDS = Histogram(
 )
 
 
-@cache  # asking for labels takes as long as counting
+@cache  # looking labels up takes as long as counting
 def _meters(topic: str) -> tuple[Counter, Histogram]:
     return PUBLISHED.labels(topic), PUBLISH_SECONDS.labels(topic)
 
 
-# Seconds that a producer which is given up has for what others have appended to it.
+# Seconds in which a discarded producer may still send what others have appended to it.
 STOP_WITHIN = 5.0
 
 
 def _count(outputs: Sequence[Output], seconds: float) -> None:
-    """Count records that were acknowledged after so many seconds."""
+    """Count records that were acknowledged, and how long that took."""
     topics = [output.topic for output in outputs]
-    for topic in set(topics):  # a `Counter` takes four times as long for a few
+    for topic in set(topics):  # for few topics, a `Counter` takes four times as long
         published, took = _meters(topic)
         published.inc(topics.count(topic))
         took.observe(seconds)
 
 
 class Sending:
-    """Records that the producer has taken over in their order; each partition acknowledges its own.
+    """Records that the producer has accepted in their order; each partition acknowledges its own.
 
-    For callers that go on with what is acknowledged while the rest has to wait: nothing is paid for it, and
-    whoever stops waiting takes no record back.
+    It serves callers that continue with the acknowledged records while the rest has to wait. A caller that
+    stops waiting does not take any record back.
     """
 
     __slots__ = ("_inner", "_places", "_producer", "_started", "outputs")
@@ -96,22 +105,22 @@ class Sending:
         self._producer, self._inner, self._places, self._started = producer, inner, places, started
 
     async def wait(self) -> list[RecordPosition]:
-        """Wait until all are acknowledged; returns where they are.
+        """Wait until all are acknowledged; return their positions.
 
-        Raises: what `Producer.publish` does, when none of them is on its way any more.
+        Raises: as `Producer.publish`, once none of them is on its way any more.
         """
         await all_done(self._futures())
         return await self._found()
 
     async def wait_for(self, seconds: float) -> list[RecordPosition] | None:
-        """The same, but not for longer than so many seconds; None after that."""
+        """Wait for at most `seconds`; None if some are not acknowledged by then. Raises: as `wait`."""
         if not await all_done(self._futures(), self._producer._patience, seconds):
             return None
         return await self._found()
 
-    def tell(self, acknowledged: Acknowledged) -> None:
-        """Have somebody told of each part of them as soon as it is acknowledged."""
-        tell_each(self._places, acknowledged)
+    def notify(self, acknowledged: Acknowledged) -> None:
+        """Call `acknowledged` with each part of the records as soon as the broker has acknowledged it."""
+        notify_each(self._places, acknowledged)
 
     def _futures(self) -> set[asyncio.Future[Any]]:
         return {batch.future for batch, _ in self._places}
@@ -125,11 +134,11 @@ class Sending:
         return positions
 
     def acknowledged(self) -> list[RecordPosition | None]:
-        """Where the records are; None for those that are not acknowledged."""
+        """The positions of the records; None for those that are not acknowledged."""
         return [positions_of([place])[0] if is_stored(place[0]) else None for place in self._places]
 
     def part(self, begin: int, end: int) -> "Sending":
-        """Some of them, from one number up to another, to be waited for alone."""
+        """The records from index `begin` up to `end`, to be waited for alone."""
         outputs, places = self.outputs[begin:end], self._places[begin:end]
         return Sending(self._producer, self._inner, outputs, places, self._started)
 
@@ -166,41 +175,41 @@ class Producer:
             await inner.stop()
 
     def waiting(self) -> Mapping[tuple[str, int], float]:
-        """By topic and partition, for how many seconds its oldest record has waited to be acknowledged."""
+        """By topic and partition, the seconds that its oldest record has waited for its acknowledgement."""
         if self._inner is None:
             return {}
         return ages(self._inner._message_accumulator)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions a topic has as far as this knows without asking; 0 when it does not know."""
+        """The partition count of a topic, as far as it is known without asking; 0 if it is not."""
         return 0 if self._inner is None else partition_counts(self._inner, {topic}).get(topic, 0)
 
     async def publish(
         self, outputs: Sequence[Output], *, acknowledged: Acknowledged | None = None
     ) -> list[RecordPosition]:
-        """Publish all of them; returns their positions once every one is acknowledged.
+        """Publish all of them; return their positions once every one is acknowledged.
 
         Args:
-            acknowledged: Told of each part of them before that: a partition may have to wait for its leader
-                while the others have theirs.
+            acknowledged: Called with each part of them before that, because a partition may have to wait for
+                its leader while the others have theirs.
 
         Raises:
-            Unavailable: some may not have been stored. Publishing all again is the remedy: readers drop
-                repeats by their identity.
-            NotPermitted: the same, for want of a right that the text names.
-            Unpublishable: one is too large; no repeat will help.
+            Unavailable: some may not have been stored. Publishing all again is the remedy, because readers
+                drop repeats by their ids.
+            NotPermitted: the same, because a right is missing that the text names.
+            Unpublishable: one is too large, and no repeat will help.
         """
         if not outputs:
             return []
         sending = await self.begin(outputs)
         if acknowledged is not None:
-            sending.tell(acknowledged)
+            sending.notify(acknowledged)
         return await sending.wait()
 
     async def begin(self, outputs: Sequence[Output]) -> Sending:
-        """Take records over to publish them; returns before they are acknowledged.
+        """Accept records to publish; return before they are acknowledged.
 
-        Raises: what `publish` does; none of them was taken.
+        Raises: as `publish`; then none of them was accepted.
         """
         started = time.perf_counter()
         inner = None
@@ -213,9 +222,9 @@ class Producer:
     async def _failure(
         self, inner: AIOKafkaProducer | None, error: KafkaError, records: int
     ) -> Unavailable | Unpublishable:
-        """What a failure means to whoever publishes.
+        """The error that a failure means to the caller.
 
-        An idempotent producer that lost a batch has a hole in its sequence: only a new one may go on.
+        An idempotent producer that lost a batch has a hole in its sequence, so a new one must replace it.
         """
         if inner is not None:
             await self._discard(inner)
@@ -226,14 +235,14 @@ class Producer:
         return Unavailable(f"Kafka did not acknowledge {records} records: {error!r}")
 
     async def _connected(self) -> AIOKafkaProducer:
-        """The one that is connected; all who ask meanwhile wait for one attempt, and share its failure."""
+        """The connected producer. All callers that need it meanwhile share one attempt and its failure."""
         if self._inner is not None:
             return self._inner
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._connect())
             self._connecting.add_done_callback(self._attempted)
         connecting = self._connecting
-        await asyncio.wait([connecting])  # which does not cancel it: others wait for the same attempt
+        await asyncio.wait([connecting])  # this does not cancel the attempt that others wait for
         if connecting.cancelled():
             raise ProducerClosed
         return connecting.result()
@@ -256,7 +265,7 @@ class Producer:
         noticed(connecting)
 
     async def _discard(self, inner: AIOKafkaProducer) -> None:
-        """Have the next publisher connect anew; of all whom a failure reaches, the first sees to it."""
+        """Make the next caller connect again; only the first caller of a failed producer does this."""
         if self._inner is inner:
             self._inner = None
             await _end(inner)
@@ -267,7 +276,7 @@ async def _end(inner: AIOKafkaProducer) -> None:
         await asyncio.wait_for(inner.stop(), STOP_WITHIN)
     except (KafkaError, TimeoutError) as error:
         log.warning("discarded a producer that would not stop", extra={"error": repr(error)})
-    finally:  # what a stop that was cut short leaves, and who still waits for its batches
+    finally:  # after a stop that was cut short: the rest of the client, and callers that wait for batches
         ends = asyncio.gather(inner.client.close(), inner._sender.close(), return_exceptions=True)
         await asyncio.wait([ends], timeout=STOP_WITHIN)
         ends.cancel()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agents import clock as clocks
 from agents import wakes
-from agents.names import REDELIVERED_AT_MOST
+from agents.names import MAX_REDELIVERED
 from domain.cluster.believed import TOLERANCE, furthest
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState, PendingAnnouncement, Reactive
@@ -224,10 +224,10 @@ def test_a_freed_name_is_forgotten_a_day_after_though_its_refusals_were_stamped_
             pass
 
     # when so many requests have come that none before them is delivered again, and a day later as many
-    requests(REDELIVERED_AT_MOST + 2)
+    requests(MAX_REDELIVERED + 2)
     assert {uuid(1): T0 + KEPT_FOR} == worker.names.get(0, key).refused
     log.now += KEPT_FOR
-    requests(REDELIVERED_AT_MOST + 2)
+    requests(MAX_REDELIVERED + 2)
 
     # then it is gone
     assert worker.names.get(0, key) is None

@@ -23,7 +23,7 @@ PAGE = "https://ui.example"
 
 
 class Failing:
-    """HealthMonitor that fails with an error whenever the view is asked for."""
+    """A health monitor that raises an error whenever the view is needed."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -98,12 +98,12 @@ async def test_a_transaction_left_open_is_told_until_the_broker_ends_it(servers)
             await producer.begin_transaction()
             await send("cluster-commands", id, command("update", id, api.email, spec=SPEC))
 
-            await until(lambda: _async(held in HELD.told), what="the held partition")
+            await until(lambda: _async(held in HELD.names), what="the held partition")
             told = REGISTRY.get_sample_value("clusterflow_held_partitions", {"topic": log.topic})
             ready = worker.ready()
 
             answer = await api.get(id)
-            await until(lambda: _async(held not in HELD.told), what="the end of the transaction")
+            await until(lambda: _async(held not in HELD.names), what="the end of the transaction")
 
         assert (1, False, 200) == (told, ready, answer.status)
         assert 2 == (await api.update(id))["generation"]

@@ -33,7 +33,7 @@ async def test_a_sink_goes_on_without_a_silent_broker(brokers: Brokers, servers:
             return await stored() == 40
 
         async def told() -> list[str]:
-            return UNAVAILABLE_PARTITIONS.told
+            return UNAVAILABLE_PARTITIONS.names
 
         async with world.sink():
             await publish(0, 20)

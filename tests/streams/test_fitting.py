@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.kafka.fitting import LEAST_BYTES, FoundTopic, compare
+from streams.kafka.fitting import MIN_PARTITION_BYTES, FoundTopic, compare
 from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES, TOMBSTONES_KEPT
 from streams.topics import Topics
 
@@ -125,13 +125,13 @@ WEEK = str(7 * DAY)
         ),
         pytest.param(
             INPUTS,
-            {"retention_bytes": str(LEAST_BYTES - 1)},
+            {"retention_bytes": str(MIN_PARTITION_BYTES - 1)},
             ("refuse", "retention.bytes", "-1"),
             id="little room",
         ),
         pytest.param(
             INPUTS,
-            {"retention_bytes": str(LEAST_BYTES)},
+            {"retention_bytes": str(MIN_PARTITION_BYTES)},
             ("warn", "retention.bytes", "-1"),
             id="a bound on room",
         ),

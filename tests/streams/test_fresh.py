@@ -96,7 +96,7 @@ async def test_a_read_that_comes_while_a_question_is_out_gets_an_answer_of_its_o
 
 @pytest.mark.parametrize("fails", [NodeNotReadyError(), None], ids=["an error", "silence"])
 async def test_a_broker_that_does_not_say_makes_the_read_unavailable(monkeypatch, fails):
-    monkeypatch.setattr(fresh, "WITHIN", 0.05)
+    monkeypatch.setattr(fresh, "ANSWER_WITHIN", 0.05)
     broker = Broker()
     broker.fails = fails
     if fails is None:

@@ -78,7 +78,7 @@ async def test_what_several_see_is_told_together_and_once(caplog):
 
     def told() -> tuple[list[str], float | None]:
         topic = {"topic": "commands"}
-        return partitions.told, REGISTRY.get_sample_value("clusterflow_partitions_unavailable", topic)
+        return partitions.names, REGISTRY.get_sample_value("clusterflow_partitions_unavailable", topic)
 
     # given two parts of a process that look
     before = 0

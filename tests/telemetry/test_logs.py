@@ -110,10 +110,10 @@ log = logging.getLogger("clusterflow.api_server")
 async def main():
     variables = {"number": 1, "text": "ü", "nothing": None, "part": 0.5}
     log.info("request", extra=variables)
-    logs.tell(log, "request", variables)
+    logs.write_line(log, "request", variables)
     await asyncio.sleep(0)
     log.info("after")
-    logs.tell(log, "last", variables)
+    logs.write_line(log, "last", variables)
 
 asyncio.run(main())
 """
@@ -137,11 +137,11 @@ log = logging.getLogger("clusterflow.api_server")
 
 async def main():
     for number in range(3):
-        logs.tell(log, "first turn", {"number": number})
+        logs.write_line(log, "first turn", {"number": number})
     await asyncio.sleep(0)
-    logs.tell(log, "second turn", {"number": 3})
+    logs.write_line(log, "second turn", {"number": 3})
     log.info("record")
-    logs.tell(log, "last", {"number": 4})
+    logs.write_line(log, "last", {"number": 4})
 
 asyncio.run(main())
 """

@@ -146,7 +146,7 @@ async def test_writes_go_on_while_those_of_one_partition_wait(servers, clients):
             health = check(await api.get("/health"), 200).json
             assert "degraded" == health["components"]["kafka"]
             assert f"{log.topic}/1" in health["reason"]
-            assert [f"{log.topic}/1"] == UNAVAILABLE_PARTITIONS.told
+            assert [f"{log.topic}/1"] == UNAVAILABLE_PARTITIONS.names
             assert 1 == REGISTRY.get_sample_value("clusterflow_partitions_unavailable", {"topic": log.topic})
             assert web.ready()
 
@@ -157,7 +157,7 @@ async def test_writes_go_on_while_those_of_one_partition_wait(servers, clients):
 
         after = await until(accepted, within=10, what="a write to the partition")
         assert 3 == after["generation"]
-        assert [] == UNAVAILABLE_PARTITIONS.told
+        assert [] == UNAVAILABLE_PARTITIONS.names
 
 
 async def test_a_state_that_is_not_heard_of_leaves_its_write_unconfirmed_and_reads_go_on(servers, clients):

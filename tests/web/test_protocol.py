@@ -235,7 +235,7 @@ async def test_a_fault_of_the_edge_itself_says_nothing_of_itself(served, raw_req
     def failing(*_: object, **__: object) -> None:
         raise ValueError("hunter2")
 
-    monkeypatch.setattr("web.http.edge.tell", failing)
+    monkeypatch.setattr("web.http.edge.log_request", failing)
     answer = await raw_request(served.client.url, b"GET /api/v1/info HTTP/1.1\r\nHost: x\r\n\r\n")
     assert {} == check_error(answer, 500, "INTERNAL_ERROR", "Internal error")
     assert ["request failed"] == [r.message for r in caplog.records if r.levelno == logging.ERROR]

@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from web.described.operations import Operation, Route
-from web.http.request_log import tell
+from web.http.request_log import log_request
 from web.keys import REQUEST_STATE, RequestState
 from web.routes import add_routes
 
@@ -19,7 +19,7 @@ async def log(request: web.Request) -> web.Response:
     """Log the request, as a create does if its path has no id."""
     state = request[REQUEST_STATE] = RequestState("r", 0.0)
     state.entity_id = None if "id" in request.match_info else "jam"
-    tell(request, status=200, seconds=0.001)
+    log_request(request, status=200, seconds=0.001)
     return web.Response()
 
 

@@ -1,1 +1,1 @@
-"""How this process is, and what is asked of it without an identity."""
+"""The health of this process, and the routes that need no identity."""

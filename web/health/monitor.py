@@ -1,4 +1,4 @@
-"""How this process is: Kafka probed every second, the tables, the database of the sink, what writes bring."""
+"""Monitors this process: Kafka by a probe each second, tables, the sink's database, and results."""
 
 import asyncio
 import logging
@@ -18,26 +18,26 @@ from web.health.outcomes import Outcomes
 log = logging.getLogger("clusterflow.health")
 
 RESULT_WITHIN: Final = 15.0
-"""Seconds without a result after which workers are doubted, where no other number is given."""
+"""The default of seconds without a result after which workers count as degraded."""
 
 _PROBE_INTERVAL: Final = 1.0
 _CACHE_SECONDS: Final = 5.0
 _PING_WITHIN: Final = 5.0
 
-_NAMED: Final = 5
-"""Unavailable partitions that a reason names; the rest is counted, and `/ready` names all."""
+_MAX_NAMED: Final = 5
+"""How many unavailable partitions a reason names; the rest is counted, and `/ready` names all."""
 
 
 @dataclass(slots=True)
 class HealthMonitor:
-    """The state of the components this process stands on.
+    """The state of the components that this process depends on.
 
     Attributes:
-        tail: What fills the view.
-        database: The sink's; None when none is configured.
+        tail: The consumer that fills the view.
+        database: The sink's database; None if none is configured.
         kafka_healthy: Whether any broker answers.
-        unavailable: The partitions without a leader that answers or takes writes, at the last look.
-        outcomes: Of the writes that were sent from here.
+        unavailable: The partitions whose leader does not answer or accept writes, as of the last check.
+        outcomes: The outcomes of the writes that this process has sent.
     """
 
     tail: Tail
@@ -49,24 +49,24 @@ class HealthMonitor:
     _database_checked: float = -_CACHE_SECONDS
 
     def require_kafka(self) -> None:
-        """Raises: Unavailable: at once while Kafka or the view is away, instead of letting a write wait."""
+        """Raises: Unavailable: Kafka or the view is away, so that a write would wait for nothing."""
         if not self.kafka_healthy:
             raise Unavailable("Kafka is not reachable")
         self.require_view()
 
     def require_view(self) -> None:
-        """Raises: Unavailable: the view is still being filled, so an absent cluster proves nothing."""
+        """Raises: Unavailable: the view is still being filled, so a missing cluster may exist."""
         if not self.tail.caught_up.is_set():
             raise Unavailable("Tables are still being read")
 
     def require_partitions(self, partitions: Set[Partition]) -> None:
-        """Raises: Unavailable: one of them has no leader that answers, so what is not read may be there."""
+        """Raises: Unavailable: the leader of one does not answer, so there may be unread records."""
         if not self.unavailable.isdisjoint(partitions):
             raise Unavailable("A partition has no leader that answers, so not everything could be read")
 
     @property
     def ready(self) -> bool:
-        """Whether this process can serve, be it not for every partition."""
+        """Whether this process can serve requests, possibly not for every partition."""
         return self.kafka_healthy and self.tail.caught_up.is_set()
 
     async def watch_kafka(self) -> None:
@@ -85,7 +85,7 @@ class HealthMonitor:
             await asyncio.sleep(_PROBE_INTERVAL)
 
     async def watch_partitions(self, *looks: Callable[[], Set[Partition]]) -> None:
-        """Keep `unavailable`, as these see it together, and tell of it until cancelled."""
+        """Keep `unavailable` as the union of what `looks` return, and report it, until cancelled."""
 
         def look() -> Set[Partition]:
             self.unavailable = frozenset[Partition]().union(*[each() for each in looks])
@@ -95,13 +95,13 @@ class HealthMonitor:
 
     @property
     def kafka_fault(self) -> str | None:
-        """What is wrong with Kafka while some broker answers, in a sentence; None while nothing is."""
+        """A sentence about the fault of Kafka while some broker answers; None without a fault."""
         if not self.unavailable or not self.kafka_healthy:
             return None
         names = named(self.unavailable)
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
         have = "1 partition has" if len(names) == 1 else f"{len(names)} partitions have"
-        return f"{have} no leader that answers or takes writes: {', '.join(names[:_NAMED])}{more}"
+        return f"{have} no leader that answers or takes writes: {', '.join(names[:_MAX_NAMED])}{more}"
 
     async def components(self) -> dict[str, str]:
         """Each component as `healthy`, `degraded` or `unhealthy`."""
@@ -114,9 +114,9 @@ class HealthMonitor:
 
     async def _check_database(self) -> str:
         if time.monotonic() - self._database_checked >= _CACHE_SECONDS:
-            self._database_checked = time.monotonic()  # so that nobody else asks meanwhile
+            self._database_checked = time.monotonic()  # so that no other request checks meanwhile
             self._database = await _ping(self.database)
-            self._database_checked = time.monotonic()  # asking one that hangs takes as long as this is kept
+            self._database_checked = time.monotonic()  # a check that hangs takes as long as this is kept
         return self._database
 
 

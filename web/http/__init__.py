@@ -1,1 +1,1 @@
-"""HTTP itself: what every request goes through, whatever it asks for."""
+"""HTTP itself: the path of every request, whatever it asks for."""

@@ -1,8 +1,8 @@
 """The bodies of requests, read in two steps.
 
-What is no JSON is refused at once. What is JSON of another form than a route takes is refused when the route
-asks for its meaning, after it has looked who may do this, and whether what it is done to is there: a caller
-learns of a cluster's absence before they learn of their own mistakes, whatever those are.
+A body that is no JSON is refused at once. JSON in another form than the route requires is refused when the
+route asks for its meaning. By then the route has checked the caller's rights and the existence of the entity,
+so a caller learns that a cluster does not exist before they learn about mistakes in their body.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Body(Generic[T]):
-    """A body that is JSON; `found` is its message, or what is wrong with it as one."""
+    """A JSON body; `found` is its message, or the error of decoding it."""
 
     found: T | Rejected
 
@@ -51,7 +51,7 @@ async def body_of(
     try:
         return Body(decode_body(data, decoder))
     except Rejected as refusal:
-        if not is_json(data):  # asked only of what was refused, so that good bodies are decoded once
+        if not is_json(data):  # checked only for refused bodies, so that good ones are decoded once
             raise
         return Body(refusal)
 
@@ -59,7 +59,7 @@ async def body_of(
 async def _read(request: web.Request) -> bytes:
     once(request.headers, CONTENT_ENCODING)
     try:
-        if request.content.is_eof():  # all of it came with the headers: there is nothing to wait for
+        if request.content.is_eof():  # all of it arrived with the headers, so there is nothing to wait for
             small = request.content.total_bytes <= request.client_max_size
             return request.content.read_nowait() if small else await request.read()
         async with asyncio.timeout(request.app[SETTINGS].read_timeout.total_seconds()):

@@ -1,15 +1,15 @@
-"""What every request goes through: id, answer or error in the one shape, bounds, and what is told of it.
+"""The path of every request: its id, its answer or error in the one shape, its bounds, and its log line.
 
     Edge ──▶ plain read? ──────────────────────────────────────▶ written at once
       └────▶ aiohttp's application: route, handler ──▶ errors ──┘
                                                            └────▶ HEAD, streams, …: written by aiohttp
 
-What clients do not read is bounded (`web/http/unread.py`). A read that does not fit goes the ordinary way,
-and is asked for again when there is room. A write has found room before it was done (`web.http.unread`).
+Unread answers are bounded (`web/http/unread.py`). A plain read whose answer does not fit is handled by the
+application, and is read again when there is room. A write reserves room before it is done.
 
-It stands around the application and not in it as middlewares: those come after the router and cost more than
-most reads do. What aiohttp does to write a small answer costs as much again, so what is nothing special is
-written here, headers in the same order.
+The edge surrounds the application instead of being middlewares in it, because these run after the router and
+cost more than most reads. aiohttp's writing of a small answer costs as much again, so ordinary answers are
+written here, with headers in the same order.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ from web.http.errors import (
 from web.http.headers import Cors, new_id, once, request_id, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
-from web.http.request_log import UNMATCHED, route_of, tell, tell_of
+from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of
 from web.http.unread import SHORT, Unread
 from web.keys import CORS, REQUEST_STATE, SLUGGED, RequestState
 
@@ -48,7 +48,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class _Written(web.StreamResponse):
-    """Stands for an answer that is out; aiohttp only asks whether the connection goes on."""
+    """A response that has been written already; aiohttp only reads whether to keep the connection."""
 
     keep_alive = True
 
@@ -60,7 +60,7 @@ class _Written(web.StreamResponse):
 
 
 class LastWritten(_Written):
-    """Stands for the last answer on its connection."""
+    """The last response on its connection, written already."""
 
     keep_alive = False
 
@@ -94,16 +94,16 @@ class Edge:
         self._write_timeout = write_timeout.total_seconds()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """Answer it."""
+        """Answer a request."""
         started = time.perf_counter()
         given = request_id(request.headers.get(_REQUEST_ID, ""))
         plain = self._plain.find(request)
         if plain is not None and _is_open(request):
             length = sum(map(len, plain.answer.pieces))
             if not self._unread.held or self._unread.fits(length):
-                head = self._told(request, plain, given, length, started)
+                head = self._logged_head(request, plain, given, length, started)
                 return await self._written(request, given, head, plain.answer.pieces, length)
-            plain = None  # who waits for room keeps no document in memory
+            plain = None  # a request that waits for room must keep no document in memory
         try:
             self._require_ours(request)
         except Rejected as refusal:
@@ -111,8 +111,8 @@ class Edge:
         request[REQUEST_STATE] = state = RequestState(given, started)
         response = await self._answer(request, given)
         seconds = (state.answered or time.perf_counter()) - started  # of a watch, to its beginning
-        tell(request, status=response.status, seconds=seconds)
-        if response.prepared:  # it is a stream, which has bounds of its own
+        log_request(request, status=response.status, seconds=seconds)
+        if response.prepared:  # a stream has bounds of its own
             return response
         length = _length(request, response)
         if (body := usual_body(request, response)) is not None:
@@ -122,12 +122,12 @@ class Edge:
         return response
 
     def _require_ours(self, request: web.Request) -> None:
-        """Refuse what is no HTTP, meant for somebody else, or a write of somebody else's page."""
+        """Refuse requests that are no HTTP, have a foreign host, or write from a foreign page."""
         if request.version not in (HttpVersion11, HttpVersion10):
             raise invalid(NO_HTTP, field="request")
         host = once(request.headers, HOST)
         self._hosts.require(host)
-        if not request.raw_path.startswith(("/", "*")):  # it names a host itself, which goes before `Host`
+        if not request.raw_path.startswith(("/", "*")):  # a URL with a host, which precedes `Host`
             self._hosts.require(request.url.host_subcomponent)
         origin = once(request.headers, ORIGIN)
         if origin is not None and request.method not in SAFE:
@@ -136,12 +136,12 @@ class Edge:
     def refuse(
         self, request: web.BaseRequest, refusal: Rejected, *, started: float, given: str | None = None
     ) -> web.StreamResponse:
-        """Answer what gets to no route, and let its connection end."""
+        """Answer a request that reaches no route, and end its connection."""
         given = given or new_id()
         response = rejection_response(refusal, request_id=given)
         assert isinstance(response.body, bytes)
         seconds = time.perf_counter() - started
-        tell_of(
+        log_exchange(
             request,
             route=UNMATCHED,
             status=response.status,
@@ -152,15 +152,17 @@ class Edge:
         )
         begun = f"{_begun(response)}Connection: close\r\n"
         head = self._head(NO_HEADERS, given, begun, len(response.body), seconds)
-        if request.transport is not None:  # a client that sends no HTTP often leaves without an answer
+        if request.transport is not None:  # a client that sends no HTTP often disconnects before the answer
             request.transport.write(head if request.method == "HEAD" else head + response.body)
         return LAST_WRITTEN
 
-    def _told(self, request: web.Request, plain: Plain, given: str, length: int, started: float) -> bytes:
-        """Tell of a plain read; returns the head of its answer."""
+    def _logged_head(
+        self, request: web.Request, plain: Plain, given: str, length: int, started: float
+    ) -> bytes:
+        """Log a plain read, and return the head of its answer."""
         answer = plain.answer
         seconds = time.perf_counter() - started
-        tell_of(
+        log_exchange(
             request,
             route=plain.route,
             status=200,
@@ -176,7 +178,7 @@ class Edge:
         return self._head(request.headers, given, begun, length, seconds)
 
     def _head(self, asked: MultiMapping[str], given: str, begun: str, length: int, seconds: float) -> bytes:
-        """The head of an answer to a request of these headers, begun with its status and its own."""
+        """The head of an answer: `begun` holds its status and own headers, `asked` the request's headers."""
         return (
             f"{begun}Content-Length: {length}\r\n{_dated(int(time.time()))}"
             f"X-Request-ID: {given}\r\nX-Response-Time: {response_time(seconds)}\r\n"
@@ -186,7 +188,7 @@ class Edge:
     async def _written(
         self, request: web.Request, given: str, head: bytes, pieces: Sequence[bytes], length: int
     ) -> web.StreamResponse:
-        """Write an answer at once; long pieces are the view's, and stay so."""
+        """Write an answer at once; long pieces are the view's own and are not copied."""
         assert request.transport is not None
         if length <= SHORT:
             request.transport.write(b"".join((head, *pieces)))
@@ -197,7 +199,7 @@ class Edge:
         return WRITTEN
 
     async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
-        """Turn every exception into the one error shape; what nobody expected is logged and says nothing."""
+        """Turn every exception into the one error shape; the text of an unexpected one is only logged."""
         try:
             return await self._routed(request)
         except Rejected as refusal:
@@ -205,7 +207,7 @@ class Edge:
         except TransientError as error:
             return unavailable_response(error, request_id=given, slugs=_slugs(request))
         except web.HTTPException as error:
-            if request.method == "OPTIONS":  # which no route has, and browsers ask of all before they call
+            if request.method == "OPTIONS":  # no route has it, and browsers send it before other methods
                 return web.Response(status=204)
             return http_error_response(error, request_id=given, slugs=_slugs(request))
         except Exception:
@@ -215,12 +217,12 @@ class Edge:
             )
 
     async def _routed(self, request: web.Request) -> web.StreamResponse:
-        """Let the application answer. Where there is no route, that is what is wrong.
+        """Let the application answer. A missing route is reported before any other fault.
 
-        aiohttp looks at expectations first, and there refuses those it does not know, in words of its own.
-        Our routes pass over them (RFC 9110, section 10.1.1, lets both be done).
+        aiohttp checks expectations first, and refuses unknown ones in words of its own. Our routes ignore
+        them (RFC 9110, section 10.1.1, allows both).
 
-        Raises: Unavailable: what others have not read leaves no room for the answer.
+        Raises: Unavailable: unread answers of others leave no room for this one.
         """
         try:
             response = await self._ordinary(request)
@@ -238,9 +240,9 @@ class Edge:
             raise
 
     async def _bounded(self, request: web.Request, given: str, sending: Awaitable[None], length: int) -> None:
-        """Send within the write time-out, or cut the connection: who reads slowly must not keep an answer."""
+        """Send within the write time-out, or cut the connection: a slow reader must not keep an answer."""
         loop = asyncio.get_running_loop()
-        overdue = loop.call_later(self._write_timeout, _cut, request, given)  # a third of `asyncio.timeout`
+        overdue = loop.call_later(self._write_timeout, _cut, request, given)  # a third of `timeout`'s cost
         try:
             with self._unread.holding(length):
                 await sending
@@ -251,7 +253,7 @@ class Edge:
 
 
 def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | Pieces | None:
-    """The body of an answer that has nothing special; None when it takes aiohttp to write it."""
+    """The body of an ordinary answer; None if aiohttp has to write it."""
     body = body_of(response)
     if body is None:
         return None
@@ -266,7 +268,7 @@ def usual_body(request: web.Request, response: web.StreamResponse) -> bytes | Pi
 
 
 def _length(request: web.Request, response: web.StreamResponse) -> int:
-    """Bytes of an answer's body that will be sent."""
+    """The bytes of an answer's body."""
     body = body_of(response)
     return 0 if body is None or request.method == "HEAD" else sum(map(len, pieces_of(body)))
 
@@ -276,10 +278,10 @@ def _is_open(request: web.Request) -> bool:
 
 
 async def stamp(request: web.Request, response: web.StreamResponse) -> None:
-    """Put on what every answer carries, just before aiohttp sends its headers.
+    """Add the headers of every answer, just before aiohttp sends its headers.
 
-    In HTTP/1.0 there are no chunks: what has no length ends where its connection does. aiohttp knows that for
-    the headers, and yet keeps the connection of a client that has asked for it.
+    HTTP/1.0 has no chunks, so a body without a length ends with its connection. aiohttp knows that for the
+    headers, and yet keeps the connection open for a client that has asked for it.
     """
     if request.version < HttpVersion11 and response.content_length is None:
         response.force_close()

@@ -1,4 +1,4 @@
-"""The one error shape: which status a code has, and the body that carries it."""
+"""The one error shape: the status of each code, and the body."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -94,7 +94,7 @@ _CODE_OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
 }
 
 RETRY_WATCH: Final = "5"
-"""Seconds for a caller of too many watches to end one."""
+"""Seconds after which a caller with too many watches should try again."""
 
 _OTHERWISE: Final = ("VALIDATION_FAILED", "The request can't be answered as it is")
 
@@ -187,7 +187,7 @@ JSON_TYPE: Final = "application/json; charset=utf-8"
 def json_response(
     body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    """JSON that is encoded already."""
+    """A response with JSON that is already encoded."""
     return web.Response(
         body=body,
         status=status,

@@ -1,7 +1,7 @@
-"""The headers of requests, as they may be believed, and those that every answer has.
+"""The headers of requests, as far as they can be believed, and the headers of every answer.
 
-A header that decides something occurs once: of two values the first would be the client's, and the second the
-one that a gateway added. Bytes that are no UTF-8 reach us as lone surrogates, which nothing can encode again.
+A header with an effect must occur once: if there are two, the first may be the client's and the second the
+one that a gateway added. Bytes that are no UTF-8 arrive as lone surrogates, which cannot be encoded again.
 """
 
 import os
@@ -28,18 +28,18 @@ _ALLOWED: Final = {
 
 
 BY_CALLER: Final = "X-User-Email"
-"""What nearly all answers differ by, also those that say there is nothing: no cache may give one to another
-caller. It is in every answer's `Vary`, because telling them apart would cost more than it saves.
+"""The header on which nearly all answers depend, even a 404, so no cache may serve one to another caller.
+It is in every answer's `Vary`, because distinguishing the few others would cost more than it saves.
 """
 
 _BY_ORIGIN: Final = f"Origin, {BY_CALLER}"
 
 BLANKS: Final = " \t"
-"""What HTTP trims off a header's value (RFC 9110, section 5.5); other blanks of Unicode belong to it."""
+"""The blanks that HTTP trims off a header's value (RFC 9110, section 5.5); others are part of it."""
 
 
 def once(headers: MultiMapping[str], name: str) -> str | None:
-    """The trimmed value of a header; None where it is absent.
+    """The trimmed value of a header; None if it is absent.
 
     Raises: Rejected: `VALIDATION_FAILED`, it occurs more than once.
     """
@@ -53,7 +53,7 @@ def once(headers: MultiMapping[str], name: str) -> str | None:
 
 
 def once_as_text(headers: MultiMapping[str], name: str) -> str | None:
-    """The same of a header whose value is passed on.
+    """The trimmed value of a header, checked to be encodable because it is copied elsewhere.
 
     Raises: Rejected: `VALIDATION_FAILED`, it occurs more than once, or is no UTF-8.
     """
@@ -64,12 +64,12 @@ def once_as_text(headers: MultiMapping[str], name: str) -> str | None:
 
 
 def encodable(given: str) -> str:
-    """Text of a request, with a question mark for each byte that was no UTF-8."""
+    """Text of a request, with a question mark for each byte that is no UTF-8."""
     return given if given.isascii() else given.encode(errors="replace").decode()
 
 
 def request_id(given: str) -> str:
-    """The id a request came with, or a new one if that has another form."""
+    """The id that a request came with, or a new one if that is malformed."""
     return given if given and _REQUEST_ID.fullmatch(given) else new_id()
 
 
@@ -79,11 +79,11 @@ def new_id() -> str:
 
 
 def _ids() -> Iterator[str]:
-    """Many are drawn and written at a time, digit by digit of all of them; no process of ours is forked."""
-    text = bytearray(b"-" * (36 * _DRAWN))
+    """Yield ids, many of which are drawn and formatted at a time. Our processes never fork."""
+    text = bytearray(b"-" * (36 * _IDS_AT_A_TIME))
     while True:
-        drawn = int.from_bytes(os.urandom(16 * _DRAWN)) & _FREE | _GIVEN
-        digits = drawn.to_bytes(16 * _DRAWN).hex().encode()
+        drawn = int.from_bytes(os.urandom(16 * _IDS_AT_A_TIME)) & _FREE | _GIVEN
+        digits = drawn.to_bytes(16 * _IDS_AT_A_TIME).hex().encode()
         for at, place in enumerate(_PLACES):
             text[place::36] = digits[at::32]
         written = text.decode()
@@ -91,36 +91,36 @@ def _ids() -> Iterator[str]:
             yield written[at : at + 36]
 
 
-_DRAWN: Final = 256
+_IDS_AT_A_TIME: Final = 256
 _PLACES: Final = [place for place in range(36) if place not in (8, 13, 18, 23)]
 
-# The bits that are drawn, and those that tell version and variant.
-_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _DRAWN, 16)
-_GIVEN: Final = int("00000000000040008000000000000000" * _DRAWN, 16)
+# The random bits, and the bits of version and variant.
+_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _IDS_AT_A_TIME, 16)
+_GIVEN: Final = int("00000000000040008000000000000000" * _IDS_AT_A_TIME, 16)
 
 
 _IDS: Final = _ids()
 
 
 def response_time(seconds: float) -> str:
-    """The time an answer took, as `X-Response-Time` has it."""
+    """The duration of an answer in the format of `X-Response-Time`."""
     return f"{seconds * 1000:.3f}ms"
 
 
 class Shared(NamedTuple):
-    """Headers, and the same as the lines in which they go over the wire."""
+    """Headers, and the same headers as lines on the wire."""
 
     headers: Mapping[str, str]
     lines: str
 
 
 class Cors:
-    """The headers for pages of other origins (Fetch standard, section 3.3), made once for each.
+    """The headers for pages of other origins (Fetch standard, section 3.3), made once for each origin.
 
-    A page of an origin that is not allowed gets none of them, so its browser asks no further.
+    A page of an origin that is not allowed gets none of them, so its browser blocks further requests.
 
     Args:
-        origins: Those that are allowed, or `*` among them for any, which then come without credentials.
+        origins: The allowed origins; `*` among them allows any, without credentials.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
@@ -133,14 +133,14 @@ class Cors:
             self._others = _shared({"Vary": _BY_ORIGIN} if origins else {})
 
     def for_(self, headers: MultiMapping[str]) -> Shared:
-        """For a request with these headers. Of two origins neither is believed."""
+        """The headers of the answer to a request with these headers; two origins count as none."""
         given = headers.getall(ORIGIN, ())
         return self._listed.get(given[0], self._others) if len(given) == 1 else self._others
 
     def require(self, origin: str, host: str | None) -> None:
-        """Refuse a write of a page that is neither of an allowed origin nor of this very host.
+        """Refuse a write of a page that is neither of an allowed origin nor of this host.
 
-        Browsers send some writes without asking first, and keep the page from the answer alone.
+        Browsers send some writes without a preflight request, and only hide the answer from the page.
 
         Raises: Rejected: `FORBIDDEN`.
         """

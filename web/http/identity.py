@@ -1,4 +1,4 @@
-"""Who is asking: the address a trusted gateway puts into `X-User-Email`."""
+"""The identity of a caller: the address that a trusted gateway puts into `X-User-Email`."""
 
 from typing import Final
 
@@ -27,7 +27,7 @@ def address(headers: MultiMapping[str], settings: WebSettings) -> str:
     """The address in a request's headers.
 
     Raises: Rejected: `AUTH_REQUIRED` without one, `INVALID_EMAIL` for a malformed one, `VALIDATION_FAILED`
-        for two, of which nobody can tell the gateway's.
+        for two, because the gateway's could be either.
     """
     email = once(headers, _EMAIL) or ""
     if valid_email(email):

@@ -16,7 +16,7 @@ def is_id(given: str) -> bool:
 
 
 def id_of(given: str, kind: str) -> str:
-    """An id of an entity of this kind in lower case. Raises: Rejected: it is not a UUID."""
+    """An entity's id in lower case; `kind` is for the error's text. Raises: Rejected: it is not a UUID."""
     if not is_id(given):
         raise invalid(f"invalid {kind} ID format", field="id", value=given)
     return given.lower()

@@ -1,7 +1,7 @@
-"""How many requests there were, and how long they took, as Prometheus is told.
+"""The number and duration of requests, as metrics for Prometheus.
 
-Counted in plain numbers, which become metrics when somebody asks for them: a counter and a histogram of the
-client library, each of whose numbers has a lock of its own, take five times as long as this for each request.
+They are counted in plain numbers, which become metrics when they are collected. A counter and a histogram of
+the client library, where each number has a lock of its own, take five times as long for each request.
 """
 
 from bisect import bisect_left
@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Seconds; what took exactly so long is within."""
+"""Upper bounds of the buckets in seconds, inclusive."""
 
 _NAMES: Final = (*map(floatToGoString, BOUNDS), "+Inf")
 
@@ -27,18 +27,18 @@ class _Meter:
 
     def __init__(self) -> None:
         self.statuses: dict[int, int] = {}
-        self.within = [0] * (len(BOUNDS) + 1)  # and in none of the buckets before
+        self.within = [0] * (len(BOUNDS) + 1)  # per bucket, without those in smaller buckets
         self.seconds = 0.0
 
 
 class Meters(Collector):
-    """Counts requests; call it on one thread, and collect it there."""
+    """Counts requests; it must be called and collected on one thread."""
 
     def __init__(self) -> None:
         self._meters: dict[tuple[str, str], _Meter] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """One request; of `method` and `route` there must be few."""
+        """Count one request; there must be few values of `method` and `route`."""
         meter = self._meters.get((method, route))
         if meter is None:
             meter = self._meters[method, route] = _Meter()

@@ -1,4 +1,4 @@
-"""Bodies in pieces: what the view holds is sent as it is, never copied into one."""
+"""Bodies in pieces, so that documents of the view are sent without copying them into one body."""
 
 from collections.abc import Sequence
 
@@ -11,14 +11,14 @@ from web.http.errors import JSON_TYPE
 
 
 class ReadAnswer(Struct, frozen=True, gc=False):
-    """What a read answers: JSON in pieces, many of them the view's own.
+    """The answer of a read: JSON in pieces, many of which are the view's own.
 
-    They are joined where they are written, behind their head, and long ones not even there: a page is long
-    enough for each copy to cost.
+    Short pieces are joined with their head when they are written. Long ones are not joined even then, because
+    a page is so long that each copy costs time.
 
     Attributes:
-        version: Of the entity it shows, if it shows one: its ETag.
-        secret: Whether it shows what is to be stored nowhere.
+        version: The ETag of the entity it shows, if it shows one.
+        secret: Whether it contains secrets, which no cache may store.
     """
 
     pieces: tuple[bytes, ...]
@@ -39,17 +39,17 @@ class Pieces(Payload):
         return b"".join(self.pieces).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        """Write one by one, as the client reads."""
+        """Write the pieces one by one, as the client reads."""
         for piece in self.pieces:
             await writer.write(piece)
 
 
 def body_of(response: web.StreamResponse) -> bytes | Pieces | None:
-    """The body of a response; None where it has none that is known as a whole."""
+    """The body of a response; None if it has no complete one."""
     body = response.body if isinstance(response, web.Response) else None
     return body if isinstance(body, bytes | Pieces) else None
 
 
 def pieces_of(body: bytes | Pieces) -> Sequence[bytes]:
-    """A body as what is to be written."""
+    """The pieces of a body."""
     return body.pieces if isinstance(body, Pieces) else (body,)

@@ -1,10 +1,9 @@
 """Plain reads: the GETs that most of the traffic is, found before any route is looked up.
 
-aiohttp's router, response and headers cost three times what reading a view does. So a request that wants
-nothing special and will succeed is told apart here by its path, and `web/http/edge.py` writes its answer in
-one piece. Each kind says which paths these are, and what answers them (`PlainRead`). What is not so, or
-refused, is nobody's fault and goes the ordinary way, which gives the same answer to all that is told apart
-here, and the only one to the rest.
+aiohttp's router, response and headers cost three times as much as reading a view. So an ordinary GET that
+will succeed is recognised here by its path, and `web/http/edge.py` writes its answer in one piece. Each kind
+declares these paths and the functions that answer them (`PlainRead`). Every other request is handled by the
+application, which gives the same answers to the requests recognised here, and the only answers to all others.
 """
 
 import re
@@ -27,8 +26,8 @@ class Plain(Struct, frozen=True, gc=False):
 
     Attributes:
         route: Its route's pattern.
-        entity_id: Of the entity it shows, if it shows one.
-        kind: As the route has it (`web.described.operations.Route`).
+        entity_id: The id of the entity it shows, if it shows one.
+        kind: The kind of the route (`web.described.operations.Route`).
     """
 
     route: str
@@ -38,12 +37,12 @@ class Plain(Struct, frozen=True, gc=False):
 
 
 class PlainRead(NamedTuple):
-    """A form of plain reads.
+    """A pattern of plain reads.
 
     Attributes:
-        path: Matches the whole raw path, with its query.
-        read: Answers the caller of this address, given the groups of the match; it may return None, or raise
-            anything, to leave the request to the ordinary way.
+        path: Matches the whole raw path with its query.
+        read: Answers the caller of this address, given the groups of the match. It may return None or raise
+            any error to leave the request to the application.
     """
 
     path: re.Pattern[str]
@@ -54,7 +53,7 @@ PLAIN: Final = web.AppKey("plain", tuple[PlainRead, ...])
 
 
 class PlainReads:
-    """Tells plain reads apart."""
+    """Recognises plain reads."""
 
     def __init__(self, forms: tuple[PlainRead, ...], hosts: Hosts, settings: WebSettings) -> None:
         self._forms = forms
@@ -62,7 +61,7 @@ class PlainReads:
         self._settings = settings
 
     def find(self, request: web.Request) -> Plain | None:
-        """The answer to a plain read; None for all that takes the ordinary way."""
+        """The answer to a plain read; None for every other request."""
         if (
             request.method != "GET"
             or request.version != HttpVersion11
@@ -80,6 +79,6 @@ class PlainReads:
                     if ORIGIN in request.headers:
                         once(request.headers, ORIGIN)
                     return read(email, *match.groups())
-                except Exception:  # whatever it is, the ordinary way meets it too, and answers it
+                except Exception:  # whatever it is, the application meets it too, and answers it
                     return None
         return None

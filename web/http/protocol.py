@@ -1,8 +1,8 @@
-"""aiohttp's protocol, with what it refuses by itself answered as everything else is.
+"""aiohttp's protocol, with the one error shape for input that it refuses by itself.
 
-What its parser can't read never becomes a request, so no route, handler or middleware sees it. aiohttp
-answers it as text over HTTP/1.0, in the parser's words, which repeat what was sent. Here it gets the one
-error shape. Its connection ends then, because what follows on it may be anything.
+Input that its parser cannot read never becomes a request, so no route, handler or middleware sees it. aiohttp
+answers it as text over HTTP/1.0, in the parser's words, which repeat the input. Here it gets the one error
+shape. Then its connection ends, because the following bytes may be anything.
 """
 
 import asyncio
@@ -34,16 +34,17 @@ from web.http.edge import NO_HTTP, Edge, Handler, LastWritten
 log = logging.getLogger("clusterflow.api_server")
 
 LINGER: Final = 2.0
-"""Seconds for a client to read why it was refused."""
+"""Seconds for a client to read the answer to refused input."""
 
 UNCOUNTED: Final = 4096
-"""Bytes that may wait to be read of each connection beside the bound, less than a connection takes by itself.
+"""Bytes per connection that may wait to be read in addition to the bound; a connection itself takes more.
 
-uvloop sends all that was written in one round of its loop together, and what is beyond this limit at once. A
-limit of 0 sent each small answer by itself, which took 15 % of the reads a second of 64 connections.
+uvloop sends everything that was written in one round of its loop together, and anything beyond this limit at
+once. A limit of 0 sent each small answer by itself, which cost 15 % of the reads per second of 64
+connections.
 """
 
-# What is wrong, by the first class of an error that fits.
+# The refusal for each class of errors; the first class that matches counts.
 _TEXTS: Final[tuple[tuple[type[Exception], str, str], ...]] = (
     (LineTooLong, "request", "The request line or a header is too long"),
     (BadStatusLine, "request", NO_HTTP),
@@ -59,7 +60,7 @@ _TWICE: Final = re.compile(r"Duplicate '([A-Za-z-]+)' header found\.")
 
 
 def refusal_of(error: BaseException) -> Rejected:
-    """An error of aiohttp's parser in our words, which repeat nothing of the request."""
+    """An error of aiohttp's parser in our words, without any content of the request."""
     if twice := _TWICE.fullmatch(getattr(error, "message", "")):
         return invalid(f"{twice[1]} must be sent once", field=twice[1])
     if getattr(error, "message", "").startswith(_NO_HOST):
@@ -71,9 +72,9 @@ def refusal_of(error: BaseException) -> Rejected:
 
 
 class _Refusal(LastWritten):
-    """A refusal that was written; its connection stays for a while, so that the client can read it.
+    """A refusal that was written; its connection is kept for a while, so that the client can read it.
 
-    Closing over input that nobody has read resets a connection, and the answer is lost with it (RFC 9112,
+    Closing a connection with unread input resets it, and the answer is lost with it (RFC 9112,
     section 9.6).
     """
 
@@ -90,19 +91,19 @@ class Protocol(RequestHandler):
     """One connection."""
 
     max_head: int
-    """Bytes of a request's line and headers together, about; as many as one header alone may have."""
+    """Approximate bytes of a request's line and headers together; a single header may have as many."""
 
     _lost: asyncio.Event | None = None
-    _head = 0  # bytes of one that is not complete
+    _head = 0  # bytes of an incomplete head
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Pause writing once more than `UNCOUNTED` bytes wait here, so that whatever is longer is counted."""
+        """Pause writing once more than `UNCOUNTED` bytes wait here, so that longer answers are counted."""
         super().connection_made(transport)
         assert self.transport is not None
         self.transport.set_write_buffer_limits(high=UNCOUNTED)
 
     def data_received(self, data: bytes) -> None:
-        """Hand it to the parser. What it can't read within a body is told to whoever waits for that body."""
+        """Pass data to the parser. An error within a body is raised to the handler that reads the body."""
         super().data_received(data)
         if not self._messages:
             if self._reads_head():
@@ -113,7 +114,7 @@ class Protocol(RequestHandler):
             return
         message, _ = self._messages[-1]
         if not isinstance(message, _ErrInfo):
-            if message.url is None:  # CONNECT to nothing, of which aiohttp can make no request
+            if message.url is None:  # CONNECT without a target, of which aiohttp cannot make a request
                 self._messages[-1] = (_ErrInfo(400, InvalidURLError(""), ""), EMPTY_PAYLOAD)
         elif self._current_request is not None:
             body = self._current_request.content
@@ -121,38 +122,38 @@ class Protocol(RequestHandler):
                 body.set_exception(web.RequestPayloadError("the body can't be read"))
 
     def _reads_head(self) -> bool:
-        """Whether what comes now is the head of a request, and not the body of one before."""
+        """Whether the next bytes belong to the head of a request, and not to the body of the previous one."""
         if self._current_request is None:
             return self._waiter is not None
         return self._current_request.content.is_eof()
 
     def _bound_head(self, more: int) -> None:
-        """Refuse a request whose head goes on and on: aiohttp bounds each header, and allows 128 of them.
+        """Refuse a request whose head is too long: aiohttp bounds only each header, and allows 128 of them.
 
-        Behind a request that is not answered yet it is not even refused, and its connection ends with that.
+        After a request that is not answered yet it gets no answer, and its connection just ends.
         """
         if self._close:
             return
         self._head += more
         if self._head <= self.max_head:
             return
-        self._close = True  # what follows is not looked at
+        self._close = True  # the following bytes are ignored
         if self._waiter is not None and not self._waiter.done():
             self._messages.append((_ErrInfo(400, LineTooLong("", self.max_head), ""), EMPTY_PAYLOAD))
             self._waiter.set_result(None)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Nobody is there any more."""
+        """Release everything of a connection that is gone."""
         super().connection_lost(exc)
         if self._lost is not None:
             self._lost.set()
 
     async def linger(self) -> None:
-        """Take input without looking at it until the client has gone."""
+        """Discard input until the client has disconnected."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        self.close()  # drops all input from now on
+        self.close()  # discards all input from now on
         self._lost = asyncio.Event()
         if transport.can_write_eof():
             transport.write_eof()
@@ -167,7 +168,7 @@ class Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what the parser has refused, or what the edge itself has failed at."""
+        """Answer input that the parser has refused, or a request that the edge itself has failed on."""
         edge = self._request_handler
         assert isinstance(edge, Edge)
         if request.writer.output_size > 0:
@@ -181,7 +182,7 @@ class Protocol(RequestHandler):
         return edge.refuse(request, refusal, started=time.perf_counter())
 
     def log_exception(self, *args: Any, **more: Any) -> None:
-        """Log what aiohttp can't go on after; of what a client has sent wrong, only the kind."""
+        """Log errors that aiohttp cannot recover from; of faulty input, log only the error type."""
         error = more.get("exc_info")
         if isinstance(error, HttpProcessingError | web.RequestPayloadError):
             log.debug("body can't be read", extra={"error": type(error).__name__})
@@ -202,8 +203,8 @@ class Runner(web.AppRunner):
     """Serves an application behind the edge.
 
     Args:
-        edge: Makes it, around the application's handler.
-        settings: aiohttp's.
+        edge: Makes the edge around the application's handler.
+        settings: aiohttp's settings.
     """
 
     def __init__(self, app: web.Application, edge: Callable[[Handler], Edge], **settings: Any) -> None:

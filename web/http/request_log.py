@@ -1,4 +1,4 @@
-"""What is told of each request: it is counted, timed, and a line in the log."""
+"""Records each request: counts it, times it, and writes its access-log line."""
 
 import logging
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from web.keys import KINDS, REQUEST_STATE
 log = logging.getLogger("clusterflow.api_server")
 
 UNMATCHED: Final = "unmatched"
-"""The route of what gets to none."""
+"""The route of a request that matches none."""
 
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 
 
-def tell(request: web.Request, *, status: int, seconds: float) -> None:
-    """Tell of a request that went through the router, and took so long to its answer's headers."""
+def log_request(request: web.Request, *, status: int, seconds: float) -> None:
+    """Record a request that went through the router; `seconds` end at the headers of its answer."""
     state, route = request[REQUEST_STATE], route_of(request)
-    tell_of(
+    log_exchange(
         request,
         route=route,
         status=status,
@@ -37,7 +37,7 @@ def tell(request: web.Request, *, status: int, seconds: float) -> None:
     )
 
 
-def tell_of(
+def log_exchange(
     request: web.BaseRequest,
     *,
     route: str,
@@ -49,10 +49,10 @@ def tell_of(
     body_size: int,
     more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Tell of any request, whose `route` is a pattern and never what was asked for.
+    """Record any request; `route` is a pattern, never the path of the request itself.
 
     Args:
-        kind: The kind of the route; None for clusters, whose lines are older and name the id their own way.
+        kind: The kind of the route; None for clusters, whose lines have always named the id `cluster_id`.
     """
     method = request.method
     METERS.count(method if method in _METHODS else "other", route, status, seconds)
@@ -76,17 +76,17 @@ def tell_of(
         line |= more
     if log.isEnabledFor(logging.DEBUG):
         line["user_email"] = _text(request.headers.get("X-User-Email", "").strip(BLANKS), 254)
-    logs.tell(log, "request", line)
+    logs.write_line(log, "request", line)
 
 
 def route_of(request: web.Request) -> str:
-    """The route's pattern; never the raw URL, which would make a label of everything a client sends."""
+    """The route's pattern; never the raw URL, which would turn everything a client sends into a label."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else UNMATCHED
 
 
 def _path_id(request: web.Request) -> str | None:
-    """The entity's id in the path; what is none may be anything."""
+    """The entity's id in the path; None if the path holds something else in its place."""
     given = request.match_info.get("id", "")
     return given.lower() if is_id(given) else None
 

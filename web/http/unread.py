@@ -1,12 +1,14 @@
-"""What web has to say and nobody has read yet: bounded in bytes, for all connections together.
+"""Bounds the bytes of answers that clients have not read yet, for all connections together.
 
-A connection takes its next request once its last answer is in the kernel's hands, so it holds one answer at
-most: as long as a page may be, or a chunk of a watch. The kernel's own buffers are not ours to count, nor are
-the first 4 KiB of each connection (`web.http.protocol.UNCOUNTED`). What does not fit waits here, and what
-still does not fit is turned away; whoever waits holds nothing meanwhile but a request, because documents that
-are kept for a reader may be the last to show a state long replaced.
+A connection takes its next request once its last answer is in the kernel's buffers, so it holds at most one
+answer: up to a page, or a chunk of a watch. The kernel's own buffers are not counted, and neither are the
+    first
+4 KiB of each connection (`web.http.protocol.UNCOUNTED`). An answer that does not fit waits here, and is
+refused if it does not fit in time. A waiting request holds no documents, because it might be the last to keep
+those of states that were replaced long ago.
 
-A quarter is for short answers alone: those who leave long ones unread do not keep others from asking.
+A quarter is reserved for short answers, so that clients that leave long answers unread do not block the
+others.
 """
 
 import asyncio
@@ -21,23 +23,23 @@ from domain.errors import Unavailable
 UNREAD_BYTES = Gauge("clusterflow_http_unread_bytes", "Bytes of answers that wait to be read")
 
 SHORT: Final = 64 * 1024
-"""Bytes of an answer that are joined to be written at once. Pieces of longer ones are not copied any more."""
+"""The bytes up to which an answer's pieces are joined and written at once. Longer ones are not copied."""
 
 MAX_DOCUMENT: Final = 1024 * 1024
-"""Bytes of a cluster's JSON at most: of a spec up to 512 KiB, and what is shown around it."""
+"""The maximum of bytes of a cluster's JSON: a spec up to 512 KiB, and the members around it."""
 
 ROOM_WITHIN: Final = 5.0
-"""Seconds for others to read before an answer that does not fit is turned away."""
+"""Seconds for others to read before an answer that does not fit is refused."""
 
 
 class Unread:
     """The bytes of answers that wait to be read.
 
     Args:
-        most: Bytes at most. An answer that is longer is sent when no other waits.
+        most: The maximum of bytes. A longer answer is sent when no other waits.
 
     Attributes:
-        held: How many they are now.
+        held: Their present number.
     """
 
     def __init__(self, most: int) -> None:
@@ -47,13 +49,13 @@ class Unread:
         self._freed = asyncio.Event()
 
     def fits(self, length: int) -> bool:
-        """Whether an answer of so many bytes may wait as well."""
+        """Whether an answer of `length` bytes may wait as well."""
         if not self.held:
             return True
         return self.held + length <= (self._most if length <= SHORT else self._most_for_long)
 
     async def room(self, length: int, *, within: float) -> bool:
-        """Wait until it fits, for so many seconds at most; returns whether it does."""
+        """Wait until an answer fits, for at most `within` seconds; return whether it does."""
         try:
             async with asyncio.timeout(within):
                 while not self.fits(length):
@@ -63,15 +65,15 @@ class Unread:
         return True
 
     async def require_room(self, length: int) -> None:
-        """Wait until it fits. Raises: Unavailable: nobody else has read enough within `ROOM_WITHIN`."""
+        """Wait until an answer fits. Raises: Unavailable: it does not within `ROOM_WITHIN`."""
         if not self.fits(length) and not await self.room(length, within=ROOM_WITHIN):
             raise Unavailable("Too many answers are waiting to be read; try again", retry_after=ROOM_WITHIN)
 
     @asynccontextmanager
     async def reserved(self, length: int) -> AsyncIterator[None]:
-        """Do a write whose answer will be about so long: its outcome has to be told, so it finds room before.
+        """Reserve room for a write's answer of about `length` bytes before the write, as it must be sent.
 
-        Raises: Unavailable: there is none, and nothing was done.
+        Raises: Unavailable: there is no room, and nothing was done.
         """
         await self.require_room(length)
         with self.holding(length) if length > SHORT else nullcontext():
@@ -79,7 +81,7 @@ class Unread:
 
     @contextmanager
     def holding(self, length: int) -> Iterator[None]:
-        """Count an answer that waits, until it has been read or given up."""
+        """Count a waiting answer until it has been read or given up."""
         self.held += length
         UNREAD_BYTES.inc(length)
         try:

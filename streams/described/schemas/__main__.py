@@ -1,4 +1,4 @@
-"""Write the schema files anew: `python -m streams.described.schemas`."""
+"""Writes the schema files again: `python -m streams.described.schemas`."""
 
 from streams.described.schemas import DIRECTORY
 from streams.described.schemas.catalogue import documents, rendered

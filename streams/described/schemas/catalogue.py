@@ -13,7 +13,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def messages(flows: Sequence[Declaration] = FLOWS) -> tuple[Message, ...]:
-    """Every message; one that several flows share is there once."""
+    """Every message; one that several flows share is listed once."""
     return tuple(dict.fromkeys(message for flow in flows for message in flow.schemas))
 
 
@@ -21,9 +21,9 @@ def payloads(ref: str, flows: Sequence[Declaration] = FLOWS) -> tuple[dict[str, 
     """The schema of each message by its name, and the components they refer to.
 
     Args:
-        ref: How a component is referred to; `{name}` stands for its name.
+        ref: The form of a reference to a component, with `{name}` for its name.
 
-    Raises: ValueError: two types of one name differ, and a reference would be to either of them.
+        Raises: ValueError: two different types have the same name, so references would be ambiguous.
     """
     schemas: dict[str, Schema] = {}
     components: dict[str, Schema] = {}
@@ -56,7 +56,7 @@ def _document(name: str, title: str, schema: Schema, parts: Mapping[str, Schema]
 
 
 def _payload(message: Message, ref: str) -> tuple[Schema, dict[str, Schema]]:
-    """The schema of a message, and the components it refers to; that of a single type stands there itself."""
+    """The schema of a message and the components it refers to; a single type is not made a component."""
     schemas, parts = described(message.types, ref=ref)
     if message.from_outside:
         parts = as_sent(parts)
@@ -69,7 +69,7 @@ def _payload(message: Message, ref: str) -> tuple[Schema, dict[str, Schema]]:
 
 
 def _one_object(variants: Sequence[Schema]) -> Schema:
-    """Variants that their member `type` tells apart as one object: the form of contract, section 10.4."""
+    """Variants with a discriminating member `type` as one object: the form of contract, section 10.4."""
     by_tag = {variant["properties"]["type"]["enum"][0]: variant for variant in variants}
     common = [name for name in variants[0]["required"] if all(name in v["required"] for v in variants)]
     properties = {name: schema for variant in variants for name, schema in variant["properties"].items()}

@@ -1,7 +1,7 @@
 """JSON Schema (2020-12) of the types that the code decodes and encodes with.
 
-msgspec says most; what it does not is read off the same types: that a `datetime` is a date-time, what the
-docstring's `Attributes:` tell of a member, and what the bytes of a `Raw` member are.
+msgspec derives most of it. The rest is read from the same types: that a `datetime` is a date-time, the
+descriptions of members in the docstring's `Attributes:`, and the content of a `Raw` member.
 """
 
 import inspect
@@ -25,7 +25,7 @@ def described(types: Sequence[Any], *, ref: str) -> tuple[list[Schema], dict[str
 
     Args:
         types: Structs, dataclasses, or unions of Structs.
-        ref: How a component is referred to; `{name}` stands for its name.
+        ref: The form of a reference to a component, with `{name}` for its name.
     """
     classes = {cls.__name__: cls for type_ in types for cls in _classes(type_)}
     schemas, components = msgspec.json.schema_components((*types, *classes.values()), ref_template=ref)
@@ -70,7 +70,7 @@ def _refine(component: Schema, cls: type, ref: str) -> None:
         parts = list(_parts(hints[name]))
         if datetime in parts:
             _date_times(schema)
-        schema.pop("discriminator", None)  # OpenAPI's, and unknown to the others; the tags are enough
+        schema.pop("discriminator", None)  # only OpenAPI knows it, and the tags are enough
         for part in parts:
             if isinstance(part, Holds):
                 schema["$ref"] = ref.format(name=part.type.__name__)
@@ -85,7 +85,7 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 
 def _date_times(schema: Any) -> None:
-    """Give every string in here the form of a date-time."""
+    """Give every string in a schema the format of a date-time."""
     if isinstance(schema, dict):
         if schema.get("type") == "string":
             schema["format"] = "date-time"
@@ -97,7 +97,7 @@ def _date_times(schema: Any) -> None:
 
 
 def _documented(cls: type) -> tuple[str, dict[str, str]]:
-    """A docstring's opening, and what it says of each attribute, those of its bases included."""
+    """A docstring's opening and its descriptions of attributes, including those of base classes."""
     members: dict[str, str] = {}
     for base in reversed(cls.__mro__[1:]):
         if _has_members(base):
@@ -110,14 +110,14 @@ def _documented(cls: type) -> tuple[str, dict[str, str]]:
 
 
 def _unwrapped(text: str) -> str:
-    """Prose without the line breaks of its source; those between paragraphs stay."""
+    """Prose without the line breaks of its source, except those between paragraphs."""
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def as_sent(schema: Any) -> Any:
-    """What a client should send: without what the decoder takes for absent, a null or an empty choice.
+    """The schema for clients, without values that the decoder treats as absent: null or an empty choice.
 
-    A member that may be null by the contract says so in a `type` beside its alternatives.
+    A member that may be null by the contract has a `type` beside its alternatives that says so.
     """
     if isinstance(schema, list):
         return [as_sent(item) for item in schema]
@@ -135,7 +135,7 @@ def as_sent(schema: Any) -> Any:
 
 
 def _said(choice: Schema) -> Schema:
-    """A choice among values without the empty one."""
+    """A choice among values, without the empty one."""
     return {**choice, "enum": [value for value in choice["enum"] if value]} if "enum" in choice else choice
 
 
