@@ -26,7 +26,7 @@ from bench.reads import requests_one
 from bench.records import outputs
 from bench.stage import RoleProcess, wait_ready
 from bench.startup import QUIET
-from bench.worker import TURNS
+from bench.worker import turns_of
 from streams.settings import KafkaSettings
 
 CONNECTIONS: Final = 64
@@ -58,7 +58,7 @@ def commands_per_second(kafka: KafkaSettings, workers: Sequence[RoleProcess], bu
 
 
 def _taken(workers: Sequence[RoleProcess]) -> float:
-    return sum(metric(worker, TURNS) for worker in workers)
+    return sum(metric(worker, turns_of("clusters")) for worker in workers)
 
 
 def answer(question: str, one: Sequence[float], two: Sequence[float]) -> Answer:

@@ -84,7 +84,7 @@ def probe_of_worker(kafka: KafkaSettings, worker: RoleProcess, null: Peer) -> Pr
 
     def measure(_: float) -> float:  # a burst is a number of records
         records = outputs("commands", BURST, clusters=CLUSTERS, burst=next(bursts))
-        ours = worker_drains(kafka, worker, records)
+        ours = worker_drains(kafka, worker, records, "clusters")
         return ours.per_second / null_drains(kafka, null, records).per_second
 
     return measure

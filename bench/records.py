@@ -1,29 +1,59 @@
-"""Prepared records for a worker: what gateways and controllers publish, to the clusters of `bench.fleet`."""
+"""Prepared records for a worker: what gateways and controllers publish, to the clusters of `bench.fleet`.
 
+Resources are there after the first burst, which creates those that the others update.
+"""
+
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
 from bench.fleet import PLATFORMS, cluster_id, owner
 from bench.writes import report, spec
+from domain import resource
 from domain.cluster.commands import Update
 from domain.ids import deterministic_id
+from domain.policy import Policy
 from streams.cluster.codec import message_of
 from streams.json import encode
+from streams.resource import resource_flow
 from streams.topics import Topics
 from streams.writing.outputs import Output
 
-Kind = Literal["commands", "reports"]
-KINDS: Final[tuple[Kind, ...]] = ("commands", "reports")
+Kind = Literal["commands", "reports", "resource updates"]
+AGENTS: Final[Mapping[Kind, str]] = {
+    "commands": "clusters",
+    "reports": "clusters",
+    "resource updates": "resource",
+}
+"""The agent that decides records of a kind."""
+
+KINDS: Final = tuple(AGENTS)
 
 _TOPICS: Final = Topics()
+_FLOW: Final = resource_flow(Policy())
+DESCRIPTION: Final = "what it is for, in a sentence or two " * 4
 
 
 def outputs(kind: Kind, count: int, *, clusters: int, burst: int) -> list[Output]:
     """So many records, each of which changes its cluster; no two bursts are alike."""
     at = datetime.now(UTC)
     first = burst * count
+    if kind == "resource updates":
+        return [_resource(number, count) for number in range(first, first + count)]
     make = _command if kind == "commands" else _report
     return [make(number, clusters, at) for number in range(first, first + count)]
+
+
+def _resource(number: int, count: int) -> Output:
+    identity = deterministic_id("bench-resource", number % count)
+    make = resource.Create if number < count else resource.Update
+    command = make(
+        id=identity,
+        command_id=deterministic_id("bench-resource-write", number),
+        name=f"resource {number}",
+        description=DESCRIPTION,
+    )
+    return _FLOW.command(command, {})
 
 
 def _target(number: int, clusters: int) -> int:

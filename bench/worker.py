@@ -18,19 +18,26 @@ from bench.bursts import DRAINED_WITHIN, Drained, declare, drain, metric, until_
 from bench.figures import Answer, median_ratio, tell
 from bench.filled import PARTITIONS, FilledStage
 from bench.peer import Peer
-from bench.records import KINDS, Kind, outputs
+from bench.records import AGENTS, KINDS, Kind, outputs
 from bench.stage import RoleProcess, wait_ready
 from streams.settings import KafkaSettings
 from streams.writing.outputs import Output
 
 TOPIC: Final = "bench-null"
-TURNS: Final = 'clusterflow_turn_records_sum{agent="clusters"}'
 
 
-def worker_drains(kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output]) -> Drained:
-    """One burst through the product's worker."""
-    wanted = metric(worker, TURNS) + len(records)
-    return drain(kafka, records, worker.pid, lambda: until_counted(worker, TURNS, wanted))
+def turns_of(agent: str) -> str:
+    """The counter of records that an agent has decided."""
+    return f'clusterflow_turn_records_sum{{agent="{agent}"}}'
+
+
+def worker_drains(
+    kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output], agent: str
+) -> Drained:
+    """One burst through an agent of the product's worker."""
+    turns = turns_of(agent)
+    wanted = metric(worker, turns) + len(records)
+    return drain(kafka, records, worker.pid, lambda: until_counted(worker, turns, wanted))
 
 
 def null_drains(kafka: KafkaSettings, null: Peer, records: Sequence[Output]) -> Drained:
@@ -40,10 +47,10 @@ def null_drains(kafka: KafkaSettings, null: Peer, records: Sequence[Output]) -> 
 
 
 def pair(
-    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output]
+    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output], agent: str
 ) -> tuple[Drained, Drained]:
     """The same burst through both."""
-    return worker_drains(kafka, worker, records), null_drains(kafka, null, records)
+    return worker_drains(kafka, worker, records, agent), null_drains(kafka, null, records)
 
 
 def answer(kind: Kind, ours: Sequence[Drained], peers: Sequence[Drained]) -> Answer:
@@ -81,8 +88,10 @@ def main() -> None:
                     outputs(kind, given.count, clusters=given.clusters, burst=burst)
                     for burst in range(given.pairs + 1)
                 ]
-                pairs = [pair(kafka, worker, null, burst) for burst in bursts][1:]  # the first warms up
-                ours, peers = [both[0] for both in pairs], [both[1] for both in pairs]
+                agent = AGENTS[kind]
+                pairs = [pair(kafka, worker, null, burst, agent) for burst in bursts]
+                del pairs[0]  # the first warms up
+                ours, peers = [one for one, _ in pairs], [other for _, other in pairs]
                 answers.append(answer(kind, ours, peers))
                 figures[kind] = {"ours": list(map(asdict, ours)), "peer": list(map(asdict, peers))}
     tell("worker", answers, figures=figures, clusters=given.clusters)

@@ -13,8 +13,10 @@ from aiokafka.errors import KafkaError
 
 from bench.stage import HOST, NotReady, Stage, wait_ready
 from bench.wire import AsyncConnection
+from streams.flows import SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
+from tests.chaos import resources
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.fleet import Fleet
@@ -31,11 +33,13 @@ from tests.chaos.observe import (
 from tests.chaos.plan import Fault, Lane, Plan
 from tests.chaos.quiet import until_stored, until_worked_off
 from tests.chaos.records import bad_records, bombed
+from tests.chaos.resources import ResourceHistory, SeenResources
 
 SHARED: Final = 4  # clusters that all clients write to
 NATIVE: Final = 12  # clusters of the native client
 WAVERING: Final = 4  # of the one with transactions
 QUIET_WITHIN: Final = 90.0  # seconds
+RESOURCES: Final = 3  # clients that write resources
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
 FEWEST: Final = 3  # operations that must have begun in the time of each fault
@@ -62,6 +66,7 @@ class Outcome:
     seconds: float
     injected: list[Injected] = field(default_factory=list)
     moments: list[tuple[float, str]] = field(default_factory=list)
+    resources: ResourceHistory = field(default_factory=ResourceHistory)
 
     @property
     def void(self) -> str:
@@ -109,8 +114,12 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     webs, workers = fleet.of("web"), fleet.of("worker")[:2]
     await fleet.start(*webs, *workers, *fleet.of("sink"))
     history, draws = History(), random.Random(plan.seed)
-    clients = await _clients(fleet, plan, history, draws)
     outcome = Outcome(plan, history, Observed(), [], 0.0)
+    doors = [(HOST, door.port) for door in fleet.doors]
+    clients = [
+        *await _clients(fleet, plan, history, draws),
+        *resources.clients(RESOURCES, doors, outcome.resources, draws, per_second=plan.per_second),
+    ]
     stop, start = asyncio.Event(), time.monotonic()
     async with asyncio.TaskGroup() as load:
         for client in clients:
@@ -126,8 +135,20 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     outcome.moments = [(at - start, what) for at, what in fleet.moments]
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
-    outcome.findings = check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan))
+    outcome.findings = [
+        *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
+        *resources.check_resources(outcome.resources, await _seen_resources(fleet.stage)),
+    ]
     return outcome
+
+
+async def _seen_resources(stage: Stage) -> SeenResources:
+    webs = {f"the web on port {web.port}": AsyncConnection(HOST, web.port) for web in stage.running("web")}
+    try:
+        return await resources.observe(stage.bootstrap_servers, Topics(), webs)
+    finally:
+        for connection in webs.values():
+            connection.close()
 
 
 async def _clients(
@@ -212,14 +233,15 @@ async def settle(
     """
     topics, servers = topics or Topics(), stage.bootstrap_servers
     requests = (topics.create_requests, topics.name_requests)
-    inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports)
+    kinds = tuple(topics.of(flow.commands) for flow in SIMPLE_FLOWS)
+    inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports, *kinds)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
     webs = stage.running("web")
     await observe_tables(HOST, webs[0].port, ids, observed)
     await _worked_off(stage, topics, inputs, observed)
     await end_workers()
-    outputs = (topics.state, topics.events)
+    outputs = (topics.state, topics.events, *(topics.of(flow.state) for flow in SIMPLE_FLOWS))
     for left in await until_stored(servers, stage.database_url, topics=outputs, within=QUIET_WITHIN):
         observed.faults.append(f"the sink has not stored {left}")
     await observe_topics(servers, topics, observed)
