@@ -1,4 +1,4 @@
--- Resources, as others read them from PostgreSQL (resources contract, section 9).
+-- Why: others read resources from PostgreSQL (resources contract, section 9).
 
 CREATE TABLE resources (
     id          varchar(100) PRIMARY KEY,

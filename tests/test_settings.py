@@ -331,7 +331,9 @@ def test_the_rules_are_told_what_was_set(reading):
         REACTIVE_RECONCILIATION_CHANGE_TYPES="spec, status",
         PLATFORMS="GCP,Moon",
         RECONCILIATION_MAX_CONCURRENT="3",
+        RESOURCE_STATUSES="draft, live",
     ).policy
+    assert ("draft", "live") == policy.resource_statuses
     assert (True, timedelta(milliseconds=750), 7) == (
         policy.reactive,
         policy.reactive_debounce,

@@ -53,6 +53,15 @@ TABLES = {
         "metadata": (JSON, False),
         "published_at": (TIME, False),
     },
+    "resources": {
+        "id": ("character varying(100)", False),
+        "name": ("character varying(255)", False),
+        "description": ("text", False),
+        "status": ("character varying(50)", False),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+        "version": (BIG, False),
+    },
     "schema_migrations": {"version": (TEXT, False), "applied_at": (TIME, False)},
 }
 # What each index is over, and the rows it is for.
@@ -69,6 +78,7 @@ INDEXES = {
     "controller_status": ["(cluster_id, controller_name)", "(updated_at)"],
     "reconciliation_schedule": ["(cluster_id)", "(next_reconcile_at, enabled) WHERE enabled"],
     "cluster_events": ["(id)", "(cluster_id)", "(published_at)"],
+    "resources": ["(id)", "(status)", "(created_at)"],
 }
 COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -144,6 +145,24 @@ async def test_a_repeat_under_a_key_gets_the_first_resource(resources, replica, 
     assert 1 == len(await place.log("resource.created").of(first["id"]))
 
 
+async def test_without_a_worker_a_write_is_unconfirmed(servers):
+    async with Deployment(await servers.new_topics()) as alone:
+        resources = Resources(await alone.web(command_timeout=timedelta(seconds=1.5)))
+        assert b"[]" == (await resources.get()).body
+
+        answer = await resources.post(name="later")
+        assert (504, "unconfirmed", "1") == (
+            answer.status, answer["code"], answer.headers["Retry-After"],
+        )  # fmt: skip
+
+        await alone.worker()  # which decides it then
+
+        async def names() -> list[str]:
+            return [resource["name"] for resource in (await resources.get()).json]
+
+        assert ["later"] == await until(names, what="what was unconfirmed")
+
+
 # --- what is refused ----------------------------------------------------------------------------------
 
 
@@ -176,6 +195,12 @@ async def test_a_bad_body_is_refused(resources, body, status, code):
         assert (
             {"error", "code", "request_id"} <= set(answer.json) <= {"error", "code", "request_id", "details"}
         )
+
+
+@pytest.mark.parametrize("key", ["", "k" * 129], ids=["empty", "too long"])
+async def test_a_key_out_of_bounds_is_refused(resources, key):
+    answer = await resources.post({"name": "x"}, headers={"Idempotency-Key": key})
+    assert (400, "validation_failed") == (answer.status, answer["code"])
 
 
 async def test_members_that_the_server_sets_are_ignored(resources):
