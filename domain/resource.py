@@ -38,20 +38,20 @@ class ResourceState(VersionedEntity, frozen=True, kw_only=True):
     resource: Resource
 
 
-class Create(Command, frozen=True, kw_only=True, tag="resource.create"):
+class Write(Command, frozen=True, kw_only=True):
+    """What a create and an update ask for."""
+
+    name: Name
+    description: Description | None = None
+    status: Status | None = None
+
+
+class Create(Write, frozen=True, kw_only=True, tag="resource.create"):
     """Create a resource."""
 
-    name: Name
-    description: Description | None = None
-    status: Status | None = None
 
-
-class Update(Command, frozen=True, kw_only=True, tag="resource.update"):
+class Update(Write, frozen=True, kw_only=True, tag="resource.update"):
     """Replace a resource; without a status it keeps its current one."""
-
-    name: Name
-    description: Description | None = None
-    status: Status | None = None
 
 
 class Delete(Command, frozen=True, kw_only=True, tag="resource.delete"):
@@ -66,48 +66,35 @@ class Changed(Struct, frozen=True):
     at: datetime
 
 
-def check(name: str, description: str | None, status: str | None, statuses: Sequence[str]) -> None:
+def check(write: Write, policy: Policy) -> None:
     """Raises: Rejected: `VALIDATION_FAILED`, a member is out of bounds."""
-    if not 1 <= len(name.strip()) <= MAX_NAME:
-        raise invalid(f"name must have 1 to {MAX_NAME} characters", field="name", value=name)
-    if len(description or "") > MAX_DESCRIPTION:
+    if not 1 <= len(write.name.strip()) <= MAX_NAME:
+        raise invalid(f"name must have 1 to {MAX_NAME} characters", field="name", value=write.name)
+    if len(write.description or "") > MAX_DESCRIPTION:
         raise invalid(f"description must have at most {MAX_DESCRIPTION} characters", field="description")
-    if status is not None and status not in statuses:
-        raise invalid(f"status must be one of {', '.join(statuses)}", field="status", value=status)
+    if write.status is not None and write.status not in policy.resource_statuses:
+        text = f"status must be one of {', '.join(policy.resource_statuses)}"
+        raise invalid(text, field="status", value=write.status)
 
 
 def decide(
-    state: ResourceState | None,
-    command: Create | Update | Delete,
-    at: datetime,
-    *,
-    statuses: Sequence[str],
+    state: ResourceState | None, command: Create | Update | Delete, at: datetime, *, policy: Policy
 ) -> Sequence[Changed]:
     """The events that a command leads to. Raises: Rejected."""
     match command:
         case Create(id=id, name=name, description=text, status=status):
-            check(name, text, status, statuses)
+            check(command, policy)
             absent(state)
-            new = Resource(
-                id=id,
-                name=name.strip(),
-                description=text or "",
-                status=status or statuses[0],
-                created_at=at,
-                updated_at=at,
-            )
+            written = {"name": name.strip(), "description": text or ""}
+            status = status or policy.resource_statuses[0]
+            new = Resource(id=id, **written, status=status, created_at=at, updated_at=at)
             return (Changed("created", new, at),)
         case Update(name=name, description=text, status=status):
             old = present(state, command).resource
-            check(name, text, status, statuses)
-            new = replace(
-                old,
-                name=name.strip(),
-                description=text or "",
-                status=status or old.status,
-                updated_at=max(at, old.updated_at + timedelta(microseconds=1)),  # it grows with every write
-            )
-            return (Changed("updated", new, at),)
+            check(command, policy)
+            written = {"name": name.strip(), "description": text or "", "status": status or old.status}
+            later = max(at, old.updated_at + timedelta(microseconds=1))  # it grows with every write
+            return (Changed("updated", replace(old, **written, updated_at=later), at),)
         case Delete():
             return (Changed("deleted", present(state, command).resource, at),)
 
@@ -121,5 +108,4 @@ def evolve(state: ResourceState | None, event: Changed) -> ResourceState:
 
 def resource_kind(policy: Policy) -> Kind[ResourceState, Create | Update | Delete, Changed]:
     """The rules of resources under a policy."""
-    decided = partial(decide, statuses=policy.resource_statuses)
-    return Kind(name="resource", state=ResourceState, decide=decided, evolve=evolve)
+    return Kind(name="resource", state=ResourceState, decide=partial(decide, policy=policy), evolve=evolve)

@@ -8,53 +8,44 @@ view holds all that was in the log when it came. So any process shows a write th
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct, UnsetType
+from msgspec import Struct, UnsetType, structs
 
-from domain.entity import EntityId
-from domain.errors import Rejected
+from domain.errors import Rejected, Unavailable
 from domain.policy import Policy
-from streams.decoding import decoder_of
 from streams.flow import Flow
 from streams.kafka.partitions import partition_of
 from streams.reading.fresh import Freshness
-from tables.entries import ColumnFilter, KindEntry, newest_first
+from tables.entries import ColumnFilter, KindEntry
 from tables.feed import Feed, Watched
-from tables.view import BEFORE_ALL, SortKey, View
+from tables.view import View
+from web.command_bodies import bodies, expected_version, members_of
+from web.described import kind_parameters
 from web.described.operations import (
-    IDEMPOTENCY_KEY,
-    LAST_EVENT_ID,
-    LAST_EVENT_ID_QUERY,
     TEXT,
     Answer,
     Operation,
     Parameter,
     Route,
 )
-from web.http.bodies import body_of
 from web.http.errors import json_response
 from web.http.ids import new_entity_id
 from web.http.pieces import ReadAnswer
 from web.keys import HEALTH, REQUEST_STATE, SETTINGS, UNREAD
-from web.requests import command_identity, etag, if_match, replayed, shown
+from web.paging import cursor_after, fitting, limit_of, place_of
+from web.requests import command_identity, etag, replayed, shown
 from web.submit import WriteResult
 from web.watch import WATCHES, is_watch
 from web.writes import KindWrites
 
-B = TypeVar("B", bound=Struct)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-MAX_BODY: Final = 256 * 1024
-MAX_LIMIT: Final = 100
-MAX_KEY: Final = 128
-"""Characters of an `Idempotency-Key`."""
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:~-]{1,100}")
-_LIMIT: Final = re.compile(r"[0-9]{1,3}")
+_ONE: Final = "/{id:[^/]+}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +96,8 @@ class Collection:
         path: Of the list, without a trailing slash.
         tag: Its heading in the description.
         document: The type of what readers see.
+        check: Raises Rejected for a write that its rules would refuse whatever the state is, so that it does
+            not enter the stream.
         fresh: Whether reads of one entity show every write that was answered before, by any process.
     """
 
@@ -115,6 +108,7 @@ class Collection:
         *,
         tag: str,
         document: type,
+        check: Callable[[Any, Policy], None] = lambda command, policy: None,
         filters: Sequence[Filtered] = (),
         fresh: bool = False,
     ) -> None:
@@ -125,18 +119,27 @@ class Collection:
         self.fresh = fresh
         self._tag = tag
         self._document = document
+        self._check = check
+        self._bodies: dict[tuple[tuple[Any, ...], ...], type[Struct]] = {}
         self._filters = filters
-        self._id = replace(_ID_PARAMETER, about=f"The id of the {self.kind}", component=f"{self.kind}-id")
+        about = f"The id of the {self.kind}"
+        self._id = replace(kind_parameters.ID, about=about, component=f"{self.kind}-id")
 
     # --- reads ------------------------------------------------------------------------------------
 
     async def present(self, request: web.Request) -> KindEntry:
         """The entity of the path. Raises: Rejected: there is none. Unavailable: that is not known now."""
         served, entity_id = self._served(request), self._path_id(request)
-        request.app[HEALTH].require_view()
+        health = request.app[HEALTH]
+        health.require_view()
         if served.freshness is not None:
             partition = partition_of(entity_id.encode(), served.partitions)
-            await served.freshness.caught_up(served.topic, partition)
+            try:
+                await served.freshness.caught_up(served.topic, partition)
+            except Unavailable:
+                # While no broker answers nobody can write either, and reads go on with what is here.
+                if health.kafka_healthy:
+                    raise
         entry = served.view.get(entity_id)
         if entry is None:
             raise _not_found()
@@ -165,13 +168,13 @@ class Collection:
         if is_watch(request):
             return await request.app[WATCHES].serve(request, _reader(request), served.feed, Watched(wanted))
         request.app[HEALTH].require_view()
-        limit = _limit(request)
-        found = served.view.after(wanted, _place(request), limit=limit + 1)
-        page = _fitting(found[:limit], request.app[SETTINGS].max_unread_each)
+        limit = limit_of(request)
+        found = served.view.after(wanted, place_of(request), limit=limit + 1)
+        page = fitting(found[:limit], request.app[SETTINGS].max_unread_each)
         parts = [part for entry in page for part in (b",", entry.document)]
         response = shown(ReadAnswer((b"[", *parts[1:], b"]")))
         if len(page) < len(found):
-            response.headers["X-Next-Cursor"] = _cursor(page[-1])
+            response.headers["X-Next-Cursor"] = cursor_after(page[-1])
         return response
 
     @property
@@ -187,11 +190,22 @@ class Collection:
                 raise Rejected("INVALID_PARAMETER", text, field=each.name)
         return ColumnFilter(given)
 
+    def _body(self, command: type[Any]) -> type[Struct]:
+        """The type of the bodies that a command is made of, the same for commands of the same members."""
+        members = members_of(command)
+        if members not in self._bodies:
+            about = {"__doc__": f"What is said of a {self.kind}."}
+            name = f"{self.kind.capitalize()}Body"
+            self._bodies[members] = msgspec.defstruct(name, members, kw_only=True, namespace=about)
+        return self._bodies[members]
+
     # --- writes -----------------------------------------------------------------------------------
 
     def new(self, request: web.Request) -> Identity:
         """Who a create is, and the id of what it creates; the same for a repeat under one key."""
-        command_id, keyed = command_identity(request, "", self.kind, "create", longest=MAX_KEY)
+        command_id, keyed = command_identity(
+            request, "", self.kind, "create", longest=kind_parameters.MAX_KEY
+        )
         identity = Identity(command_id, new_entity_id(command_id, self.kind), keyed)
         request[REQUEST_STATE].entity_id = identity.entity_id
         return identity
@@ -200,7 +214,9 @@ class Collection:
         """Who a command to the entity of the path is. Raises: Rejected: no entity can have that id."""
         entity_id = self._path_id(request)
         request[REQUEST_STATE].entity_id = entity_id
-        return Identity(command_identity(request, "", self.kind, entity_id, longest=MAX_KEY)[0], entity_id)
+        operation = (self.kind, request.method, entity_id)
+        command_id, _ = command_identity(request, "", *operation, longest=kind_parameters.MAX_KEY)
+        return Identity(command_id, entity_id)
 
     async def created(self, request: web.Request, command: Any, *, keyed: bool) -> web.Response:
         """Have a create decided; answer with what it has created."""
@@ -239,7 +255,7 @@ class Collection:
             for each in self._filters
         ]
         operation = self._operation(
-            parameters=(_LIMIT_PARAMETER, _CURSOR_PARAMETER, *filters, *_WATCHING),
+            parameters=(kind_parameters.LIMIT, kind_parameters.CURSOR, *filters, *kind_parameters.WATCHING),
             answers=(
                 Answer(
                     status=200,
@@ -265,15 +281,24 @@ class Collection:
             stream=True,
         )
         operation = self._operation(
-            parameters=(self._id, *_WATCHING),
+            parameters=(self._id, *kind_parameters.WATCHING),
             answers=(answer,),
             refusals=("WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         )
         handler = _named(self._get, f"get_{self.kind}", f"One {self.kind}, or how it changes.")
         return self._route("GET", _ONE, handler, operation)
 
-    def post(self, handler: Handler, *, body: type[Struct], example: Mapping[str, Any]) -> Route:
-        """POST to the list."""
+    def post(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
+        """POST to the list by this command, whose own members are the body."""
+        body = self._body(command)
+        read = bodies(body)
+
+        async def create(request: web.Request) -> web.Response:
+            members, who = structs.asdict(await read(request)), self.new(request)
+            made = command(id=who.entity_id, command_id=who.command_id, **members)
+            self._check(made, request.app[SETTINGS].policy)
+            return await self.created(request, made, keyed=who.keyed)
+
         answer = Answer(
             status=201,
             about="Created",
@@ -281,24 +306,36 @@ class Collection:
             headers=("ETag", "Location", "Idempotent-Replayed"),
         )
         operation = self._operation(
-            parameters=(replace(IDEMPOTENCY_KEY, schema=_KEY_SCHEMA, component="kind-idempotency-key"),),
+            parameters=(kind_parameters.KEY,),
             body=body,
             example=example,
             answers=(answer,),
             refusals=("IDEMPOTENCY_CONFLICT",),
         )
-        return self._route("POST", "", handler, operation)
+        about = f"Create a {self.kind}; answered once it exists."
+        return self._route("POST", "", _named(create, f"create_{self.kind}", about), operation)
 
-    def put(self, handler: Handler, *, body: type[Struct], example: Mapping[str, Any]) -> Route:
-        """PUT of one entity."""
+    def put(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
+        """PUT of one entity by this command, whose own members are the body."""
+        body = self._body(command)
+        read = bodies(body)
+
+        async def update(request: web.Request) -> web.Response:
+            who, members = self.known(request), structs.asdict(await read(request))
+            ids = {"id": who.entity_id, "command_id": who.command_id}
+            made = command(**ids, expected_version=expected_version(request), **members)
+            self._check(made, request.app[SETTINGS].policy)
+            return await self.written(request, made)
+
         operation = self._operation(
-            parameters=(self._id, _IF_MATCH_PARAMETER),
+            parameters=(self._id, kind_parameters.IF_MATCH),
             body=body,
             example=example,
             answers=(Answer(status=200, about="Updated", body=self._document, headers=("ETag",)),),
             refusals=("VERSION_MISMATCH",),
         )
-        return self._route("PUT", _ONE, handler, operation)
+        about = f"Replace a {self.kind}; with `If-Match` only if nobody else has since it was read."
+        return self._route("PUT", _ONE, _named(update, f"update_{self.kind}", about), operation)
 
     def delete(self, command: Callable[..., Any]) -> Route:
         """DELETE of one entity by this command."""
@@ -309,7 +346,7 @@ class Collection:
             return await self.gone(request, made)
 
         operation = self._operation(
-            parameters=(self._id, _IF_MATCH_PARAMETER),
+            parameters=(self._id, kind_parameters.IF_MATCH),
             answers=(Answer(status=204, about="Deleted", media=""),),
             refusals=("VERSION_MISMATCH",),
         )
@@ -323,29 +360,6 @@ class Collection:
         return Route(method, self.path + below, handler, operation, kind=self.kind, strict=True)
 
 
-# --- requests ---------------------------------------------------------------------------------------
-
-
-def bodies(type_: type[B]) -> Callable[[web.Request], Awaitable[B]]:
-    """A reader of bodies of a type. It raises Rejected: too large, no JSON object, or a wrong member."""
-    decoder = decoder_of(type_)
-
-    async def read(request: web.Request) -> B:
-        return (await body_of(request, decoder, most=MAX_BODY)).meaning()
-
-    return read
-
-
-def expected_version(request: web.Request) -> int | None:
-    """The version that `If-Match` names; None for any. Raises: Rejected: no entity ever has it."""
-    version = if_match(request)
-    if version is None:
-        return None
-    if not version.isascii() or not version.isdigit() or not 1 <= len(version) <= 18 or version[0] == "0":
-        raise Rejected("VERSION_MISMATCH", "No version is called so; it is the number that ETag has")
-    return int(version)
-
-
 def _not_found() -> Rejected:
     return Rejected("RESOURCE_NOT_FOUND", "Not found")
 
@@ -353,52 +367,6 @@ def _not_found() -> Rejected:
 def _reader(request: web.Request) -> str:
     """Whose watches are counted together: simple kinds know no identities, so it is an address."""
     return f"@{request.remote}"
-
-
-def _limit(request: web.Request) -> int:
-    given = request.query.get("limit")
-    if given is None:
-        return MAX_LIMIT
-    if _LIMIT.fullmatch(given) is None or not 1 <= int(given) <= MAX_LIMIT:
-        raise Rejected("INVALID_PARAMETER", f"limit must be 1 to {MAX_LIMIT}", field="limit")
-    return int(given)
-
-
-class _Cursor(Struct, frozen=True, array_like=True):
-    """The place of the last entity of a page."""
-
-    created_at: Annotated[datetime, Meta(tz=True)]
-    id: EntityId
-
-
-_cursor_decoder: Final = msgspec.json.Decoder(_Cursor)
-
-
-def _cursor(last: KindEntry) -> str:
-    created_at = datetime.fromtimestamp(-last.place[0], UTC)
-    return msgspec.json.encode(_Cursor(created_at, last.id)).hex()
-
-
-def _place(request: web.Request) -> SortKey:
-    """Where the page begins. Raises: Rejected: the cursor is none of ours."""
-    given = request.query.get("cursor")
-    if given is None:
-        return BEFORE_ALL
-    try:
-        cursor = _cursor_decoder.decode(bytes.fromhex(given))
-        return newest_first(cursor.created_at, cursor.id)
-    except (ValueError, OverflowError, msgspec.MsgspecError):
-        raise Rejected("INVALID_PARAMETER", "cursor is not one of ours", field="cursor") from None
-
-
-def _fitting(entries: Sequence[KindEntry], most: int) -> Sequence[KindEntry]:
-    """The first entries whose documents fit into that many bytes, or the first alone."""
-    length = 0
-    for number, entry in enumerate(entries):
-        length += len(entry.document) + 1
-        if length > most and number:
-            return entries[:number]
-    return entries
 
 
 def _answer(result: WriteResult, *, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -415,36 +383,3 @@ def _named(handler: Handler, name: str, about: str) -> Handler:
 
     named.__name__, named.__doc__ = name, about
     return named
-
-
-_ONE: Final = "/{id:[^/]+}"
-_ID_PARAMETER: Final = Parameter(name="id", where="path", about="", schema=TEXT)
-_LIMIT_PARAMETER: Final = Parameter(
-    name="limit",
-    where="query",
-    about="Most of them on a page, which is bounded in bytes as well",
-    schema={"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": MAX_LIMIT},
-    component="kind-limit",
-)
-_CURSOR_PARAMETER: Final = Parameter(
-    name="cursor", where="query", about="`X-Next-Cursor` of the page before this one", schema=TEXT
-)
-_IF_MATCH_PARAMETER: Final = Parameter(
-    name="If-Match",
-    where="header",
-    about="The `ETag` that the write builds on, or `*`; 412 when there is another one by now",
-    schema={"type": "string", "pattern": r'^(\*|"[^"]*")$'},
-    component="kind-if-match",
-)
-_WATCHING: Final = (
-    Parameter(
-        name="watch",
-        where="query",
-        about="`true` for the change feed instead of an answer",
-        schema={"type": "string", "enum": ["true"]},
-        component="kind-watch",
-    ),
-    LAST_EVENT_ID,
-    LAST_EVENT_ID_QUERY,
-)
-_KEY_SCHEMA: Final[dict[str, Any]] = {"type": "string", "minLength": 1, "maxLength": MAX_KEY}

@@ -42,11 +42,6 @@ WITHOUT: Final[Mapping[tuple[str, str], str]] = {}
 MOST_LINES: Final = 150
 """Lines of code in the files of a kind. One that needs more repeats what all kinds could share."""
 
-LONGER: Final[Mapping[str, tuple[int, str]]] = {
-    "resource": (180, "a create, an update and the body of both name each member, so that types are checked"),
-}
-"""By kind, how many lines it has instead, and why."""
-
 
 AnyFlow = Flow[Any, Any, Any]
 
@@ -166,11 +161,10 @@ def files(flow: AnyFlow, house: House) -> Iterator[str]:
 def size(flow: AnyFlow, house: House) -> Iterator[str]:
     """Its files are small together."""
     name = flow.kind.name
-    most, _ = LONGER.get(name, (MOST_LINES, ""))
     modules = [path for layer in LAYERS for path in house.files_of(name, layer)]
     lines = sum(code_lines(path.read_text()) for path in modules)
-    if lines > most:
-        yield f"{lines} lines of code are more than {most}"
+    if lines > MOST_LINES:
+        yield f"{lines} lines of code are more than {MOST_LINES}"
 
 
 def code_lines(source: str) -> int:
@@ -226,9 +220,8 @@ def test_registries_and_reasons_speak_of_kinds_that_there_are():
     names = {flow.kind.name for flow in SIMPLE_FLOWS}
     assert {collection.kind for collection in COLLECTIONS} <= names
     assert {table.flow.kind.name for table in TABLES} <= names
-    assert LONGER.keys() <= names
     assert WITHOUT.keys() <= {(name, part) for name in names for part in PARTS}
-    assert all([*WITHOUT.values(), *(why for _, why in LONGER.values())])
+    assert all(WITHOUT.values())
 
 
 # --- what is missing is found -------------------------------------------------------------------------
