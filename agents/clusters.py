@@ -20,7 +20,7 @@ from agents.announcer import Announcer
 from agents.clock import Clock
 from agents.entity import EntityAgent
 from agents.guard import pass_on
-from agents.results import Results, decided, result_kind, result_output
+from agents.results import Results, Word, result_kind, result_output
 from domain.cluster.commands import Command, Create, Delete, Report
 from domain.cluster.decide import decide_report, repeats
 from domain.cluster.events import Deleted, Event, Ignored
@@ -38,7 +38,7 @@ from streams.cluster.messages import ReleaseMessage, ResultMessage
 from streams.flow import Cause
 from streams.headers import BY_REST, ORIGIN, headers_of
 from streams.json import encode
-from streams.messages import SOURCE, ResultKind
+from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
 from streams.turns.commit import Lane
@@ -69,24 +69,21 @@ class ClusterResults(Results):
         repeated: bool = False,
     ) -> Output:
         """The result of a command, with the cluster as it is after it; counts it."""
-        kind = result_kind(outcome, repeated=repeated)
-        result = ResultMessage(
-            command_id=command.command_id,
-            outcome=kind,
-            revision=state.revision if state else 0,
-            code=outcome.code,
-            error=outcome.error,
-            details=dict(outcome.details) or None,
-        )
-        if outcome.applied and isinstance(state, ClusterState):
-            result.cluster = msgspec.Raw(encode(state.cluster))
-        decided("cluster", type(command).__name__.lower(), kind).inc()
         if log.isEnabledFor(logging.DEBUG):
-            said = {"command": type(command).__name__, "outcome": kind, "code": outcome.code}
+            word = result_kind(outcome, repeated=repeated)
+            said = {"command": type(command).__name__, "outcome": word, "code": outcome.code}
             ids = {"cluster_id": command.cluster_id, "request_id": command.request_id}
             log.debug("command decided", extra={**said, **ids, "command_id": command.command_id})
-        by_rest = command.triggered_by == BY_REST
-        return result_output(self._topic, record.key, result, record.partition, by_rest=by_rest)
+        return super().of(record, command, outcome, state, repeated=repeated)
+
+    def _result(self, outcome: Outcome, word: Word, state: Any) -> ResultBase:
+        result = ResultMessage(command_id=outcome.command_id, outcome=word)
+        if state is not None:
+            result.cluster = msgspec.Raw(encode(state.cluster))
+        return result
+
+    def _by_rest(self, command: Any) -> bool:
+        return bool(command.triggered_by == BY_REST)
 
 
 class ClusterAgent(EntityAgent[ClusterState, Command, Event]):

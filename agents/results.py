@@ -22,7 +22,10 @@ def decided(kind: str, command: str, outcome: str) -> Counter:
     return COMMANDS.labels(kind, command, outcome)
 
 
-def result_kind(outcome: Outcome, *, repeated: bool) -> Literal["applied", "duplicate", "rejected"]:
+Word = Literal["applied", "duplicate", "rejected"]
+
+
+def result_kind(outcome: Outcome, *, repeated: bool) -> Word:
     """The word for an outcome."""
     if not outcome.applied:
         return "rejected"
@@ -52,21 +55,27 @@ class Results:
         repeated: bool = False,
     ) -> Output:
         """The result of a command, with the state as it is after it; counts it."""
-        kind = result_kind(outcome, repeated=repeated)
-        result = EntityResult(
-            command_id=outcome.command_id,
-            kind=self._kind,
-            outcome=kind,
-            revision=state.revision if state else 0,
-            code=outcome.code,
-            error=outcome.error,
-            details=dict(outcome.details) or None,
-        )
-        if outcome.applied and state is not None:
-            result.version = getattr(state, "version", 0)
+        word = result_kind(outcome, repeated=repeated)
+        result = self._result(outcome, word, state if outcome.applied else None)
+        if state is not None:
+            result.revision = state.revision
+        result.code, result.error = outcome.code, outcome.error
+        result.details = dict(outcome.details) or None
+        decided(self._kind, type(command).__name__.lower(), word).inc()
+        by_rest = self._by_rest(command)
+        return result_output(self._topic, record.key, result, record.partition, by_rest=by_rest)
+
+    def _result(self, outcome: Outcome, word: Word, state: Any) -> ResultBase:
+        """The message, with the state's document; `state` is None where the command was refused."""
+        result = EntityResult(command_id=outcome.command_id, kind=self._kind, outcome=word)
+        if state is not None:
+            result.version = state.version
             result.document = Raw(encode(getattr(state, self._shown)))
-        decided(self._kind, type(command).__name__.lower(), kind).inc()
-        return result_output(self._topic, record.key, result, record.partition)
+        return result
+
+    def _by_rest(self, command: Any) -> bool:
+        """Whether a command came by REST, where its kind can tell."""
+        return False
 
 
 def result_output(
