@@ -2,6 +2,7 @@
 
 import random
 
+from streams.flows import SIMPLE_FLOWS
 from streams.topic import MAX_INPUT_BYTES
 from streams.topics import Topics
 from tests.chaos.records import POISON, bad_records
@@ -16,7 +17,7 @@ def records(seed: int = 1) -> list:
 def test_every_topic_with_readers_of_foreign_records_gets_some() -> None:
     topics = {record.topic for record in records()}
 
-    changelogs = {TOPICS.state, TOPICS.names}
+    changelogs = {TOPICS.state, TOPICS.names, *(TOPICS.of(flow.state) for flow in SIMPLE_FLOWS)}
     assert topics == {spec.name for spec in TOPICS.all() if spec.dead_letters} - changelogs
 
 

@@ -176,8 +176,14 @@ async def test_a_deleted_cluster_is_purged_after_its_retention(fleet):
     fleet = await fleet(Policy(delete_retention=NO_TIME))
     one, two = await fleet.created(2)
     await fleet.api.delete(one)
-    await fleet.tick()
     states = fleet.deployment.log("cluster-state")
+
+    async def purged():
+        """A purge waits until the delete is committed, which is twice a second."""
+        await fleet.tick()
+        return [record for record in await states.of(one) if record.value is None]
+
+    await until(purged, what="the purge by one of the next ticks")
     assert [False, False, True] == [record.value is None for record in await states.of(one)]
     assert 404 == (await fleet.api.get(one)).status
     assert 200 == (await fleet.api.get(two)).status
