@@ -14,7 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct, UnsetType, structs
 
-from domain.errors import Rejected, Unavailable
+from domain.errors import Rejected
 from domain.policy import Policy
 from streams.flow import Flow
 from streams.kafka.partitions import partition_of
@@ -130,16 +130,10 @@ class Collection:
     async def present(self, request: web.Request) -> KindEntry:
         """The entity of the path. Raises: Rejected: there is none. Unavailable: that is not known now."""
         served, entity_id = self._served(request), self._path_id(request)
-        health = request.app[HEALTH]
-        health.require_view()
+        request.app[HEALTH].require_view()
         if served.freshness is not None:
             partition = partition_of(entity_id.encode(), served.partitions)
-            try:
-                await served.freshness.caught_up(served.topic, partition)
-            except Unavailable:
-                # While no broker answers nobody can write either, and reads go on with what is here.
-                if health.kafka_healthy:
-                    raise
+            await served.freshness.caught_up(served.topic, partition)
         entry = served.view.get(entity_id)
         if entry is None:
             raise _not_found()
