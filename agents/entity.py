@@ -95,6 +95,9 @@ class EntityAgent(Generic[S, C, E]):
             self._redelivered(here, command, before)
         elif (known := before.outcome_of(cause.id, self._caller(command, before))) is not None:
             self._repeated(here, command, known, before)
+            if before.deleted_at is not None:
+                # Its purge must wait until this record cannot come again: it would be decided on nothing.
+                here.put(before.sealed(seen=seen, at=cause.at))
         else:
             self._decide(here, command, cause, seen, before)
 

@@ -7,7 +7,7 @@ is enough to recognise redelivery. A kind with more inputs must take care of tha
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -116,6 +116,10 @@ class Flow(Generic[V, C, E]):
     shown: str
     results: str = "command-results"
     retention: timedelta = timedelta(days=7)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What another process takes over: not the decoders, which it makes for itself."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     @property
     def topics(self) -> tuple[Topic, ...]:

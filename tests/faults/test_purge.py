@@ -96,3 +96,24 @@ def test_what_is_committed_is_purged():
 
     # then the cluster is gone
     assert [] == worker.clusters.values()
+
+
+def test_a_repeat_that_may_come_again_holds_the_purge_back():
+    # given a deleted cluster whose retention is over, and a repeat of its delete that is not committed
+    log = Log()
+    worker = Worker(log, {}, commits=False)
+    ask(log, "one", CREATE)
+    work(worker)
+    for _ in range(2):
+        send(log, TOPICS.commands, CLUSTER, type="cluster.delete", command_id=DELETE, force=True)
+        worker.committed = dict(worker.positions)
+        work(worker)
+    log.now += 2 * POLICY.delete_retention
+    tick(log)
+    work(worker)
+
+    # when the worker dies, and its successor is handed the repeat once more
+    work(Worker(log, worker.committed, commits=False))
+
+    # then it is the delete that was done, as before
+    assert {"applied", "duplicate"} == outcomes(log, DELETE)

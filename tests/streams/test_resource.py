@@ -1,7 +1,9 @@
 """Resources contract, section 6: what each change announces, and how the topics are kept."""
 
 import json
+import pickle
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,3 +67,22 @@ def test_commands_and_announcements_are_kept_for_a_month():
         assert float(specs[name].config["retention.ms"]) >= MONTH
     assert "compact" == specs[FLOW.state].config["cleanup.policy"]
     assert specs[FLOW.commands].partitions == specs[FLOW.state].partitions
+
+
+def test_a_flow_goes_to_another_process_after_it_has_read():
+    # given a flow that has made its decoders
+    flow = resource_flow(Policy())
+    assert flow.decode
+    assert flow.read(command_record(flow))
+
+    # when it is sent
+    arrived = pickle.loads(pickle.dumps(flow))
+
+    # then it says and reads the same
+    assert arrived.topics == flow.topics
+    assert arrived.read(command_record(flow)) == flow.read(command_record(flow))
+
+
+def command_record(flow):
+    output = flow.command(Delete(id="r", command_id="c"), {})
+    return SimpleNamespace(key=output.key, value=output.value, headers=[], timestamp=0)
