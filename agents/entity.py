@@ -1,9 +1,9 @@
 """The agent of one kind of entity: it turns commands and wakes into states, events and results.
 
 It is the only writer of its table. The kind's rules (`domain/entity.py`) say what follows from a command, its
-flow (`streams/flow.py`) what the world is told of it, and the turn (`streams/turns/commit.py`) in which order
-everything becomes durable. One record is handled at a time, and the turn is changed only once everything
-about that record is known: a record that fails is parked and leaves no half effect.
+flow (`streams/flow.py`) which public records announce it, and the turn (`streams/turns/commit.py`) in which
+order everything becomes durable. One record is handled at a time, and the turn is changed only once
+everything about that record is known: a record that fails is parked and leaves no half effect.
 
 A record can be delivered again, after a crash or a rebalance. If the state reflects it already there is
 nothing to do, as outputs are published before states are stored. A command that is sent again is another
@@ -155,7 +155,7 @@ class EntityAgent(Generic[S, C, E]):
     def _announced(
         self, here: Here[S], events: Sequence[E], after: S, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        """What the world is told of events."""
+        """The public records that events lead to."""
         raise NotImplementedError
 
 

@@ -156,7 +156,7 @@ class Process:
         self._agents: dict[str, tuple[Any, tuple[str, ...]]] = {}
 
     def take_turn(self, agent: str, *, at_most: int) -> int:
-        """Let an agent work off at most so many records of each partition; how many those were."""
+        """Let an agent handle at most `at_most` records of each partition, and return how many there were."""
         runner, topics = self._agents[agent]
         if self._commits:
             self.committed = dict(self.positions)

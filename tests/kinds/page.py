@@ -1,4 +1,4 @@
-"""The files that `docs/adding-a-kind.md` shows; `python -m tests.kinds.page` writes them there anew."""
+"""The files that `docs/adding-a-kind.md` shows; `python -m tests.kinds.page` copies them there."""
 
 import re
 from pathlib import Path

@@ -12,7 +12,7 @@ LINE = re.compile(r"^\| `([\w/]+\.py)` \| `([^`]+)` \|", re.MULTILINE)
 
 
 def test_files_are_shown_as_they_are():
-    """`python -m tests.kinds.page` writes them anew."""
+    """`python -m tests.kinds.page` copies them to the page."""
     assert filled() == TEXT
 
 
