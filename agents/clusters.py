@@ -6,10 +6,10 @@ the first and the third, so what is said there is checked, and nothing is believ
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -20,7 +20,7 @@ from agents.announcer import Announcer
 from agents.clock import Clock
 from agents.entity import EntityAgent
 from agents.guard import pass_on
-from agents.results import Results, Word, result_kind, result_output
+from agents.results import Results, Word, result_output
 from domain.cluster.commands import Command, Create, Delete, Report
 from domain.cluster.decide import decide_report, repeats
 from domain.cluster.events import Deleted, Event, Ignored
@@ -28,7 +28,7 @@ from domain.cluster.kind import cluster_kind
 from domain.cluster.names import name_key
 from domain.cluster.reactive import announce
 from domain.cluster.state import ClusterState
-from domain.entity import Entity, Outcome
+from domain.entity import Outcome
 from domain.errors import MalformedRecord, Rejected
 from domain.offsets import Seen
 from domain.policy import Policy
@@ -36,12 +36,12 @@ from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
 from streams.flow import Cause
-from streams.headers import BY_REST, ORIGIN, headers_of
+from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, ORIGIN, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
 from streams.turns.app import BatchApp, add_agent
-from streams.turns.commit import Lane
+from streams.turns.commit import Answer, Lane
 from streams.turns.turn import Here
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
@@ -59,22 +59,12 @@ MAX_CONTROLLERS = 64
 class ClusterResults(Results):
     """Makes the results of commands to clusters, whose message is older than that of other kinds."""
 
-    def of(
-        self,
-        record: ConsumerRecord,
-        command: Any,
-        outcome: Outcome,
-        state: Entity | None,
-        *,
-        repeated: bool = False,
-    ) -> Output:
-        """The result of a command, with the cluster as it is after it; counts it."""
+    def _count(self, command: Any, outcome: Outcome, word: Word) -> None:
         if log.isEnabledFor(logging.DEBUG):
-            word = result_kind(outcome, repeated=repeated)
             said = {"command": type(command).__name__, "outcome": word, "code": outcome.code}
             ids = {"cluster_id": command.cluster_id, "request_id": command.request_id}
             log.debug("command decided", extra={**said, **ids, "command_id": command.command_id})
-        return super().of(record, command, outcome, state, repeated=repeated)
+        super()._count(command, outcome, word)
 
     def _result(self, outcome: Outcome, word: Word, state: Any) -> ResultBase:
         result = ResultMessage(command_id=outcome.command_id, outcome=word)
@@ -147,7 +137,9 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         command = read_command(here.record.value, headers, accepted=True)
         require_key(here.record, command.cluster_id)
         seen = Seen.of(here.log, here.record.offset, headers.get(ORIGIN))
-        self._command(here, command, Cause(command.command_id, here.at, keyed=command.keyed), seen)
+        by_state = _answered_by_state(headers)
+        cause = Cause(command.command_id, here.at, keyed=command.keyed, answered_by_state=by_state)
+        self._command(here, command, cause, seen)
 
     def _caller(self, command: Command, state: ClusterState) -> str:
         return command.caller(state.cluster.created_by)
@@ -252,12 +244,22 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             outputs += self._announcer.changes(here.partition, announced, after=after, cause=cause)
         kind: ResultKind = event.result if isinstance(event, Ignored) else "applied"
         self._count_report(report, before, kind)
-        if report.answer:
-            outputs.append(self._report_result(here, report, kind, revision=after.revision))
+        answer = self._report_answer(here, report, kind, after.revision) if report.answer else None
+        if answer is not None and (after is before or not _answered_by_state(headers_of(here.record))):
+            outputs.append(answer.result())
+            answer = None
         for output in outputs:
             here.publish(output)
         if after is not before:
-            here.put(after)
+            here.put(after, answer=answer)
+
+    def _report_answer(
+        self, here: Here[ClusterState], report: Report, kind: ResultKind, revision: int
+    ) -> Answer:
+        """The answer to a report, which shows no state, so that any later one may give it."""
+        assert report.report_id is not None
+        result = partial(self._report_result, here, report, kind, revision=revision)
+        return Answer(report.report_id, result, own_state=False)
 
     def _count_report(self, report: Report, cluster: ClusterState, kind: ResultKind) -> None:
         ahead = report.observed_generation > cluster.cluster.generation
@@ -316,6 +318,11 @@ def attach(
 @cache
 def _reports_counted(result: str) -> Counter:
     return REPORTS.labels(result)
+
+
+def _answered_by_state(headers: Mapping[str, str]) -> bool:
+    """Whether the sender of a record learns from the changelog that it was applied."""
+    return headers.get(ANSWERED_BY) == BY_STATE
 
 
 def _needs_reports(command: Command) -> bool:

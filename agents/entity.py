@@ -109,7 +109,8 @@ class EntityAgent(Generic[S, C, E]):
         """Nothing to do: what this record led to was published before it was stored."""
 
     def _repeated(self, here: Here[S], command: C, known: Outcome, state: S) -> None:
-        """Answer a repeated command with its first outcome."""
+        """Answer a repeated command with its first outcome, after the first if that is in this turn, too."""
+        here.answer_by_results()
         here.publish(self._results.of(here.record, command, known, state, repeated=True))
 
     def _decide(self, here: Here[S], command: C, cause: Cause, seen: Seen, before: S | None) -> None:
@@ -125,11 +126,15 @@ class EntityAgent(Generic[S, C, E]):
         # A caller who may not see the entity must not be able to evict others' outcomes from its state.
         if (stored := after is not None and outcome.code != "RESOURCE_NOT_FOUND") and after is not None:
             after = after.sealed(seen=seen, at=cause.at, outcome=outcome)
-        outputs.append(self._results.of(here.record, command, outcome, after))
+        answer = None
+        if cause.answered_by_state and outcome.applied and after is not None:
+            answer = self._results.answer(here.record, command, outcome, after)
+        else:
+            outputs.append(self._results.of(here.record, command, outcome, after))
         for output in outputs:
             here.publish(output)
         if stored:
-            here.put(after)
+            here.put(after, answer=answer)
 
     def _applied(self, command: C, cause: Cause, before: S | None) -> Outcome:
         """The outcome of a command if nothing refuses it."""

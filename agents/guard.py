@@ -9,7 +9,7 @@ from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
 from domain.offsets import origin_of
-from streams.headers import BY_KAFKA, ORIGIN, TRIGGERED_BY, headers_of
+from streams.headers import ANSWERED_BY, BY_KAFKA, ORIGIN, TRIGGERED_BY, headers_of
 from streams.reading.unpacking import unreadable
 from streams.topic import MAX_INPUT_BYTES
 from streams.turns.turn import Here
@@ -58,11 +58,14 @@ def _without_value(record: ConsumerRecord) -> MalformedRecord:
 def pass_on(here: Here[V], topic: str) -> None:
     """Pass a client's record on to a topic that clients may not write, into the partition that it is in.
 
+    Clients may not follow the changelog, so they get a result whatever their headers say.
+
     Raises: MalformedRecord: `too_large`, that topic would not take it with the headers that are added.
     """
     record = here.record
     origin = origin_of(here.log, record.offset)
     headers = {**headers_of(record), TRIGGERED_BY: BY_KAFKA, ORIGIN: origin}
+    headers.pop(ANSWERED_BY, None)
     require_passable(record.key, record.value, [(name, text.encode()) for name, text in headers.items()])
     here.publish(Output(topic, record.key, record.value, headers, partition=record.partition))
 

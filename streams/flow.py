@@ -21,6 +21,8 @@ from domain.entity import C, Command, E, Kind, V, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
+    ANSWERED_BY,
+    BY_STATE,
     KEYED,
     AnnouncementHeaders,
     ChangelogHeaders,
@@ -71,12 +73,14 @@ class Cause(NamedTuple):
         at: The broker's time of the command; for a wake the moment itself, even if it is noticed late.
         headers: Headers that all resulting records carry on, such as the trace.
         keyed: Whether the command came under an `Idempotency-Key`.
+        answered_by_state: Whether its sender learns from the changelog that it was applied.
     """
 
     id: str
     at: datetime
     headers: Mapping[str, str] = MappingProxyType({})
     keyed: bool = False
+    answered_by_state: bool = False
 
 
 class Woken(NamedTuple):
@@ -230,7 +234,13 @@ class Flow(Generic[V, C, E]):
             raise MalformedRecord("bad_key", "the key must be the id in the body")
         headers = headers_of(record)
         carried = {name: headers[name] for name in CARRIED_ON if name in headers}
-        return message, Cause(message.command_id, at, carried, headers.get(KEYED) == "true")
+        return message, Cause(
+            message.command_id,
+            at,
+            carried,
+            keyed=headers.get(KEYED) == "true",
+            answered_by_state=headers.get(ANSWERED_BY) == BY_STATE,
+        )
 
     @staticmethod
     def read_wake(record: ConsumerRecord) -> Woken:
@@ -268,7 +278,11 @@ def _results_on(name: str) -> Topic:
             least_retention=timedelta(hours=1),
         ),
         messages=(RESULT.name,),
-        about="What became of each command, for all kinds but clusters.",
+        about=(
+            "What became of commands, for all kinds but clusters. Each that was refused or sent again has"
+            " one. One that was applied has one unless its sender follows the changelog (`answered_by`),"
+            " as web does."
+        ),
         headers=ResultHeaders,
         senders=("worker",),
         receivers=("clients", "web"),

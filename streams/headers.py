@@ -13,6 +13,14 @@ TRIGGERED_BY: Final = "triggered_by"
 BY_REST: Final = "api_request"
 BY_KAFKA: Final = "kafka_command"
 
+ANSWERED_BY: Final = "answered_by"
+"""Header of a record whose sender finds out by the changelog that it was applied."""
+
+BY_STATE: Final = "state"
+
+ANSWERS: Final = "answers"
+"""Header of a state, once for each record that it answers: the id of the command or report."""
+
 ORIGIN: Final = "origin"
 """Header of a client's record that was passed on: its log and offset on its own topic."""
 
@@ -25,6 +33,8 @@ class CommandHeaders(TypedDict, total=False):
         traceparent, tracestate: Its trace, as W3C Trace Context has it; what follows from it has them, too.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
         triggered_by: `api_request` on what came by REST.
+        answered_by: `state` where the sender follows the changelog: if the command is applied, the state that
+            shows it bears the command's id in a header `answers`, and there is no result.
     """
 
     content_type: Literal["application/json"]
@@ -32,6 +42,7 @@ class CommandHeaders(TypedDict, total=False):
     traceparent: str
     tracestate: str
     idempotency_keyed: Literal["true"]
+    answered_by: Literal["state"]
     triggered_by: Literal["api_request", "kafka_command"]
 
 
@@ -62,9 +73,12 @@ class ChangelogHeaders(TypedDict, total=False):
 
     Attributes:
         claim: The offset of the claim under which this was written; behind a later claim it does not count.
+        answers: The id of a command or report that this state answers, as its sender has asked by
+            `answered_by`. There may be several of this header.
     """
 
     claim: str
+    answers: str
 
 
 class ResultHeaders(TypedDict):

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from aiokafka import ConsumerRecord
 from msgspec import Struct
 
+from streams.headers import ANSWERS
 from streams.turns.claims import Claims
 
 MAX_ORDERS: Final = 256
@@ -65,6 +66,9 @@ class Entry(Protocol):
 
 Ent = TypeVar("Ent", bound=Entry)
 
+OnAnswer = Callable[[str, str, Ent | None], None]
+"""Takes an id of a command or report, the id of the entity, and its entry, None once it is deleted."""
+
 StateReader = Callable[[str, bytes, Ent | None], tuple[int, Ent | None]]
 """Reads a state: given the entity's id, the JSON and the previous entry, it returns the revision and the
 entry, which is None once the entity is deleted. Unchanged parts may be shared with the previous entry.
@@ -109,6 +113,10 @@ class View(Generic[Ent]):
     Args:
         read: Reads the states of its changelog.
         counted: The value by which entries are counted; it depends on an entry's columns alone.
+
+    Attributes:
+        on_answer: Called for each command or report that a record of the changelog answers, once the view
+            shows that record.
     """
 
     def __init__(self, read: StateReader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
@@ -120,6 +128,7 @@ class View(Generic[Ent]):
         self._counts: dict[str, int] = {}
         self._orders: dict[EntryFilter, list[_Row[Ent]]] = {}
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
+        self.on_answer: OnAnswer[Ent] = lambda answered, entity_id, entry: None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -173,6 +182,10 @@ class View(Generic[Ent]):
         self._revisions[entity_id] = revision
         if self._waiting:
             self._end_waits(entity_id, revision)
+        if len(record.headers) > 1:  # more than its claim
+            for name, value in record.headers:
+                if name == ANSWERS and value is not None:
+                    self.on_answer(value.decode(errors="replace"), entity_id, entry)
         return change
 
     def when_shown(self, entity_id: str, revision: int, shown: asyncio.Future[None]) -> None:

@@ -27,7 +27,7 @@ from streams.kafka.partitions import partition_of
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from streams.turns.batch import Batch
-from streams.writing.outputs import Output, RecordPosition
+from streams.writing.outputs import Output, RecordPosition, wire_headers
 from tests.lanes import App, Record, Sent
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -60,7 +60,7 @@ class Log:
                 offset=len(log),
                 key=output.key,
                 value=output.value,
-                headers=[(name, text.encode()) for name, text in output.headers.items()],
+                headers=wire_headers(output),
                 timestamp=int(self.now.timestamp() * 1000),
                 number=next(self._numbers),
             )

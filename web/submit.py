@@ -4,15 +4,19 @@ What comes within one round of the event loop is published together; nobody wait
 that. Each write is settled by its own partition: one without a leader holds up no write to the others, and is
 sent no more writes while it does not acknowledge those that it was sent.
 
-Results come over a group-less tail of the result topics and are matched by topic, key and command id. A write
-then waits until the view of its kind holds the revision that the result names: a client reads its own write
-here. What is a kind's own about all this is in a `Destination`, so a submitter serves every kind.
+A write that is applied is answered by the state that it led to: the record in the changelog names the
+command, and the view of its kind shows the record, so a client reads its own write here. Everything else
+comes as a result over a group-less tail of the result topics, matched by topic, key and command id: refusals,
+repeats, stale reports, and a write whose state was replaced in the same turn. After such a result a write
+waits until the view holds the revision that it names. What is a kind's own about all this is in a
+`Destination`, so a submitter serves every kind.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -24,7 +28,7 @@ from streams.kafka.partitions import partition_of
 from streams.messages import ResultKind
 from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer
-from tables.view import View
+from tables.view import Entry, View
 from web.health.monitor import HealthMonitor
 
 log = logging.getLogger("clusterflow.api_server")
@@ -46,8 +50,8 @@ class WriteResult(Struct, kw_only=True):
     """What became of a write, as far as its caller is answered by it; see `streams.messages.ResultMessage`.
 
     Attributes:
-        version: Of the entity after the write, where its kind counts them.
-        document: The entity as it is after the write, absent when that was rejected.
+        version: Of the entity after the write, as `ETag` has it; 0 where a result does not say it.
+        document: The entity as it is after the write, absent when that was rejected or has deleted it.
     """
 
     command_id: str
@@ -56,7 +60,7 @@ class WriteResult(Struct, kw_only=True):
     code: str | None = None
     error: str | None = None
     details: dict[str, Any] | None = None
-    version: int = 0
+    version: int | str = 0
     document: Raw | UnsetType = UNSET
 
 
@@ -118,6 +122,14 @@ class _Write:
         )
 
 
+def _applied(command_id: str, entry: Entry | None) -> WriteResult:
+    """What became of a write whose state has come; `entry` is None where it has deleted the entity."""
+    result = WriteResult(command_id=command_id, outcome="applied")
+    if entry is not None:
+        result.version, result.document = entry.version, Raw(entry.document)
+    return result
+
+
 class Submitter:
     """Sends writes into the stream and brings their outcomes back."""
 
@@ -151,6 +163,22 @@ class Submitter:
                     write.destination.view.when_shown(write.entity_id, result.revision, write.ended)
                 else:
                     write.ended.set_result(None)
+
+    def follow(self, view: View[Any]) -> None:
+        """Have the changelog behind a view answer the writes that it shows."""
+        view.on_answer = partial(self._on_answer, view)
+
+    def _on_answer(self, view: View[Any], command_id: str, entity_id: str, entry: Entry | None) -> None:
+        waiting = self._waiting.get(command_id)
+        if waiting is None:
+            self._health.outcomes.came_late(command_id)
+            return
+        for write in waiting:
+            mine = write.destination.view is view and write.entity_id == entity_id
+            if mine and write.result is None and not write.ended.done():
+                write.result, write.stored = _applied(command_id, entry), True
+                write.ended.set_result(None)
+                self._health.outcomes.came()
 
     async def submit(
         self, destination: Destination, output: Output, *, command_id: str, entity_id: str

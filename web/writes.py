@@ -4,7 +4,7 @@ from typing import Any
 
 from domain.entity import Command
 from streams.flow import Flow
-from streams.headers import KEYED
+from streams.headers import ANSWERED_BY, BY_STATE, KEYED
 from tables.view import View
 from web.submit import Destination, Submitter, WriteResult, results_showing
 
@@ -20,6 +20,7 @@ class KindWrites:
         self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any], *, prefix: str = ""
     ) -> None:
         self._submitter = submitter
+        submitter.follow(view)
         self._flow = flow
         self._prefix = prefix
         self.destination = Destination(
@@ -36,7 +37,11 @@ class KindWrites:
         Args:
             keyed: Whether its id was made from an `Idempotency-Key`.
         """
-        headers = {"content_type": "application/json", "request_id": request_id}
+        headers = {
+            "content_type": "application/json",
+            "request_id": request_id,
+            ANSWERED_BY: BY_STATE,
+        }
         if keyed:
             headers[KEYED] = "true"
         output = self._flow.command(command, headers)

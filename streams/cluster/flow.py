@@ -197,7 +197,11 @@ TOPICS: Final = (
     Topic(
         spec=TopicSpec(name=RESULTS, key=_ID, retention=_DAY, least_retention=_HOUR),
         messages=("cluster-command-result",),
-        about="What became of each command.",
+        about=(
+            "What became of commands, and of reports that ask for it by `answer`. Each that was refused or"
+            " sent again has one. One that was applied has one unless its sender follows the changelog"
+            " (`answered_by`), as web does."
+        ),
         headers=ResultHeaders,
         senders=("name agent", "cluster agent"),
         receivers=("clients", "web"),

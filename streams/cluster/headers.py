@@ -12,12 +12,15 @@ class InputHeaders(TypedDict, total=False):
         request_id: The HTTP request behind it.
         answer: On a report with a `report_id`: `true` asks for a result.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
+        answered_by: On a report with `answer`: `state` where the sender follows the changelog. If the report
+            is applied, the state that shows it bears its id in a header `answers`, and there is no result.
     """
 
     content_type: Literal["application/json"]
     request_id: str
     answer: Literal["true"]
     idempotency_keyed: Literal["true"]
+    answered_by: Literal["state"]
 
 
 class AcceptedHeaders(InputHeaders, total=False):

@@ -20,11 +20,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka import ConsumerRecord
 
 from domain.errors import TransientError
+from streams.headers import ANSWERS
 from streams.turns.lanes import HeldLanes
 from streams.writing.outputs import Output, RecordPosition
 from streams.writing.producer import Producer, Sending
@@ -61,6 +62,24 @@ class Table(Protocol[V]):
         """
 
 
+class Answer(NamedTuple):
+    """A command or report whose sender follows the changelog: the state that it led to is its answer.
+
+    Attributes:
+        id: What the state names it by (`streams.headers.ANSWERS`).
+        result: Makes its result, which is its answer where the state cannot be.
+        own_state: Whether its sender is shown the state, so that a later one is no answer.
+    """
+
+    id: str
+    result: Callable[[], Output]
+    own_state: bool = True
+
+
+MAX_ANSWERS: Final = 64
+"""Records that one state answers at most; a turn may hold any number of reports on one entity."""
+
+
 @dataclass(slots=True)
 class Part(Generic[V]):
     """The work of some records: their outputs and the states after them.
@@ -68,12 +87,35 @@ class Part(Generic[V]):
     Attributes:
         beforehand: Outputs that must be in their log before the others are published.
         state_first: Whether states are stored before the outputs are published, instead of after.
+        answers: By key, what its state answers.
     """
 
     state_first: bool = False
     beforehand: list[Output] = field(default_factory=list)
     outputs: list[Output] = field(default_factory=list)
     states: dict[bytes, V | None] = field(default_factory=dict)
+    answers: dict[bytes, list[Answer]] = field(default_factory=dict)
+
+    def put(self, key: bytes, value: V | None, answer: Answer | None) -> None:
+        """Change a state; what only its last value of this turn can answer gets a result instead."""
+        self.states[key] = value
+        self.answer_by_results(key)
+        if answer is None:
+            return
+        if self.state_first:
+            # An answer comes after everything that was published for it, and here the state does not.
+            self.outputs.append(answer.result())
+        else:
+            self.answers.setdefault(key, []).append(answer)
+
+    def answer_by_results(self, key: bytes) -> None:
+        """Answer by results what no later state of this key may answer."""
+        if key in self.answers:
+            answers = self.answers.pop(key)
+            kept = [each for each in answers if not each.own_state][-MAX_ANSWERS + 1 :]
+            self.outputs += [each.result() for each in answers if each not in kept]
+            if kept:
+                self.answers[key] = kept
 
 
 class Lane(Generic[V]):
@@ -128,9 +170,17 @@ class Lane(Generic[V]):
         partition, topic, encode = self.partition, table.changelog_topic, table.encode
         headers = ownership(partition)
         rows = [(key, None if value is None else encode(value)) for key, value in part.states.items()]
-        positions = yield [Output(topic, key, data, headers, partition) for key, data in rows]
+        positions = yield [
+            Output(topic, key, data, headers, partition, _answered(part.answers.get(key, ())))
+            for key, data in rows
+        ]
         for (key, data), position in zip(rows, positions, strict=True):
             table.store(partition, key, data, offset=position.offset)
+
+
+def _answered(answers: Sequence[Answer]) -> Sequence[tuple[str, bytes | None]]:
+    """The headers of a state that answers these."""
+    return [(ANSWERS, each.id.encode()) for each in answers]
 
 
 _Steps = Generator[Sequence[Output], Sequence[RecordPosition], None]

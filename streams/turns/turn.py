@@ -30,7 +30,7 @@ from domain.errors import MalformedRecord
 from domain.offsets import Seen
 from streams.json import from_millis
 from streams.turns.batch import queued_batches, wake
-from streams.turns.commit import Commit, Lane, Part, Table
+from streams.turns.commit import Answer, Commit, Lane, Part, Table
 from streams.turns.lanes import HeldLanes
 from streams.writing.dead_letters import parked
 from streams.writing.outputs import Output
@@ -98,10 +98,20 @@ class Turn(Generic[V]):
             return lane.states[key]
         return self._table.get(partition, key)
 
-    def put(self, partition: int, key: bytes, value: V | None) -> None:
-        """Change the state of a key in a partition of this turn; None deletes it."""
+    def put(self, partition: int, key: bytes, value: V | None, answer: Answer | None = None) -> None:
+        """Change the state of a key in a partition of this turn; None deletes it.
+
+        Args:
+            answer: What it is the answer to, if it is.
+        """
         lane = self._lanes[partition]
-        lane.states[key] = lane.parts[-1].states[key] = value
+        lane.states[key] = value
+        lane.parts[-1].put(key, value, answer)
+
+    def answer_by_results(self, partition: int, key: bytes) -> None:
+        """Answer by results, and now, what the state of a key was to answer at the end of this turn."""
+        if (lane := self._lanes.get(partition)) is not None:
+            lane.parts[-1].answer_by_results(key)
 
     def size(self) -> int:
         """How many states this turn has changed."""
@@ -198,9 +208,13 @@ class Here(Generic[V]):
         """The state of the record's key, or of another key of its partition, with the turn's changes."""
         return self._turn.get(self.partition, self.key if key is None else key)
 
-    def put(self, state: V | None, key: bytes | None = None) -> None:
+    def put(self, state: V | None, key: bytes | None = None, *, answer: Answer | None = None) -> None:
         """Change the state of the record's key, or of another one of its partition; None deletes it."""
-        self._turn.put(self.partition, self.key if key is None else key, state)
+        self._turn.put(self.partition, self.key if key is None else key, state, answer)
+
+    def answer_by_results(self) -> None:
+        """Answer by results, and now, what the state of the record's key was to answer."""
+        self._turn.answer_by_results(self.partition, self.key)
 
     def touched(self) -> Mapping[bytes, V | None]:
         """The states of the record's partition that the turn has changed so far."""

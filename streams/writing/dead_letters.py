@@ -72,7 +72,7 @@ def parked(record: ConsumerRecord, error: MalformedRecord) -> Output:
     topic = Topics.dead_letters(record.topic)
     # The partition follows from the key, unless that takes long to hash; partition 0 always exists.
     partition = 0 if len(key or b"") > MAX_KEY_BYTES else None
-    return Output(topic, key, value, cast("dict[str, str]", told), partition, original_headers=kept)
+    return Output(topic, key, value, cast("dict[str, str]", told), partition, leading_headers=kept)
 
 
 def _kept(headers: Iterable[tuple[str, bytes | None]], told: DeadLetterHeaders) -> Headers:

@@ -14,7 +14,7 @@ class Output(NamedTuple):
 
     Attributes:
         partition: Only for records whose partition does not follow from their key.
-        original_headers: The headers of a forwarded record, which precede ours.
+        leading_headers: Headers before these; they may repeat a name, as those of a forwarded record do.
         beforehand: Whether it must be in its log before the other outputs of its turn are.
     """
 
@@ -23,7 +23,7 @@ class Output(NamedTuple):
     value: bytes | None
     headers: Mapping[str, str] = MappingProxyType({})
     partition: int | None = None
-    original_headers: Sequence[tuple[str, bytes | None]] = ()
+    leading_headers: Sequence[tuple[str, bytes | None]] = ()
     beforehand: bool = False
 
 
@@ -42,4 +42,4 @@ class RecordPosition(NamedTuple):
 def wire_headers(output: Output) -> Headers:
     """The headers of a record as they are sent."""
     own: Headers = [(name, text.encode()) for name, text in output.headers.items()]
-    return [*output.original_headers, *own] if output.original_headers else own
+    return [*output.leading_headers, *own] if output.leading_headers else own

@@ -5,6 +5,7 @@ in other batches, and may not have indexed anything yet. Whatever happens, these
 
 - no event id has two contents, and the versions of an entity's life are 1, 2, 3, … without gap or repeat;
 - every command has one outcome, however often it is delivered, refusals by absence apart;
+- every sender who follows the changelog is answered, and a state that answers a command shows what it asked;
 - a lamp is lit at the moment that its state names, and in the end none is left warming;
 - delivering the last input again changes nothing.
 """
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.entity import Command
-from streams.headers import KEYED
+from streams.headers import ANSWERED_BY, ANSWERS, BY_STATE, KEYED
 from tests.kinds.lamp import FLOW, LAMP, WARM_UP, Create, Delete, Paint
 from tests.memory import KAFKA, CrashedError, KindWorker, Log
 
@@ -37,18 +38,41 @@ class World:
     versions: dict[str, int] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     outcomes: dict[str, str] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
+    asked: dict[str, Command] = field(default_factory=dict)
     _positions: dict[TP, int] = field(default_factory=dict)
 
     def look(self) -> None:
         new = [record for topic in EVENTS for record in self.log.since(self._positions, topic)]
         for record in sorted(new, key=lambda each: each.number):
             self._event(record)
-        for record in self.log.since(self._positions, FLOW.results):
-            result = json.loads(record.value)
-            if result.get("code") == "RESOURCE_NOT_FOUND":
-                continue  # there is no state that could remember it
-            first = self.outcomes.setdefault(result["command_id"], result["outcome"])
-            assert result["outcome"] in (first, "duplicate" if first == "applied" else first)
+        answers = [
+            *self.log.since(self._positions, FLOW.results),
+            *self.log.since(self._positions, FLOW.state),
+        ]
+        for record in sorted(answers, key=lambda each: each.number):
+            if record.topic == FLOW.state:
+                self._state(record)
+            else:
+                self._result(json.loads(record.value))
+
+    def _result(self, result: dict[str, str]) -> None:
+        self.answered.add(result["command_id"])
+        if result.get("code") == "RESOURCE_NOT_FOUND":
+            return  # there is no state that could remember it
+        first = self.outcomes.setdefault(result["command_id"], result["outcome"])
+        assert result["outcome"] in (first, "duplicate" if first == "applied" else first)
+
+    def _state(self, record: ConsumerRecord) -> None:
+        for command_id in (value.decode() for name, value in record.headers if name == ANSWERS):
+            state, asked = FLOW.decode(record.value), self.asked[command_id]
+            self.answered.add(command_id)
+            assert "applied" == self.outcomes.setdefault(command_id, "applied")
+            assert asked.id == state.lamp.id
+            if isinstance(asked, Delete):
+                assert state.deleted_at is not None
+            else:
+                assert (asked.colour, None) == (state.lamp.colour, state.deleted_at)
 
     def _event(self, record: ConsumerRecord) -> None:
         said, lamp = headers(record), record.key.decode()
@@ -88,14 +112,18 @@ class Story(RuleBasedStateMachine):
         kind=st.sampled_from([Create, Create, Paint, Paint, Delete]),
         expected=st.sampled_from([None, None, None, 1, 2]),
         keyed=st.booleans(),
+        by_state=st.booleans(),
     )
-    def send(self, lamp, kind, expected, keyed):
+    def send(self, lamp, kind, expected, keyed, by_state):
         members = {} if kind is Delete else {"colour": f"colour {len(self.sent)}"}
         number = f"command-{len(self.sent)}"
         if kind is Delete:
             self.deletes.setdefault(lamp, self.log.now)
         self.sent.append(kind(id=lamp, command_id=number, expected_version=expected, **members))
-        self._append(self.sent[-1], {KEYED: "true"} if keyed else {})
+        self.world.asked[number] = self.sent[-1]
+        self._append(
+            self.sent[-1], {KEYED: "true"} if keyed else {}, {ANSWERED_BY: BY_STATE} if by_state else {}
+        )
 
     @rule(which=st.integers(0, 5))
     def send_again(self, which):
@@ -103,10 +131,10 @@ class Story(RuleBasedStateMachine):
         if which < len(self.sent):
             command = self.sent[-1 - which]
             if self.log.now - self.deletes.get(command.id, self.log.now) < LAMP.retention:
-                self._append(command, {})
+                self._append(command)
 
-    def _append(self, command: Command, given: dict[str, str]) -> None:
-        self.log.append(FLOW.command(command, given))
+    def _append(self, command: Command, *given: dict[str, str]) -> None:
+        self.log.append(FLOW.command(command, {name: text for each in given for name, text in each.items()}))
 
     @rule(seconds=st.sampled_from([0.5, 2, 3, 61, 90]))
     def time_passes(self, seconds):
@@ -144,6 +172,7 @@ class Story(RuleBasedStateMachine):
             for partition in range(KAFKA.partitions):
                 self.wake(partition)
             self._all_is_done()
+        assert set(self.world.asked) == self.world.answered
         live = [state for state in self.worker.table.values() if state.deleted_at is None]
         assert all(state.lamp.status == "lit" for state in live)
         stored = self._stored()

@@ -54,8 +54,8 @@ def test_headers_of_the_record_are_kept_as_they_were_and_ours_added():
 )
 def test_headers_are_kept_within_bounds(had):
     output = letter(headers=had)
-    assert len(output.original_headers) <= MAX_HEADERS
-    assert sum(len(name) + len(value) for name, value in output.original_headers) <= MAX_HEADER_BYTES
+    assert len(output.leading_headers) <= MAX_HEADERS
+    assert sum(len(name) + len(value) for name, value in output.leading_headers) <= MAX_HEADER_BYTES
     assert f"{len(had)} headers" == output.headers["dlq_headers_cut_from"]
 
 

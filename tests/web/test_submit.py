@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from domain.cluster.commands import Create, Delete
 from domain.cluster.names import name_key
@@ -56,9 +57,11 @@ class World:
         """Take these partitions' leaders away."""
         self.health.unavailable = {(KAFKA.topics.accepted_commands, number) for number in partitions}
 
-    def show(self, id: str) -> None:
-        """Let the topic of states tell of a cluster."""
-        self.view.apply(Record(id.encode(), value(document(id, owner=OWNER))))
+    def show(self, id: str, *answers: str, deleted: bool = False) -> None:
+        """Let the topic of states tell of a cluster, as the answer to these commands."""
+        headers = (("claim", b"-1"), *(("answers", answer.encode()) for answer in answers))
+        state = value(document(id, owner=OWNER), deleted=deleted)
+        self.view.apply(Record(id.encode(), state, headers=headers))
 
 
 def delete(id: str) -> Delete:
@@ -89,6 +92,56 @@ async def test_a_write_ends_once_it_is_decided_and_shown():
     world.show(IDS[0])
     world.decide(IDS[1])
     assert IDS[:2] == [(await write).command_id for write in writes]
+
+
+async def test_the_state_that_a_write_led_to_answers_it():
+    world = World()
+    one, other = await world.submitted(*IDS[:2])
+    world.show(IDS[0], "somebody else's", IDS[0])
+    result = await one
+    assert ("applied", document(IDS[0], owner=OWNER)) == (result.outcome, bytes(result.document))
+    assert not other.done()
+
+
+async def test_a_state_answers_several_writes_and_a_deleted_one_shows_nothing():
+    world = World()
+    (first,) = await world.submitted(IDS[0])
+    (again,) = await world.submitted(IDS[0])
+    world.show(IDS[0], IDS[0], deleted=True)
+    assert [UNSET, UNSET] == [(await write).document for write in (first, again)]
+
+
+async def test_a_state_of_another_cluster_answers_no_write():
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.show(IDS[1], IDS[0])
+    await asyncio.sleep(0)
+    assert not write.done()
+    world.show(IDS[0], IDS[0])
+    assert "applied" == (await write).outcome
+
+
+async def test_whichever_comes_first_answers_a_write():
+    """A worker that dies between both has its successor decide again, in other turns."""
+    world = World()
+    by_result, by_state = await world.submitted(*IDS[:2])
+    world.decide(IDS[0])
+    world.show(IDS[0], IDS[0])
+    world.show(IDS[1], IDS[1])
+    world.decide(IDS[1])
+    assert IDS[:2] == [(await write).command_id for write in (by_result, by_state)]
+
+
+async def test_a_state_is_proof_that_writes_are_decided():
+    world = World(timeout=0.05)
+    world.health.outcomes = Outcomes(0.0, time.monotonic)
+    (write,) = await world.submitted(IDS[0])
+    world.kafka.ends[0].set_result(None)
+    with pytest.raises(Unconfirmed):
+        await write
+    assert world.health.outcomes.fault is not None
+    world.show(IDS[0], IDS[0])
+    assert world.health.outcomes.fault is None
 
 
 async def test_a_result_of_somebody_else_s_command_of_that_id_is_not_taken():

@@ -80,9 +80,12 @@ async def test_a_command_of_a_kind_goes_to_its_topic():
     (output,) = world.kafka.outputs
     assert ("test.jar.commands", ID.encode()) == (output.topic, output.key)
     assert {"type": "jar.fill", "label": "jam"}.items() <= msgspec.json.decode(output.value).items()
-    assert {"content_type": "application/json", "request_id": "r", "idempotency_keyed": "true"} == dict(
-        output.headers
-    )
+    assert {
+        "content_type": "application/json",
+        "request_id": "r",
+        "answered_by": "state",
+        "idempotency_keyed": "true",
+    } == dict(output.headers)
     write.cancel()
 
 
@@ -137,7 +140,9 @@ def test_what_is_decoded_of_a_result_is_what_agents_send():
 
     of_clusters, of_kinds, read = members(ResultMessage), members(EntityResult), members(WriteResult)
     assert of_clusters.pop("cluster")[1] == read["document"][1]
+    assert (int | str, 0) == read.pop("version")  # states say it as a text
     assert of_clusters.items() <= read.items()
+    assert (int, 0) == of_kinds.pop("version")
     for of_its_own in ("kind", "outcome"):
         del of_kinds[of_its_own]
     assert of_kinds.items() <= read.items()

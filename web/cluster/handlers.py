@@ -220,6 +220,6 @@ _version_decoder = msgspec.json.Decoder(_Version)
 def _document(result: WriteResult, *, status: int, headers: dict[str, str] | None = None) -> web.Response:
     assert isinstance(result.document, msgspec.Raw)
     document = bytes(result.document)
-    version = _version_decoder.decode(document).resource_version
+    version = str(result.version or _version_decoder.decode(document).resource_version)
     said = {"ETag": etag(version), **replayed(result), **(headers or {})}
     return json_response(document, status=status, headers=said)
