@@ -15,7 +15,7 @@ needs more overrides a step, as clusters do (`agents/clusters.py`).
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from hashlib import blake2b
 from typing import Any, Final, Generic
@@ -178,7 +178,7 @@ class KindAgent(EntityAgent[V, C, E]):
             flow.kind.name, flow.kind, table=table, producer=producer, partitions=partitions, results=results
         )
         self.inputs = {prefix + flow.commands: self._message}
-        self.wakes = Wakes[V](table, flow.kind.due_at)
+        self.wakes = Wakes[V](table, flow.kind.due_at, kind=flow.kind.name)
         self.flow = flow
         self._prefix = prefix
 
@@ -218,8 +218,10 @@ class KindAgent(EntityAgent[V, C, E]):
     def _woken(self, here: Here[V]) -> None:
         """Wake the entities whose moment has come, at most a slice of them at once."""
         woken = self.flow.read_wake(here.record)
-        due = self._due(here, woken.at)
+        due, left = self._due(here, woken.at)
+        now = datetime.now(UTC)
         for moment, key in due:
+            self.wakes.woken(moment, now)
             try:
                 self._wake(here, key, moment, woken)
             except Exception as error:  # one entity that cannot be woken must not stop the others
@@ -230,11 +232,13 @@ class KindAgent(EntityAgent[V, C, E]):
                 }
                 log.error("entity could not be woken", extra=about)
                 self.wakes.put_off(here.partition, key, None)
-        if len(due) == WAKE_SLICE:
-            self.wakes.leave(here.partition)
+        self.wakes.leave(here.partition, left)
 
-    def _due(self, here: Here[V], now: datetime) -> list[tuple[datetime, bytes]]:
-        """The due keys in order; what this turn has changed counts as it is, as a replay would find it."""
+    def _due(self, here: Here[V], now: datetime) -> tuple[list[tuple[datetime, bytes]], int]:
+        """The first due keys in order, and how many others are due.
+
+        What this turn has changed counts as it is, as a replay would find it.
+        """
         touched = here.touched()
         due = self.wakes.due(here.partition, now, WAKE_SLICE + len(touched))
         due = [(moment, key) for moment, key in due if key not in touched]
@@ -242,7 +246,11 @@ class KindAgent(EntityAgent[V, C, E]):
             moment = None if state is None else self._kind.due_at(state)
             if moment is not None and moment <= now:
                 due.append((moment, key))
-        return sorted(due)[:WAKE_SLICE]
+        if len(due) < WAKE_SLICE:
+            return sorted(due), 0
+        changed = sum(key in touched for _, key in due)
+        count = changed + self.wakes.count_due(here.partition, without=touched)
+        return sorted(due)[:WAKE_SLICE], max(0, count - WAKE_SLICE)
 
     def _wake(self, here: Here[V], key: bytes, moment: datetime, woken: Woken) -> None:
         before = here.get(key)

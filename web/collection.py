@@ -184,6 +184,10 @@ class Collection:
                 raise Rejected("INVALID_PARAMETER", text, field=each.name)
         return ColumnFilter(given)
 
+    def values_of(self, column: str, policy: Policy) -> Sequence[str]:
+        """The values of a column that lists can be filtered by; none if there is no such column."""
+        return next((each.values(policy) for each in self._filters if each.name == column), ())
+
     def _body(self, command: type[Any]) -> type[Struct]:
         """The type of the bodies that a command is made of, the same for commands of the same members."""
         members = members_of(command)

@@ -25,11 +25,12 @@ SECRET = "hunter2marker"  # in the URL of the database, in specs, bodies and rep
 OWNER, NAME, CONTROLLER_NAME = "owner-marker@example.com", "name-marker", "controller-marker"
 KEY = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnQ="
 
-# Contract, section 9. Name, type, labels, and who tells it.
+# Contract, section 9, and what simple kinds add. Name, type, labels, and who tells it.
 METRICS = """
 clusterflow_http_requests_total               counter    method,path,status  web
 clusterflow_http_request_duration_seconds     histogram  method,path         web
 clusterflow_clusters_total                    gauge      phase               web
+clusterflow_entities                          gauge      kind,state          web
 clusterflow_database_connections_active       gauge      -                   web,sink
 clusterflow_database_connections_idle         gauge      -                   web,sink
 clusterflow_database_connections_max          gauge      -                   web,sink
@@ -41,6 +42,8 @@ clusterflow_reconcile_events_total            counter    reason,result       wor
 clusterflow_reconcile_due                     gauge      state               worker
 clusterflow_status_reports_total              counter    result              worker
 clusterflow_commands_total                    counter    kind,type,outcome   worker
+clusterflow_wakes_due                         gauge      kind                worker
+clusterflow_wake_lag_seconds                  histogram  kind                worker
 clusterflow_dead_letters_total                counter    topic,reason        worker,sink
 clusterflow_sink_lag_records                  gauge      -                   sink
 clusterflow_table_recovering                  gauge      -                   web,worker
