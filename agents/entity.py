@@ -162,25 +162,21 @@ class EntityAgent(Generic[S, C, E]):
 class KindAgent(EntityAgent[V, C, E]):
     """The agent of a kind that is described by its flow alone.
 
-    Args:
-        prefix: Prefix of this deployment's topics.
-
     Attributes:
-        flow: What describes the kind.
+        flow: What describes the kind, on the topics of this deployment.
         wakes: The timers of its entities.
     """
 
     def __init__(
-        self, flow: Flow[V, C, E], *, table: TypedTable[V], producer: Producer, prefix: str, partitions: int
+        self, flow: Flow[V, C, E], *, table: TypedTable[V], producer: Producer, partitions: int
     ) -> None:
-        results = Results(prefix + flow.results, kind=flow.kind.name, shown=flow.shown)
+        results = Results(flow.results, kind=flow.kind.name, shown=flow.shown)
         super().__init__(
             flow.kind.name, flow.kind, table=table, producer=producer, partitions=partitions, results=results
         )
-        self.inputs = {prefix + flow.commands: self._message}
+        self.inputs = {flow.commands: self._message}
         self.wakes = Wakes[V](table, flow.kind.due_at, kind=flow.kind.name)
         self.flow = flow
-        self._prefix = prefix
 
     def _committed(self, lane: Lane[V]) -> None:
         for key, state in lane.states.items():
@@ -210,8 +206,7 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        outputs = [output for event in events for output in self.flow.announce(event, after, cause)]
-        return [output._replace(topic=self._prefix + output.topic) for output in outputs]
+        return [output for event in events for output in self.flow.announce(event, after, cause)]
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ async def run(
         policy=settings.policy,
         source=settings.service_name,
     )
-    wakers = [_kind(app, kafka, flow) for flow in simple_flows(settings.policy)]
+    wakers = [_kind(app, kafka, flow.deployed(kafka.topics.of)) for flow in simple_flows(settings.policy)]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.names)
@@ -124,16 +124,11 @@ async def run(
 
 def _kind(app: BatchApp, kafka: KafkaSettings, flow: Flow[Any, Any, Any]) -> KindWaker:
     """Add the agent of a simple kind to the app; returns what wakes its entities."""
-    topics = kafka.topics
     agent = KindAgent(
-        flow,
-        table=table_of(app, kafka, flow),
-        producer=app.publisher,
-        prefix=topics.prefix,
-        partitions=kafka.partitions,
+        flow, table=table_of(app, kafka, flow), producer=app.publisher, partitions=kafka.partitions
     )
-    add_agent(app, agent.name, (topics.of(flow.commands),), agent.run)
-    return KindWaker(app, app.publisher, agent, prefix=topics.prefix)
+    add_agent(app, agent.name, (flow.commands,), agent.run)
+    return KindWaker(app, app.publisher, agent)
 
 
 def _unavailable(app: BatchApp) -> Callable[[], Set[Partition]]:

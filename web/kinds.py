@@ -56,7 +56,7 @@ def serve_kinds(
         collection.kind: Served(
             view=(feed := feeds[collection.kind]).view,
             feed=feed,
-            writes=KindWrites(submitter, collection.flow, feed.view, prefix=kafka.topics.prefix),
+            writes=KindWrites(submitter, collection.flow.deployed(kafka.topics.of), feed.view),
             freshness=freshness if collection.fresh else None,
             topic=feed.topic,
             partitions=kafka.partitions,

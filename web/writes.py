@@ -13,18 +13,15 @@ class KindWrites:
     """Sends the commands of one kind into the stream and brings their outcomes back.
 
     Args:
-        prefix: Of this deployment's topics.
+        flow: The flow of the kind as it is deployed.
     """
 
-    def __init__(
-        self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any], *, prefix: str = ""
-    ) -> None:
+    def __init__(self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any]) -> None:
         self._submitter = submitter
         self._flow = flow
-        self._prefix = prefix
         self.destination = Destination(
             view,
-            prefix + flow.results,
+            flow.results,
             results_showing("document"),
             subject=flow.kind.name,
             answered_by=[],
@@ -39,10 +36,9 @@ class KindWrites:
         headers = {"content_type": "application/json", "request_id": request_id}
         if keyed:
             headers[KEYED] = "true"
-        output = self._flow.command(command, headers)
         return await self._submitter.submit(
             self.destination,
-            output._replace(topic=self._prefix + output.topic),
+            self._flow.command(command, headers),
             command_id=command.command_id,
             entity_id=command.id,
         )

@@ -63,6 +63,24 @@ def test_its_topics_are_declared_under_the_prefix():
     assert set(own[:5]) <= set(TOPICS.worked_on)
 
 
+def test_where_it_is_deployed_it_has_the_same_topics_by_their_full_names():
+    deployed = TOY.deployed(TOPICS.of)
+    assert [TOPICS.of(topic.spec.name) for topic in TOY.topics] == [
+        topic.spec.name for topic in deployed.topics
+    ]
+    assert "toy.commands" == TOY.commands
+
+
+def test_where_it_is_deployed_its_records_differ_by_their_topic_alone():
+    def outputs(flow):
+        yield flow.command(MAKE, {})
+        yield flow.wake(0, T0)
+        yield from flow.announce(MADE, STATE, CAUSE)
+
+    full = [output._replace(topic=TOPICS.of(output.topic)) for output in outputs(TOY)]
+    assert full == list(outputs(TOY.deployed(TOPICS.of)))
+
+
 def test_its_topics_are_kept_as_it_says():
     config = {spec.name.removeprefix("p."): spec.config for spec in TOPICS.all()}
     for name in ("toy.commands", "toy.made", "toy.broken"):
