@@ -31,6 +31,7 @@ from domain.offsets import Seen
 from domain.values import UNSET
 from streams.flow import WAKE_KEY, Cause, Flow, Woken
 from streams.json import encode
+from streams.messages import SOURCE
 from streams.turns.commit import Lane
 from streams.turns.turn import Here, take_turns
 from streams.writing.outputs import Output
@@ -164,6 +165,7 @@ class KindAgent(EntityAgent[V, C, E]):
 
     Args:
         prefix: Prefix of this deployment's topics.
+        source: The name of the service, which its announcements bear as their `producer`.
 
     Attributes:
         flow: What describes the kind.
@@ -171,7 +173,14 @@ class KindAgent(EntityAgent[V, C, E]):
     """
 
     def __init__(
-        self, flow: Flow[V, C, E], *, table: TypedTable[V], producer: Producer, prefix: str, partitions: int
+        self,
+        flow: Flow[V, C, E],
+        *,
+        table: TypedTable[V],
+        producer: Producer,
+        prefix: str,
+        partitions: int,
+        source: str = SOURCE,
     ) -> None:
         results = Results(prefix + flow.results, kind=flow.kind.name, shown=flow.shown)
         super().__init__(
@@ -181,6 +190,7 @@ class KindAgent(EntityAgent[V, C, E]):
         self.wakes = Wakes[V](table, flow.kind.due_at)
         self.flow = flow
         self._prefix = prefix
+        self._source = source
 
     def _committed(self, lane: Lane[V]) -> None:
         for key, state in lane.states.items():
@@ -210,7 +220,7 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        outputs = [output for event in events for output in self.flow.announce(event, after, cause)]
+        outputs = self.flow.announced(events, after, cause, producer=self._source)
         return [output._replace(topic=self._prefix + output.topic) for output in outputs]
 
     # --- time -------------------------------------------------------------------------------------
