@@ -31,6 +31,7 @@ from domain.offsets import Seen
 from domain.values import UNSET
 from streams.flow import WAKE_KEY, Cause, Flow, Woken
 from streams.json import encode
+from streams.messages import SOURCE
 from streams.turns.commit import Lane
 from streams.turns.turn import Here, take_turns
 from streams.writing.outputs import Output
@@ -162,13 +163,22 @@ class EntityAgent(Generic[S, C, E]):
 class KindAgent(EntityAgent[V, C, E]):
     """The agent of a kind that is described by its flow alone.
 
+    Args:
+        source: The name of the service, which its announcements bear as their `producer`.
+
     Attributes:
         flow: What describes the kind, on the topics of this deployment.
         wakes: The timers of its entities.
     """
 
     def __init__(
-        self, flow: Flow[V, C, E], *, table: TypedTable[V], producer: Producer, partitions: int
+        self,
+        flow: Flow[V, C, E],
+        *,
+        table: TypedTable[V],
+        producer: Producer,
+        partitions: int,
+        source: str = SOURCE,
     ) -> None:
         results = Results(flow.results, kind=flow.kind.name, shown=flow.shown)
         super().__init__(
@@ -177,6 +187,7 @@ class KindAgent(EntityAgent[V, C, E]):
         self.inputs = {flow.commands: self._message}
         self.wakes = Wakes[V](table, flow.kind.due_at, kind=flow.kind.name)
         self.flow = flow
+        self._source = source
 
     def _committed(self, lane: Lane[V]) -> None:
         for key, state in lane.states.items():
@@ -206,7 +217,7 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        return [output for event in events for output in self.flow.announce(event, after, cause)]
+        return self.flow.announced(events, after, cause, producer=self._source)
 
     # --- time -------------------------------------------------------------------------------------
 

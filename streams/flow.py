@@ -233,6 +233,11 @@ class Flow(Generic[V, C, E]):
             use=Use(reads=(EVENTS_READER,), writes=(WORKER,)),
         )
 
+    def announced(self, events: Iterable[E], after: V, cause: Cause, *, producer: str) -> list[Output]:
+        """The public records that events lead to, which say by which service they were published."""
+        outputs = [output for event in events for output in self.announce(event, after, cause)]
+        return [output._replace(headers={**output.headers, "producer": producer}) for output in outputs]
+
     @cached_property
     def decode(self) -> Callable[[bytes], V]:
         """A function that decodes a value of its changelog."""
@@ -305,7 +310,7 @@ def _schema_of(topic: str) -> str:
 
 
 def announcement(topic: str, key: str, value: object, after: VersionedEntity, cause: Cause) -> Output:
-    """A public record, with the headers that all public records have."""
+    """A public record, with the headers that all public records have; `Flow.announced` adds `producer`."""
     headers = {
         "event_id": cause.id,
         "event_type": topic,

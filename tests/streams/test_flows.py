@@ -24,7 +24,7 @@ from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.descriptions.asyncapi import references, validator
 from tests.e2e.permitted import printed
-from tests.streams.toy import T0, TOY, Broken, Make, ToyState, announce, decide, evolve
+from tests.streams.toy import T0, TOY, Broken, Make, ToyState, decide, evolve
 
 OTHER = Flow(
     kind=Kind(name="game", state=ToyState, decide=decide, evolve=evolve),
@@ -177,8 +177,8 @@ def test_what_is_no_command_is_malformed(value, key, reason):
 OUTPUTS = {
     "toy-command": TOY.command(MAKE, {"content_type": "application/json", "request_id": "r"}),
     "wake": TOY.wake(0, T0),
-    "toy-made": next(iter(announce(MADE, STATE, CAUSE))),
-    "toy-broken": next(iter(announce(Broken(T0), STATE, CAUSE))),
+    "toy-made": TOY.announced([MADE], STATE, CAUSE, producer="p")[0],
+    "toy-broken": TOY.announced([Broken(T0)], STATE, CAUSE, producer="p")[0],
 }
 
 
