@@ -15,7 +15,7 @@ needs more overrides a step, as clusters do (`agents/clusters.py`).
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from hashlib import blake2b
 from typing import Any, Final, Generic
@@ -31,6 +31,7 @@ from domain.offsets import Seen
 from domain.values import UNSET
 from streams.flow import WAKE_KEY, Cause, Flow, Woken
 from streams.json import encode
+from streams.messages import SOURCE
 from streams.turns.commit import Lane
 from streams.turns.turn import Here, take_turns
 from streams.writing.outputs import Output
@@ -168,24 +169,30 @@ class KindAgent(EntityAgent[V, C, E]):
     """The agent of a kind that is described by its flow alone.
 
     Args:
-        prefix: Prefix of this deployment's topics.
+        source: The name of the service, which its announcements bear as their `producer`.
 
     Attributes:
-        flow: What describes the kind.
+        flow: What describes the kind, on the topics of this deployment.
         wakes: The timers of its entities.
     """
 
     def __init__(
-        self, flow: Flow[V, C, E], *, table: TypedTable[V], producer: Producer, prefix: str, partitions: int
+        self,
+        flow: Flow[V, C, E],
+        *,
+        table: TypedTable[V],
+        producer: Producer,
+        partitions: int,
+        source: str = SOURCE,
     ) -> None:
-        results = Results(prefix + flow.results, kind=flow.kind.name, shown=flow.shown)
+        results = Results(flow.results, kind=flow.kind.name, shown=flow.shown)
         super().__init__(
             flow.kind.name, flow.kind, table=table, producer=producer, partitions=partitions, results=results
         )
-        self.inputs = {prefix + flow.commands: self._message}
-        self.wakes = Wakes[V](table, flow.kind.due_at)
+        self.inputs = {flow.commands: self._message}
+        self.wakes = Wakes[V](table, flow.kind.due_at, kind=flow.kind.name)
         self.flow = flow
-        self._prefix = prefix
+        self._source = source
 
     def _committed(self, lane: Lane[V]) -> None:
         for key, state in lane.states.items():
@@ -215,16 +222,17 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        outputs = [output for event in events for output in self.flow.announce(event, after, cause)]
-        return [output._replace(topic=self._prefix + output.topic) for output in outputs]
+        return self.flow.announced(events, after, cause, producer=self._source)
 
     # --- time -------------------------------------------------------------------------------------
 
     def _woken(self, here: Here[V]) -> None:
         """Wake the entities whose moment has come, at most a slice of them at once."""
         woken = self.flow.read_wake(here.record)
-        due = self._due(here, woken.at)
+        due, left = self._due(here, woken.at)
+        now = datetime.now(UTC)
         for moment, key in due:
+            self.wakes.woken(moment, now)
             try:
                 self._wake(here, key, moment, woken)
             except Exception as error:  # one entity that cannot be woken must not stop the others
@@ -235,11 +243,13 @@ class KindAgent(EntityAgent[V, C, E]):
                 }
                 log.error("entity could not be woken", extra=about)
                 self.wakes.put_off(here.partition, key, None)
-        if len(due) == WAKE_SLICE:
-            self.wakes.leave(here.partition)
+        self.wakes.leave(here.partition, left)
 
-    def _due(self, here: Here[V], now: datetime) -> list[tuple[datetime, bytes]]:
-        """The due keys in order; what this turn has changed counts as it is, as a replay would find it."""
+    def _due(self, here: Here[V], now: datetime) -> tuple[list[tuple[datetime, bytes]], int]:
+        """The first due keys in order, and how many others are due.
+
+        What this turn has changed counts as it is, as a replay would find it.
+        """
         touched = here.touched()
         due = self.wakes.due(here.partition, now, WAKE_SLICE + len(touched))
         due = [(moment, key) for moment, key in due if key not in touched]
@@ -247,7 +257,11 @@ class KindAgent(EntityAgent[V, C, E]):
             moment = None if state is None else self._kind.due_at(state)
             if moment is not None and moment <= now:
                 due.append((moment, key))
-        return sorted(due)[:WAKE_SLICE]
+        if len(due) < WAKE_SLICE:
+            return sorted(due), 0
+        changed = sum(key in touched for _, key in due)
+        count = changed + self.wakes.count_due(here.partition, without=touched)
+        return sorted(due)[:WAKE_SLICE], max(0, count - WAKE_SLICE)
 
     def _wake(self, here: Here[V], key: bytes, moment: datetime, woken: Woken) -> None:
         before = here.get(key)

@@ -138,17 +138,13 @@ class Waker:
 class KindWaker(Waker):
     """Wakes the entities of a kind."""
 
-    def __init__(
-        self, app: BatchApp, producer: Producer, agent: KindAgent[Any, Any, Any], *, prefix: str
-    ) -> None:
+    def __init__(self, app: BatchApp, producer: Producer, agent: KindAgent[Any, Any, Any]) -> None:
         self._flow: Flow[Any, Any, Any] = agent.flow
         self._wakes = agent.wakes
-        self._prefix = prefix
-        super().__init__(app, producer, agent.wakes, topic=prefix + self._flow.commands)
+        super().__init__(app, producer, agent.wakes, topic=self._flow.commands)
 
     def _wanted(self, partitions: Sequence[int], now: datetime) -> Iterator[Output]:
         for partition in partitions:
             goes_on = self._wakes.take_left(partition)
             if self._asks(partition, self._wakes.wanted_at(partition), now, goes_on=goes_on):
-                wake = self._flow.wake(partition, now)
-                yield wake._replace(topic=self._prefix + wake.topic)
+                yield self._flow.wake(partition, now)

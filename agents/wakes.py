@@ -13,15 +13,27 @@ id. So the index is completed before any wake is handled, however long that take
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
+
+from prometheus_client import Gauge, Histogram
 
 from domain.entity import S
 from tables.due import DueIndex
 from tables.typed import TypedTable
 
 log = logging.getLogger("clusterflow.agents")
+
+DUE: Final = Gauge(
+    "clusterflow_wakes_due", "Entities due at the last wakes that were left for the next ones", ["kind"]
+)
+LAG: Final = Histogram(
+    "clusterflow_wake_lag_seconds",
+    "Time from the moment at which an entity wants to be woken to its wake",
+    ["kind"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0),
+)
 
 INDEX_SLICE: Final = 250
 """Recovered states that are indexed before commands get their turn: 4 ms."""
@@ -102,16 +114,22 @@ class Indexing(Generic[V]):
 class Wakes(Generic[S]):
     """The timers of one table.
 
+    Args:
+        kind: The kind of its entities, by which metrics name them.
+
     Attributes:
         more: Set when a wake has left some due entities for the next one.
     """
 
-    def __init__(self, table: TypedTable[Any], due_at: Callable[[S], datetime | None]) -> None:
+    def __init__(self, table: TypedTable[Any], due_at: Callable[[S], datetime | None], *, kind: str) -> None:
         self.more = asyncio.Event()
         self._left: set[int] = set()  # the partitions where a wake has left some
+        self._counts: dict[int, int] = {}  # by partition, how many entities its last wake has left
+        self._shown_due = DUE.labels(kind)
+        self._lag = LAG.labels(kind)
         self._due_at = due_at
         self._index = DueIndex()
-        self._indexing: Indexing[S] = Indexing(table, note=self.note, forget=self._index.clear)
+        self._indexing: Indexing[S] = Indexing(table, note=self.note, forget=self._forget)
 
     def note(self, partition: int, key: bytes, state: S | None) -> None:
         """Take note of a state that was written, or removed (None)."""
@@ -121,10 +139,17 @@ class Wakes(Generic[S]):
         """Have a key come up at another moment than its state says; None: not before it is noted again."""
         self._index.set(partition, key, until)
 
-    def leave(self, partition: int) -> None:
-        """Have another wake go on with what this one has left."""
-        self._left.add(partition)
-        self.more.set()
+    def woken(self, moment: datetime, now: datetime) -> None:
+        """Measure how late an entity is woken; a broker's clock ahead of ours can make it seem early."""
+        self._lag.observe(max(0.0, (now - moment).total_seconds()))
+
+    def leave(self, partition: int, left: int) -> None:
+        """Note how many due entities a wake has left; have another one go on with them."""
+        self._counts[partition] = left
+        self._show_count()
+        if left:
+            self._left.add(partition)
+            self.more.set()
 
     def take_left(self, partition: int) -> bool:
         """Whether the last wake of a partition has left something; says so once."""
@@ -138,6 +163,15 @@ class Wakes(Generic[S]):
         self._indexing.complete(partition)
         return self._index.due(partition, at, most)
 
+    def count_due(self, partition: int, *, without: Collection[bytes]) -> int:
+        """The number of keys that `due` finds with no limit, some keys left out.
+
+        It costs what is left out, not what is due. After a wake of an earlier time than the one before it,
+        the keys that were due by the later time are counted too.
+        """
+        left_out = sum(self._index.awake(partition, key) for key in without)
+        return self._index.count_awake(partition) - left_out
+
     def wanted_at(self, partition: int) -> datetime | None:
         """When the partition wants its next wake; None if nothing in it waits."""
         return self._index.earliest(partition)
@@ -150,3 +184,11 @@ class Wakes(Generic[S]):
     def index_recovered(self) -> None:
         """Index the next slice of recovered entities."""
         self._indexing.go_on()
+
+    def _forget(self, partition: int) -> None:
+        self._index.clear(partition)
+        self._counts.pop(partition, None)
+        self._show_count()
+
+    def _show_count(self) -> None:
+        self._shown_due.set(sum(self._counts.values()))

@@ -43,7 +43,7 @@ class WorkerSettings:
     """The settings of a worker.
 
     Attributes:
-        service_name: The `source` of its events.
+        service_name: The `source` of its events, and the `producer` of what simple kinds announce.
         tick_interval: Time between two ticks of a partition.
         standby_replicas: How many other workers follow each changelog partition, to take over fast.
     """
@@ -89,7 +89,8 @@ async def run(
         policy=settings.policy,
         source=settings.service_name,
     )
-    wakers = [_kind(app, kafka, flow) for flow in simple_flows(settings.policy)]
+    flows = [flow.deployed(kafka.topics.of) for flow in simple_flows(settings.policy)]
+    wakers = [_kind(app, settings, flow) for flow in flows]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.names)
@@ -122,18 +123,18 @@ async def run(
     await _stop(app, producer, kafka)
 
 
-def _kind(app: BatchApp, kafka: KafkaSettings, flow: Flow[Any, Any, Any]) -> KindWaker:
+def _kind(app: BatchApp, settings: WorkerSettings, flow: Flow[Any, Any, Any]) -> KindWaker:
     """Add the agent of a simple kind to the app; returns what wakes its entities."""
-    topics = kafka.topics
+    kafka = settings.kafka
     agent = KindAgent(
         flow,
         table=table_of(app, kafka, flow),
         producer=app.publisher,
-        prefix=topics.prefix,
         partitions=kafka.partitions,
+        source=settings.service_name,
     )
-    add_agent(app, agent.name, (topics.of(flow.commands),), agent.run)
-    return KindWaker(app, app.publisher, agent, prefix=topics.prefix)
+    add_agent(app, agent.name, (flow.commands,), agent.run)
+    return KindWaker(app, app.publisher, agent)
 
 
 def _unavailable(app: BatchApp) -> Callable[[], Set[Partition]]:

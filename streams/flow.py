@@ -6,8 +6,8 @@ is enough to recognise redelivery. A kind with more inputs must take care of tha
 (`agents/clusters.py`).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
@@ -100,7 +100,10 @@ _wake_decoder: Final = decoder_of(Wake)
 
 @dataclass(frozen=True, kw_only=True)
 class Flow(Generic[V, C, E]):
-    """One kind on Kafka; names of topics are without the deployment's prefix.
+    """One kind on Kafka.
+
+    A kind declares its topics without the prefix of a deployment, and descriptions are made of these names.
+    `deployed` makes the flow that agents and web processes work with.
 
     Attributes:
         messages: The union of its commands.
@@ -124,6 +127,26 @@ class Flow(Generic[V, C, E]):
     def __getstate__(self) -> dict[str, Any]:
         """What another process takes over: not the decoders, which it makes for itself."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    def deployed(self, full_name: Callable[[str], str]) -> "Flow[V, C, E]":
+        """The flow of the same kind on the topics of one deployment.
+
+        Args:
+            full_name: Returns the full name of a declared topic (`Topics.of`).
+        """
+
+        def announce(event: E, after: V, cause: Cause) -> Iterator[Output]:
+            for output in self.announce(event, after, cause):
+                yield output._replace(topic=full_name(output.topic))
+
+        return replace(
+            self,
+            commands=full_name(self.commands),
+            state=full_name(self.state),
+            results=full_name(self.results),
+            public={full_name(name): value for name, value in self.public.items()},
+            announce=announce,
+        )
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -214,6 +237,11 @@ class Flow(Generic[V, C, E]):
             use=Use(reads=(EVENTS_READER,), writes=(WORKER,)),
         )
 
+    def announced(self, events: Iterable[E], after: V, cause: Cause, *, producer: str) -> list[Output]:
+        """The public records that events lead to, which say by which service they were published."""
+        outputs = [output for event in events for output in self.announce(event, after, cause)]
+        return [output._replace(headers={**output.headers, "producer": producer}) for output in outputs]
+
     @cached_property
     def decode(self) -> Callable[[bytes], V]:
         """A function that decodes a value of its changelog."""
@@ -296,7 +324,7 @@ def _schema_of(topic: str) -> str:
 
 
 def announcement(topic: str, key: str, value: object, after: VersionedEntity, cause: Cause) -> Output:
-    """A public record, with the headers that all public records have."""
+    """A public record, with the headers that all public records have; `Flow.announced` adds `producer`."""
     headers = {
         "event_id": cause.id,
         "event_type": topic,

@@ -54,6 +54,7 @@ class AnnouncementHeaders(TypedDict):
         event_type: The name of the topic, without the deployment's prefix.
         aggregate_version: The version of the entity after the change.
         occurred_at: RFC 3339, UTC.
+        producer: The service that has published this, as `SERVICE_NAME` has it.
         request_id: The HTTP request behind it, if any.
         traceparent, tracestate: Its trace, if any, as W3C Trace Context has it.
     """
@@ -63,6 +64,7 @@ class AnnouncementHeaders(TypedDict):
     aggregate_version: str
     occurred_at: str
     schema_version: str
+    producer: str
     request_id: NotRequired[str]
     traceparent: NotRequired[str]
     tracestate: NotRequired[str]

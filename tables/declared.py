@@ -17,8 +17,12 @@ T = TypeVar("T")
 
 
 def table_of(app: BatchApp, kafka: KafkaSettings, flow: Flow[V, C, E]) -> TypedTable[V]:
-    """The states of a kind by id; its changelog feeds views and sinks too."""
-    return _table(app, kafka, flow.kind.name, kafka.topics.of(flow.state), flow.decode)
+    """The states of a kind by id; its changelog feeds views and sinks too.
+
+    Args:
+        flow: The flow of the kind as it is deployed.
+    """
+    return _table(app, kafka, flow.kind.name, flow.state, flow.decode)
 
 
 def cluster_table(app: BatchApp, kafka: KafkaSettings) -> TypedTable[ClusterState]:

@@ -82,6 +82,14 @@ class DueIndex:
             heapq.heappush(awake, waiting)
         return listed
 
+    def count_awake(self, partition: int) -> int:
+        """The number of keys that `due` has found to be due, at any time, and that were not set since."""
+        return len(self._woken.get(partition, ()))
+
+    def awake(self, partition: int, key: bytes) -> bool:
+        """Whether `count_awake` counts this key."""
+        return key in self._woken.get(partition, ())
+
     def count_due(self, partition: int, at: datetime) -> int:
         """The number of keys whose moment has come; walks over all entries if there is any."""
         first = self.earliest(partition)

@@ -5,7 +5,7 @@ is cut out of the record unchanged. Of the rest only the columns are decoded, by
 kind from the names of its columns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from itertools import product
 from sys import intern
@@ -49,6 +49,14 @@ class KindEntry(Struct, frozen=True, gc=False):
     def filters(self) -> Iterator[ColumnFilter]:
         """Every filter that shows it."""
         return map(ColumnFilter, product(*({None, value} for value in self.columns)))
+
+
+def counted_by(column: str, columns: Sequence[str]) -> Callable[[KindEntry], str]:
+    """The value of a column by which a view counts entries; empty if they have no such column or value."""
+    if column not in columns:
+        return lambda entry: ""
+    place = columns.index(column)
+    return lambda entry: entry.columns[place] or ""
 
 
 def newest_first(created_at: datetime, entity_id: str) -> SortKey:

@@ -226,9 +226,7 @@ class KindWorker(Process):
     ) -> None:
         super().__init__(log, committed, commits=commits)
         self.table = MemoryTable(log, flow.state, flow.decode)
-        self.agent = KindAgent(
-            flow, table=self.table, producer=self.producer, prefix="", partitions=KAFKA.partitions
-        )
+        self.agent = KindAgent(flow, table=self.table, producer=self.producer, partitions=KAFKA.partitions)
         self._agents = {flow.kind.name: (self.agent, (flow.commands,))}
         self.table.recovered()
         while indexed and not self.agent.wakes.indexed:

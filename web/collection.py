@@ -184,6 +184,10 @@ class Collection:
                 raise Rejected("INVALID_PARAMETER", text, field=each.name)
         return ColumnFilter(given)
 
+    def values_of(self, column: str, policy: Policy) -> Sequence[str]:
+        """The values of a column that lists can be filtered by; none if there is no such column."""
+        return next((each.values(policy) for each in self._filters if each.name == column), ())
+
     def _body(self, command: type[Any]) -> type[Struct]:
         """The type of the bodies that a command is made of, the same for commands of the same members."""
         members = members_of(command)
@@ -263,7 +267,7 @@ class Collection:
             refusals=("INVALID_PARAMETER", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         )
         about = f"One page of {plural}, newest first; or all of them and how they change."
-        return self._route("GET", "", _named(self._list, f"list_{plural}", about), operation)
+        return self._route("GET", "", self._list, operation, name=f"list_{plural}", about=about)
 
     def get(self) -> Route:
         """GET of one entity, or its change feed."""
@@ -279,8 +283,8 @@ class Collection:
             answers=(answer,),
             refusals=("WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         )
-        handler = _named(self._get, f"get_{self.kind}", f"One {self.kind}, or how it changes.")
-        return self._route("GET", _ONE, handler, operation)
+        about = f"One {self.kind}, or how it changes."
+        return self._route("GET", _ONE, self._get, operation, name=f"get_{self.kind}", about=about)
 
     def post(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
         """POST to the list by this command, whose own members are the body."""
@@ -307,7 +311,7 @@ class Collection:
             refusals=("IDEMPOTENCY_CONFLICT",),
         )
         about = f"Create a {self.kind}; answered once it exists."
-        return self._route("POST", "", _named(create, f"create_{self.kind}", about), operation)
+        return self._route("POST", "", create, operation, name=f"create_{self.kind}", about=about)
 
     def put(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
         """PUT of one entity by this command, whose own members are the body."""
@@ -329,7 +333,7 @@ class Collection:
             refusals=("VERSION_MISMATCH",),
         )
         about = f"Replace a {self.kind}; with `If-Match` only if nobody else has since it was read."
-        return self._route("PUT", _ONE, _named(update, f"update_{self.kind}", about), operation)
+        return self._route("PUT", _ONE, update, operation, name=f"update_{self.kind}", about=about)
 
     def delete(self, command: Callable[..., Any]) -> Route:
         """DELETE of one entity by this command."""
@@ -345,13 +349,24 @@ class Collection:
             refusals=("VERSION_MISMATCH",),
         )
         about = f"Delete a {self.kind}; takes effect at once."
-        return self._route("DELETE", _ONE, _named(delete, f"delete_{self.kind}", about), operation)
+        return self._route("DELETE", _ONE, delete, operation, name=f"delete_{self.kind}", about=about)
 
     def _operation(self, **members: Any) -> Operation:
         return Operation(tag=self._tag, public=True, slugs=True, **members)
 
-    def _route(self, method: str, below: str, handler: Handler, operation: Operation) -> Route:
-        return Route(method, self.path + below, handler, operation, kind=self.kind, strict=True)
+    def _route(
+        self, method: str, below: str, handler: Handler, operation: Operation, *, name: str, about: str
+    ) -> Route:
+        return Route(
+            method,
+            self.path + below,
+            handler,
+            operation,
+            kind=self.kind,
+            strict=True,
+            name=name,
+            about=about,
+        )
 
 
 def _not_found() -> Rejected:
@@ -367,13 +382,3 @@ def _answer(result: WriteResult, *, status: int, headers: Mapping[str, str] | No
     assert not isinstance(result.document, UnsetType)
     own = {"ETag": etag(str(result.version)), **replayed(result), **(headers or {})}
     return json_response(bytes(result.document), status=status, headers=own)
-
-
-def _named(handler: Handler, name: str, about: str) -> Handler:
-    """A handler under a name and with a docstring of its own, which describe its operation."""
-
-    async def named(request: web.Request) -> web.StreamResponse:
-        return await handler(request)
-
-    named.__name__, named.__doc__ = name, about
-    return named

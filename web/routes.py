@@ -89,14 +89,16 @@ def add_routes(app: web.Application, routes: Sequence[Route] = ROUTES) -> None:
     """Route every path, with and without a trailing slash."""
     app[KINDS] = kinds = dict[str, str]()
     for ending in ("", "/"):
-        for method, path, handler, _, kind, strict in routes:
-            if ending and (strict or path.endswith("/")):
+        for route in routes:
+            if ending and (route.strict or route.path.endswith("/")):
                 continue  # there is no such path, or it is its own trailing slash
-            resource = app.router.add_resource(path + ending)  # one for all methods: neighbours share it
-            if kind is not None:
-                kinds[resource.canonical] = kind
-            for verb in (method, "HEAD") if method == "GET" else (method,):
-                resource.add_route(verb, handler, expect_handler=_expected)
+            resource = app.router.add_resource(
+                route.path + ending
+            )  # one for all methods: neighbours share it
+            if route.kind is not None:
+                kinds[resource.canonical] = route.kind
+            for verb in (route.method, "HEAD") if route.method == "GET" else (route.method,):
+                resource.add_route(verb, route.handler, expect_handler=_expected)
 
 
 async def _expected(request: web.Request) -> None:

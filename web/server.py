@@ -25,7 +25,6 @@ from streams.writing.producer import Producer
 from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
 from tables.metrics import RECOVERING
-from tables.view import View
 from web import keys
 from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.plain import plain_reads
@@ -41,7 +40,7 @@ from web.http.headers import Cors
 from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import Unread
-from web.kinds import kind_feeds, kind_results, serve_kinds
+from web.kinds import kind_feeds, kind_results, serve_kinds, show_counts
 from web.routes import COLLECTIONS, ROUTES, add_routes
 from web.settings import WebSettings
 from web.submit import Submitter
@@ -131,7 +130,7 @@ async def _follow(
         asyncio.create_task(results.run(), name="results"),
         asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
         asyncio.create_task(app[keys.HEALTH].watch_partitions(*looks), name="partitions"),
-        asyncio.create_task(_count(app[FEED].view), name="cluster count"),
+        asyncio.create_task(_count(app), name="counts"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
         asyncio.create_task(stop.wait(), name="stop"),
@@ -213,8 +212,10 @@ async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
         _, pending = await asyncio.wait(pending, timeout=1.0)
 
 
-async def _count(view: View[ClusterEntry]) -> None:
+async def _count(app: web.Application) -> None:
+    views = {kind: served.view for kind, served in app[SERVED].items()}
     while True:
-        for phase, count in view.counts().items():
+        for phase, count in app[FEED].view.counts().items():
             CLUSTERS.labels(phase).set(count)
+        show_counts(views, app[keys.SETTINGS].policy)
         await asyncio.sleep(1)

@@ -13,19 +13,16 @@ class KindWrites:
     """Sends the commands of one kind into the stream and brings their outcomes back.
 
     Args:
-        prefix: Of this deployment's topics.
+        flow: The flow of the kind as it is deployed.
     """
 
-    def __init__(
-        self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any], *, prefix: str = ""
-    ) -> None:
+    def __init__(self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any]) -> None:
         self._submitter = submitter
         submitter.follow(view)
         self._flow = flow
-        self._prefix = prefix
         self.destination = Destination(
             view,
-            prefix + flow.results,
+            flow.results,
             results_showing("document"),
             subject=flow.kind.name,
             answered_by=[],
@@ -44,10 +41,9 @@ class KindWrites:
         }
         if keyed:
             headers[KEYED] = "true"
-        output = self._flow.command(command, headers)
         return await self._submitter.submit(
             self.destination,
-            output._replace(topic=self._prefix + output.topic),
+            self._flow.command(command, headers),
             command_id=command.command_id,
             entity_id=command.id,
         )

@@ -4,7 +4,7 @@ Faust spends most of a worker's time on each record's own event, task, acknowled
 poll's records of one partition travel as one event (`Batch`), so that cost is paid per batch. Groups,
 assignment, tables, recovery and commits remain Faust's. Pinned to faust-streaming 0.15.3.
 
-Theory of operation. The consumer thread polls aiokafka (`_drain_messages`). Records of a changelog are
+Theory of operation. `_drain_messages` polls the consumer thread (`thread.py`). Records of a changelog are
 applied to their table at once, and Faust's recovery is shown the last of them (`_deliver`). Records of an
 input become one `Batch` in the queues of the agents that read the topic (`_hand_on`). The backlog counts what
 was handed on and is not acknowledged; while it is full, nothing is polled. When an agent has committed a turn
@@ -30,27 +30,19 @@ must see each partition in order and without holes:
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from typing import Any, ClassVar
 
-from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from domain.errors import ControlPlaneError
-from domain.offsets import Resumption, life_of, resume
-from streams.kafka.brokers import Brokers
-from streams.reading.fetches import fetch_in_sessions
-from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
 from streams.turns.backlog import Backlog
 from streams.turns.batch import Batch
+from streams.turns.thread import BatchConsumerThread
 
 log = logging.getLogger("clusterflow.batches")
-
-# A fetch that waits at the broker delays partitions that are resumed meanwhile. Faust's 1.5 s would be added
-# twice to every rebalance.
-FETCH_MAX_WAIT_MS = 200
 
 # How many times a partition is read again before its rest is taken to be only markers. This is more than
 # the number of abandoned polls that there can be.
@@ -62,39 +54,6 @@ IDLE_SECONDS = 0.02
 
 class LeaseLost(ControlPlaneError):
     """The group may have given this worker's partitions to others, so its memory cannot be trusted."""
-
-
-class BatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, with shorter waits and smaller answers for its fetches."""
-
-    brokers: Brokers | None = None
-
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        consumer._fetch_max_bytes = MAX_FETCH_BYTES
-        consumer._isolation_level = READ_COMMITTED
-        self.brokers = Brokers.of(consumer)
-        return consumer
-
-    async def on_start(self) -> None:
-        """Connect; heartbeats prolong the worker's lease."""
-        await super().on_start()
-        fetch_in_sessions(self._consumer)
-        self.app.lease.renew_by(self._consumer._coordinator)
-        self._commit_lives()
-
-    def _commit_lives(self) -> None:
-        """Commit with each offset the life of the topic that it belongs to."""
-        consumer, commit = self._consumer, self._consumer.commit
-
-        async def commit_lives(offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-            logs = self.app.logs
-            lives = {place: life_of(logs.get(place, "")) for place in offsets}
-            await commit({tp: OffsetAndMetadata(at.offset, lives[tp]) for tp, at in offsets.items()})
-            self.app.committed.update({(tp.topic, tp.partition): at.offset for tp, at in offsets.items()})
-
-        consumer.commit = commit_lives
 
 
 class BatchConsumer(driver.Consumer):
@@ -193,16 +152,7 @@ class BatchConsumer(driver.Consumer):
         A poll moves aiokafka's position past what it returns. If recovery had sought before the poll
         returned, nothing else seeks back. Records that come twice are dropped by their offset.
         """
-
-        async def seek_back() -> None:
-            inner, place = self._thread._ensure_consumer(), TopicPartition(*tp)
-            if place not in inner.assignment():
-                return
-            position = inner._subscription._assigned_state(place)._position
-            if position is not None and position > unread[-1].offset:
-                inner.seek(place, unread[0].offset)
-
-        await self._thread.call_thread(seek_back)
+        await self._thread.fetch_again(tp, unread)
         await asyncio.sleep(IDLE_SECONDS)
 
     async def _call(self, message: Any) -> bool:
@@ -245,7 +195,7 @@ class BatchConsumer(driver.Consumer):
         inputs = [tp for tp in active if not self._is_changelog_tp(tp) and tp not in self._backlog]
         if self._backlog or not self._positioned or not inputs:
             return
-        positions = await self._thread.call_thread(self._fetch_positions, inputs)
+        positions = await self._thread.fetch_positions(inputs)
         for tp, position in positions.items():
             if not self._positioned or generation != self.app.consumer_generation_id:
                 return
@@ -260,18 +210,6 @@ class BatchConsumer(driver.Consumer):
                 self._read_again[tp] = (expected, times + 1 if known == expected else 1)
                 await self._seek(tp, expected)
 
-    async def _fetch_positions(self, inputs: Sequence[TP]) -> Mapping[TP, int]:
-        """The fetcher's positions, as far as they are known."""
-        consumer = self._thread._ensure_consumer()
-        assigned = consumer.assignment()
-        places = {tp: TopicPartition(*tp) for tp in inputs}
-        states = {
-            tp: consumer._subscription._assigned_state(place)
-            for tp, place in places.items()
-            if place in assigned
-        }
-        return {tp: state._position for tp, state in states.items() if state._position is not None}
-
     # --- positions --------------------------------------------------------------------------------
 
     async def perform_seek(self) -> None:
@@ -282,7 +220,7 @@ class BatchConsumer(driver.Consumer):
         self._backlog.clear()
         self._room.set()
         inputs = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        resumed = await self._thread.call_thread(self._seek_inputs, inputs)
+        resumed = await self._thread.resume_inputs(inputs)
         positions = {tp: at.offset for tp, at in resumed.items()}
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
@@ -323,46 +261,8 @@ class BatchConsumer(driver.Consumer):
         self._positioned = self._sought
         super().resume_flow()
 
-    async def _seek_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, Resumption]:
-        consumer = self._thread._ensure_consumer()
-        places = [TopicPartition(*tp) for tp in inputs]
-        resumed = await self._resumed(places)
-        self.app.logs = {TP(*place): at.log_of(place.topic) for place, at in resumed.items()}
-        self.app.committed = {TP(*place): at.offset for place, at in resumed.items()}
-        unusual = {place: at for place, at in resumed.items() if at.anomaly}
-        for place, at in unusual.items():
-            where = {"topic": place.topic, "partition": place.partition, "offset": at.offset}
-            log.error("input is not read on where it was left", extra={**where, "why": at.anomaly})
-        if unusual:  # at once, or a crash before the next commit would find the old position again
-            await consumer.commit({place: OffsetAndMetadata(at.offset, "") for place, at in unusual.items()})
-        for place, at in resumed.items():
-            consumer.seek(place, at.offset)
-        return {TP(*place): at for place, at in resumed.items()}
-
-    async def _resumed(self, places: Sequence[TopicPartition]) -> Mapping[TopicPartition, Resumption]:
-        consumer = self._thread._ensure_consumer()
-        if not places:
-            return {}
-        beginnings = await consumer.beginning_offsets(places)
-        committed = await consumer._coordinator.fetch_committed_offsets(places)
-        ends = await consumer.end_offsets(places)
-        known = {place: at for place, at in committed.items() if at.offset >= 0}  # -1: none committed
-        return {
-            place: resume(
-                self.app.topic_ids.get(place.topic, ""),
-                committed=known[place].offset if place in known else None,
-                life=known[place].metadata if place in known else "",
-                beginning=beginnings[place],
-                end=ends[place],
-            )
-            for place in places
-        }
-
     async def _seek(self, partition: TP, offset: int) -> None:
-        async def seek() -> None:
-            self._thread._ensure_consumer().seek(TopicPartition(*partition), offset)
-
-        await self._thread.call_thread(seek)
+        await self._thread.fetch_from(partition, offset)
 
     # --- acknowledging ----------------------------------------------------------------------------
 
@@ -432,26 +332,13 @@ class BatchConsumer(driver.Consumer):
         """Stop fetching, in aiokafka too: an unread changelog record would delay each fetch by 100 ms."""
         paused = set(tps)
         super().pause_partitions(paused)
-        self._in_thread("pause", paused)
+        self._thread.pause_fetching(paused)
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Fetch again."""
         resumed = set(tps)
         super().resume_partitions(resumed)
-        self._in_thread("resume", resumed)
-
-    def _in_thread(self, verb: str, tps: set[TP]) -> None:
-        inner = self._thread._consumer
-        if inner is None or not tps:
-            return
-
-        def act() -> None:
-            # The assignment may have changed since the call, so only partitions still assigned count.
-            assigned = set(inner.assignment()) & {TopicPartition(*tp) for tp in tps}
-            if assigned:
-                getattr(inner, verb)(*assigned)
-
-        self._thread.thread_loop.call_soon_threadsafe(act)
+        self._thread.resume_fetching(resumed)
 
 
 class BatchTransport(driver.Transport):

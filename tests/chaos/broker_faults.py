@@ -122,8 +122,8 @@ async def _well_again(fleet: Fleet) -> None:
 
 async def _cut_one_role(fleet: Fleet, fault: Fault) -> None:
     """A role's way to one broker is cut; brokers and the other roles go on, so nobody takes over."""
-    role = ("WEB0", "WEB1", "WORKER0", "WORKER1")[fault.target]
-    link = random.Random(fault.seed).choice(fleet.links(role))
+    slot = (*fleet.of("web"), *fleet.of("worker")[:2])[fault.target]
+    link = random.Random(fault.seed).choice(slot.ways).link
     fleet.note(f"{link.name} is cut")
     async with are([link], CUT):
         await asyncio.sleep(fault.seconds)

@@ -1,7 +1,7 @@
 """Clients over HTTP that write and read at random, and note what they were told.
 
 Each is like a careful user's: one request at a time, and after an answer that leaves the outcome open (503,
-no answer) it tries again, at the other web process, until it knows. A share of the writes carries an
+no answer) it tries again, at the next web process, until it knows. A share of the writes carries an
 `Idempotency-Key`; a retry of such a one is the same write, and must be done once.
 """
 

@@ -1,9 +1,9 @@
 """The processes of a run: roles in numbered slots, each behind links of its own that can be cut apart.
 
-web-0, web-1, worker-0 … worker-2, sink-0     to Kafka, each over its own link to each broker
+web-0 … web-2, worker-0 … worker-2, sink-0    to Kafka, each over its own link to each broker
 the brokers, where there are several          to one another, over a link each way
 sink-0                                        to PostgreSQL, over a link
-clients                                       to web-0 and web-1, over a link each
+clients                                       to web-0 … web-2, over a link each
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from tests.chaos.links import Link
 from tests.chaos.nodes import Nodes
 from tests.chaos.servers import Clock, Disk
 
-WEBS: Final = 2
+WEBS: Final = 3  # so that a write through one can be read through two others
 WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
 SINKS: Final = 1
 RESTART_AFTER: Final = 0.5  # seconds until a supervisor starts again what has ended by itself

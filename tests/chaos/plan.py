@@ -11,6 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from tests.chaos.fleet import WEBS
+
 Lane = Literal["main", "side"]
 Need = Literal["disk", "clock"]
 
@@ -36,20 +38,20 @@ class Kind:
 
 
 KINDS: Final = (
-    Kind("kill-web", "main", (0.5, 2.0), targets=2),
+    Kind("kill-web", "main", (0.5, 2.0), targets=WEBS),
     Kind("kill-worker", "main", (0.5, 5.0), targets=2),
     Kind("pause-worker", "main", (1.5, 4.0), targets=2, session=True),
-    Kind("restart-web", "main", (0.0, 0.0), targets=2),
+    Kind("restart-web", "main", (0.0, 0.0), targets=WEBS),
     Kind("restart-worker", "main", (0.0, 0.0), targets=2),
     Kind("scale-workers", "main", (2.0, 3.0)),
     Kind("kill-kafka", "main", (1.0, 4.0)),
     Kind("cut-worker", "main", (3.0, 8.0), targets=2),
     Kind("delay-state", "main", (1.5, 4.0), targets=2, session=True),
-    Kind("cut-web", "main", (3.0, 7.0), targets=2),
+    Kind("cut-web", "main", (3.0, 7.0), targets=WEBS),
     Kind("slow-worker", "main", (4.0, 6.0), targets=2),
-    Kind("slow-web", "main", (4.0, 6.0), targets=2),
+    Kind("slow-web", "main", (4.0, 6.0), targets=WEBS),
     Kind("reset-worker", "main", (3.0, 5.0), targets=2),
-    Kind("reset-web", "main", (3.0, 5.0), targets=2),
+    Kind("reset-web", "main", (3.0, 5.0), targets=WEBS),
     Kind("kill-sink", "side", (0.5, 2.0)),
     Kind("restart-sink", "side", (0.0, 0.0)),
     Kind("stop-postgres", "side", (3.0, 6.0)),
@@ -59,8 +61,8 @@ KINDS: Final = (
     Kind("cut-sink", "side", (3.0, 8.0)),
     Kind("cut-postgres", "side", (3.0, 6.0)),
     Kind("slow-postgres", "side", (4.0, 6.0)),
-    Kind("drop-clients", "side", (2.0, 3.0), targets=2),
-    Kind("slow-clients", "side", (3.0, 5.0), targets=2),
+    Kind("drop-clients", "side", (2.0, 3.0), targets=WEBS),
+    Kind("slow-clients", "side", (3.0, 5.0), targets=WEBS),
     Kind("repeat-records", "side", (4.0, 7.0)),
     Kind("poison", "side", (0.0, 0.0)),
     Kind("step-clock", "side", (5.0, 7.0), need="clock"),
@@ -75,7 +77,7 @@ BROKER_KINDS: Final = (  # where there are several
     Kind("pause-coordinator", "main", (0.0, 4.0), silence=True),
     Kind("roll-brokers", "main", (0.0, 0.0)),
     Kind("two-brokers-down", "main", (3.0, 6.0)),
-    Kind("cut-broker-from-role", "main", (8.0, 12.0), targets=4),
+    Kind("cut-broker-from-role", "main", (8.0, 12.0), targets=WEBS + 2),  # with two workers
     Kind("cut-broker-from-brokers", "main", (8.0, 12.0)),
     Kind("slow-broker", "main", (16.0, 20.0)),
     Kind("full-broker-disk", "main", (5.0, 8.0), need="disk"),

@@ -6,7 +6,8 @@ that it shows. What is asked:
 - A write that was answered is there exactly once: one event with its mark. One of unknown outcome is done
   once or not at all.
 - The versions of a resource are 1, 2, 3, … without gap or repeat, and no event has two contents.
-- A read by any web process shows the last write that was answered before, or one of unknown outcome.
+- A read by any web process shows the last write that was answered before, or one of unknown outcome. Each
+  answered write is read at once through all the other web processes.
 - State and the answers of every web process agree with the last event. Rows are compared by `verify`.
 """
 
@@ -15,7 +16,7 @@ import itertools
 import json
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
@@ -54,7 +55,11 @@ class Written:
 
 @dataclass(slots=True)
 class ResourceHistory:
-    """What clients of resources did and were told."""
+    """What clients of resources did and were told.
+
+    Attributes:
+        reads: Answered reads by the number of the web process.
+    """
 
     resources: list[Written] = field(default_factory=list)
     opened: list[str] = field(default_factory=list)
@@ -63,14 +68,15 @@ class ResourceHistory:
     unanswered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
-    reads: int = 0
+    reads: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
 class ResourceClient:
-    """Writes and reads resources of its own, each time through another web process.
+    """Writes resources of its own through any web process, and reads them through the others.
 
     Args:
+        webs: A connection to each web process.
         per_second: Operations it makes at most; 0 is as many as it can.
     """
 
@@ -102,13 +108,13 @@ class ResourceClient:
     async def _create(self) -> None:
         """Create one; under an `Idempotency-Key`, so that a repeat of unknown outcome creates no other."""
         mark = self._mark()
-        for answer in self._tries(f"create {mark}"):
-            said = await answer("POST", PATH, {"name": mark}, {"Idempotency-Key": mark})
+        for web in self._tries(f"create {mark}"):
+            said = await self._exchange(web, "POST", PATH, {"name": mark}, {"Idempotency-Key": mark})
             if said.status == 201:
                 made = Written(said.json()["id"], mark, [mark])
                 self.own.append(made)
                 self.history.resources.append(made)
-                await self._read(made)
+                await self._read_elsewhere(made, web)
                 return
             if said.status not in OPEN:
                 self.history.wrong.append(f"{said.status} for the create {mark}")
@@ -117,13 +123,13 @@ class ResourceClient:
         self.history.opened.append(mark)
 
     async def _update(self, resource: Written) -> None:
-        for answer in self._tries(f"update of {resource.id}"):
+        for web in self._tries(f"update of {resource.id}"):
             mark = self._mark()
-            said = await answer("PUT", f"{PATH}/{resource.id}", {"name": mark})
+            said = await self._exchange(web, "PUT", f"{PATH}/{resource.id}", {"name": mark})
             if said.status == 200:
                 resource.shown = mark
                 resource.answered.append(mark)
-                await self._read(resource)
+                await self._read_elsewhere(resource, web)
                 return
             if said.status not in OPEN:
                 self.history.wrong.append(f"{said.status} for the update {mark} of {resource.id}")
@@ -133,11 +139,11 @@ class ResourceClient:
 
     async def _delete(self, resource: Written) -> None:
         self.own.remove(resource)
-        for answer in self._tries(f"delete of {resource.id}"):
-            said = await answer("DELETE", f"{PATH}/{resource.id}")
+        for web in self._tries(f"delete of {resource.id}"):
+            said = await self._exchange(web, "DELETE", f"{PATH}/{resource.id}")
             if said.status == 204 or (said.status == 404 and resource.deleting):
                 resource.shown = None
-                await self._read(resource)
+                await self._read_elsewhere(resource, web)
                 return
             if said.status not in OPEN:
                 self.history.wrong.append(f"{said.status} for the delete of {resource.id}")
@@ -146,30 +152,41 @@ class ResourceClient:
             await asyncio.sleep(RETRY_AFTER)
 
     async def _read(self, resource: Written) -> None:
-        """Read by any process: it must show the last answered write, or one that nobody answered."""
-        said = await self._exchange("GET", f"{PATH}/{resource.id}")
+        await self._read_through(self._any_web(), resource)
+
+    async def _read_elsewhere(self, resource: Written, web: int) -> None:
+        """Read through every web process but the one that has just answered a write, all at once."""
+        others = (other for other in range(len(self.webs)) if other != web)
+        await asyncio.gather(*(self._read_through(other, resource) for other in others))
+
+    async def _read_through(self, web: int, resource: Written) -> None:
+        """It must show the last answered write, or one that nobody answered."""
+        said = await self._exchange(web, "GET", f"{PATH}/{resource.id}")
         if said.status in OPEN:
             return
-        self.history.reads += 1
+        self.history.reads[web] += 1
         shown = said.json()["name"] if said.status == 200 else None
         if shown != resource.shown and shown not in resource.opened:
-            self.history.stale.append(f"{resource.id} shows {shown} after {resource.shown}")
+            self.history.stale.append(f"web-{web} shows {shown} of {resource.id} after {resource.shown}")
 
-    def _tries(self, what: str) -> Iterator[Any]:
-        """Ways to ask, for as long as somebody would; notes it when that was not long enough."""
+    def _tries(self, what: str) -> Iterator[int]:
+        """Web processes to ask, for as long as somebody would; notes it when that was not long enough."""
         began = time.monotonic()
         while time.monotonic() - began < GIVE_UP_AFTER:
-            yield self._exchange
+            yield self._any_web()
         self.history.unanswered.append(f"{self.name}: {what}")
 
     async def _exchange(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+        self, web: int, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         wire = request_bytes(method, path, email=NOBODY, body=body, headers=headers)
         try:
-            return await self.random.choice(self.webs).exchange(wire)
+            return await self.webs[web].exchange(wire)
         except (OSError, EOFError, TimeoutError):
             return Answer(0, b"")
+
+    def _any_web(self) -> int:
+        return self.random.randrange(len(self.webs))
 
     def _mark(self) -> str:
         return f"{self.name}-{next(self._marks)}"

@@ -19,7 +19,7 @@ from streams.topics import Topics
 from tests.chaos import resources
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import WEBS, Fleet
 from tests.chaos.history import History
 from tests.chaos.inject import inject
 from tests.chaos.native import OWNER, NativeClient, WaveringClient
@@ -79,6 +79,8 @@ class Outcome:
         for each in self.injected:
             if _begun(self.history, each) < FEWEST:
                 return f"fewer than {FEWEST} operations began during {each.fault}"
+        if unread := {*range(WEBS)} - self.resources.reads.keys():
+            return f"no resource was read through web-{min(unread)}"
         return ""
 
     def count(self, kind: str) -> int:

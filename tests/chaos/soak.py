@@ -16,9 +16,10 @@ import psutil
 from bench.stage import HOST
 from bench.wire import AsyncConnection
 from tests.chaos.clients import HttpClient, create_clusters
-from tests.chaos.fleet import Fleet
+from tests.chaos.fleet import Fleet, Slot
 from tests.chaos.history import History
 
+WEBS: Final = 2  # web processes, as when its figures were first taken
 SAMPLE_EVERY: Final = 5.0  # seconds
 CLUSTERS: Final = 20  # of each client
 SHARED: Final = 4
@@ -87,7 +88,7 @@ async def soak(fleet: Fleet, *, seconds: float, clients: int) -> tuple[list[Grow
 
     Raises: NotReady: a role does not start. RuntimeError: one ended, or a write was never answered.
     """
-    await fleet.start(*fleet.of("web"), *fleet.of("worker")[:2], *fleet.of("sink"))
+    await fleet.start(*_webs(fleet), *fleet.of("worker")[:2], *fleet.of("sink"))
     history = History()
     steady = await _clients(fleet, history, clients)
     stop, start = asyncio.Event(), time.monotonic()
@@ -102,15 +103,19 @@ async def soak(fleet: Fleet, *, seconds: float, clients: int) -> tuple[list[Grow
     return [growth(name, taken) for name, taken in samples.items()], rate
 
 
+def _webs(fleet: Fleet) -> list[Slot]:
+    return fleet.of("web")[:WEBS]
+
+
 async def _clients(fleet: Fleet, history: History, count: int) -> list[Steady]:
     draws = random.Random(1)
 
     def client(name: str, web: int, shared: Sequence[str] = ()) -> Steady:
-        doors = [AsyncConnection(HOST, slot.port) for slot in fleet.of("web")]
+        doors = [AsyncConnection(HOST, slot.port) for slot in _webs(fleet)]
         return Steady(name, doors, history, random.Random(draws.random()), shared, web=web)
 
     shared = await create_clusters(client("everyone", 0), SHARED)
-    clients = [client(f"client-{number}", number % 2, shared) for number in range(count)]
+    clients = [client(f"client-{number}", number % WEBS, shared) for number in range(count)]
     for each in clients:
         await create_clusters(each, CLUSTERS)
     return clients

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.chaos.fleet import WEBS
 from tests.chaos.inject import EVERY_KIND
 from tests.chaos.plan import BROKER_KINDS, KINDS, Plan, draw
 
@@ -69,3 +70,9 @@ def test_what_the_machine_cannot_do_is_left_out_and_named() -> None:
 def test_a_fault_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="no such fault: earthquake"):
         draw(7, only=["earthquake"])
+
+
+def test_every_web_process_is_met() -> None:
+    plan = draw(7, rounds=20, only=["kill-web"])
+
+    assert {fault.target for fault in plan.faults["main"]} == {*range(WEBS)}

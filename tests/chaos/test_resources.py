@@ -1,10 +1,21 @@
 """The checker of resources finds each thing that can be wrong, and nothing where all is well."""
 
-from dataclasses import replace
+import asyncio
+import json
+import random
+from dataclasses import dataclass, replace
 
 import pytest
 
-from tests.chaos.resources import ResourceHistory, SeenResources, Told, Written, check_resources
+from bench.wire import Answer
+from tests.chaos.resources import (
+    ResourceClient,
+    ResourceHistory,
+    SeenResources,
+    Told,
+    Written,
+    check_resources,
+)
 
 
 def history(**members) -> ResourceHistory:
@@ -22,6 +33,60 @@ def seen(*marks: str | None, shown: str | None = "last", version: int | None = N
     found.states["r"] = {"version": len(marks) if version is None else version}
     found.answers["web"] = {"r": marks[-1] if shown == "last" else shown}
     return found
+
+
+class Replicas:
+    """Web processes that share what is written, but for one that shows `old` for all of it.
+
+    Clients are told to stop at the second write.
+    """
+
+    def __init__(self, *, behind: int | None = None) -> None:
+        self.names: list[str] = []
+        self.stop = asyncio.Event()
+        self.webs = [Replica(self, is_behind=number == behind) for number in range(3)]
+
+
+@dataclass
+class Replica:
+    """One of them."""
+
+    all: Replicas
+    is_behind: bool
+
+    async def exchange(self, request: bytes) -> Answer:
+        head, _, body = request.partition(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            self.all.names.append(json.loads(body)["name"])
+            if len(self.all.names) == 2:
+                self.all.stop.set()
+            return Answer(201, json.dumps({"id": str(len(self.all.names) - 1)}).encode())
+        number = int(head.split()[1].rpartition(b"/")[2])
+        return Answer(200, json.dumps({"name": "old" if self.is_behind else self.all.names[number]}).encode())
+
+    def close(self) -> None: ...
+
+
+async def told_by(replicas: Replicas) -> ResourceHistory:
+    """What a client was told that created two resources."""
+    told = ResourceHistory()
+    await ResourceClient("c", replicas.webs, told, random.Random(7)).run(replicas.stop)
+    return told
+
+
+async def test_a_write_is_read_at_once_through_all_other_processes():
+    told = await told_by(Replicas())
+
+    assert 2 * 2 == told.reads.total()
+    assert [] == told.stale
+
+
+@pytest.mark.parametrize("behind", range(3))
+async def test_the_one_process_that_is_behind_is_found(behind):
+    told = await told_by(Replicas(behind=behind))
+
+    assert told.stale
+    assert all(text.startswith(f"web-{behind} shows old of ") for text in told.stale)
 
 
 @pytest.mark.parametrize(

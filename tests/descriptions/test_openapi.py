@@ -115,7 +115,7 @@ async def test_a_spec_is_described_as_it_is_checked(api, spec, fitting):
     assert fitting == (answer.status == 201), answer
 
 
-@pytest.mark.parametrize("route", [r for r in ROUTES if r.operation.body], ids=lambda r: r.handler.__name__)
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.operation.body], ids=lambda r: r.operation_id)
 def test_examples_are_good_ones(route):
     example = route.operation.example
     msgspec.convert(example, route.operation.body)

@@ -15,6 +15,7 @@ from tests.e2e.product import Answer, Client, Deployment, headers_of
 
 PATH = "/api/v1/resources"
 ABSENT = str(UUID(int=1, version=4))
+SERVICE = "cls-backend"  # as the operator calls it
 MEMBERS = ["id", "name", "description", "status", "created_at", "updated_at"]
 
 
@@ -49,7 +50,7 @@ class Resources:
 @pytest.fixture(scope="module")
 async def place(servers):
     async with Deployment(await servers.new_topics()) as deployment:
-        await deployment.worker()
+        await deployment.worker(service_name=SERVICE)
         yield deployment
 
 
@@ -101,8 +102,8 @@ async def test_a_resource_lives_and_dies(resources, place):
         (record,) = await place.log(topic).of(id)
         said = headers_of(record)
         assert value == json.loads(record.value)
-        assert (topic, version, "1") == (
-            said["event_type"], said["aggregate_version"], said["schema_version"],
+        assert (topic, version, "1", SERVICE) == (
+            said["event_type"], said["aggregate_version"], said["schema_version"], said["producer"],
         )  # fmt: skip
         assert UUID(said["event_id"])
 

@@ -1,7 +1,8 @@
 """Every simple kind has all its parts, or a written reason for having none.
 
 The registries are walked: a kind that `streams/flows.py` lists needs samples of its messages and states, a
-view, rows, a way back from them, and a file of its name in each layer. `docs/adding-a-kind.md` says how.
+view, rows, a way back from them, metrics, and a file of its name in each layer. `docs/adding-a-kind.md` says
+how.
 """
 
 import ast
@@ -17,19 +18,24 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from domain.entity import VersionedEntity
+from domain.policy import Policy
 from sinks.table import Table
 from sinks.tables import TABLES
 from streams.flow import Flow
 from streams.flows import SIMPLE_FLOWS
 from streams.json import encode
+from streams.topics import Topics
 from tables.entries import entries
 from tests.kinds import lamp
 from tests.sinks.gadgets import FLOW as GADGET
 from tests.sinks.gadgets import gadget
+from tests.tables.given import Record
 from web.collection import Collection, Filtered
 from web.described.operations import Route
+from web.kinds import ENTITIES, kind_feeds, show_counts
 from web.routes import COLLECTIONS, ROUTES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -151,6 +157,29 @@ def recovery(flow: AnyFlow, house: House) -> Iterator[str]:
                 yield f"a row does not bring back {what}"
 
 
+def metrics(flow: AnyFlow, house: House) -> Iterator[str]:
+    """Its live entities are counted under its name."""
+    kind = flow.kind.name
+    views = {name: feed.view for name, feed in kind_feeds(Topics()).items()}
+    if kind not in views:
+        yield "no clusterflow_entities"
+        return
+    states = house.live_states_of(flow)
+    for offset, (text, _) in enumerate(states):
+        views[kind].apply(Record(b"id-%d" % offset, text, offset=offset, topic=flow.state))
+    ENTITIES.clear()  # of what other tests have counted
+    show_counts(views, Policy())
+    counted = sum(values_of("clusterflow_entities", kind))
+    if len(states) != counted:
+        yield f"clusterflow_entities is {counted} for {len(states)} live entities"
+
+
+def values_of(metric: str, kind: str) -> list[float]:
+    """The values of a metric for a kind, over all its states."""
+    families = (family for family in REGISTRY.collect() if family.name == metric)
+    return [sample.value for family in families for sample in family.samples if sample.labels["kind"] == kind]
+
+
 def files(flow: AnyFlow, house: House) -> Iterator[str]:
     """Its name is that of a module, or of a package, in each layer."""
     for layer in LAYERS:
@@ -189,6 +218,7 @@ PARTS: Final[Mapping[str, Callable[[AnyFlow, House], Iterator[str]]]] = {
     "view": view,
     "rows": rows,
     "recovery": recovery,
+    "metrics": metrics,
     "files": files,
     "size": size,
 }

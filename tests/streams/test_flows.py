@@ -24,7 +24,7 @@ from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.descriptions.asyncapi import references, validator
 from tests.e2e.permitted import printed
-from tests.streams.toy import T0, TOY, Broken, Make, ToyState, announce, decide, evolve
+from tests.streams.toy import T0, TOY, Broken, Make, ToyState, decide, evolve
 
 OTHER = Flow(
     kind=Kind(name="game", state=ToyState, decide=decide, evolve=evolve),
@@ -61,6 +61,24 @@ def test_its_topics_are_declared_under_the_prefix():
         *("p.toy.commands.dlq", "p.toy-state.dlq"),
     ]
     assert set(own[:5]) <= set(TOPICS.worked_on)
+
+
+def test_where_it_is_deployed_it_has_the_same_topics_by_their_full_names():
+    deployed = TOY.deployed(TOPICS.of)
+    assert [TOPICS.of(topic.spec.name) for topic in TOY.topics] == [
+        topic.spec.name for topic in deployed.topics
+    ]
+    assert "toy.commands" == TOY.commands
+
+
+def test_where_it_is_deployed_its_records_differ_by_their_topic_alone():
+    def outputs(flow):
+        yield flow.command(MAKE, {})
+        yield flow.wake(0, T0)
+        yield from flow.announce(MADE, STATE, CAUSE)
+
+    full = [output._replace(topic=TOPICS.of(output.topic)) for output in outputs(TOY)]
+    assert full == list(outputs(TOY.deployed(TOPICS.of)))
 
 
 def test_its_topics_are_kept_as_it_says():
@@ -159,8 +177,8 @@ def test_what_is_no_command_is_malformed(value, key, reason):
 OUTPUTS = {
     "toy-command": TOY.command(MAKE, {"content_type": "application/json", "request_id": "r"}),
     "wake": TOY.wake(0, T0),
-    "toy-made": next(iter(announce(MADE, STATE, CAUSE))),
-    "toy-broken": next(iter(announce(Broken(T0), STATE, CAUSE))),
+    "toy-made": TOY.announced([MADE], STATE, CAUSE, producer="p")[0],
+    "toy-broken": TOY.announced([Broken(T0)], STATE, CAUSE, producer="p")[0],
 }
 
 

@@ -28,7 +28,7 @@ def announced(*commands):
         (event,) = FLOW.kind.decide(state, command, T0)
         state = FLOW.kind.evolve(state, event).counted()
         cause = Cause(command.command_id, T0, {"traceparent": "00-1-2-01"})
-        outputs = list(FLOW.announce(event, state, cause))
+        outputs = FLOW.announced([event], state, cause, producer="cls-backend")
     (output,) = outputs
     return output
 
@@ -51,6 +51,7 @@ def test_each_change_is_one_record_of_its_topic(commands, topic, event_id, statu
         "aggregate_version": str(len(commands)),
         "occurred_at": T0.isoformat().replace("+00:00", "Z"),
         "schema_version": "1",
+        "producer": "cls-backend",
         "traceparent": "00-1-2-01",
     } == output.headers
 

@@ -11,7 +11,8 @@ KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=3, topics=Topi
 
 def test_the_table_of_a_kind_holds_its_states():
     # given
-    table, state = table_of(create_app(KAFKA), KAFKA, FLOW), jar("a", label="jam")
+    flow = FLOW.deployed(KAFKA.topics.of)
+    table, state = table_of(create_app(KAFKA), KAFKA, flow), jar("a", label="jam")
 
     # when
     table.store(2, b"a", table.encode(state), offset=0)

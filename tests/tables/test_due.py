@@ -102,3 +102,15 @@ def test_of_those_due_the_first_in_order_come_and_all_are_counted(said, now, lim
         assert due[:limit] == sorted(index.due(partition, after(now), limit))
         assert due == sorted(index.due(partition, after(now)))
         assert len(due) == index.count_due(partition, after(now))
+
+
+@given(st.lists(ordered_settings, max_size=40), st.integers(0, 20), st.sets(keys))
+def test_after_a_look_all_that_is_due_is_awake(said, now, some):
+    index = DueIndex()
+    for partition, key, moment, order in said:
+        index.set(partition, key, None if moment is None else after(moment), after(order))
+    for partition in (0, 1):
+        index.due(partition, after(now), 1)
+        assert index.count_due(partition, after(now)) == index.count_awake(partition)
+        due = {key for _, key in index.due(partition, after(now))}
+        assert due & some == {key for key in some if index.awake(partition, key)}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import DecodeError
 
 from streams.json import encode
-from tables.entries import ColumnFilter, entries, newest_first
+from tables.entries import ColumnFilter, counted_by, entries, newest_first
 from tables.view import BEFORE_ALL, View
 from tests.tables.given import Record
 from tests.tables.kinds import START, id_of, jar, jar_view, record
@@ -153,6 +153,21 @@ def test_a_document_without_its_time_is_unreadable():
     with pytest.raises(DecodeError):
         view.apply(Record(b"a", b'{"revision":1,"version":1,"jar":{"id":"a","colour":"red"}}'))
     assert view.get("a") is None
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        pytest.param("owner", {"ann": 2, "": 1}, id="a column, which one document lacks"),
+        pytest.param("status", {"": 3}, id="a column that the kind lacks"),
+    ],
+)
+def test_entries_are_counted_by_one_column(column, expected):
+    columns = ("colour", "owner")
+    view = View(entries(shown="jar", columns=columns), counted=counted_by(column, columns))
+    for offset, (id, owner) in enumerate({"a": "ann", "b": "ann", "c": None}.items()):
+        view.apply(record(jar(id, owner=owner), offset=offset))
+    assert expected == view.counts()
 
 
 def test_a_kind_without_columns_has_one_list():

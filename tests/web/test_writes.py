@@ -13,6 +13,7 @@ from streams.cluster.messages import ResultMessage
 from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.messages import EntityResult
+from streams.topics import Topics
 from tables.cluster import ClusterView
 from tests.tables.given import Record, document, value
 from tests.tables.kinds import FLOW, Fill, jar, jar_view, record
@@ -34,7 +35,7 @@ class World:
         parts: dict[str, Any] = {"producer": self.kafka, "health": self.health}
         self.submitter = Submitter(**parts, timeout=timedelta(seconds=30))
         self.jar_view, self.cluster_view = jar_view(), ClusterView()
-        self.jars = KindWrites(self.submitter, FLOW, self.jar_view, prefix="test.")
+        self.jars = KindWrites(self.submitter, FLOW.deployed(Topics("test.").of), self.jar_view)
         self.clusters = ClusterWrites(self.submitter, self.cluster_view, KAFKA.topics)
 
     async def filling(self, *, keyed: bool = False) -> asyncio.Task[WriteResult]:

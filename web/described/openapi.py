@@ -1,6 +1,5 @@
 """OpenAPI 3.1 of REST, made from the route table and the types that the code decodes and encodes with."""
 
-import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -76,10 +75,10 @@ def document(routes: Iterable[Route], *, policy: Policy, version: str) -> Docume
 
 def _operation(route: Route) -> Document:
     operation = route.operation
-    summary, _, description = inspect.cleandoc(route.handler.__doc__ or "").partition("\n\n")
+    summary, _, description = route.description.partition("\n\n")
     parameters = (*operation.parameters, REQUEST_ID)
     said: Document = {
-        "operationId": route.handler.__name__,
+        "operationId": route.operation_id,
         "tags": [operation.tag],
         "summary": " ".join(summary.split()).removesuffix(".").replace("`", ""),
         "description": description,

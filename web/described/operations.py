@@ -1,5 +1,6 @@
 """The words in which routes say what a caller may send and gets back; `web/routes.py` lists them all."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
@@ -81,13 +82,14 @@ class Operation:
 
 
 class Route(NamedTuple):
-    """One operation; its handler's docstring says what it does.
+    """One operation.
 
     Attributes:
         path: As aiohttp takes it, without a trailing slash.
         kind: The kind of the entities it is about, as log lines name it beside `entity_id`. None for
             clusters, whose lines have a `cluster_id` instead, and where it is about no entity.
         strict: Whether the path with a trailing slash is another one, that there is not.
+        name, about: What describes it, where a handler has no name and docstring that do.
     """
 
     method: str
@@ -96,6 +98,18 @@ class Route(NamedTuple):
     operation: Operation
     kind: str | None = None
     strict: bool = False
+    name: str = ""
+    about: str = ""
+
+    @property
+    def operation_id(self) -> str:
+        """The id of the operation in descriptions."""
+        return self.name or self.handler.__name__
+
+    @property
+    def description(self) -> str:
+        """What it does, with a summary as the first paragraph."""
+        return self.about or inspect.cleandoc(self.handler.__doc__ or "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
