@@ -1,8 +1,11 @@
-"""The cluster agent: the only writer of clusters.
+"""The cluster agent: the only writer of clusters and of their names.
 
 `cluster-commands`, `cluster-accepted-commands`, `cluster-status-reports`, `reconcile-ticks` → cluster table →
 `cluster-events`, `cluster-command-results`, and `cluster-state` as the table's changelog. Clients may write
 the first and the third, so what is said there is checked, and nothing is believed because it is there.
+
+The topics of names and their table belong to the same turns (`agents/names.py`). Web gives a new cluster an
+id whose partition is that of its name, so that both are decided at once.
 """
 
 import logging
@@ -20,12 +23,13 @@ from agents.announcer import Announcer
 from agents.clock import Clock
 from agents.entity import EntityAgent
 from agents.guard import pass_on
+from agents.names import NameDesk
 from agents.results import Results, Word, result_output
 from domain.cluster.commands import Command, Create, Delete, Report
 from domain.cluster.decide import decide_report, repeats
 from domain.cluster.events import Deleted, Event, Ignored
 from domain.cluster.kind import cluster_kind
-from domain.cluster.names import name_key
+from domain.cluster.names import NameRecord, live_under, name_key
 from domain.cluster.reactive import announce
 from domain.cluster.state import ClusterState
 from domain.entity import Outcome
@@ -88,6 +92,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         *,
         kafka: KafkaSettings,
         clusters: TypedTable[ClusterState],
+        names: TypedTable[NameRecord],
         producer: Producer,
         policy: Policy,
         source: str = SOURCE,
@@ -99,17 +104,23 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             producer=producer,
             partitions=kafka.partitions,
             results=ClusterResults(kafka.topics.results, kind="cluster", shown="cluster"),
+            later=names,
         )
         self._topics = kafka.topics
         self._policy = policy
         self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
+        self._names = NameDesk(kafka=kafka, names=names, policy=policy, create=self._create)
         self.inputs = {
+            **self._names.inputs,
             self._topics.commands: self._pass_on,
             self._topics.accepted_commands: self._accepted,
             self._topics.reports: self._report,
             self._topics.ticks: self.clock.tick,
         }
+
+    def _handled(self, here: Here[ClusterState]) -> None:
+        self._names.forget(here)
 
     def _committed(self, lane: Lane[ClusterState]) -> None:
         for key, cluster in lane.states.items():
@@ -137,9 +148,21 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         command = read_command(here.record.value, headers, accepted=True)
         require_key(here.record, command.cluster_id)
         seen = Seen.of(here.log, here.record.offset, headers.get(ORIGIN))
-        by_state = _answered_by_state(headers)
-        cause = Cause(command.command_id, here.at, keyed=command.keyed, answered_by_state=by_state)
-        self._command(here, command, cause, seen)
+        self._ordered(here)
+        self._command(here, command, _cause(here, command, headers), seen)
+
+    def _create(self, here: Here[ClusterState], command: Create, seen: Seen) -> ClusterState | None:
+        """Decide a create in the turn that takes its name; returns the cluster after it."""
+        self._command(here, command, _cause(here, command, headers_of(here.record)), seen)
+        return here.get()
+
+    def _ordered(self, here: Here[ClusterState]) -> None:
+        """Have a cluster stored before a command to it that is in another topic than its create.
+
+        A replay may meet the two in the other order, and then finds the cluster as it is now.
+        """
+        if (state := here.get()) is not None and state.revision == 1:
+            here.separate()
 
     def _caller(self, command: Command, state: ClusterState) -> str:
         return command.caller(state.cluster.created_by)
@@ -155,12 +178,12 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
                 self._announcer.event(here.partition, event, before=state, after=state, cause=command)
             )
             here.publish(self._release(state.cluster.created_by, state.cluster.name, command.cluster_id))
-        here.publish(self._results.of(here.record, command, known, state))
+        here.publish(self._results.of(here, command, known, state))
 
     def _repeated(
         self, here: Here[ClusterState], command: Command, known: Outcome, state: ClusterState
     ) -> None:
-        if isinstance(command, Create) and not _live_under(state, command):
+        if isinstance(command, Create) and self._named_before(here) and not live_under(state, command):
             # On its way here again it has taken a name that no live cluster answers to.
             here.publish(self._release(command.user_email, command.name, command.cluster_id))
         super()._repeated(here, command, known, state)
@@ -176,8 +199,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         with here.stored_first() if _needs_reports(command) else nullcontext():
             super()._decide(here, command, cause, seen, before)
 
-    def _refused(self, command: Command) -> Sequence[Output]:
-        if not isinstance(command, Create):
+    def _refused(self, here: Here[ClusterState], command: Command) -> Sequence[Output]:
+        if not isinstance(command, Create) or not self._named_before(here):
             return ()
         return (self._release(command.user_email, command.name, command.cluster_id),)
 
@@ -202,6 +225,10 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         if isinstance(event, Deleted):
             outputs.append(self._release(after.cluster.created_by, after.cluster.name, command.cluster_id))
         return after, outputs
+
+    def _named_before(self, here: Here[ClusterState]) -> bool:
+        """Whether the name of a create was taken in an earlier turn, and not in this one."""
+        return bool(here.record.topic == self._topics.accepted_commands)
 
     def _release(self, owner: str, name: str, cluster_id: str) -> Output:
         """Frees a name before the result is out, so that a create which follows the answer finds it free."""
@@ -303,21 +330,27 @@ def attach(
     *,
     kafka: KafkaSettings,
     clusters: TypedTable[ClusterState],
+    names: TypedTable[NameRecord],
     producer: Producer,
     policy: Policy,
     source: str,
 ) -> Clock:
     """Add the agent to the app; returns its clock, for whoever ticks."""
-    agent = ClusterAgent(kafka=kafka, clusters=clusters, producer=producer, policy=policy, source=source)
-    topics = kafka.topics
-    inputs = (topics.commands, topics.accepted_commands, topics.reports, topics.ticks)
-    add_agent(app, "clusters", inputs, agent.run)
+    agent = ClusterAgent(
+        kafka=kafka, clusters=clusters, names=names, producer=producer, policy=policy, source=source
+    )
+    add_agent(app, agent.name, (*agent.inputs,), agent.run)
     return agent.clock
 
 
 @cache
 def _reports_counted(result: str) -> Counter:
     return REPORTS.labels(result)
+
+
+def _cause(here: Here[ClusterState], command: Command, headers: Mapping[str, str]) -> Cause:
+    by_state = _answered_by_state(headers)
+    return Cause(command.command_id, here.at, keyed=command.keyed, answered_by_state=by_state)
 
 
 def _answered_by_state(headers: Mapping[str, str]) -> bool:
@@ -328,12 +361,6 @@ def _answered_by_state(headers: Mapping[str, str]) -> bool:
 def _needs_reports(command: Command) -> bool:
     """Whether its outcome depends on reports, which come over another topic and so in no fixed order."""
     return isinstance(command, Delete) and not command.force
-
-
-def _live_under(state: ClusterState, command: Create) -> bool:
-    """Whether the cluster is live and bears the name that this create has asked for."""
-    named = (state.cluster.created_by, state.cluster.name) == (command.user_email, command.name)
-    return named and state.deleted_at is None
 
 
 def require_key(record: ConsumerRecord, cluster_id: str) -> None:

@@ -47,6 +47,9 @@ WAKE_SLICE: Final = 100
 class EntityAgent(Generic[S, C, E]):
     """Decides commands for every entity of one table.
 
+    Args:
+        later: A second table, whose states are stored after those of `table`.
+
     Attributes:
         inputs: The handler of each input topic.
     """
@@ -62,8 +65,10 @@ class EntityAgent(Generic[S, C, E]):
         producer: Producer,
         partitions: int,
         results: Results,
+        later: TypedTable[Any] | None = None,
     ) -> None:
         self.name = name
+        self._later = later
         self._kind = kind
         self._table = table
         self._producer = producer
@@ -72,10 +77,15 @@ class EntityAgent(Generic[S, C, E]):
 
     async def run(self, stream: Any) -> None:
         """Take turns until the app stops."""
-        async for turn in take_turns(self.name, stream, self._table, self._producer):
+        turns = take_turns(self.name, stream, self._table, self._producer, later=self._later)
+        async for turn in turns:
             for record in turn.records():
-                guarded(Here(turn, record), self.inputs[record.topic])
+                guarded(here := Here(turn, record), self.inputs[record.topic])
+                self._handled(here)
             await turn.commit(self._committed)
+
+    def _handled(self, here: Here[S]) -> None:
+        """Take note of a record that was handled or parked."""
 
     def _committed(self, lane: Lane[S]) -> None:
         """Take note of the states of a partition that are stored now."""
@@ -112,7 +122,7 @@ class EntityAgent(Generic[S, C, E]):
     def _repeated(self, here: Here[S], command: C, known: Outcome, state: S) -> None:
         """Answer a repeated command with its first outcome, after the first if that is in this turn, too."""
         here.answer_by_results()
-        here.publish(self._results.of(here.record, command, known, state, repeated=True))
+        here.publish(self._results.of(here, command, known, state, repeated=True))
 
     def _decide(self, here: Here[S], command: C, cause: Cause, seen: Seen, before: S | None) -> None:
         outcome = self._applied(command, cause, before)
@@ -121,7 +131,7 @@ class EntityAgent(Generic[S, C, E]):
             events = self._kind.decide(before, command, cause.at)
         except Rejected as refusal:
             outcome = outcome.refused(refusal)
-            outputs += self._refused(command)
+            outputs += self._refused(here, command)
         else:
             after, outputs = self._followed(here, before, events, command, cause)
         # A caller who may not see the entity must not be able to evict others' outcomes from its state.
@@ -129,9 +139,9 @@ class EntityAgent(Generic[S, C, E]):
             after = after.sealed(seen=seen, at=cause.at, outcome=outcome)
         answer = None
         if cause.answered_by_state and outcome.applied and after is not None:
-            answer = self._results.answer(here.record, command, outcome, after)
+            answer = self._results.answer(here, command, outcome, after)
         else:
-            outputs.append(self._results.of(here.record, command, outcome, after))
+            outputs.append(self._results.of(here, command, outcome, after))
         for output in outputs:
             here.publish(output)
         if stored:
@@ -143,7 +153,7 @@ class EntityAgent(Generic[S, C, E]):
         until = cause.at + KEPT_FOR if cause.keyed else None
         return Outcome(command_id=cause.id, caller=caller, until=until)
 
-    def _refused(self, command: C) -> Sequence[Output]:
+    def _refused(self, here: Here[S], command: C) -> Sequence[Output]:
         """What a refusal publishes beside its result."""
         return ()
 

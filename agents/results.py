@@ -3,7 +3,6 @@
 from functools import cache
 from typing import Any, Final, Literal
 
-from aiokafka import ConsumerRecord
 from msgspec import Raw
 from prometheus_client import Counter
 
@@ -12,6 +11,7 @@ from streams.headers import BY_REST, TRIGGERED_BY
 from streams.json import encode
 from streams.messages import EntityResult, ResultBase
 from streams.turns.commit import Answer
+from streams.turns.turn import Here
 from streams.writing.outputs import Output
 
 COMMANDS: Final = Counter("clusterflow_commands_total", "Commands decided", ["kind", "type", "outcome"])
@@ -48,7 +48,7 @@ class Results:
 
     def of(
         self,
-        record: ConsumerRecord,
+        here: Here[Any],
         command: Any,
         outcome: Outcome,
         state: Entity | None,
@@ -58,18 +58,18 @@ class Results:
         """The result of a command, with the state as it is after it; counts it."""
         word = result_kind(outcome, repeated=repeated)
         self._count(command, outcome, word)
-        return self._output(record, command, outcome, word, state)
+        return self._output(here, command, outcome, word, state)
 
-    def answer(self, record: ConsumerRecord, command: Any, outcome: Outcome, state: Entity) -> Answer:
+    def answer(self, here: Here[Any], command: Any, outcome: Outcome, state: Entity) -> Answer:
         """The answer to a command that was applied and whose sender follows the changelog; counts it."""
         self._count(command, outcome, "applied")
-        return Answer(outcome.command_id, lambda: self._output(record, command, outcome, "applied", state))
+        return Answer(outcome.command_id, lambda: self._output(here, command, outcome, "applied", state))
 
     def _count(self, command: Any, outcome: Outcome, word: Word) -> None:
         decided(self._kind, type(command).__name__.lower(), word).inc()
 
     def _output(
-        self, record: ConsumerRecord, command: Any, outcome: Outcome, word: Word, state: Entity | None
+        self, here: Here[Any], command: Any, outcome: Outcome, word: Word, state: Entity | None
     ) -> Output:
         result = self._result(outcome, word, state if outcome.applied else None)
         if state is not None:
@@ -77,7 +77,7 @@ class Results:
         result.code, result.error = outcome.code, outcome.error
         result.details = dict(outcome.details) or None
         by_rest = self._by_rest(command)
-        return result_output(self._topic, record.key, result, record.partition, by_rest=by_rest)
+        return result_output(self._topic, here.key, result, here.partition, by_rest=by_rest)
 
     def _result(self, outcome: Outcome, word: Word, state: Any) -> ResultBase:
         """The message, with the state's document; `state` is None where the command was refused."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
-from agents import clusters, names
+from agents import clusters
 from agents.entity import KindAgent
 from agents.ticker import Ticker
 from agents.waker import KindWaker
@@ -80,11 +80,11 @@ async def run(
     app = create_app(kafka, standby_replicas=settings.standby_replicas)
     producer = app.publisher
     await producer.start()
-    names.attach(app, kafka=kafka, names=name_table(app, kafka), producer=producer, policy=settings.policy)
     clock = clusters.attach(
         app,
         kafka=kafka,
         clusters=cluster_table(app, kafka),
+        names=name_table(app, kafka),
         producer=producer,
         policy=settings.policy,
         source=settings.service_name,

@@ -18,7 +18,6 @@ from faust.types import TP
 
 from agents.clusters import ClusterAgent
 from agents.entity import KindAgent
-from agents.names import NameAgent
 from domain.policy import Policy
 from streams.cluster.codec import decode_name, decode_record
 from streams.flow import Flow
@@ -189,13 +188,13 @@ class Worker(Process):
         self.names = MemoryTable(log, TOPICS.names, decode_name)
         self.clusters = MemoryTable(log, TOPICS.state, decode_record)
         parts: dict[str, Any] = {"kafka": KAFKA, "producer": self.producer, "policy": policy}
-        clusters = ClusterAgent(clusters=self.clusters, **parts)
+        clusters = ClusterAgent(clusters=self.clusters, names=self.names, **parts)
+        of_names = (TOPICS.create_requests, TOPICS.name_requests)
+        # One agent; turns over a part of its topics are turns in which the others had no records.
         self._agents = {
-            "names": (NameAgent(names=self.names, **parts), (TOPICS.create_requests, TOPICS.name_requests)),
-            "clusters": (
-                clusters,
-                (TOPICS.commands, TOPICS.accepted_commands, TOPICS.reports, TOPICS.ticks),
-            ),
+            "clusters": (clusters, (*clusters.inputs,)),
+            "names alone": (clusters, of_names),
+            "clusters alone": (clusters, tuple(topic for topic in clusters.inputs if topic not in of_names)),
         }
         self.names.recovered()
         self.clusters.recovered()

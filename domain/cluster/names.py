@@ -10,10 +10,10 @@ from datetime import datetime
 from domain.cluster.commands import Create
 from domain.cluster.secrets import require_known_keys, without_secrets
 from domain.cluster.spec import accept_spec, check_name, check_project_id
-from domain.cluster.state import TOLERANCE
+from domain.cluster.state import TOLERANCE, ClusterState
 from domain.entity import KEPT_FOR, REMEMBERED_KEYS
 from domain.errors import Rejected
-from domain.offsets import noted
+from domain.offsets import Seen, noted
 from domain.policy import Policy
 from domain.values import Struct, field, replace
 
@@ -79,6 +79,27 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
     if not mine or holder.refuses(command.command_id):
         text = f"Cluster with name '{command.name}' already exists"
         raise Rejected("CLUSTER_NAME_EXISTS", text, field="name", value=command.name)
+
+
+def live_under(state: ClusterState, command: Create) -> bool:
+    """Whether the cluster is live and bears the name that this create has asked for."""
+    named = (state.cluster.created_by, state.cluster.name) == (command.user_email, command.name)
+    return named and state.deleted_at is None
+
+
+def name_of(state: ClusterState) -> str:
+    """The key of the name that a cluster bears."""
+    return name_key(state.cluster.created_by, state.cluster.name)
+
+
+def held_by(command: Create, holder: NameRecord | None, seen: Seen) -> NameRecord:
+    """The record of a name that this create has taken, after the record of whoever had it before."""
+    return NameRecord(
+        cluster_id=command.cluster_id,
+        command_id=command.command_id,
+        offsets=seen.noted({} if holder is None else holder.offsets),
+        refused={} if holder is None else holder.refused,
+    )
 
 
 def releases(holder: NameRecord | None, cluster_id: str) -> bool:

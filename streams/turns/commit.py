@@ -62,6 +62,13 @@ class Table(Protocol[V]):
         """
 
 
+class Owned(NamedTuple, Generic[V]):
+    """A table, and the claims under which a turn writes it."""
+
+    table: Table[V]
+    ownership: Ownership
+
+
 class Answer(NamedTuple):
     """A command or report whose sender follows the changelog: the state that it led to is its answer.
 
@@ -88,6 +95,7 @@ class Part(Generic[V]):
         beforehand: Outputs that must be in their log before the others are published.
         state_first: Whether states are stored before the outputs are published, instead of after.
         answers: By key, what its state answers.
+        later: States of the turn's second table, which are stored last.
     """
 
     state_first: bool = False
@@ -95,6 +103,7 @@ class Part(Generic[V]):
     outputs: list[Output] = field(default_factory=list)
     states: dict[bytes, V | None] = field(default_factory=dict)
     answers: dict[bytes, list[Answer]] = field(default_factory=dict)
+    later: dict[bytes, Any] = field(default_factory=dict)
 
     def put(self, key: bytes, value: V | None, answer: Answer | None) -> None:
         """Change a state; what only its last value of this turn can answer gets a result instead."""
@@ -126,15 +135,17 @@ class Lane(Generic[V]):
 
     Attributes:
         states: Every state that the turn has changed in this partition.
+        later: The same for the turn's second table.
         step: The outputs to publish next; empty when everything is published.
     """
 
-    __slots__ = ("_steps", "events", "partition", "parts", "states", "step")
+    __slots__ = ("_steps", "events", "later", "partition", "parts", "states", "step")
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.events: list[Any] = []
         self.states: dict[bytes, V | None] = {}
+        self.later: dict[bytes, Any] = {}
         self.parts: list[Part[V]] = [Part()]
         self.step: Sequence[Output] = ()
 
@@ -143,9 +154,9 @@ class Lane(Generic[V]):
         for event in self.events:
             yield from event.value.records
 
-    def begin(self, table: Table[V], ownership: Ownership) -> None:
-        """Prepare the first step; states will be written with the headers of this ownership."""
-        self._steps = self._all_steps(table, ownership)
+    def begin(self, owned: "Owned[V]", later: "Owned[Any] | None" = None) -> None:
+        """Prepare the first step; states will be written into these tables."""
+        self._steps = self._all_steps(owned, later)
         self.step = next(self._steps, ())
 
     def go_on(self, positions: Sequence[RecordPosition]) -> None:
@@ -155,23 +166,27 @@ class Lane(Generic[V]):
         except StopIteration:
             self.step = ()
 
-    def _all_steps(self, table: Table[V], ownership: Ownership) -> "_Steps":
+    def _all_steps(self, owned: "Owned[V]", later: "Owned[Any] | None") -> "_Steps":
         for part in self.parts:
             if part.state_first and part.states:
-                yield from self._store(part, table, ownership)
+                yield from self._store(owned, part.states, part.answers)
             if part.beforehand:
                 yield part.beforehand
             if part.outputs:
                 yield part.outputs
             if not part.state_first and part.states:
-                yield from self._store(part, table, ownership)
+                yield from self._store(owned, part.states, part.answers)
+            if later is not None and part.later:
+                yield from self._store(later, part.later, {})
 
-    def _store(self, part: Part[V], table: Table[V], ownership: Ownership) -> "_Steps":
-        partition, topic, encode = self.partition, table.changelog_topic, table.encode
-        headers = ownership(partition)
-        rows = [(key, None if value is None else encode(value)) for key, value in part.states.items()]
+    def _store(
+        self, owned: "Owned[Any]", states: Mapping[bytes, Any], answers: Mapping[bytes, Sequence[Answer]]
+    ) -> "_Steps":
+        partition, table = self.partition, owned.table
+        topic, encode, headers = table.changelog_topic, table.encode, owned.ownership(partition)
+        rows = [(key, None if value is None else encode(value)) for key, value in states.items()]
         positions = yield [
-            Output(topic, key, data, headers, partition, _answered(part.answers.get(key, ())))
+            Output(topic, key, data, headers, partition, _answered(answers.get(key, ())))
             for key, data in rows
         ]
         for (key, data), position in zip(rows, positions, strict=True):
@@ -190,17 +205,18 @@ class Commit(Generic[V]):
     """Takes lanes through their steps.
 
     Args:
+        tables: Those that the lanes store states in.
         committed: Called with each lane when it is done, held or not.
     """
 
     def __init__(
         self,
-        table: Table[V],
+        tables: Sequence[Table[Any]],
         producer: Producer,
         held: HeldLanes,
         committed: Callable[[Lane[V]], None] | None,
     ) -> None:
-        self._table = table
+        self._tables = tables
         self._producer = producer
         self._held = held
         self._committed = committed
@@ -249,7 +265,9 @@ class Commit(Generic[V]):
 
     async def _settled(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:
         """Settle the partitions in which these have stored states; return those that have another step."""
-        await self._table.settle([lane.partition for lane in lanes])
+        partitions = [lane.partition for lane in lanes]
+        for table in self._tables:
+            await table.settle(partitions)
         return self._going(lanes)
 
     def _going(self, lanes: Sequence[Lane[V]]) -> list[Lane[V]]:

@@ -30,7 +30,7 @@ from domain.errors import MalformedRecord
 from domain.offsets import Seen
 from streams.json import from_millis
 from streams.turns.batch import queued_batches, wake
-from streams.turns.commit import Answer, Commit, Lane, Part, Table
+from streams.turns.commit import Answer, Commit, Lane, Owned, Part, Table
 from streams.turns.lanes import HeldLanes
 from streams.writing.dead_letters import parked
 from streams.writing.outputs import Output
@@ -48,7 +48,11 @@ TURN_SECONDS = Histogram("clusterflow_turn_seconds", "Time of one turn, commit i
 
 
 class Turn(Generic[V]):
-    """One agent's work on a list of batches: `get` and `put` states, `publish` outputs, then `commit`."""
+    """One agent's work on a list of batches: `get` and `put` states, `publish` outputs, then `commit`.
+
+    Args:
+        later: A second table, whose states are stored after those of `table`.
+    """
 
     def __init__(
         self,
@@ -58,16 +62,17 @@ class Turn(Generic[V]):
         producer: Producer,
         held: HeldLanes,
         *,
+        later: Table[Any] | None = None,
         logs: Mapping[tuple[str, int], str] = MappingProxyType({}),
         committed: Mapping[tuple[str, int], int] = MappingProxyType({}),
     ) -> None:
         self._agent = agent
         self._events = events
-        self._table = table
         self._producer = producer
         self._held = held
-        # Taken now, because these decisions must not be written under the claim of a later assignment.
-        self._ownership = table.ownership()
+        # Claims are taken now: these decisions must not be written under the claim of a later assignment.
+        self._owned = Owned(table, table.ownership())
+        self._later = None if later is None else Owned(later, later.ownership())
         self._logs = logs
         self._committed = committed
         self._lanes: dict[int, Lane[V]] = {}
@@ -96,7 +101,20 @@ class Turn(Generic[V]):
         lane = self._lanes.get(partition)
         if lane is not None and key in lane.states:
             return lane.states[key]
-        return self._table.get(partition, key)
+        return self._owned.table.get(partition, key)
+
+    def get_later(self, partition: int, key: bytes) -> Any | None:
+        """The state of a key in the second table, with the changes of this turn so far."""
+        assert self._later is not None
+        lane = self._lanes.get(partition)
+        if lane is not None and key in lane.later:
+            return lane.later[key]
+        return self._later.table.get(partition, key)
+
+    def put_later(self, partition: int, key: bytes, value: Any | None) -> None:
+        """Change the state of a key in the second table; None deletes it."""
+        lane = self._lanes[partition]
+        lane.later[key] = lane.parts[-1].later[key] = value
 
     def put(self, partition: int, key: bytes, value: V | None, answer: Answer | None = None) -> None:
         """Change the state of a key in a partition of this turn; None deletes it.
@@ -107,6 +125,11 @@ class Turn(Generic[V]):
         lane = self._lanes[partition]
         lane.states[key] = value
         lane.parts[-1].put(key, value, answer)
+
+    def separate(self, partition: int, key: bytes) -> None:
+        """Have what this turn has done to a key so far committed before anything that follows."""
+        if key in (parts := self._lanes[partition].parts)[-1].states:
+            parts.append(Part())
 
     def answer_by_results(self, partition: int, key: bytes) -> None:
         """Answer by results, and now, what the state of a key was to answer at the end of this turn."""
@@ -167,8 +190,9 @@ class Turn(Generic[V]):
         """
         lanes = [*self._lanes.values()]
         for lane in lanes:
-            lane.begin(self._table, self._ownership)
-        await Commit(self._table, self._producer, self._held, committed).run(lanes)
+            lane.begin(self._owned, self._later)
+        tables = [each.table for each in (self._owned, self._later) if each is not None]
+        await Commit(tables, self._producer, self._held, committed).run(lanes)
         TURN_RECORDS.labels(self._agent).observe(sum(len(event.value.records) for event in self._events))
 
 
@@ -178,16 +202,20 @@ class Here(Generic[V]):
     Attributes:
         record: The record that is being handled.
         partition: Its partition, which also holds the state of its key.
-        key: Its key; empty if it has none.
+        key: The key of the state that it concerns: its own, empty if it has none, unless another is given.
     """
 
     __slots__ = ("_turn", "key", "partition", "record")
 
-    def __init__(self, turn: Turn[V], record: ConsumerRecord) -> None:
+    def __init__(self, turn: Turn[V], record: ConsumerRecord, key: bytes | None = None) -> None:
         self._turn = turn
         self.record = record
         self.partition: int = record.partition
-        self.key: bytes = record.key or b""
+        self.key: bytes = (record.key or b"") if key is None else key
+
+    def at_key(self, key: bytes) -> "Here[V]":
+        """The same record, at the state of another key of its partition."""
+        return Here(self._turn, self.record, key)
 
     @property
     def at(self) -> datetime:
@@ -211,6 +239,18 @@ class Here(Generic[V]):
     def put(self, state: V | None, key: bytes | None = None, *, answer: Answer | None = None) -> None:
         """Change the state of the record's key, or of another one of its partition; None deletes it."""
         self._turn.put(self.partition, self.key if key is None else key, state, answer)
+
+    def get_later(self, key: bytes | None = None) -> Any | None:
+        """The state of the record's key, or of another, in the turn's second table."""
+        return self._turn.get_later(self.partition, self.key if key is None else key)
+
+    def put_later(self, state: Any | None, key: bytes | None = None) -> None:
+        """Change the state of the record's key, or of another, in the second table; None deletes it."""
+        self._turn.put_later(self.partition, self.key if key is None else key, state)
+
+    def separate(self) -> None:
+        """Have what this turn has done to the key so far committed before anything that follows."""
+        self._turn.separate(self.partition, self.key)
 
     def answer_by_results(self) -> None:
         """Answer by results, and now, what the state of the record's key was to answer."""
@@ -241,7 +281,9 @@ class Here(Generic[V]):
         return self._turn.committed(self.partition, offsets)
 
 
-async def take_turns(agent: str, stream: Any, table: Table[V], producer: Producer) -> AsyncIterator[Turn[V]]:
+async def take_turns(
+    agent: str, stream: Any, table: Table[V], producer: Producer, *, later: Table[Any] | None = None
+) -> AsyncIterator[Turn[V]]:
     """Turns over everything that is queued for an agent, one after the other."""
     held = stream.app.lanes[agent]
     held.wake = partial(wake, stream)
@@ -253,6 +295,7 @@ async def take_turns(agent: str, stream: Any, table: Table[V], producer: Produce
                 table,
                 producer,
                 held,
+                later=later,
                 logs=stream.app.logs,
                 committed=stream.app.committed,
             )

@@ -220,7 +220,7 @@ def test_a_freed_name_is_forgotten_a_day_after_though_its_refusals_were_stamped_
     def requests(count: int) -> None:
         for _ in range(count):
             log.append(Output(TOPICS.name_requests, b"k", b"{", {}, partition=0))
-        while worker.take_turn("names", at_most=1000):
+        while worker.take_turn("clusters", at_most=1000):
             pass
 
     # when so many requests have come that none before them is delivered again, and a day later as many

@@ -32,7 +32,7 @@ class Partition:
         self.work()
 
     def work(self) -> None:
-        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("names", "clusters")):
+        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("clusters",)):
             pass
 
     def create(self, cluster_id: str) -> None:

@@ -1,11 +1,11 @@
-"""Both agents over a log in memory, with random clients, crashes at every line and redeliveries.
+"""The cluster agent over a log in memory, with random clients, crashes at every line and redeliveries.
 
-The log, the tables and the producer are small fakes of what Kafka promises; the agents are the real ones. A
+The log, the tables and the producer are small fakes of what Kafka promises; the agent is the real one. A
 crash strikes after any number of published records: memory is lost, what is in the log stays, and input is
 delivered again from the last committed offset. Whatever happens, these hold:
 
 - generations of a cluster's events are 1, 2, 3, … without gap or repeat (repeated events keep their id);
-- every command has one outcome, however often it is answered;
+- every command has one outcome, however often it is answered, and web is answered by states and results;
 - no owner ever has two live clusters of one name, and a name is held by its live cluster only;
 - a stored status is the one its inputs add up to;
 - nothing is due that the clock would not find, and in the end every live cluster is reconciled;
@@ -20,6 +20,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from aiokafka import ConsumerRecord
 from faust.types import TP
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -30,6 +31,8 @@ from domain.cluster.state import ClusterState, counted
 from domain.cluster.status import aggregate
 from domain.values import replace
 from streams.cluster.codec import decode_name, decode_record
+from streams.headers import ANSWERED_BY, ANSWERS, BY_REST, BY_STATE, TRIGGERED_BY
+from streams.kafka.partitions import partition_of
 from streams.writing.outputs import Output
 from tests.domain.given import uuid
 from tests.memory import KAFKA, POLICY, TOPICS, CrashedError, Log, Worker
@@ -37,12 +40,13 @@ from tests.memory import KAFKA, POLICY, TOPICS, CrashedError, Log, Worker
 OWNERS = ("a@example.com", "b@example.com")
 AHEAD = [timedelta(0), timedelta(minutes=1), timedelta(minutes=40), timedelta(hours=3), timedelta(days=1)]
 
-few = st.integers(0, 2)
+few = st.integers(0, 5)
 owners = st.sampled_from(OWNERS)
 by = st.sampled_from([*OWNERS, "ops@system.local"])
 specs = st.sampled_from(
     [{"platform": {"type": "gcp"}}, {"platform": {"type": "aws"}, "x": [1]}, {"platform": {"type": "nope"}}]
 )
+turns = st.sampled_from(["clusters", "clusters", "names alone", "clusters alone"])
 misplaced = st.sampled_from([None, None, None, 0, 1])
 
 
@@ -56,6 +60,9 @@ class Watcher:
     generations: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
     outcomes: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
+    web: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What web has sent, and never again: cluster and kind of command by the command's id."""
+
     _positions: dict[TP, int] = field(default_factory=dict)
 
     def look(self) -> None:
@@ -66,10 +73,27 @@ class Watcher:
             self._outcome(self.outcomes[record.key.decode(), body["command_id"]], body["outcome"])
         for record in self.log.since(self._positions, TOPICS.state):
             self._state(record.key.decode(), record.value)
+            self._answers(record)
         for record in self.log.since(self._positions, TOPICS.names):
             self.names.pop(record.key.decode(), None)
             if record.value is not None and (name := decode_name(record.value)).held:
                 self.names[record.key.decode()] = name.cluster_id
+
+    def _answers(self, record: ConsumerRecord) -> None:
+        """A state answers the command that led to it, and shows what that has asked for."""
+        for command_id in (value.decode() for name, value in record.headers if name == ANSWERS):
+            cluster, kind = self.web[command_id]
+            assert cluster == record.key.decode()
+            state = self.states[cluster]
+            assert (kind == "delete") == (state.deleted_at is not None)
+            assert kind == "delete" or state.cluster.spec["sent"] == command_id
+            self._outcome(self.outcomes[cluster, command_id], "applied")
+
+    def every_write_of_web_has_one_outcome(self) -> None:
+        for command_id, (cluster, _) in self.web.items():
+            outcomes = self.outcomes[cluster, command_id]
+            assert outcomes, "unanswered"
+            assert "rejected" not in outcomes or "applied" not in outcomes, "a refusal has left a trace"
 
     def live(self) -> dict[str, str]:
         """The live clusters by owner and name."""
@@ -148,6 +172,11 @@ class Story(RuleBasedStateMachine):
         self.ids += 1
         return uuid(1000 + self.ids)
 
+    def _id(self, cluster: int) -> str:
+        """One of the ids that clients choose, or a cluster that web has created."""
+        made = [cluster for cluster, kind in self.world.web.values() if kind == "create"]
+        return uuid(cluster) if cluster < 3 or not made else made[-cluster % len(made)]
+
     def _send(self, topic: str, key: str, body: Any, partition: int | None = None) -> None:
         value = body if isinstance(body, bytes) else json.dumps(body).encode()
         partition = partition if topic == TOPICS.ticks or not self.clean else None
@@ -157,7 +186,7 @@ class Story(RuleBasedStateMachine):
         return {
             "command_id": self._new_id(),
             "type": f"cluster.{kind}",
-            "cluster_id": uuid(cluster),
+            "cluster_id": self._id(cluster),
             "user_email": email,
             "issued_at": "2030-01-01T00:00:00Z",
             **members,
@@ -168,23 +197,57 @@ class Story(RuleBasedStateMachine):
         body = self._command("create", cluster, owner, name=name, spec=spec)
         self._send(TOPICS.create_requests, f"{owner}/{name}", body, where)
 
+    @rule(owner=owners, name=st.sampled_from(["x", "y"]), here=st.booleans(), bad=st.booleans())
+    def create_by_web(self, owner: str, name: str, here: bool, bad: bool) -> None:
+        """Web draws an id in the partition of the name; an older one draws any."""
+        key = f"{owner}/{name}"
+        while True:
+            cluster = self._new_id()
+            place = partition_of(cluster.encode(), KAFKA.partitions)
+            if here == (place == partition_of(key.encode(), KAFKA.partitions)):
+                break
+        spec = {"platform": {"type": "nope" if bad else "gcp"}}
+        self._by_web(TOPICS.name_requests, key, cluster, "create", owner, name=name, spec=spec)
+
+    @rule(cluster=few, owner=owners, expected=st.sampled_from([None, 1, 2]))
+    def update_by_web(self, cluster: int, owner: str, expected: int | None) -> None:
+        if (id := self._id(cluster)) in self.world.states:
+            members = {} if expected is None else {"expected_generation": expected}
+            spec = {"platform": {"type": "gcp"}}
+            self._by_web(TOPICS.accepted_commands, id, id, "update", owner, spec=spec, **members)
+
+    @rule(cluster=few, owner=owners, force=st.booleans())
+    def delete_by_web(self, cluster: int, owner: str, force: bool) -> None:
+        if (id := self._id(cluster)) in self.world.states:
+            self._by_web(TOPICS.accepted_commands, id, id, "delete", owner, force=force)
+
+    def _by_web(self, topic: str, key: str, cluster: str, kind: str, email: str, **members: Any) -> None:
+        body = self._command(kind, 0, email, **members) | {"cluster_id": cluster}
+        if "spec" in members:
+            body["spec"]["sent"] = body["command_id"]
+        self.world.web[body["command_id"]] = cluster, kind
+        headers = {TRIGGERED_BY: BY_REST, ANSWERED_BY: BY_STATE}
+        self.log.append(Output(topic, key.encode(), json.dumps(body).encode(), headers))
+
     @rule(cluster=few, email=by, spec=specs, expected=st.sampled_from([None, None, 1, 2]), where=misplaced)
     def update(self, cluster: int, email: str, spec: Any, expected: int | None, where: int | None) -> None:
-        if uuid(cluster) not in self.world.states:
+        if self._id(cluster) not in self.world.states:
             return  # nothing remembers its refusal: delivered again after the create, it would be taken
         members = {} if expected is None else {"expected_generation": expected}
         body = self._command("update", cluster, email, spec=spec, **members)
-        self._send(TOPICS.commands, uuid(cluster), body, where)
+        self._send(TOPICS.commands, self._id(cluster), body, where)
 
     @rule(cluster=few, email=by, force=st.booleans())
     def delete(self, cluster: int, email: str, force: bool) -> None:
-        if uuid(cluster) in self.world.states:
-            self._send(TOPICS.commands, uuid(cluster), self._command("delete", cluster, email, force=force))
+        if self._id(cluster) in self.world.states:
+            self._send(
+                TOPICS.commands, self._id(cluster), self._command("delete", cluster, email, force=force)
+            )
 
     @rule(cluster=few, email=by)
     def reconcile(self, cluster: int, email: str) -> None:
-        if uuid(cluster) in self.world.states:
-            self._send(TOPICS.commands, uuid(cluster), self._command("reconcile", cluster, email))
+        if self._id(cluster) in self.world.states:
+            self._send(TOPICS.commands, self._id(cluster), self._command("reconcile", cluster, email))
 
     @rule(
         cluster=few,
@@ -205,10 +268,10 @@ class Story(RuleBasedStateMachine):
         report_id: int | None,
         where: int | None,
     ) -> None:
-        if uuid(cluster) not in self.world.states:
+        if self._id(cluster) not in self.world.states:
             return
         body = {
-            "cluster_id": uuid(cluster),
+            "cluster_id": self._id(cluster),
             "controller_name": controller,
             "observed_generation": generation,
             "conditions": [{"type": "Available", "status": "True" if ready else "False"}],
@@ -216,7 +279,7 @@ class Story(RuleBasedStateMachine):
         }
         if report_id is not None:
             body["report_id"] = uuid(report_id)
-        self._send(TOPICS.reports, uuid(cluster), body, where)
+        self._send(TOPICS.reports, self._id(cluster), body, where)
 
     @rule(
         topic=st.sampled_from([TOPICS.create_requests, TOPICS.commands, TOPICS.reports]),
@@ -242,7 +305,7 @@ class Story(RuleBasedStateMachine):
         cluster=few,
     )
     def garbage(self, topic: str, cluster: int) -> None:
-        self._send(topic, uuid(cluster), b'{"type":"cluster.update"')
+        self._send(topic, self._id(cluster), b'{"type":"cluster.update"')
 
     # --- time -----------------------------------------------------------------------------------
 
@@ -259,7 +322,10 @@ class Story(RuleBasedStateMachine):
 
     # --- the worker -----------------------------------------------------------------------------
 
-    @rule(agent=st.sampled_from(["names", "clusters"]), at_most=st.sampled_from([1, 3, 100]))
+    @rule(
+        agent=turns,
+        at_most=st.sampled_from([1, 3, 100]),
+    )
     def work(self, agent: str, at_most: int) -> None:
         self.worker.take_turn(agent, at_most=at_most)
 
@@ -271,7 +337,10 @@ class Story(RuleBasedStateMachine):
     def commit(self) -> None:
         self.committed = self.worker.committed = dict(self.worker.positions)
 
-    @rule(agent=st.sampled_from(["names", "clusters"]), lives=st.integers(0, 6))
+    @rule(
+        agent=turns,
+        lives=st.integers(0, 6),
+    )
     def crash_at_work(self, agent: str, lives: int) -> None:
         self.worker.producer.lives = lives if self.clean else None
         try:
@@ -283,7 +352,7 @@ class Story(RuleBasedStateMachine):
         self.worker = Worker(self.log, self.committed, commits=False)
 
     def _work_off(self) -> None:
-        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("names", "clusters")):
+        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("clusters",)):
             self.world.look()
 
     # --- what always holds ----------------------------------------------------------------------
@@ -298,6 +367,7 @@ class Story(RuleBasedStateMachine):
         assert self.world.live() == self.world.names, (
             "names are held by their live clusters and by nobody else"
         )
+        self.world.every_write_of_web_has_one_outcome()
         before = self._settled()
         if not self.clean:
             self.commit()
