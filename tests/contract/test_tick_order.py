@@ -32,7 +32,7 @@ class Partition:
         self.work()
 
     def work(self) -> None:
-        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("clusters",)):
+        while self.worker.take_turn("clusters", at_most=100):
             pass
 
     def create(self, cluster_id: str) -> None:

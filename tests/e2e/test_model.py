@@ -352,7 +352,7 @@ class Story(RuleBasedStateMachine):
         self.worker = Worker(self.log, self.committed, commits=False)
 
     def _work_off(self) -> None:
-        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("clusters",)):
+        while self.worker.take_turn("clusters", at_most=100):
             self.world.look()
 
     # --- what always holds ----------------------------------------------------------------------

@@ -31,7 +31,7 @@ class Partition:
         self.send(TOPICS.reports, CLUSTER, {"answer": "true"} if answer else None, **said)
 
     def work(self) -> None:
-        while sum(self.worker.take_turn(agent, at_most=100) for agent in ("clusters",)):
+        while self.worker.take_turn("clusters", at_most=100):
             pass
 
     def crash_while_working(self, *, after: int) -> None:
