@@ -8,8 +8,8 @@ A write that is applied is answered by the state that it led to: the record in t
 command, and the view of its kind shows the record, so a client reads its own write here. Everything else
 comes as a result over a group-less tail of the result topics, matched by topic, key and command id: refusals,
 repeats, stale reports, and a write whose state was replaced in the same turn. After such a result a write
-waits until the view holds the revision that it names. What is a kind's own about all this is in a
-`Destination`, so a submitter serves every kind.
+waits until the view holds the revision that it names, which may be stored a moment later. What is a kind's
+own about all this is in a `Destination`, so a submitter serves every kind.
 """
 
 import asyncio
@@ -157,12 +157,11 @@ class Submitter:
         result = answered[0].destination.decode(record.value)
         self._health.outcomes.came()
         for write in answered:
-            if write.result is None and not write.ended.done():
+            if not write.ended.done():  # the last one counts: after a crash a revision may be another
                 write.result, write.stored = result, True
-                if result.code is None:
-                    write.destination.view.when_shown(write.entity_id, result.revision, write.ended)
-                else:
-                    write.ended.set_result(None)
+                # A refusal, too, is based on a state that its sender must find wherever it asks next. The
+                # state may have come in the same turn, and be stored after this result was published.
+                write.destination.view.when_shown(write.entity_id, result.revision, write.ended)
 
     def follow(self, view: View[Any]) -> None:
         """Have the changelog behind a view answer the writes that it shows."""
@@ -175,7 +174,7 @@ class Submitter:
             return
         for write in waiting:
             mine = write.destination.view is view and write.entity_id == entity_id
-            if mine and write.result is None and not write.ended.done():
+            if mine and not write.ended.done():
                 write.result, write.stored = _applied(command_id, entry), True
                 write.ended.set_result(None)
                 self._health.outcomes.came()

@@ -1,10 +1,11 @@
 """Keys and partitions: as Kafka's own clients have them."""
 
 import tracemalloc
+from uuid import UUID, uuid4
 
 import pytest
 
-from streams.kafka.partitions import partition_of
+from streams.kafka.partitions import beside, partition_of
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,12 @@ def test_hashes_of_long_keys_are_not_kept():
         assert tracemalloc.get_traced_memory()[0] < 300_000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("partitions", [1, 4, 12, 500])
+def test_an_id_lies_beside_a_key(partitions):
+    ids = {n: beside(f"key {n}".encode(), partitions, str(uuid4())) for n in range(50)}
+    assert 50 == len(set(ids.values()))
+    for number, id in ids.items():
+        assert partition_of(f"key {number}".encode(), partitions) == partition_of(id.encode(), partitions)
+        assert (4, id) == (UUID(id).version, str(UUID(id)))

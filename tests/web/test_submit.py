@@ -43,10 +43,12 @@ class World:
             await asyncio.sleep(0)
         return tasks
 
-    def decide(self, id: str, code: str | None = None, *, key: str | None = None, told: int = 2) -> None:
+    def decide(
+        self, id: str, code: str | None = None, *, key: str | None = None, told: int = 2, revision: int = 1
+    ) -> None:
         """Let the topic of results tell of a command, of another cluster or with fewer headers if need be."""
         outcome = "applied" if code is None else "rejected"
-        result = ResultMessage(command_id=id, outcome=outcome, revision=1, code=code)
+        result = ResultMessage(command_id=id, outcome=outcome, revision=revision, code=code)
         headers = (("command_id", id.encode()), ("triggered_by", b"api_request"))
         record = Record(
             (key or id).encode(), encode(result), headers=headers[:told], topic=KAFKA.topics.results
@@ -155,12 +157,36 @@ async def test_a_result_of_somebody_else_s_command_of_that_id_is_not_taken():
     assert "applied" == (await write).outcome
 
 
-async def test_a_refusal_waits_for_no_state():
+async def test_a_refusal_without_a_state_waits_for_none():
     world = World()
     (write,) = await world.submitted(IDS[0])
-    world.decide(IDS[0], code="GENERATION_CONFLICT")
+    world.decide(IDS[0], code="RESOURCE_NOT_FOUND", revision=0)
     with pytest.raises(Rejected):
         await write
+
+
+async def test_a_refusal_waits_for_the_state_that_it_is_based_on():
+    """A delete and its repeat in one turn: the second is refused before the state of the first is stored."""
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.decide(IDS[0], code="RESOURCE_NOT_FOUND")
+    await asyncio.sleep(0)
+    assert not write.done()
+    world.show(IDS[0], deleted=True)
+    with pytest.raises(Rejected):
+        await write
+
+
+async def test_the_last_result_says_which_revision_is_waited_for():
+    """A worker that dies after its results may have counted more than its successor does."""
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.decide(IDS[0], revision=3)
+    world.show(IDS[0])
+    await asyncio.sleep(0)
+    assert not write.done()
+    world.decide(IDS[0], revision=1)
+    assert "applied" == (await write).outcome
 
 
 async def test_a_failure_ends_those_that_were_published_together_and_nobody_else():

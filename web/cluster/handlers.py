@@ -9,12 +9,14 @@ from aiohttp import web
 
 from domain.access import is_privileged
 from domain.cluster.commands import Create, Delete, Update
+from domain.cluster.names import name_key
 from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
 from streams.cluster.codec import MAX_SPEC_BYTES
 from streams.decoding import decoder_of
 from streams.json import encode
+from streams.kafka.partitions import beside
 from tables.cluster import Filter
 from tables.feed import Watched
 from web.cluster.bodies import CreateBody, UpdateBody
@@ -23,6 +25,7 @@ from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.reads import PageQuery
 from web.http.bodies import body_of
 from web.http.errors import json_response
+from web.http.headers import new_id
 from web.http.identity import caller
 from web.keys import REQUEST_STATE, SETTINGS, UNREAD
 from web.requests import KEY, command_identity, etag, if_match, path_id, replayed, shown
@@ -54,7 +57,7 @@ async def create_cluster(request: web.Request) -> web.Response:
     command_id, keyed = command_identity(request, email, "create")
     command = Create(
         command_id=command_id,
-        cluster_id=str(UUID(deterministic_id(command_id, "cluster"), version=4)),
+        cluster_id=_new_cluster_id(request, email, name, command_id if keyed else None),
         user_email=email,
         triggered_by="api_request",
         request_id=request[REQUEST_STATE].request_id,
@@ -67,6 +70,18 @@ async def create_cluster(request: web.Request) -> web.Response:
     result = await _decided(request, command)
     location = f"/api/v1/clusters/{command.cluster_id}"
     return _document(result, status=201, headers={"Location": location})
+
+
+def _new_cluster_id(request: web.Request, email: str, name: str, command_id: str | None) -> str:
+    """The id of a new cluster, in the partition of its name, so that one turn of a worker makes both.
+
+    Args:
+        command_id: That of a create under an `Idempotency-Key`, whose repeats must have the same id, also
+            those of a first one that an earlier version has sent.
+    """
+    if command_id is not None:
+        return str(UUID(deterministic_id(command_id, "cluster"), version=4))
+    return beside(name_key(email, name).encode(), request.app[SETTINGS].kafka.partitions, new_id())
 
 
 async def get_cluster(request: web.Request) -> web.StreamResponse:
