@@ -16,6 +16,7 @@ from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from aiohttp import web
 from aiokafka import ConsumerRecord
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -250,3 +251,6 @@ class Submitter:
             f"The partition of this {destination.subject} has no leader that answers or takes writes,"
             " while others have"
         )
+
+
+SUBMITTER: Final = web.AppKey("submitter", Submitter)
