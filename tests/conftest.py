@@ -19,8 +19,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import Stack
-from deploy.embedded.brokers import COPIES
 from deploy.embedded.kafka import Kafka
+from deploy.embedded.kafka.brokers import COPIES
 from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics

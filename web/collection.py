@@ -31,10 +31,12 @@ from web.described.operations import (
     Parameter,
     Route,
 )
+from web.health.monitor import HEALTH
 from web.http.errors import json_response
 from web.http.ids import new_entity_id
 from web.http.pieces import ReadAnswer
-from web.keys import HEALTH, REQUEST_STATE, SETTINGS, UNREAD
+from web.http.unread import UNREAD
+from web.keys import REQUEST_STATE, SETTINGS
 from web.paging import cursor_after, fitting, limit_of, place_of
 from web.requests import command_identity, etag, replayed, shown
 from web.submit import WriteResult

@@ -1,4 +1,7 @@
-"""What handlers find in their application and request, by typed key."""
+"""What the edge and all handlers find in their application and request, by typed key.
+
+An object of a type of ours has its key beside that type, as `HealthMonitor` has.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,17 +9,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from web.health.monitor import HealthMonitor
-from web.http.headers import Cors
-from web.http.unread import Unread
 from web.settings import WebSettings
-from web.submit import Submitter
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
-SUBMITTER: Final = web.AppKey("submitter", Submitter)
-HEALTH: Final = web.AppKey("health", HealthMonitor)
-CORS: Final = web.AppKey("cors", Cors)
-UNREAD: Final = web.AppKey("unread", Unread)
 SLUGGED: Final = web.AppKey("slugged", tuple[str, ...])
 """The beginnings of paths whose errors have slugs as their codes."""
 

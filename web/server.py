@@ -33,17 +33,17 @@ from web.cluster.writes import ClusterWrites
 from web.collection import SERVED, Served
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
-from web.health.monitor import HealthMonitor
+from web.health.monitor import HEALTH, HealthMonitor
 from web.health.outcomes import Outcomes
 from web.http.edge import Edge, stamp
-from web.http.headers import Cors
+from web.http.headers import CORS, Cors
 from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
-from web.http.unread import Unread
+from web.http.unread import UNREAD, Unread
 from web.kinds import kind_feeds, kind_results, serve_kinds, show_counts
 from web.routes import COLLECTIONS, ROUTES, add_routes
 from web.settings import WebSettings
-from web.submit import Submitter
+from web.submit import SUBMITTER, Submitter
 from web.watch import WATCHES, Watches
 
 log = logging.getLogger("clusterflow.api_server")
@@ -128,8 +128,8 @@ async def _follow(
     tasks = [
         asyncio.create_task(states.run(), name="states"),
         asyncio.create_task(results.run(), name="results"),
-        asyncio.create_task(app[keys.HEALTH].watch_kafka(), name="kafka probe"),
-        asyncio.create_task(app[keys.HEALTH].watch_partitions(*looks), name="partitions"),
+        asyncio.create_task(app[HEALTH].watch_kafka(), name="kafka probe"),
+        asyncio.create_task(app[HEALTH].watch_partitions(*looks), name="partitions"),
         asyncio.create_task(_count(app), name="counts"),
         asyncio.create_task(HELD.watch(lambda: (states.consumer, results.consumer)), name="held partitions"),
         asyncio.create_task(watch_topics(app[keys.SETTINGS].kafka, ids), name="topics"),
@@ -160,10 +160,10 @@ def create_app(
     app[READS] = reads = Reads(feed.view, health, settings)
     app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
     app[PLAIN] = plain_reads(reads)
-    app[keys.CORS] = Cors(settings.cors_origins)
-    app[keys.UNREAD] = unread = Unread(settings.max_unread)
-    app[keys.SUBMITTER] = submitter
-    app[keys.HEALTH] = health
+    app[CORS] = Cors(settings.cors_origins)
+    app[UNREAD] = unread = Unread(settings.max_unread)
+    app[SUBMITTER] = submitter
+    app[HEALTH] = health
     app[keys.SLUGGED] = tuple(collection.path for collection in COLLECTIONS)
     app[DESCRIPTIONS] = Descriptions(
         openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
@@ -185,7 +185,7 @@ async def serve(app: web.Application) -> web.AppRunner:
     runner = Runner(
         app,
         lambda ordinary: Edge(
-            plain, ordinary, hosts, app[keys.CORS], app[keys.UNREAD], write_timeout=settings.write_timeout
+            plain, ordinary, hosts, app[CORS], app[UNREAD], write_timeout=settings.write_timeout
         ),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),

@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from aiohttp import web
 from aiokafka import ConsumerRecord
 from msgspec import UNSET, Raw, Struct, UnsetType
 
@@ -277,3 +278,6 @@ class Submitter:
             f"The partition of this {destination.subject} has no leader that answers or takes writes,"
             " while others have"
         )
+
+
+SUBMITTER: Final = web.AppKey("submitter", Submitter)

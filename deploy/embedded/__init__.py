@@ -6,8 +6,8 @@
 Real servers instead of fakes, because what Clusterflow has to get right (acknowledgement, rebalance,
 recovery) lives in them; child processes instead of containers, because a fresh machine has Python and no
 Docker. Read in this order: `stack` (the whole), `server` (the life of one server), `process` and `guard`
-(child processes that never outlive us), `private` (what nobody else may read), then `kafka` with `jars`,
-`brokers` (three nodes of Kafka), `postgres`, `valkey`.
+(child processes that never outlive us), `private` (what nobody else may read), then `kafka`, `postgres` and
+`valkey`.
 """
 
 from deploy.embedded.errors import EmbeddedError

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.embedded.brokers import Broker, Quorum
 from deploy.embedded.errors import EmbeddedError
-from deploy.embedded.kafka import Kafka
+from deploy.embedded.kafka.brokers import Broker, Quorum
+from deploy.embedded.kafka.node import Kafka
 from deploy.embedded.lock import DirectoryLock
 from deploy.embedded.ports import Ports
 from deploy.embedded.postgres import Postgres

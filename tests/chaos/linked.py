@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from deploy.embedded import Stack
-from deploy.embedded.brokers import Broker, Quorum
 from deploy.embedded.kafka import Kafka
+from deploy.embedded.kafka.brokers import Broker, Quorum
 from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.private import private_directory
 from deploy.embedded.process import Guard

@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 from database import DatabaseSettings
 from deploy.embedded import Stack, process
-from deploy.embedded.kafka import JVM, PROPERTIES, Kafka
+from deploy.embedded.kafka.node import JVM, PROPERTIES, Kafka
 from migrations import migrate
 from sinks import SinkSettings
 from sinks import run as run_sink

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.embedded import EmbeddedError, Stack, jars
+from deploy.embedded import EmbeddedError, Stack
+from deploy.embedded.kafka import jars
 
 DOWNLOAD = """
 for argument; do case $argument in -DoutputDirectory=*) out=${argument#*=} ;; esac; done
@@ -60,6 +61,14 @@ def test_failed_download_shows_why_and_is_not_taken_for_complete(tool, pom, tmp_
     assert names(jars.resolve(pom, tmp_path / "cache")) == ["one.jar", "two.jar"]
 
 
+def test_a_download_without_jars_is_not_taken_for_complete(tool, pom, tmp_path):
+    tool("mvn", "exit 0")
+    with pytest.raises(EmbeddedError, match="has brought none"):
+        jars.resolve(pom, tmp_path / "cache")
+    tool("mvn", DOWNLOAD)
+    assert names(jars.resolve(pom, tmp_path / "cache")) == ["one.jar", "two.jar"]
+
+
 def test_leftover_of_a_killed_download_is_removed(tool, pom, tmp_path):
     leftover = tmp_path / "cache" / "kafka-abc.part"
     leftover.mkdir(parents=True)
@@ -91,6 +100,7 @@ def test_missing_java_is_named_with_a_remedy(no_tools, data_dir):
 
 def test_old_java_is_named_with_its_version(tool, data_dir, monkeypatch):
     java = tool("java", """echo 'openjdk version "11.0.2" 2019-01-15' >&2""")
+    tool("mvn", "exit 1")  # nothing is downloaded for it
     monkeypatch.delenv("JAVA_HOME", raising=False)
     with pytest.raises(
         EmbeddedError, match=rf"^Kafka needs Java 17 or newer, and {java} is Java 11: install it"

@@ -95,7 +95,7 @@ def test_only_who_listens_is_said_to():
 
 def test_kafka_is_not_found_in_a_connection_to_itself(monkeypatch, ephemeral):
     monkeypatch.setattr(
-        "deploy.embedded.kafka.socket.create_connection",
+        "deploy.embedded.kafka.node.socket.create_connection",
         lambda *_, **__: AnsweringItself(ephemeral).socket,
     )
     with pytest.raises(ConnectionError, match="met itself"):

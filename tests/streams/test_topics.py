@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAuthorizationFailedError
 
-import deploy.embedded.kafka as embedded
+import deploy.embedded.kafka.node as embedded
 from database import DatabaseSettings
 from deploy.embedded import Stack
 from recovery.settings import RecoverySettings

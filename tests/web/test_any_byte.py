@@ -16,8 +16,7 @@ from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
 from tests.web.serving import KAFKA, OWNER, serving
 from tests.web.wire import CLUSTERS, ONE, request
-from web.keys import SUBMITTER
-from web.submit import Submitter
+from web.submit import SUBMITTER, Submitter
 
 REPORT = b'{"controller_name":"c","observed_generation":1}'
 SPEC = b'{"name":"one","spec":{"platform":{"type":"gcp"}}}'

@@ -19,8 +19,7 @@ import uvloop
 from tests.web.serving import serving
 from web import server
 from web.http.meters import METERS
-from web.http.unread import Unread
-from web.keys import UNREAD
+from web.http.unread import UNREAD, Unread
 
 CLUSTERS = 100
 LENGTH = 400_000  # bytes of each document, about

@@ -27,7 +27,8 @@ from web.http.bodies import body_of
 from web.http.errors import json_response
 from web.http.headers import new_id
 from web.http.identity import caller
-from web.keys import REQUEST_STATE, SETTINGS, UNREAD
+from web.http.unread import UNREAD
+from web.keys import REQUEST_STATE, SETTINGS
 from web.requests import KEY, command_identity, etag, if_match, path_id, replayed, shown
 from web.submit import WriteResult
 from web.watch import WATCHES, is_watch

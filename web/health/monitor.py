@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
+from aiohttp import web
 
 from database.pool import CLIENT_ERRORS, Pool
 from domain.errors import Unavailable
@@ -118,6 +119,9 @@ class HealthMonitor:
             self._database = await _ping(self.database)
             self._database_checked = time.monotonic()  # a check that hangs takes as long as this is kept
         return self._database
+
+
+HEALTH: Final = web.AppKey("health", HealthMonitor)
 
 
 async def _ping(database: Pool | None) -> str:

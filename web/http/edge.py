@@ -35,12 +35,12 @@ from web.http.errors import (
     rejection_response,
     unavailable_response,
 )
-from web.http.headers import Cors, new_id, once, request_id, response_time
+from web.http.headers import CORS, Cors, new_id, once, request_id, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of
 from web.http.unread import SHORT, Unread
-from web.keys import CORS, REQUEST_STATE, SLUGGED, RequestState
+from web.keys import REQUEST_STATE, SLUGGED, RequestState
 
 log = logging.getLogger("clusterflow.api_server")
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from aiohttp import web
 from aiohttp.hdrs import ORIGIN
 from multidict import MultiMapping
 
@@ -151,6 +152,9 @@ class Cors:
                 "Pages of this origin may not write here; if they are to, CORS_ALLOWED_ORIGINS must name it",
                 field="Origin",
             )
+
+
+CORS: Final = web.AppKey("cors", Cors)
 
 
 def _to(origin: str) -> dict[str, str]:

@@ -2,8 +2,7 @@
 
 A connection takes its next request once its last answer is in the kernel's buffers, so it holds at most one
 answer: up to a page, or a chunk of a watch. The kernel's own buffers are not counted, and neither are the
-    first
-4 KiB of each connection (`web.http.protocol.UNCOUNTED`). An answer that does not fit waits here, and is
+first 4 KiB of each connection (`web.http.protocol.UNCOUNTED`). An answer that does not fit waits here, and is
 refused if it does not fit in time. A waiting request holds no documents, because it might be the last to keep
 those of states that were replaced long ago.
 
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Final
 
+from aiohttp import web
 from prometheus_client import Gauge
 
 from domain.errors import Unavailable
@@ -91,3 +91,6 @@ class Unread:
             UNREAD_BYTES.dec(length)
             freed, self._freed = self._freed, asyncio.Event()
             freed.set()
+
+
+UNREAD: Final = web.AppKey("unread", Unread)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from deploy.embedded.kafka import Kafka
+from deploy.embedded.kafka.node import Kafka
 from deploy.embedded.ports import HOST, Ports
 from deploy.embedded.private import private_directory
 from deploy.embedded.process import Guard

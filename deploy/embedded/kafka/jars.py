@@ -16,7 +16,7 @@ from typing import TextIO
 from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
 
-KAFKA_FILES = Path(__file__).parents[1] / "kafka"
+KAFKA_FILES = Path(__file__).parents[2] / "kafka"
 POM = KAFKA_FILES / "pom.xml"
 DOWNLOAD_WITHIN = 900.0  # seconds; 43 MB, on a slow line too
 
@@ -89,6 +89,8 @@ def _download(pom: Path, jars: Path) -> None:
             timeout=DOWNLOAD_WITHIN,
             doing=f"downloading Kafka's jars with Maven (43 MB, once) to {jars}",
         )
+        if not any(part.glob("*.jar")):  # `mvn` is a script, and ends as the `java` on the PATH does
+            raise EmbeddedError("cannot download Kafka's jars: Maven names no error, and has brought none")
         part.rename(jars)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)  # the next start would do it as well

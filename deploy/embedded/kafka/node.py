@@ -13,8 +13,9 @@ from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import BinaryIO
 
-from deploy.embedded import jars, process
+from deploy.embedded import process
 from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.kafka import jars
 from deploy.embedded.ports import HOST
 from deploy.embedded.private import private_directory
 from deploy.embedded.server import Server
@@ -73,13 +74,15 @@ class Kafka(Server):
 
     def _prepare(self) -> list[str]:
         java = _java()
+        is_new = not (self.dir / "data" / "meta.properties").exists()  # written last
+        if is_new:
+            _refuse_old(java)
         class_path = f"{jars.resolve()}/*"
         (self.dir / PROPERTIES).write_text(
             "".join(f"{key}={value}\n" for key, value in self._settings().items())
         )
         private_directory(self.dir / "data")
-        if not (self.dir / "data" / "meta.properties").exists():  # written last
-            _refuse_old(java)
+        if is_new:
             self._format(java, class_path)
         logging = f"-Dlog4j2.configurationFile={(jars.KAFKA_FILES / 'log4j2.properties').as_uri()}"
         return [java, *JVM, self.heap, logging, "-cp", class_path, "kafka.Kafka", PROPERTIES]
