@@ -159,11 +159,13 @@ async def _own_ports(settings: Settings, missing: Sequence[str]) -> None:
     needed = needed_ports(settings, roles=ROLES, embedded=missing)
     deadline = time.monotonic() + PASSING_WITHIN
     told_of: set[int] = set()
-    while (soon := {*passing(needed)}) and time.monotonic() < deadline:
+    while soon := {*passing(needed)}:
         if soon - told_of:
             ports = ", ".join(map(str, sorted(soon)))
             say(f"waiting for {ports}: connections that have ended there keep it for a minute at most")
             told_of |= soon
+        if time.monotonic() > deadline:  # a look may itself take long on a busy machine
+            break
         await asyncio.sleep(LOOK_AGAIN)
     refuse_taken(needed)
 

@@ -99,13 +99,13 @@ class ResourceClient:
 
     async def _operate(self) -> None:
         if len(self.own) < 2:
-            await self._create()
+            await self.create()
             return
         resource = self.random.choice(self.own)
         (choice,) = self.random.choices((self._update, self._read, self._delete), weights=(5, 4, 1))
         await choice(resource)
 
-    async def _create(self) -> None:
+    async def create(self) -> None:
         """Create one; under an `Idempotency-Key`, so that a repeat of unknown outcome creates no other."""
         mark = self._mark()
         for web in self._tries(f"create {mark}"):

@@ -139,15 +139,16 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
     outcome.findings = [
         *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
-        *resources.check_resources(outcome.resources, await _seen_resources(fleet.stage)),
+        *resources.check_resources(outcome.resources, await seen_resources(fleet.stage)),
     ]
     return outcome
 
 
-async def _seen_resources(stage: Stage) -> SeenResources:
+async def seen_resources(stage: Stage, topics: Topics | None = None) -> SeenResources:
+    """What topics and the web processes of a stage say of resources."""
     webs = {f"the web on port {web.port}": AsyncConnection(HOST, web.port) for web in stage.running("web")}
     try:
-        return await resources.observe(stage.bootstrap_servers, Topics(), webs)
+        return await resources.observe(stage.bootstrap_servers, topics or Topics(), webs)
     finally:
         for connection in webs.values():
             connection.close()

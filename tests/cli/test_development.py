@@ -131,3 +131,20 @@ async def test_a_port_that_an_ended_connection_keeps_is_waited_for(tmp_path, mon
     with pytest.raises(PortsTaken, match=rf"{port} .*TIME-WAIT"):
         await _own_ports(settings(port, run_dir=str(tmp_path)), [])
     assert f"waiting for {port}: connections that have ended there" in capsys.readouterr().out
+
+
+async def test_it_is_told_what_is_waited_for_though_a_look_takes_longer(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("cli.development.PASSING_WITHIN", 0.0)
+    port = free_row()
+    ended_connection(port)
+    with pytest.raises(PortsTaken, match=rf"{port} .*TIME-WAIT"):
+        await _own_ports(settings(port, run_dir=str(tmp_path)), [])
+    assert f"waiting for {port}: " in capsys.readouterr().out
+
+
+async def test_a_port_that_is_free_again_is_taken(tmp_path, monkeypatch):
+    looks = [[8080], [8080], []]
+    monkeypatch.setattr("cli.development.LOOK_AGAIN", 0.0)
+    monkeypatch.setattr("cli.development.passing", lambda needed: looks.pop(0))
+    await _own_ports(settings(free_row(), run_dir=str(tmp_path)), [])
+    assert looks == []

@@ -16,6 +16,7 @@ from tests.e2e.product import Answer, Client, Deployment, headers_of
 PATH = "/api/v1/resources"
 ABSENT = str(UUID(int=1, version=4))
 SERVICE = "cls-backend"  # as the operator calls it
+LAG = 2.0  # seconds that a list may be behind
 MEMBERS = ["id", "name", "description", "status", "created_at", "updated_at"]
 
 
@@ -246,6 +247,28 @@ async def test_pages_cover_everything_once_newest_first(resources, replica):
     found = await until(listed, what="a list of the other process that has them all")
     assert list(reversed(names)) == [id for id in found if id in names]
     assert len(found) == len(set(found))
+
+
+async def test_lists_of_another_process_lag_by_two_seconds_at_most(resources, replica):
+    made = await resources.made(name="lagging")
+    await shows(replica, made["id"], made)
+
+    updated = await resources.put(made["id"], name="changed")
+    await shows(replica, made["id"], updated.json)
+
+    await resources.delete(made["id"])
+    await shows(replica, made["id"], None)
+
+
+async def shows(replica: Resources, id: str, expected: dict[str, Any] | None) -> None:
+    """Wait until the list of a web process has one resource as it is now. Raises: TimeoutError."""
+
+    async def listed() -> bool:
+        listed = {resource["id"]: resource for resource in (await replica.get()).json}
+        return listed.get(id) == expected
+
+    async with asyncio.timeout(LAG):
+        await until(listed, what=f"{expected} in the list")
 
 
 @pytest.mark.parametrize(
