@@ -44,7 +44,7 @@ from web.watch import WATCHES, is_watch
 from web.writes import KindWrites
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
+Codes = tuple[str, ...]
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:~-]{1,100}")
 _ONE: Final = "/{id:[^/]+}"
@@ -191,11 +191,15 @@ class Collection:
         return next((each.values(policy) for each in self._filters if each.name == column), ())
 
     def _body(self, command: type[Any]) -> type[Struct]:
-        """The type of the bodies that a command is made of, the same for commands of the same members."""
+        """The type of the bodies that a command is made of, the same for commands of the same members.
+
+        Descriptions refer to it by name: the first is named after the kind, others after their command, too.
+        """
         members = members_of(command)
         if members not in self._bodies:
             about = {"__doc__": f"What is said of a {self.kind}."}
-            name = f"{self.kind.capitalize()}Body"
+            which = command.__name__ if self._bodies else ""
+            name = f"{self.kind.capitalize()}{which}Body"
             self._bodies[members] = msgspec.defstruct(name, members, kw_only=True, namespace=about)
         return self._bodies[members]
 
@@ -240,6 +244,7 @@ class Collection:
             )
 
     # --- routes -----------------------------------------------------------------------------------
+    # `refusals` are codes that only the rules of this kind raise, `about` is a sentence for the description.
 
     def list(self) -> Route:
         """GET of the list: a page, newest first, or the change feed."""
@@ -288,7 +293,9 @@ class Collection:
         about = f"One {self.kind}, or how it changes."
         return self._route("GET", _ONE, self._get, operation, name=f"get_{self.kind}", about=about)
 
-    def post(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
+    def post(
+        self, command: type[Any], *, example: Mapping[str, Any], refusals: Codes = (), about: str = ""
+    ) -> Route:
         """POST to the list by this command, whose own members are the body."""
         body = self._body(command)
         read = bodies(body)
@@ -310,12 +317,14 @@ class Collection:
             body=body,
             example=example,
             answers=(answer,),
-            refusals=("IDEMPOTENCY_CONFLICT",),
+            refusals=("IDEMPOTENCY_CONFLICT", *refusals),
         )
-        about = f"Create a {self.kind}; answered once it exists."
+        about = about or f"Create a {self.kind}; answered once it exists."
         return self._route("POST", "", create, operation, name=f"create_{self.kind}", about=about)
 
-    def put(self, command: type[Any], *, example: Mapping[str, Any]) -> Route:
+    def put(
+        self, command: type[Any], *, example: Mapping[str, Any], refusals: Codes = (), about: str = ""
+    ) -> Route:
         """PUT of one entity by this command, whose own members are the body."""
         body = self._body(command)
         read = bodies(body)
@@ -332,12 +341,12 @@ class Collection:
             body=body,
             example=example,
             answers=(Answer(status=200, about="Updated", body=self._document, headers=("ETag",)),),
-            refusals=("VERSION_MISMATCH",),
+            refusals=("VERSION_MISMATCH", *refusals),
         )
-        about = f"Replace a {self.kind}; with `If-Match` only if nobody else has since it was read."
+        about = about or f"Replace a {self.kind}; with `If-Match` only if nobody else has since it was read."
         return self._route("PUT", _ONE, update, operation, name=f"update_{self.kind}", about=about)
 
-    def delete(self, command: Callable[..., Any]) -> Route:
+    def delete(self, command: Callable[..., Any], *, refusals: Codes = (), about: str = "") -> Route:
         """DELETE of one entity by this command."""
 
         async def delete(request: web.Request) -> web.Response:
@@ -348,9 +357,9 @@ class Collection:
         operation = self._operation(
             parameters=(self._id, kind_parameters.IF_MATCH),
             answers=(Answer(status=204, about="Deleted", media=""),),
-            refusals=("VERSION_MISMATCH",),
+            refusals=("VERSION_MISMATCH", *refusals),
         )
-        about = f"Delete a {self.kind}; takes effect at once."
+        about = about or f"Delete a {self.kind}; takes effect at once."
         return self._route("DELETE", _ONE, delete, operation, name=f"delete_{self.kind}", about=about)
 
     def _operation(self, **members: Any) -> Operation:

@@ -58,9 +58,10 @@ def decide(state: LampState | None, command: Create | Paint | Delete, at: dateti
             absent(state)
             new = Lamp(id=id, colour=colour, status="warming", created_at=at, updated_at=at)
             return (Changed("created", new, at),)
-        case Paint(colour=colour):
+        case Paint(colour=colour):  # does the same to a lamp that is lit and to one whose wake is overdue
             lamp = present(state, command).lamp
-            return (Changed("painted", replace(lamp, colour=colour, status="warming", updated_at=at), at),)
+            later = max(at, lamp.updated_at + timedelta(microseconds=1))  # no moment may come twice
+            return (Changed("painted", replace(lamp, colour=colour, status="warming", updated_at=later), at),)
         case Delete():
             return (Changed("deleted", present(state, command).lamp, at),)
 
@@ -76,7 +77,8 @@ def wake_at(state: LampState) -> datetime | None:
 
 
 def wake(state: LampState, at: datetime) -> Sequence[Changed]:
-    return (Changed("lit", replace(state.lamp, status="lit", updated_at=at), at),)
+    lit = replace(state.lamp, status="lit", updated_at=at)  # it grows: `at` is WARM_UP after it
+    return (Changed("lit", lit, at),)
 
 
 LAMP = Kind(

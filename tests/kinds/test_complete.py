@@ -1,8 +1,8 @@
 """Every simple kind has all its parts, or a written reason for having none.
 
 The registries are walked: a kind that `streams/flows.py` lists needs samples of its messages and states, a
-view, rows, a way back from them, metrics, and a file of its name in each layer. `docs/adding-a-kind.md` says
-how.
+view, rows, a way back from them, metrics, a file of its name in each layer, and contracts that keep these
+files apart from other kinds. `docs/adding-a-kind.md` says how.
 """
 
 import ast
@@ -10,6 +10,7 @@ import io
 import re
 import shutil
 import tokenize
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -44,6 +45,9 @@ LAYERS: Final = ("domain", "streams", "web", "sinks")
 
 WITHOUT: Final[Mapping[tuple[str, str], str]] = {}
 """By kind and part, why there is none."""
+
+MACHINERY: Final = "The machinery knows no kind"
+"""The contract of import-linter that names all kinds."""
 
 MOST_LINES: Final = 150
 """Lines of code in the files of a kind. One that needs more repeats what all kinds could share."""
@@ -86,6 +90,12 @@ class House:
         """The module of a kind, or those of its package."""
         module, package = self.root / layer / f"{kind}.py", self.root / layer / kind
         return [module] if module.exists() else sorted(package.rglob("*.py"))
+
+    @property
+    def contracts(self) -> list[dict[str, Any]]:
+        """The contracts of import-linter."""
+        project = tomllib.loads((self.root / "pyproject.toml").read_text())
+        return list(project["tool"]["importlinter"]["contracts"])
 
 
 # --- the parts ----------------------------------------------------------------------------------------
@@ -187,6 +197,18 @@ def files(flow: AnyFlow, house: House) -> Iterator[str]:
             yield f"no {layer}/{flow.kind.name}.py"
 
 
+def contracts(flow: AnyFlow, house: House) -> Iterator[str]:
+    """Its modules neither know other kinds, nor does the machinery know them."""
+    apart = [each["modules"] for each in house.contracts if each["type"] == "independence"]
+    (kinds,) = (each["forbidden_modules"] for each in house.contracts if each["name"] == MACHINERY)
+    for layer in LAYERS:
+        module = f"{layer}.{flow.kind.name}"
+        if not any(module in modules for modules in apart):
+            yield f"no contract of independence lists {module}"
+        if module not in kinds:
+            yield f"the contract {MACHINERY!r} does not list {module}"
+
+
 def size(flow: AnyFlow, house: House) -> Iterator[str]:
     """Its files are small together."""
     name = flow.kind.name
@@ -220,6 +242,7 @@ PARTS: Final[Mapping[str, Callable[[AnyFlow, House], Iterator[str]]]] = {
     "recovery": recovery,
     "metrics": metrics,
     "files": files,
+    "contracts": contracts,
     "size": size,
 }
 
@@ -265,6 +288,11 @@ def resource() -> AnyFlow:
 @pytest.mark.parametrize("part", [part for part in PARTS if part != "size"])
 def test_a_flow_without_parts_is_found(part):
     assert complaints(lamp.FLOW, part)
+
+
+def test_each_module_that_a_contract_leaves_out_is_found():
+    found = complaints(lamp.FLOW, "contracts")
+    assert [2] * len(LAYERS) == [sum(f"{layer}.lamp" in each for each in found) for layer in LAYERS]
 
 
 def test_a_reason_stands_for_a_part_and_not_beside_it():

@@ -1,10 +1,10 @@
-"""`docs/adding-a-kind.md` shows the code as it is."""
+"""`docs/adding-a-kind.md` and `docs/kafka-acls.md` show the code as it is."""
 
 import re
 
 import pytest
 
-from tests.kinds.page import PAGE, ROOT, filled, shown
+from tests.kinds.page import ACLS, PAGE, ROOT, filled, granted, shown
 
 TEXT = PAGE.read_text("utf-8")
 EXCERPT = re.compile(r"^In `([\w/.]+)`[^\n]*\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -14,6 +14,11 @@ LINE = re.compile(r"^\| `([\w/]+\.py)` \| `([^`]+)` \|", re.MULTILINE)
 def test_files_are_shown_as_they_are():
     """`python -m tests.kinds.page` copies them to the page."""
     assert filled() == TEXT
+
+
+def test_grants_are_shown_as_they_are():
+    """The same command writes them to their page; `tests/streams/test_acls.py` says that they are there."""
+    assert granted() == ACLS.read_text("utf-8")
 
 
 def test_the_files_of_a_kind_are_shown():

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from cli.acls import ANY_CONTROLLER
 from main import cli
+from streams.flows import SIMPLE_FLOWS
 from streams.kafka.acls import grants, script
 from streams.kafka.roles import CLIENTS, ROLES
 from streams.topics import Topics
@@ -47,11 +48,12 @@ def test_no_client_may_write_or_read_more_than_its_own():
     assert written == {
         ("creator", "cluster-create-requests"),
         ("commander", "cluster-commands"),
-        ("commander", "resource.commands"),
+        *(("commander", flow.commands) for flow in SIMPLE_FLOWS),
         ("controller", "cluster-status-reports"),
         ("controller", "cluster-events.dns.dlq"),
     }
-    assert {"cluster-state", "cluster-names", "resource-state"}.isdisjoint(each.name for each in ours)
+    kept = {"cluster-state", "cluster-names", *(flow.state for flow in SIMPLE_FLOWS)}
+    assert kept.isdisjoint(each.name for each in ours)
 
 
 def test_names_follow_the_settings(monkeypatch):
