@@ -13,13 +13,14 @@ import asyncio
 import random
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench.bursts import publish, until_counted
+from bench.bursts import DRAINED_WITHIN, LOOK, publish
 from bench.events import Followed, Follower, consume, event_answers
 from bench.figures import Answer, median_ratio, rates, spread, tell
 from bench.filled import PARTITIONS
@@ -32,12 +33,12 @@ from bench.stage import HOST, RoleProcess, Stage, wait_ready
 from bench.throughput import CLUSTERS as UPDATABLE
 from bench.throughput import Round, System, closed, echoing
 from bench.wire import Connection, request_bytes
-from bench.worker import turns_of
 from bench.writes import OWNER, RESOURCE_KINDS, requests
 from streams.settings import KafkaSettings
 
 PATH: Final = "/api/v1/resources"
 IN_FLIGHT: Final = 64
+LAST: Final = 200  # resources, some of which are the last ones of each partition
 UPDATED: Final = "resource.updated"
 SENT: Final = re.compile(rb"sent at ([0-9]{16})")  # as `bench.writes.resource` says it
 
@@ -54,16 +55,17 @@ def requests_one(resources: int, chosen: random.Random) -> list[bytes]:
     return [request_bytes("GET", f"{PATH}/{resource_id(number)}", email=OWNER) for number in numbers]
 
 
-def create(kafka: KafkaSettings, web: RoleProcess, worker: RoleProcess, count: int) -> None:
-    """Create resources by commands on Kafka, and wait until web shows them."""
-    turns = turns_of("resource")
+def create(kafka: KafkaSettings, web: RoleProcess, count: int) -> None:
+    """Create resources by commands on Kafka, and wait until web shows them. Raises: TimeoutError."""
     asyncio.run(publish(kafka, resource_writes(count, burst=0)))
-    until_counted(worker, turns, count)
+    deadline = time.monotonic() + DRAINED_WITHIN
     with Connection(HOST, web.port) as connection:
-        for number in range(count - min(count, 200), count):  # those that were last, in every partition
+        for number in range(count - LAST, count):
             request = request_bytes("GET", f"{PATH}/{resource_id(number)}", email=OWNER)
-            if (answer := connection.exchange(request)).status != 200:
-                raise RuntimeError(f"resource {number}: {answer.status} {answer.body[:500]!r}")
+            while (answer := connection.exchange(request)).status != 200:
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"resource {number}: {answer.status} {answer.body[:500]!r}")
+                time.sleep(LOOK)
 
 
 def reads(web: RoleProcess, directory: Path, given: argparse.Namespace) -> tuple[list[Answer], object]:
@@ -150,7 +152,7 @@ def arguments() -> argparse.Namespace:
     """Those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--resources", type=int, default=10_000, help="1000 at least (default: 10000)")
-    parser.add_argument("--rounds", type=int, default=4, help="of each pair (default: 4)")
+    parser.add_argument("--rounds", type=int, default=3, help="of each pair (default: 3)")
     parser.add_argument("--seconds", type=float, default=1.0, help="of each load (default: 1)")
     parser.add_argument("--rate", type=float, default=500.0, help="updates whose events are followed")
     parser.add_argument("--event-seconds", type=float, default=8.0)
@@ -172,7 +174,7 @@ def main() -> None:
         kafka = KafkaSettings(bootstrap_servers=servers, partitions=PARTITIONS, replication=1)
         web, worker = stage.start("web"), stage.start("worker")
         wait_ready(web, worker)
-        create(kafka, web, worker, given.resources)
+        create(kafka, web, given.resources)
         read, figures_of_reads = reads(web, Path(directory), given)  # first: creates fill the first pages
         written, figures_of_writes = writes(web, worker, servers, given)
         seen, figures_of_events = events(web, servers, given)
