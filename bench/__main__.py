@@ -21,6 +21,7 @@ COMMANDS: Final = (
     "worker",
     "mechanism",
     "events",
+    "resources",
     "reconcile",
     "sink",
     "memory",

@@ -99,6 +99,27 @@ def median_ratio(ours: Sequence[float], peers: Sequence[float]) -> float:
     return statistics.median(one / other for one, other in zip(ours, peers, strict=True))
 
 
+def rates(
+    question: str,
+    ours: Sequence[float],
+    peers: Sequence[float],
+    *,
+    peer: str = "",
+    cpu_micros: float | None = None,
+    least: float | None = None,
+) -> Answer:
+    """How rates a second compare that were measured in interleaved pairs.
+
+    Args:
+        peer: What the other one is called.
+        cpu_micros: Processor time for each of ours, where it is to be shown.
+    """
+    each = "" if cpu_micros is None else f", {cpu_micros:.0f} µs of processor each"
+    text = f"{statistics.median(ours):,.0f}/s{each}"
+    other = f"{peer} {statistics.median(peers):,.0f}/s".lstrip()
+    return Answer(question, text, other, median_ratio(ours, peers), least=least)
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table, aligned for the terminal too."""
     cells = [list(header), *[[_cell(value) for value in row] for row in rows]]

@@ -35,6 +35,11 @@ def cluster_id(number: int) -> str:
     return str(UUID(deterministic_id("bench-fleet", number), version=4))
 
 
+def resource_id(number: int) -> str:
+    """The id of the resource of this number; no fleet holds it, whoever measures creates it."""
+    return deterministic_id("bench-resource", number)
+
+
 def owner(number: int) -> str:
     """Its owner."""
     return f"owner{number % OWNERS}@example.com"

@@ -11,11 +11,12 @@ import struct
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from bench.figures import RESULTS, Spread, spread
+from bench.usage import usage
 
 SOURCE: Final = Path(__file__).with_name("load.c")
 
@@ -58,10 +59,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of it. `latencies` are in seconds; with a rate they count from when a request was due."""
+    """What came of it.
+
+    Attributes:
+        latencies: In seconds; with a rate they count from when a request was due.
+        cpu_micros: Of processor time for each request, in the processes that `run` was told to look at.
+    """
 
     per_second: float
     latencies: Sequence[float]
+    cpu_micros: float = 0.0
 
     @property
     def spread(self) -> Spread:
@@ -105,9 +112,17 @@ def start(load: Load) -> Running:
     return Running(load)
 
 
-def run(load: Load) -> Loaded:
-    """Do it. Raises: LoadFailed."""
-    return start(load).result()
+def run(load: Load, *pids: int) -> Loaded:
+    """Do it, and count the processor time that these processes take meanwhile. Raises: LoadFailed."""
+    before = _cpu_seconds(pids)
+    loaded = start(load).result()
+    # What began before counting did costs as much: scale the count up by the whole time.
+    count = len(loaded.latencies) * (1 + load.settle / load.seconds)
+    return replace(loaded, cpu_micros=(_cpu_seconds(pids) - before) / count * 1e6)
+
+
+def _cpu_seconds(pids: Sequence[int]) -> float:
+    return sum(usage(pid).cpu_seconds for pid in pids)
 
 
 def generator() -> Path:

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import multiprocessing
 import random
 import sys
 import tempfile
@@ -20,7 +19,6 @@ from typing import Final
 
 from bench import baseline
 from bench.bursts import declare
-from bench.echo import EchoServer, declare_echo_topics
 from bench.figures import machine, save, table
 from bench.filled import PARTITIONS
 from bench.fleet import fill
@@ -29,7 +27,7 @@ from bench.peer import Peer
 from bench.reads import ONE, PAGE, Reading, bodies, requests_one, requests_page
 from bench.records import outputs
 from bench.stage import RoleProcess, Stage, wait_ready
-from bench.throughput import CLUSTERS, System
+from bench.throughput import CLUSTERS, System, echoing
 from bench.worker import TOPIC, null_drains, worker_drains
 from bench.writes import Kind
 from streams.settings import KafkaSettings
@@ -48,7 +46,8 @@ def probes_of_reads(web: RoleProcess, bare: Peer, kinds: Mapping[str, list[bytes
     """GET one and a page, beside the bare handler."""
     ports = map(int, bare.introduced)
     readings = [
-        Reading(name, kind, web.port, port) for (name, kind), port in zip(kinds.items(), ports, strict=True)
+        Reading(name, kind, web.port, port, web.pid)
+        for (name, kind), port in zip(kinds.items(), ports, strict=True)
     ]
 
     def probe(reading: Reading) -> Probe:
@@ -61,9 +60,11 @@ def probes_of_reads(web: RoleProcess, bare: Peer, kinds: Mapping[str, list[bytes
     return {reading.name: probe(reading) for reading in readings}
 
 
-def probes_of_writes(web: RoleProcess, servers: str, echo: ProcessPoolExecutor) -> dict[str, Probe]:
+def probes_of_writes(
+    web: RoleProcess, worker: RoleProcess, servers: str, echo: ProcessPoolExecutor
+) -> dict[str, Probe]:
     """One client's wait and 64 clients' rates, beside the echo."""
-    one, many = System(web.port, servers, 1, echo), System(web.port, servers, 64, echo)
+    one, many = (System(web, worker, servers, in_flight, echo) for in_flight in (1, 64))
 
     def wait(seconds: float) -> float:
         return one.echo(seconds).spread.p50 / one.write("PUT cluster", seconds).spread.p50
@@ -93,7 +94,6 @@ def probe_of_worker(kafka: KafkaSettings, worker: RoleProcess, null: Peer) -> Pr
 @contextlib.contextmanager
 def all_probes() -> Iterator[dict[str, Probe]]:
     """Every question's, on one deployment."""
-    spawn = multiprocessing.get_context("spawn")
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         stage = stack.enter_context(Stage(directory, {"KAFKA_PARTITIONS": str(PARTITIONS)}))
@@ -101,17 +101,15 @@ def all_probes() -> Iterator[dict[str, Probe]]:
         kafka = KafkaSettings(bootstrap_servers=servers, partitions=PARTITIONS, replication=1)
         asyncio.run(fill(kafka, CLUSTERS))
         web, worker = stage.start("web"), stage.start("worker")
-        asyncio.run(declare_echo_topics(servers))
         asyncio.run(declare(kafka, TOPIC))
         wait_ready(web, worker)
         kinds = {ONE: requests_one(CLUSTERS, random.Random(1)), PAGE: requests_page(CLUSTERS)}
         bare = stack.enter_context(Peer("bench.bare", *bodies(web.port, [*kinds.values()], directory)))
         null = stack.enter_context(Peer("bench.null", servers, TOPIC, "bench-null", BURST))
-        stack.enter_context(EchoServer(servers))
-        echo = stack.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
+        echo = stack.enter_context(echoing(servers))
         yield {
             **probes_of_reads(web, bare, kinds),
-            **probes_of_writes(web, servers, echo),
+            **probes_of_writes(web, worker, servers, echo),
             "commands through one worker": probe_of_worker(kafka, worker, null),
         }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
-from bench.figures import Answer, median_ratio, tell
+from bench.figures import Answer, median_ratio, rates, tell
 from bench.filled import FilledStage
 from bench.fleet import cluster_id, owner
 from bench.load import Load, Loaded, run
@@ -30,16 +30,17 @@ OPEN_PART: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One kind of read, of the product and of the peer."""
+    """One kind of read, of the product and of the peer; `pid` is that of the product's process."""
 
     name: str
     requests: Sequence[bytes]
     port: int
     peer_port: int
+    pid: int
 
     def pair(self, seconds: float, rate: float | None = None) -> tuple[Loaded, Loaded]:
         """Load one, then the other."""
-        ours = run(Load(self.port, self.requests, seconds, rate=rate))
+        ours = run(Load(self.port, self.requests, seconds, rate=rate), self.pid)
         return ours, run(Load(self.peer_port, self.requests, seconds, rate=rate))
 
 
@@ -83,13 +84,7 @@ def compared(reading: Reading, *, pairs: int, seconds: float, least: float) -> t
     closed_tail = _tail(reading.name, "64 connections", closed)
     open_tail = _tail(reading.name, f"{rate:,.0f}/s due", opened)
     answers = [
-        Answer(
-            f"{reading.name}, 64 connections",
-            f"{median(ours):,.0f}/s",
-            f"{median(peers):,.0f}/s",
-            median_ratio(ours, peers),
-            least=least,
-        ),
+        rates(f"{reading.name}, 64 connections", ours, peers, least=least),
         *(closed_tail, open_tail),
     ]
     figures = {
@@ -130,7 +125,7 @@ def main() -> None:
             for name, requests, port, least in zip(
                 (ONE, PAGE), kinds, map(int, bare.introduced), (0.8, 0.5), strict=True
             ):
-                reading = Reading(name, requests, web.port, port)
+                reading = Reading(name, requests, web.port, port, web.pid)
                 told, figures[name] = compared(reading, pairs=given.pairs, seconds=given.seconds, least=least)
                 answers += told
     tell("reads", answers, seed=given.seed, clusters=given.clusters, figures=figures)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from bench.fleet import PLATFORMS, cluster_id, owner
-from bench.writes import report, spec
+from bench.fleet import PLATFORMS, cluster_id, owner, resource_id
+from bench.writes import DESCRIPTION, report, spec
 from domain import resource
 from domain.cluster.commands import Update
 from domain.ids import deterministic_id
@@ -29,29 +29,36 @@ AGENTS: Final[Mapping[Kind, str]] = {
 
 KINDS: Final = tuple(AGENTS)
 
+STATUSES: Final = Policy().resource_statuses
+"""Resources have them in turn, so that a filtered list leaves out some that lie between those it shows."""
+
 _TOPICS: Final = Topics()
 _FLOW: Final = resource_flow(Policy())
-DESCRIPTION: Final = "what it is for, in a sentence or two " * 4
 
 
 def outputs(kind: Kind, count: int, *, clusters: int, burst: int) -> list[Output]:
     """So many records, each of which changes its cluster; no two bursts are alike."""
+    if kind == "resource updates":
+        return resource_writes(count, burst=burst)
     at = datetime.now(UTC)
     first = burst * count
-    if kind == "resource updates":
-        return [_resource(number, count) for number in range(first, first + count)]
     make = _command if kind == "commands" else _report
     return [make(number, clusters, at) for number in range(first, first + count)]
 
 
+def resource_writes(count: int, *, burst: int) -> list[Output]:
+    """Creates of so many resources in the first burst, an update of each in the others."""
+    return [_resource(number, count) for number in range(burst * count, (burst + 1) * count)]
+
+
 def _resource(number: int, count: int) -> Output:
-    identity = deterministic_id("bench-resource", number % count)
     make = resource.Create if number < count else resource.Update
     command = make(
-        id=identity,
+        id=resource_id(number % count),
         command_id=deterministic_id("bench-resource-write", number),
         name=f"resource {number}",
         description=DESCRIPTION,
+        status=STATUSES[number % count % len(STATUSES)],
     )
     return _FLOW.command(command, {})
 

@@ -21,7 +21,6 @@ from bench.load import Load, run
 from bench.reads import requests_one, requests_page
 from bench.stage import RoleProcess, wait_ready
 from bench.startup import QUIET
-from bench.usage import usage
 from bench.writes import requests
 
 SIZES: Final = (1_000, 10_000, 100_000)
@@ -48,15 +47,8 @@ class Deployment:
 
     def cost(self, operation: str, seconds: float, first: int) -> float:
         """Microseconds of processor time of both per operation."""
-        before = self._cpu_seconds()
         load = Load(self.web.port, OPERATIONS[operation](self.size), seconds, connections=16, first=first)
-        loaded = run(load)
-        # What began before counting did costs as much: scale the count up by the whole time.
-        count = len(loaded.latencies) * (1 + load.settle / seconds)
-        return (self._cpu_seconds() - before) / count * 1e6
-
-    def _cpu_seconds(self) -> float:
-        return usage(self.web.pid).cpu_seconds + usage(self.worker.pid).cpu_seconds
+        return run(load, self.web.pid, self.worker.pid).cpu_micros
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ one partition the product is measured as well, for information.
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import tempfile
@@ -23,11 +24,11 @@ from typing import Final
 import uvloop
 
 from bench.echo import EchoClient, EchoServer, declare_echo_topics
-from bench.figures import Answer, Spread, median_ratio, spread, tell
+from bench.figures import Answer, Spread, rates, spread, tell
 from bench.filled import PARTITIONS, FilledStage
 from bench.load import SETTLE, Load, run
-from bench.stage import wait_ready
-from bench.writes import KINDS, Kind, requests
+from bench.stage import RoleProcess, wait_ready
+from bench.writes import CLUSTER_KINDS, Kind, requests
 
 CLUSTERS: Final = 1000
 
@@ -50,10 +51,11 @@ class Echoes:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What came of one load."""
+    """What came of one load; `cpu_micros` is the processor time of web and worker for each write."""
 
     per_second: float
     spread: Spread
+    cpu_micros: float = 0.0
 
 
 def echoed(echoes: Echoes) -> Round:
@@ -82,11 +84,28 @@ async def _echoed(echoes: Echoes) -> Round:
     return Round(len(latencies) / echoes.seconds, spread(latencies))
 
 
+@contextlib.contextmanager
+def echoing(bootstrap_servers: str) -> Iterator[ProcessPoolExecutor]:
+    """The echo on this Kafka while the block runs, and a process for its client."""
+    asyncio.run(declare_echo_topics(bootstrap_servers))
+    spawn = multiprocessing.get_context("spawn")
+    with EchoServer(bootstrap_servers), ProcessPoolExecutor(1, mp_context=spawn) as client:
+        yield client
+
+
 class System:
     """Web and worker under load, and the echo on the same Kafka."""
 
-    def __init__(self, port: int, bootstrap_servers: str, in_flight: int, echo: ProcessPoolExecutor) -> None:
-        self._port = port
+    def __init__(
+        self,
+        web: RoleProcess,
+        worker: RoleProcess,
+        bootstrap_servers: str,
+        in_flight: int,
+        echo: ProcessPoolExecutor,
+    ) -> None:
+        self._port = web.port
+        self._pids = (web.pid, worker.pid)
         self._bootstrap_servers = bootstrap_servers
         self._in_flight = in_flight
         self._echo = echo
@@ -107,16 +126,17 @@ class System:
                 connections=self._in_flight,
                 rate=rate,
                 first=next(self._numbers),
-            )
+            ),
+            *self._pids,
         )
-        return Round(loaded.per_second, loaded.spread)
+        return Round(loaded.per_second, loaded.spread, loaded.cpu_micros)
 
 
-def closed(system: System, *, rounds: int, seconds: float) -> dict[str, list[Round]]:
+def closed(system: System, kinds: Sequence[Kind], *, rounds: int, seconds: float) -> dict[str, list[Round]]:
     """All kinds and the echo in turn, several times, after a warm-up."""
-    figures: dict[str, list[Round]] = {kind: [] for kind in ("echo", *KINDS)}
+    figures: dict[str, list[Round]] = {kind: [] for kind in ("echo", *kinds)}
     for number in range(-1, rounds):
-        for kind in KINDS:
+        for kind in kinds:
             measured = system.write(kind, seconds)
             if number >= 0:
                 figures[kind].append(measured)
@@ -132,13 +152,12 @@ def closed_answers(
     """The rates beside the echo's."""
     echo = [one.per_second for one in figures["echo"]]
     judged = partitions == PARTITIONS
-    for kind in KINDS:
-        ours = [one.per_second for one in figures[kind]]
-        yield Answer(
+    for kind in CLUSTER_KINDS:
+        yield rates(
             f"{kind}, {in_flight} connections" + ("" if judged else f", {partitions} partition"),
-            f"{median(ours):,.0f}/s",
-            f"echo {median(echo):,.0f}/s",
-            median_ratio(ours, echo),
+            [one.per_second for one in figures[kind]],
+            echo,
+            peer="echo",
             least=REACH[kind][0] if judged else None,
         )
 
@@ -147,7 +166,7 @@ def opened(
     system: System, figures: Mapping[str, Sequence[Round]], *, rounds: int, seconds: float
 ) -> Iterator[tuple[Answer, Mapping[str, object]]]:
     """Latencies at half of the rates."""
-    for kind in KINDS:
+    for kind in CLUSTER_KINDS:
         rate = median(one.per_second for one in figures[kind]) / 2
         taken = [system.write(kind, seconds, rate) for _ in range(rounds)]
         tail, middle = (median(getattr(one.spread, rank) for one in taken) for rank in ("p99", "p50"))
@@ -165,14 +184,9 @@ def measure(partitions: int, given: argparse.Namespace) -> tuple[list[Answer], M
     ):
         web, worker = stage.start("web"), stage.start("worker")
         wait_ready(web, worker)
-        asyncio.run(declare_echo_topics(stage.bootstrap_servers))
-        spawn = multiprocessing.get_context("spawn")
-        with (
-            EchoServer(stage.bootstrap_servers),
-            ProcessPoolExecutor(1, mp_context=spawn) as echo,
-        ):
-            system = System(web.port, stage.bootstrap_servers, given.in_flight, echo)
-            figures = closed(system, rounds=given.rounds, seconds=given.seconds)
+        with echoing(stage.bootstrap_servers) as echo:
+            system = System(web, worker, stage.bootstrap_servers, given.in_flight, echo)
+            figures = closed(system, CLUSTER_KINDS, rounds=given.rounds, seconds=given.seconds)
             answers = list(closed_answers(figures, given.in_flight, partitions=partitions))
             kept: dict[str, object] = {
                 "closed": {kind: [asdict(one) for one in rounds] for kind, rounds in figures.items()}

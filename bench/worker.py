@@ -3,10 +3,12 @@
 Both drain bursts of the same records from as many partitions, in turn. The worker counts when its turn is
 committed: state, event and result of every record acknowledged. The agent (`bench/null.py`) is Faust as it is
 meant to be used, tuned, one record at a time; it decides nothing, stores nothing and publishes nothing.
+Updates of resources take turns with commands to clusters, to show what a simple kind costs beside them.
 """
 
 import argparse
 import asyncio
+import itertools
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -15,7 +17,7 @@ from statistics import median
 from typing import Final
 
 from bench.bursts import DRAINED_WITHIN, Drained, declare, drain, metric, until_counted
-from bench.figures import Answer, median_ratio, tell
+from bench.figures import Answer, rates, tell
 from bench.filled import PARTITIONS, FilledStage
 from bench.peer import Peer
 from bench.records import AGENTS, KINDS, Kind, outputs
@@ -24,6 +26,12 @@ from streams.settings import KafkaSettings
 from streams.writing.outputs import Output
 
 TOPIC: Final = "bench-null"
+
+IN_TURN: Final[Sequence[Sequence[Kind]]] = (("commands", "resource updates"), ("reports",))
+"""Kinds that are compared take turns; reports are last, since they make the clusters' states longer."""
+
+Pairs = tuple[list[Drained], list[Drained]]
+"""How bursts of one kind went, through the worker and through the agent."""
 
 
 def turns_of(agent: str) -> str:
@@ -53,17 +61,42 @@ def pair(
     return worker_drains(kafka, worker, records, agent), null_drains(kafka, null, records)
 
 
+def pairs_in_turn(
+    kafka: KafkaSettings, worker: RoleProcess, null: Peer, kinds: Sequence[Kind], given: argparse.Namespace
+) -> dict[Kind, Pairs]:
+    """Bursts of some kinds in turn, each through both; the first of each warms up and does not count."""
+    taken: dict[Kind, Pairs] = {kind: ([], []) for kind in kinds}
+    for burst, kind in itertools.product(range(given.pairs + 1), kinds):
+        records = outputs(kind, given.count, clusters=given.clusters, burst=burst)
+        both = pair(kafka, worker, null, records, AGENTS[kind])
+        if burst:
+            for kept, drained in zip(taken[kind], both, strict=True):
+                kept.append(drained)
+    return taken
+
+
 def answer(kind: Kind, ours: Sequence[Drained], peers: Sequence[Drained]) -> Answer:
     """How the rates compare."""
-    rates = [one.per_second for one in ours]
-    cpu = median(one.cpu_seconds / one.count for one in ours) * 1e6
-    return Answer(
+    return rates(
         f"{kind} through one worker",
-        f"{median(rates):,.0f}/s, {cpu:.0f} µs of processor each",
-        f"null agent {median(one.per_second for one in peers):,.0f}/s",
-        median_ratio(rates, [one.per_second for one in peers]),
+        [one.per_second for one in ours],
+        [one.per_second for one in peers],
+        peer="null agent",
+        cpu_micros=cpu_micros(ours),
         least=1.0,
     )
+
+
+def cpu_micros(drained: Sequence[Drained]) -> float:
+    """Of processor time for a record, in the median of the bursts."""
+    return median(one.cpu_seconds / one.count for one in drained) * 1e6
+
+
+def kinds_compared(resources: Sequence[Drained], clusters: Sequence[Drained]) -> Answer:
+    """What a simple kind costs beside clusters, whose rules, clock and events are richer."""
+    one, other = cpu_micros(resources), cpu_micros(clusters)
+    question = "a resource update / a cluster update, processor time of a worker"
+    return Answer(question, f"{one:.0f} µs", f"{other:.0f} µs", one / other, most=0.7)
 
 
 def main() -> None:
@@ -81,19 +114,16 @@ def main() -> None:
         worker = stage.start("worker")
         asyncio.run(declare(kafka, TOPIC))
         wait_ready(worker)
-        answers, figures = [], {}
+        taken: dict[Kind, Pairs] = {}
         with Peer("bench.null", stage.bootstrap_servers, TOPIC, "bench-null", given.count) as null:
-            for kind in KINDS:
-                bursts = [
-                    outputs(kind, given.count, clusters=given.clusters, burst=burst)
-                    for burst in range(given.pairs + 1)
-                ]
-                agent = AGENTS[kind]
-                pairs = [pair(kafka, worker, null, burst, agent) for burst in bursts]
-                del pairs[0]  # the first warms up
-                ours, peers = [one for one, _ in pairs], [other for _, other in pairs]
-                answers.append(answer(kind, ours, peers))
-                figures[kind] = {"ours": list(map(asdict, ours)), "peer": list(map(asdict, peers))}
+            for kinds in IN_TURN:
+                taken |= pairs_in_turn(kafka, worker, null, kinds, given)
+    answers = [answer(kind, *taken[kind]) for kind in KINDS]
+    answers.append(kinds_compared(taken["resource updates"][0], taken["commands"][0]))
+    figures = {
+        kind: {"ours": list(map(asdict, ours)), "peer": list(map(asdict, peers))}
+        for kind, (ours, peers) in taken.items()
+    }
     tell("worker", answers, figures=figures, clusters=given.clusters)
 
 

@@ -1,19 +1,22 @@
 """Prepared requests that write, for `bench.load`: different each time, and of the usual size.
 
-They go to clusters of `bench.fleet`, so nothing has to be created first.
+Those to clusters go to the fleet of `bench.fleet`, so nothing has to be created first; the resources that are
+updated come from `bench.records`.
 """
 
 from typing import Final, Literal
 
-from bench.fleet import PLATFORMS, cluster_id, owner
+from bench.fleet import PLATFORMS, cluster_id, owner, resource_id
 from bench.load import MOMENT, NUMBER
 from bench.wire import request_bytes
 
-Kind = Literal["PUT cluster", "PUT status", "POST cluster"]
-KINDS: Final[tuple[Kind, ...]] = ("PUT cluster", "PUT status", "POST cluster")
+Kind = Literal["PUT cluster", "PUT status", "POST cluster", "PUT resource", "POST resource"]
+CLUSTER_KINDS: Final[tuple[Kind, ...]] = ("PUT cluster", "PUT status", "POST cluster")
+RESOURCE_KINDS: Final[tuple[Kind, ...]] = ("PUT resource", "POST resource")
 
 CONTROLLER: Final = "bench@system.local"
 OWNER: Final = "bench@example.com"
+DESCRIPTION: Final = "what it is for, in a sentence or two " * 4
 
 
 def spec() -> dict[str, object]:
@@ -45,9 +48,14 @@ def report(number: int) -> dict[str, object]:
     return {"controller_name": "bench", "observed_generation": 1, "conditions": [condition]}
 
 
-def requests(kind: Kind, clusters: int, *, prefix: str = "bench") -> list[bytes]:
-    """Requests of a kind to the fleet's clusters on the first platform, which are every third."""
-    numbers = range(0, clusters, len(PLATFORMS))
+def resource() -> dict[str, object]:
+    """What is written of a resource: about 200 bytes, with the number and the moment of its sending."""
+    return {"name": f"resource {NUMBER}", "description": f"{DESCRIPTION}sent at {MOMENT}"}
+
+
+def requests(kind: Kind, count: int) -> list[bytes]:
+    """Requests of a kind to the clusters on the first platform among so many, or to so many resources."""
+    numbers = range(0, count, len(PLATFORMS))
     match kind:
         case "PUT cluster":
             body: dict[str, object] = {"spec": spec()}
@@ -64,5 +72,10 @@ def requests(kind: Kind, clusters: int, *, prefix: str = "bench") -> list[bytes]
                 for n in numbers
             ]
         case "POST cluster":
-            body = {"name": f"{prefix}-{NUMBER}", "spec": spec()}
+            body = {"name": f"bench-{NUMBER}", "spec": spec()}
             return [request_bytes("POST", "/api/v1/clusters", email=OWNER, body=body)]
+        case "PUT resource":
+            paths = [f"/api/v1/resources/{resource_id(n)}" for n in range(count)]
+            return [request_bytes("PUT", path, email=OWNER, body=resource()) for path in paths]
+        case "POST resource":
+            return [request_bytes("POST", "/api/v1/resources", email=OWNER, body=resource())]

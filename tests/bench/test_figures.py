@@ -1,6 +1,6 @@
 import pytest
 
-from bench.figures import Answer, median_ratio, percentile, spread, table
+from bench.figures import Answer, median_ratio, percentile, rates, spread, table
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,23 @@ def test_one_disturbed_pair_does_not_move_the_median_of_ratios():
 def test_pairs_that_do_not_match_are_an_error():
     with pytest.raises(ValueError, match="zip"):
         median_ratio([1.0, 2.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        pytest.param({}, ("2,000/s", "4,000/s"), id="rates alone"),
+        pytest.param({"peer": "echo"}, ("2,000/s", "echo 4,000/s"), id="a peer with a name"),
+        pytest.param(
+            {"cpu_micros": 51.4}, ("2,000/s, 51 µs of processor each", "4,000/s"), id="processor time"
+        ),
+    ],
+)
+def test_rates_are_shown_as_medians_and_judged_by_their_ratios(given, then):
+    answer = rates("q", [2000.0, 1.0, 3000.0], [4000.0, 2.0, 9000.0], least=0.5, **given)
+
+    assert then == (answer.ours, answer.peer)
+    assert (0.5, True) == (answer.value, answer.kept)
 
 
 @pytest.mark.parametrize(

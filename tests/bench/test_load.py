@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import itertools
+import os
 import re
 import shutil
 import time
@@ -41,9 +42,9 @@ def load(port, *, request=None, **others):
     return Load(port, requests, **{"seconds": 0.5, "connections": 2, "settle": 0.0, **others})
 
 
-async def loaded(answer, **others):
+async def loaded(answer, *pids, **others):
     async with serving(answer) as port:
-        return await asyncio.to_thread(run, load(port, **others))
+        return await asyncio.to_thread(run, load(port, **others), *pids)
 
 
 async def at_once(_):
@@ -55,6 +56,19 @@ async def test_a_closed_loop_counts_an_answer_for_each_latency():
 
     assert found.per_second == len(found.latencies) / 0.5
     assert found.spread.count > 20
+
+
+@pytest.mark.parametrize("settle", [0.0, 0.5], ids=["all counts", "half of it does not count"])
+async def test_each_request_has_its_part_of_the_processor_time(settle):
+    # given a server in this process, and what this process takes for the whole load
+    before = time.process_time()
+    found = await loaded(at_once, os.getpid(), settle=settle)
+    taken = time.process_time() - before
+
+    # then requests that were not counted have taken their part of it
+    counted = found.cpu_micros * len(found.latencies) / 1e6
+    assert counted == pytest.approx(taken / (1 + settle / 0.5), abs=0.1)
+    assert counted > 0
 
 
 async def test_an_open_loop_keeps_its_rate():

@@ -3,14 +3,24 @@ import os
 import sys
 import time
 
+import msgspec
 import pytest
 
 from bench.events import _TAIL, stamps
+from bench.load import MOMENT
 from bench.peer import Peer, PeerFailed
 from bench.records import outputs
+from bench.resources import SENT
 from bench.usage import usage
-from bench.writes import KINDS, requests
+from bench.writes import CLUSTER_KINDS, RESOURCE_KINDS, requests, resource
+from domain.policy import Policy
+from domain.resource import Create, Update
 from streams.cluster.codec import read_command
+from streams.flow import Cause
+from streams.resource import resource_flow
+from tests.domain.given import T0
+
+FLOW = resource_flow(Policy())
 
 
 def test_a_stamp_is_found_wherever_pieces_are_cut():
@@ -72,6 +82,33 @@ def test_no_two_bursts_have_a_command_in_common():
     assert not first & second
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_burst_of_resources_creates_them_and_the_others_update_each():
+    states, changes = {}, []
+    for burst in range(3):
+        for output in outputs("resource updates", 5, clusters=1, burst=burst):
+            command = msgspec.json.decode(output.value, type=FLOW.messages)
+            (event,) = FLOW.kind.decide(states.get(output.key), command, T0)
+            states[output.key] = FLOW.kind.evolve(states.get(output.key), event)
+            changes.append(event.how)
+
+    assert ["created"] * 5 + ["updated"] * 10 == changes
+    assert {"active", "inactive"} == {state.resource.status for state in states.values()}
+
+
+def test_the_event_of_an_update_tells_when_its_write_was_due():
+    # given the body of a PUT, in which the load has filled in the moment
+    body = {**resource(), "description": resource()["description"].replace(MOMENT, "1700000000123456")}
+
+    # when it is decided
+    (created,) = FLOW.kind.decide(None, Create(id="r", command_id="c", name="one"), T0)
+    state = FLOW.kind.evolve(None, created)
+    (event,) = FLOW.kind.decide(state, Update(id="r", command_id="u", **body), T0)
+    (output,) = FLOW.announce(event, state, Cause("u", T0))
+
+    # then a consumer finds it in the event
+    assert [1700000000.123456] == stamps(output.value, SENT)
+
+
+@pytest.mark.parametrize("kind", [*CLUSTER_KINDS, *RESOURCE_KINDS])
 def test_every_prepared_request_differs_at_each_sending(kind):
     assert all(b"#" * 10 in request for request in requests(kind, 30))
