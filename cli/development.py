@@ -23,6 +23,7 @@ from typing import Any, Final
 import aiohttp
 
 from cli.config import masked
+from cli.embedded import embedded_kafka
 from cli.ports import needed_ports, passing, refuse_taken
 from cli.running import refuse_second, told
 from deploy.embedded import EmbeddedError, Stack
@@ -36,6 +37,7 @@ from streams.secrets import KEY_BYTES
 READY_WITHIN: Final = 60.0  # seconds; a first start reads empty topics, a later one its data
 STOP_WITHIN: Final = 35.0  # seconds; roles drain for 30
 TELL_EVERY: Final = 5.0  # seconds between two words while something takes long
+YIELDING: Final = {"sink": 5}  # niceness by role: writes go first, rows follow
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
 # In the order they are stopped: no new writes, then no new states, then nothing left to store.
@@ -53,6 +55,7 @@ class Role:
     Attributes:
         pid_path: Where its process id is written while it runs.
         metrics_port: Where it says on `/ready` of itself whether it is, at `host`.
+        niceness: How much its processes yield to others, beyond what this one does.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Role:
     pid_path: Path
     host: str
     metrics_port: int
+    niceness: int = 0
     process: asyncio.subprocess.Process | None = None
     stopping: bool = False
     restarts: int = field(default=0)
@@ -80,6 +84,9 @@ class Role:
                     stderr=log,
                     start_new_session=True,
                 )
+            os.setpriority(
+                os.PRIO_PROCESS, self.process.pid, os.getpriority(os.PRIO_PROCESS, 0) + self.niceness
+            )
             self.pid_path.write_text(f"{self.process.pid}\n")
             try:
                 code = await self.process.wait()
@@ -139,7 +146,8 @@ async def run_all(settings: Settings) -> None:
     if stop.is_set():
         return
     async with _servers(settings, missing) as servers:
-        environment = {**_secret_keys(settings), **os.environ, **_defaults(servers), **servers}
+        environment = {**_secret_keys(settings), **os.environ, **servers}
+        environment |= await embedded_kafka(settings, servers, say)
         await _prepare(environment)
         with told(settings.run_dir, environment):  # commands in other terminals find the servers
             async with _roles(settings, environment) as roles:
@@ -233,13 +241,6 @@ async def _servers(settings: Settings, missing: Sequence[str]) -> AsyncIterator[
         await asyncio.to_thread(stack.stop)
 
 
-def _defaults(servers: Mapping[str, str]) -> dict[str, str]:
-    """What one embedded broker needs different: it can hold one copy of a partition only."""
-    if "KAFKA_BOOTSTRAP_SERVERS" not in servers or "KAFKA_REPLICATION" in os.environ:
-        return {}
-    return {"KAFKA_REPLICATION": "1"}
-
-
 def _secret_keys(settings: Settings) -> dict[str, str]:
     """A key of this machine's own, kept between runs; one in the environment goes before it."""
     path = Path(settings.run_dir) / "secret.key"
@@ -281,6 +282,7 @@ async def _roles(settings: Settings, environment: Mapping[str, str]) -> AsyncIte
                 pid_path=Path(settings.run_dir) / f"{name}.pid",
                 host=settings.bind_host,
                 metrics_port=port,
+                niceness=YIELDING.get(name, 0),
             )
         )
     tasks = [asyncio.create_task(role.keep_running()) for role in roles]

@@ -18,7 +18,7 @@ from settings import Settings
 
 _FILE: Final = "servers.json"
 _SERVERS: Final = ("kafka_bootstrap_servers", "database_url")
-_TOLD: Final = (*_SERVERS, "redis_url", "kafka_replication")
+_TOLD: Final = (*_SERVERS, "redis_url", "kafka_replication", "kafka_partitions")
 
 
 class AlreadyRuns(ControlPlaneError):

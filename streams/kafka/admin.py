@@ -179,6 +179,14 @@ def _created(response: Any) -> list[str]:
     return created
 
 
+async def partitions_of_states(kafka: KafkaSettings) -> int | None:
+    """The number of partitions that the topic of states was made with; None if there is none yet."""
+    name = kafka.topics.state
+    async with _admin(kafka) as admin:
+        found = await _found(admin, [spec for spec in kafka.topics.all() if spec.name == name])
+    return found[name].partitions if name in found else None
+
+
 async def _found(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> dict[str, FoundTopic]:
     """The existing topics, requested in parallel.
 
