@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from domain.entity import C, Command, E, Kind, V, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
+from streams.claims import CLAIM
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
     KEYED,
@@ -42,7 +43,6 @@ from streams.kafka.roles import (
 )
 from streams.messages import EntityResult, Time
 from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
-from streams.turns.claims import CLAIM
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
