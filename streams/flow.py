@@ -84,11 +84,11 @@ class Woken(NamedTuple):
 
     Attributes:
         at: The broker's time of its record; entities whose moment has come by this time are woken.
-        told: The clock of the worker that published it.
+        published_at: The clock of the worker that published it.
     """
 
     at: datetime
-    told: datetime
+    published_at: datetime
 
 
 _wake_decoder: Final = decoder_of(Wake)
