@@ -296,10 +296,10 @@ class KindAgent(EntityAgent[V, C, E]):
         purge cannot be undone, so the clock of the worker that asks must agree to it.
         """
         moment = self._kind.due_at(deleted)
-        if moment is not None and moment <= woken.told and here.committed(deleted.offsets):
+        if moment is not None and moment <= woken.published_at and here.committed(deleted.offsets):
             here.put(None, key)
         else:
-            self.wakes.put_off(here.partition, key, max(woken.told, woken.at) + PUT_OFF)
+            self.wakes.put_off(here.partition, key, max(woken.published_at, woken.at) + PUT_OFF)
 
 
 def _digest(command: object) -> str:

@@ -30,13 +30,13 @@ from sinks.cluster.mapping import FIRST_ID
 from sinks.postgres import ALL_ROWS, transaction
 from sinks.table import Table, TableRows
 from sinks.tables import TABLES
+from streams.claims import is_claim
 from streams.json import rfc3339
 from streams.kafka.admin import declare_topics, group_members
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import REBUILD
 from streams.reading.replay import Reader
 from streams.settings import GROUP, KafkaSettings
-from streams.turns.claims import is_claim
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 

@@ -24,8 +24,8 @@ from sinks.mapping import Change, Mappings, written_at
 from sinks.postgres import Bookmark, Postgres, SinkPosition
 from sinks.settings import SinkSettings
 from sinks.vanished import Vanished
+from streams.claims import NO_CLAIM, Claims
 from streams.kafka.topic_ids import topic_ids
-from streams.turns.claims import NO_CLAIM, Claims
 from streams.writing.dead_letters import parked
 from streams.writing.producer import Producer
 

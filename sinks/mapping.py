@@ -20,10 +20,10 @@ import msgspec
 from aiokafka import ConsumerRecord
 
 from domain.errors import MalformedRecord
+from streams.claims import NO_CLAIM
 from streams.json import from_millis
 from streams.kafka.partitions import partition_of
 from streams.reading.unpacking import unreadable
-from streams.turns.claims import NO_CLAIM
 
 T = TypeVar("T")
 
@@ -36,7 +36,7 @@ class Change(NamedTuple):
     Attributes:
         content: The value that its mapping has decoded, which only the mapping understands. None if only the
             record's offset counts, because it changes no row, was parked, is a claim, or is of a zombie.
-        claim: The current claim in its partition after it (`streams.turns.claims`).
+        claim: The current claim in its partition after it (`streams.claims`).
     """
 
     record: ConsumerRecord

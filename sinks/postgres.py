@@ -19,7 +19,7 @@ class SinkPosition(NamedTuple):
     """The position from which a partition is read.
 
     Attributes:
-        claim: The current claim there (`streams.turns.claims`).
+        claim: The current claim there (`streams.claims`).
         read_until: The time of the last record before it; None if it is unknown.
     """
 

@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from domain.entity import C, Command, E, Kind, V, VersionedEntity
 from domain.errors import MalformedRecord, Rejected
+from streams.claims import CLAIM
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
     ANSWERED_BY,
@@ -44,7 +45,6 @@ from streams.kafka.roles import (
 )
 from streams.messages import EntityResult, Time
 from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
-from streams.turns.claims import CLAIM
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
@@ -88,11 +88,11 @@ class Woken(NamedTuple):
 
     Attributes:
         at: The broker's time of its record; entities whose moment has come by this time are woken.
-        told: The clock of the worker that published it.
+        published_at: The clock of the worker that published it.
     """
 
     at: datetime
-    told: datetime
+    published_at: datetime
 
 
 _wake_decoder: Final = decoder_of(Wake)

@@ -16,9 +16,9 @@ from faust.tables.table import Table
 from faust.types import TP
 
 from domain.errors import ControlPlaneError, Unavailable
+from streams.claims import Claims, LogRecord, is_claim, under
 from streams.reading.replay import Reader
 from streams.turns.app import BatchApp
-from streams.turns.claims import Claims, LogRecord, is_claim, under
 from streams.turns.commit import Ownership, published
 from streams.writing.outputs import Output
 

@@ -17,8 +17,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from aiokafka import ConsumerRecord
 from msgspec import Struct
 
+from streams.claims import Claims
 from streams.headers import ANSWERS
-from streams.turns.claims import Claims
 
 MAX_ORDERS: Final = 256
 """How many filters have their lists kept in order; others are sorted again when used."""

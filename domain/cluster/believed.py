@@ -37,11 +37,11 @@ class Now(NamedTuple):
 
     Attributes:
         at: The broker's clock, stamped on the tick's record; the rules use it.
-        told: The ticker's own clock, a second opinion for changes that cannot be undone.
+        published_at: The ticker's own clock, a second opinion for changes that cannot be undone.
     """
 
     at: datetime
-    told: datetime
+    published_at: datetime
 
     @property
     def earliest(self) -> datetime:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, get_args
 
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState
+from streams.claims import CLAIM
 from streams.cluster.headers import AcceptedHeaders, EventHeaders, InputHeaders
 from streams.cluster.messages import (
     CommandMessage,
@@ -36,7 +37,6 @@ from streams.kafka.roles import (
     Use,
 )
 from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
-from streams.turns.claims import CLAIM
 
 CREATE_REQUESTS: Final = "cluster-create-requests"
 NAME_REQUESTS: Final = "cluster-name-requests"

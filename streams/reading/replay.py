@@ -12,11 +12,11 @@ from typing import Final, Self
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from domain.errors import MalformedRecord, Unavailable
+from streams.claims import Claims
 from streams.kafka.brokers import Brokers
 from streams.kafka.timeouts import REQUEST_MS
 from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.settings import READ_COMMITTED, KafkaSettings
-from streams.turns.claims import Claims
 
 # Offsets by partition.
 Offsets = Mapping[int, int]

@@ -18,13 +18,13 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from domain.errors import NotPermitted, TransientError
+from streams.claims import claim_output
 from streams.kafka.timeouts import METADATA_AGE_MS, group_request_within, rebalance_within
 from streams.settings import GROUP, MAX_FETCH_BYTES, KafkaSecurity, KafkaSettings
 from streams.turns.batch import BatchSchema
-from streams.turns.claims import claim_output
 from streams.turns.lanes import HeldLanes, ending_worker
-from streams.turns.lease import Lease
 from streams.turns.transport import BatchTransport
+from streams.writing.lease import Lease
 from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.worker")

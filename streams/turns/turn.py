@@ -11,7 +11,7 @@ larger turn, not more commits.
 The work is kept apart by input partition, in lanes. A partition whose last commit still waits for a leader is
 held (`streams.turns.lanes`), and its records are not in the next turn until that commit is done.
 
-A turn writes under the claims that the table has when the turn begins (`streams.turns.claims`). If a
+A turn writes under the claims that the table has when the turn begins (`streams.claims`). If a
 partition moves away and returns during the turn, its records name an outdated claim and no reader counts
 them.
 """

@@ -9,7 +9,7 @@ it. It waits for the batches, of which there are few, and computes each record's
 If a batch fails for good, the sequence of an idempotent producer has a hole. So that aiokafka producer is
 discarded, every waiting caller gets `Unavailable`, and the next one connects a new producer. Publishing
 everything again is then the remedy, because readers drop repeats by their ids. A worker's producer is also
-bound to the worker's lease, without which no record leaves the process (`streams.turns.lease`).
+bound to the worker's lease, without which no record leaves the process (`streams.writing.lease`).
 
 Faust's own producer is not used because it is not idempotent outside its transactions and costs a future and
 a buffer per record (docs/measured.md). `AIOKafkaProducer.send` is not used because its coroutine, metadata
@@ -39,7 +39,6 @@ from streams.kafka.rights import refusal
 from streams.kafka.timeouts import REQUEST_MS
 from streams.settings import KafkaSettings
 from streams.topic import MAX_RECORD_BYTES
-from streams.turns.lease import Lease
 from streams.writing.appending import (
     Acknowledged,
     BatchSlot,
@@ -52,6 +51,7 @@ from streams.writing.appending import (
     partition_counts,
     positions_of,
 )
+from streams.writing.lease import Lease
 from streams.writing.outputs import Output, RecordPosition
 from streams.writing.patience import Patience
 

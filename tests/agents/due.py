@@ -9,8 +9,8 @@ from domain.cluster.commands import Report
 from domain.cluster.state import Reactive
 from domain.policy import Policy
 from domain.values import replace
+from streams.claims import CLAIM_KEY
 from streams.json import encode
-from streams.turns.claims import CLAIM_KEY
 from streams.writing.outputs import Output
 from tests.domain.given import T0, create, story, uuid
 from tests.memory import TOPICS, Log, Worker

@@ -107,7 +107,7 @@ def test_only_what_is_ahead_of_both_clocks_is_not_believed(told):
 
 
 def test_a_broker_that_is_behind_changes_nothing():
-    assert PLAIN is believed(PLAIN, Now(at=NOW.at - DAY, told=NOW.told), POLICY)
+    assert PLAIN is believed(PLAIN, Now(at=NOW.at - DAY, published_at=NOW.published_at), POLICY)
 
 
 def test_the_creation_is_never_changed_and_its_cluster_counts_as_young_and_due():

@@ -7,7 +7,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from bench.stage import Stage
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from tests.conftest import until
 from tests.e2e.product import an_owner
 from tests.faults.workers import started

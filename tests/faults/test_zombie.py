@@ -1,6 +1,6 @@
 """A worker that was replaced and writes on: nobody believes it, and its record is written over.
 
-Without `streams.turns.claims` its record would be the last of its key: views would show it, and the next
+Without `streams.claims` its record would be the last of its key: views would show it, and the next
 worker would recover it and decide on it.
 """
 
@@ -12,7 +12,7 @@ import pytest
 
 from bench.stage import Stage
 from domain.policy import Policy
-from streams.turns.claims import CLAIM_HEADER, Claims
+from streams.claims import CLAIM_HEADER, Claims
 from tests.e2e.product import Deployment, an_owner, headers_of
 from tests.faults.workers import started
 from tests.web.answers import check

@@ -18,12 +18,12 @@ from recovery import Rebuilt, RecoverySettings, rebuild
 from recovery.errors import NotComparable, RebuildRefused
 from sinks.errors import ForeignPositions
 from sinks.tables import TABLES
+from streams.claims import claim_output
 from streams.cluster.codec import decode_name, decode_record
 from streams.json import encode
 from streams.kafka.admin import declare_topics
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from streams.turns.claims import claim_output
 from streams.writing.producer import Producer
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, an_owner, available

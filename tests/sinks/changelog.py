@@ -1,7 +1,7 @@
 """A changelog whose writers a test chooses, so that one that was replaced can write on."""
 
+from streams.claims import claim_output, under
 from streams.json import encode
-from streams.turns.claims import claim_output, under
 from tests.sinks.conftest import World
 
 

@@ -11,11 +11,11 @@ from domain.entity import Command, Kind, VersionedEntity
 from domain.values import Struct, field
 from sinks.mapping import columns_of
 from sinks.table import Json, Table
+from streams.claims import claim_output, under
 from streams.flow import Flow
 from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from streams.turns.claims import claim_output, under
 from tests.sinks.conftest import World
 from tests.sinks.given import T0, after
 

@@ -3,8 +3,8 @@
 import pytest
 
 from domain.values import replace
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.json import encode
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tests.sinks.changelog import Changelog
 from tests.sinks.conftest import World
 from tests.sinks.given import cluster, rows_of

@@ -14,11 +14,11 @@ from database import Pool
 from sinks import run
 from sinks.postgres import Postgres, SinkPosition
 from sinks.tables import mappings
+from streams.claims import NO_CLAIM
 from streams.json import encode
 from streams.kafka.partitions import partition_of
 from streams.kafka.tombstones import TOMBSTONE_LIFE, tombstone_life
 from streams.topic import TOMBSTONES_KEPT
-from streams.turns.claims import NO_CLAIM
 from tests.conftest import until
 from tests.sinks.changelog import Changelog
 from tests.sinks.conftest import World

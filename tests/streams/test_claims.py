@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY, NO_CLAIM, PASSED_OVER, Claims, claim_output, under
+from streams.claims import CLAIM_HEADER, CLAIM_KEY, NO_CLAIM, PASSED_OVER, Claims, claim_output, under
 
 
 @dataclass(frozen=True)

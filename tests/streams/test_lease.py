@@ -8,8 +8,8 @@ from aiokafka.protocol.group import HeartbeatRequest, LeaveGroupRequest, SyncGro
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.produce import ProduceRequest
 
-from streams.turns import lease as module
-from streams.turns.lease import SHARE, Lease
+from streams.writing import lease as module
+from streams.writing.lease import SHARE, Lease
 from tests.clock import Clock
 
 SESSION = 10.0

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from domain.errors import Rejected
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.topic import STATE_HISTORY
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.cluster import ClusterView, Filter
 from tables.feed import Feed, FellBehind, Watched
 from tables.positions import FeedPosition

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 from faust.types import TP
 
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.settings import KafkaSettings
 from streams.turns.app import create_app
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.typed import TypedTable
 from tests.lanes import SilentProducer
 

@@ -13,8 +13,8 @@ from domain.cluster.commands import Create
 from domain.cluster.decide import decide, evolve
 from domain.policy import Policy
 from domain.values import replace
+from streams.claims import CLAIM_HEADER, CLAIM_KEY
 from streams.json import encode
-from streams.turns.claims import CLAIM_HEADER, CLAIM_KEY
 from tables.cluster import ClusterView, Filter
 from tests.tables.given import Record
 

@@ -60,7 +60,7 @@ offset; it was written under an older claim than the current one; or under none 
 
 
 class ClaimMessage(Struct, kw_only=True, omit_defaults=True):
-    """A worker takes a partition of a changelog over (`streams.turns.claims`).
+    """A worker takes a partition of a changelog over (`streams.claims`).
 
     Attributes:
         worker: Its name, for people.
