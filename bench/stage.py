@@ -179,11 +179,16 @@ class Stage:
         return self._settings["DATABASE_URL"]
 
     def start(
-        self, name: str, *, port: int | None = None, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        code: Path = REPOSITORY,
     ) -> RoleProcess:
         """Start a role, on any free port unless told; its log is `<directory>/logs/<name>-<number>.log`.
 
-        `environment`: what this process has otherwise than the others.
+        `environment`: what this one has otherwise than others. `code`: the directory of the version to run.
         """
         log = self.directory / "logs" / f"{name}-{len(self.roles)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +197,7 @@ class Stage:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "main", name],
-                cwd=REPOSITORY,
+                cwd=code,
                 env=self.environment() | ports | dict(environment or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

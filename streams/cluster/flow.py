@@ -104,19 +104,19 @@ TOPICS: Final = (
         about="Clients' creates, which pass on to the name requests.",
         headers=InputHeaders,
         senders=("clients",),
-        receivers=("name agent",),
+        receivers=("cluster agent",),
         use=Use(reads=(WORKER,), writes=(WORKER, CREATOR), parks=WORKER, checks=(WEB,)),
     ),
     Topic(
         spec=_input(NAME_REQUESTS, _NAME),
         messages=("cluster-name-request",),
         about=(
-            "Creates and releases, decided per name: the first create passes on to its cluster, others"
-            " are rejected; ours alone."
+            "Creates and releases, decided per name: the first create makes its cluster in the same turn, or"
+            " passes on to it where it is in another partition; others are rejected. Ours alone."
         ),
         headers=AcceptedHeaders,
-        senders=("web", "name agent", "cluster agent"),
-        receivers=("name agent",),
+        senders=("web", "cluster agent"),
+        receivers=("cluster agent",),
         use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
     ),
     Topic(
@@ -124,8 +124,8 @@ TOPICS: Final = (
         messages=("cluster-name", CLAIM.name),
         about="Changelog of the table of names; ours alone.",
         headers=ChangelogHeaders,
-        senders=("name agent",),
-        receivers=("name agent",),
+        senders=("cluster agent",),
+        receivers=("cluster agent",),
         use=Use(reads=(WORKER, VERIFY, REBUILD), writes=(WORKER, REBUILD)),
     ),
     Topic(
@@ -142,7 +142,7 @@ TOPICS: Final = (
         messages=("cluster-accepted-command",),
         about="All commands to a cluster in one order, and creates that have their name; ours alone.",
         headers=AcceptedHeaders,
-        senders=("web", "name agent", "cluster agent"),
+        senders=("web", "cluster agent"),
         receivers=("cluster agent",),
         use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
     ),
@@ -203,7 +203,7 @@ TOPICS: Final = (
             " (`answered_by`), as web does."
         ),
         headers=ResultHeaders,
-        senders=("name agent", "cluster agent"),
+        senders=("cluster agent",),
         receivers=("clients", "web"),
         use=Use(reads=(WEB, RESULTS_READER), writes=(WORKER,), checks=(WEB,)),
     ),
