@@ -18,6 +18,7 @@ COMMANDS: Final = (
     "reads",
     "roundtrip",
     "throughput",
+    "together",
     "worker",
     "mechanism",
     "events",
