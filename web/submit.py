@@ -113,6 +113,13 @@ class _Write:
         """End it for want of an outcome."""
         self.fail(Unconfirmed(UNKNOWN) if self.stored else Unavailable(UNKNOWN))
 
+    def takes(self, result: WriteResult) -> bool:
+        """Whether this is its outcome, or says better when that is shown.
+
+        After a crash the same outcome may come with another revision. A repeat comes with another state.
+        """
+        return self.result is None or result.outcome != "duplicate"
+
     def answered_by(self, record: ConsumerRecord) -> bool:
         """Whether a result is of this write, and not of one that only bears its id."""
         destination = self.destination
@@ -158,7 +165,7 @@ class Submitter:
         result = answered[0].destination.decode(record.value)
         self._health.outcomes.came()
         for write in answered:
-            if not write.ended.done():  # the last one counts: after a crash a revision may be another
+            if not write.ended.done() and write.takes(result):
                 write.result, write.stored = result, True
                 # A refusal, too, is based on a state that its sender must find wherever it asks next. The
                 # state may have come in the same turn, and be stored after this result was published.

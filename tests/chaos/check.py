@@ -78,13 +78,20 @@ def _results(history: History, observed: Observed) -> Iterator[Finding]:
         if attempt.command_id is not None and attempt.command_id not in observed.results:
             yield Finding("unanswered", f"no result for {_told(attempt)}")
     for command_id, facts in observed.results.items():
-        if len(facts) > 1 and not _harmless(facts):
-            yield Finding("doubled", f"{len(facts)} results for command {command_id}: {facts}")
+        by_state = command_id in observed.answered
+        if (len(facts) > 1 or by_state) and not _harmless(facts, by_state=by_state):
+            beside = " beside a state" if by_state else ""
+            yield Finding("doubled", f"{len(facts)} results{beside} for command {command_id}: {facts}")
 
 
-def _harmless(facts: Iterable[ResultFact]) -> bool:
-    """A repeat of a remembered command names the cluster as it is by then, and says `duplicate`."""
-    return sum(fact.outcome != "duplicate" for fact in facts) == 1
+def _harmless(facts: Iterable[ResultFact], *, by_state: bool) -> bool:
+    """A repeat of a remembered command names the cluster as it is by then, and says `duplicate`.
+
+    A state answers one that was applied, so a result that says so is no other outcome: a worker that died has
+    published it, and its successor has decided alike, in other turns.
+    """
+    first = [fact.outcome for fact in facts if fact.outcome != "duplicate"]
+    return first in ([], ["applied"]) if by_state else len(first) == 1
 
 
 def _verdicts(history: History) -> Iterator[Finding]:

@@ -92,6 +92,7 @@ class Observed:
 
     Attributes:
         events: Per id. `repeated_events` counts further records with the same bytes.
+        answered: Ids of the commands and reports that a state answers.
         faults: What is wrong in itself, whatever the clients say: two contents for one id, states that go
             back.
         parked: The dead letters.
@@ -106,6 +107,7 @@ class Observed:
     states: dict[str, StateFact] = field(default_factory=dict)
     results: dict[str, list[ResultFact]] = field(default_factory=dict)
     repeated_results: int = 0
+    answered: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     passed_over: int = 0
     parked: list[Parked] = field(default_factory=list)
@@ -199,6 +201,7 @@ def note_state(record: ConsumerRecord, observed: Observed, revisions: dict[str, 
             f"two states of {cluster_id} at revision {last}: {data!r} and {record.value!r}"
         )
     revisions[cluster_id] = (state["revision"], record.value)
+    _note_answers(record, observed)
     cluster = state["cluster"]
     observed.states[cluster_id] = StateFact(
         revision=state["revision"],
@@ -210,6 +213,14 @@ def note_state(record: ConsumerRecord, observed: Observed, revisions: dict[str, 
         deleted=state["deleted_at"] is not None,
         reports={name: report["metadata"].get("mark") for name, report in state["reports"].items()},
     )
+
+
+def _note_answers(record: ConsumerRecord, observed: Observed) -> None:
+    for name, value in record.headers:
+        if name == "answers" and value is not None:
+            if (answered := value.decode()) in observed.answered:
+                observed.faults.append(f"two states answer {answered}")
+            observed.answered.add(answered)
 
 
 def note_result(record: ConsumerRecord, observed: Observed) -> None:

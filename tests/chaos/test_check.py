@@ -138,6 +138,27 @@ def test_a_command_has_one_outcome(facts: list[tuple[str, str | None, int | None
     assert {finding.kind for finding in check(a_history(), observed, poison=[BAD])} == kinds
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "kinds"),
+    [
+        pytest.param([], set(), id="the state alone"),
+        pytest.param(["duplicate", "duplicate"], set(), id="repeats are told so"),
+        pytest.param(["applied"], set(), id="a worker that died has said so, too"),
+        pytest.param(["rejected"], {"doubled"}, id="refused and done"),
+        pytest.param(["applied", "rejected"], {"doubled"}, id="done, refused and done"),
+    ],
+)
+def test_a_state_is_one_outcome(outcomes: list[str], kinds: set[str]) -> None:
+    observed = observations()
+    observed.answered.add("other")
+    if outcomes:
+        observed.results["other"] = [
+            ResultFact(outcome, None, number, None) for number, outcome in enumerate(outcomes)
+        ]
+
+    assert {finding.kind for finding in check(a_history(), observed, poison=[BAD])} == kinds
+
+
 def test_a_report_for_a_cluster_that_is_gone_may_be_parked() -> None:
     history, observed = a_history(), observations()
     history.attempts.append(attempt("gone", "delete", 202))

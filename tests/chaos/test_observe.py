@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from streams.json import encode
 from tests.chaos.observe import CLAIM, Observed, counts, note_state
+
+CLUSTER = {"generation": 1, "resource_version": "v", "created_by": "a@b.cd", "name": "n", "spec": {}}
 
 
 @dataclass
@@ -61,3 +64,14 @@ def test_a_tombstone(known: dict[str, tuple[int, bytes]], faults: list[str]) -> 
     note_state(Record(0, b"one"), observed, known)
 
     assert faults == observed.faults
+
+
+def test_a_command_is_answered_by_one_state() -> None:
+    observed, revisions = Observed(), {}
+    for revision, answers in ((1, ["a", "b"]), (2, []), (3, ["b"])):
+        value = encode({"revision": revision, "cluster": CLUSTER, "deleted_at": None, "reports": {}})
+        headers = [("answers", answer.encode()) for answer in answers]
+        note_state(Record(revision, b"one", headers, value=value), observed, revisions)
+
+    assert {"a", "b"} == observed.answered
+    assert ["two states answer b"] == observed.faults

@@ -1,6 +1,7 @@
 """Section 2.3: each code under its status, nothing of an unforeseen error in an answer, and not ready yet."""
 
 import asyncio
+from datetime import timedelta
 from types import SimpleNamespace
 
 import aiohttp
@@ -13,9 +14,11 @@ from tables.cluster import ClusterView
 from tables.feed import Feed
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
+from tests.web.writing import Kafka, Ready
 from web.health.monitor import HealthMonitor
 from web.server import create_app, serve
 from web.settings import WebSettings
+from web.submit import Submitter
 
 KAFKA = KafkaSettings(bootstrap_servers="nowhere", topics=Topics(), partitions=1, replication=1)
 OWNER = {"X-User-Email": "owner@example.com"}
@@ -42,7 +45,7 @@ async def get(path: str, health: object, **headers: str) -> Answer:
     app = create_app(
         WebSettings(kafka=KAFKA, port=0, cors_origins=(PAGE,)),
         feed=Feed(ClusterView(), topic="cluster-state", max_changes=1, max_bytes=1),
-        submitter=None,  # type: ignore[arg-type]
+        submitter=Submitter(producer=Kafka(), health=Ready(), timeout=timedelta(seconds=1)),  # type: ignore[arg-type]
         health=health,  # type: ignore[arg-type]
         served={},
     )

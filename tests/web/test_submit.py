@@ -44,10 +44,18 @@ class World:
         return tasks
 
     def decide(
-        self, id: str, code: str | None = None, *, key: str | None = None, told: int = 2, revision: int = 1
+        self,
+        id: str,
+        code: str | None = None,
+        *,
+        key: str | None = None,
+        told: int = 2,
+        revision: int = 1,
+        outcome: str = "applied",
     ) -> None:
         """Let the topic of results tell of a command, of another cluster or with fewer headers if need be."""
-        outcome = "applied" if code is None else "rejected"
+        if code is not None:
+            outcome = "rejected"
         result = ResultMessage(command_id=id, outcome=outcome, revision=revision, code=code)
         headers = (("command_id", id.encode()), ("triggered_by", b"api_request"))
         record = Record(
@@ -175,6 +183,16 @@ async def test_a_refusal_waits_for_the_state_that_it_is_based_on():
     world.show(IDS[0], deleted=True)
     with pytest.raises(Rejected):
         await write
+
+
+async def test_a_repeat_says_nothing_better_than_the_first():
+    """Somebody has published the command once more: its result shows a later state."""
+    world = World()
+    (write,) = await world.submitted(IDS[0])
+    world.decide(IDS[0], revision=1)
+    world.decide(IDS[0], revision=2, outcome="duplicate")
+    world.show(IDS[0])
+    assert "applied" == (await write).outcome
 
 
 async def test_the_last_result_says_which_revision_is_waited_for():
