@@ -145,7 +145,10 @@ def counts(record: ConsumerRecord, standing: dict[int, int]) -> bool:
         standing: Per partition, the offset of the last claim; brought up to date.
     """
     if record.key == CLAIM:
-        standing[record.partition] = record.offset
+        # One that came late, behind another's, lies elsewhere than its worker meant, and claims nothing.
+        meant = msgspec.json.decode(record.value).get("offset") if record.value else None
+        if meant in (None, record.offset):
+            standing[record.partition] = record.offset
         return False
     return int(dict(record.headers).get("claim", b"-1")) >= standing.get(record.partition, -1)
 

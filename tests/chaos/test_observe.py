@@ -19,8 +19,8 @@ class Record:
     value: bytes | None = None
 
 
-def claim(offset: int, partition: int = 0) -> Record:
-    return Record(offset, CLAIM, partition=partition)
+def claim(offset: int, partition: int = 0, *, meant: int | None = None) -> Record:
+    return Record(offset, CLAIM, partition=partition, value=encode({"worker": "w", "offset": meant}))
 
 
 def state(offset: int, under: int | None) -> Record:
@@ -36,6 +36,11 @@ def state(offset: int, under: int | None) -> Record:
             [claim(0), state(1, 0), claim(2), state(3, 0), state(4, 2)],
             [1, 4],
             id="those of an owner that was replaced do not",
+        ),
+        pytest.param(
+            [claim(0, meant=0), claim(1, meant=0), state(2, 0)],
+            [2],
+            id="a claim that came late claims nothing",
         ),
         pytest.param(
             [state(0, None), claim(1), state(2, None)], [0], id="those without a claim do until one"
