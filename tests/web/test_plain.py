@@ -15,7 +15,6 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 
 from domain.errors import Unavailable
 from domain.hosts import Hosts
@@ -27,6 +26,7 @@ from tests.web.serving import KAFKA, OWNER, serving
 from web.cluster.plain import LIST, MAX_QUERY, ONE, STATUS, _asked, plain_reads
 from web.cluster.reads import Reads
 from web.http.edge import usual_body
+from web.http.meters import METERS
 from web.http.pieces import ReadAnswer
 from web.http.plain import Plain, PlainRead, PlainReads
 from web.settings import WebSettings
@@ -223,12 +223,10 @@ async def seen(url: str, request: bytes, lines: Lines) -> Seen:
 
 def counted() -> Counter[tuple[str, ...]]:
     """The requests and times that metrics have counted."""
-    names = {"clusterflow_http_requests", "clusterflow_http_request_duration_seconds"}
     return Counter(
         {
             (sample.name, *sample.labels.values()): int(sample.value)
-            for family in REGISTRY.collect()
-            if family.name in names
+            for family in METERS.collect()
             for sample in family.samples
             if sample.name.endswith(("_total", "_count"))
         }
