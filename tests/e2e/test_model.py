@@ -62,6 +62,8 @@ class Watcher:
     told: dict[str, dict[str, Any]] = field(default_factory=dict)
     web: dict[str, tuple[str, str]] = field(default_factory=dict)
     """What web has sent, and never again: cluster and kind of command by the command's id."""
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    """What clients have sent over Kafka: cluster and id of each command."""
 
     _positions: dict[TP, int] = field(default_factory=dict)
 
@@ -88,6 +90,10 @@ class Watcher:
             assert (kind == "delete") == (state.deleted_at is not None)
             assert kind == "delete" or state.cluster.spec["sent"] == command_id
             self._outcome(self.outcomes[cluster, command_id], "applied")
+
+    def every_command_has_an_outcome(self) -> None:
+        for cluster, command_id in self.asked:
+            assert self.outcomes[cluster, command_id], "unanswered"
 
     def every_write_of_web_has_one_outcome(self) -> None:
         for command_id, (cluster, _) in self.web.items():
@@ -195,6 +201,7 @@ class Story(RuleBasedStateMachine):
     @rule(cluster=few, owner=owners, name=st.sampled_from(["x", "y"]), spec=specs, where=misplaced)
     def create(self, cluster: int, owner: str, name: str, spec: Any, where: int | None) -> None:
         body = self._command("create", cluster, owner, name=name, spec=spec)
+        self.world.asked.add((body["cluster_id"], body["command_id"]))
         self._send(TOPICS.create_requests, f"{owner}/{name}", body, where)
 
     @rule(owner=owners, name=st.sampled_from(["x", "y"]), here=st.booleans(), bad=st.booleans())
@@ -368,6 +375,7 @@ class Story(RuleBasedStateMachine):
             "names are held by their live clusters and by nobody else"
         )
         self.world.every_write_of_web_has_one_outcome()
+        self.world.every_command_has_an_outcome()
         before = self._settled()
         if not self.clean:
             self.commit()
