@@ -24,6 +24,10 @@ Message = tuple[str, str, dict[str, Any]]
 """Topic, key, value."""
 
 
+class Undelivered(RuntimeError):
+    """Commands that a run counts on were never published."""
+
+
 @dataclass(slots=True)
 class NativeClient:
     """Publishes commands to Kafka at a steady rate, as trusted gateways do.
@@ -45,7 +49,10 @@ class NativeClient:
     _marks: Iterator[int] = field(default_factory=itertools.count)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Publish until told to stop; every command is in its topic when this returns."""
+        """Publish until told to stop; every command is in its topic when this returns.
+
+        Raises: Undelivered: Kafka's client has given up on some, which would look like lost commands.
+        """
         producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap_servers,
             enable_idempotence=True,
@@ -55,13 +62,22 @@ class NativeClient:
         )
         async with producer:
             pending: set[asyncio.Future[Any]] = set()
+            failed: list[BaseException] = []
+
+            def ended(sent: asyncio.Future[Any]) -> None:
+                pending.discard(sent)
+                if not sent.cancelled() and (error := sent.exception()) is not None:
+                    failed.append(error)
+
             while not stop.is_set():
                 topic, key, message = self._command()
                 sent = await producer.send(topic, json.dumps(message).encode(), key=key.encode())
                 pending.add(sent)
-                sent.add_done_callback(pending.discard)
+                sent.add_done_callback(ended)
                 await asyncio.sleep(self.random.expovariate(self.per_second))
-            await asyncio.gather(*pending)
+            await asyncio.gather(*pending, return_exceptions=True)  # `ended` has seen what failed
+        if failed:
+            raise Undelivered(f"{len(failed)} commands of {self.name} are not in their topics: {failed[0]!r}")
 
     def _command(self) -> Message:
         chance = self.random.random()
