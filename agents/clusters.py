@@ -11,7 +11,6 @@ id whose partition is that of its name, so that both are decided at once.
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import datetime
 from functools import cache, partial
 from typing import Any
 
@@ -40,7 +39,7 @@ from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
 from streams.flow import Cause
-from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, ORIGIN, headers_of
+from streams.headers import BY_REST, ORIGIN, answered_by_state, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
@@ -183,7 +182,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
     def _repeated(
         self, here: Here[ClusterState], command: Command, known: Outcome, state: ClusterState
     ) -> None:
-        if isinstance(command, Create) and self._named_before(here) and not live_under(state, command):
+        if isinstance(command, Create) and self._named_before(here) and not _bears_name(state, command):
             # On its way here again it has taken a name that no live cluster answers to.
             here.publish(self._release(command.user_email, command.name, command.cluster_id))
         super()._repeated(here, command, known, state)
@@ -242,7 +241,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             return
         at = here.at
         try:
-            report = read_report(here.record.value, headers_of(here.record), at)
+            headers = headers_of(here.record)
+            report = read_report(here.record.value, headers, at)
         except MalformedRecord:
             _reports_counted("rejected").inc()
             raise
@@ -257,9 +257,12 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             text = f"a cluster holds reports of at most {MAX_CONTROLLERS} controllers"
             self._refuse(here, report, Rejected("PAYLOAD_TOO_LARGE", text), "too_many_controllers")
         else:
-            self._reported(here, report, before, at)
+            self._reported(here, report, before, by_state=answered_by_state(headers))
 
-    def _reported(self, here: Here[ClusterState], report: Report, before: ClusterState, at: datetime) -> None:
+    def _reported(
+        self, here: Here[ClusterState], report: Report, before: ClusterState, *, by_state: bool
+    ) -> None:
+        at = here.at
         event = decide_report(before, report, at=at)
         after, outputs = before, list[Output]()
         if not isinstance(event, Ignored):
@@ -272,7 +275,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         kind: ResultKind = event.result if isinstance(event, Ignored) else "applied"
         self._count_report(report, before, kind)
         answer = self._report_answer(here, report, kind, after.revision) if report.answer else None
-        if answer is not None and (after is before or not _answered_by_state(headers_of(here.record))):
+        if answer is not None and (after is before or not by_state):
             outputs.append(answer.result())
             answer = None
         for output in outputs:
@@ -349,13 +352,13 @@ def _reports_counted(result: str) -> Counter:
 
 
 def _cause(here: Here[ClusterState], command: Command, headers: Mapping[str, str]) -> Cause:
-    by_state = _answered_by_state(headers)
+    by_state = answered_by_state(headers)
     return Cause(command.command_id, here.at, keyed=command.keyed, answered_by_state=by_state)
 
 
-def _answered_by_state(headers: Mapping[str, str]) -> bool:
-    """Whether the sender of a record learns from the changelog that it was applied."""
-    return headers.get(ANSWERED_BY) == BY_STATE
+def _bears_name(state: ClusterState, command: Create) -> bool:
+    """Whether the cluster is live and bears the name that this create asks for."""
+    return live_under(state, name_key(command.user_email, command.name))
 
 
 def _needs_reports(command: Command) -> bool:

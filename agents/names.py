@@ -39,7 +39,6 @@ from domain.cluster.names import (
     held_by,
     live_under,
     name_key,
-    name_of,
     releases,
     turned_away,
 )
@@ -161,10 +160,9 @@ class NameDesk:
     def _release(self, here: Here[ClusterState], holder: NameRecord | None, cluster_id: str) -> None:
         if holder is None or not releases(holder, cluster_id):
             return
-        state = here.get(cluster_id.encode()) if self._is_here(here, cluster_id) else None
-        if state is not None and state.deleted_at is None and name_of(state).encode() == here.key:
-            # A delete publishes it before its state is stored, and again if it is decided again. Whoever else
-            # does has no say.
+        if self._is_here(here, cluster_id) and live_under(here.get(cluster_id.encode()), here.key.decode()):
+            # Only a delete frees a name. It publishes the release before its state is stored, and once more
+            # if a crash makes a worker decide it again.
             log.warning("a release of a live cluster's name is passed over", extra={"cluster_id": cluster_id})
             return
         here.put_later(freed(holder, here.log, here.record.offset))
@@ -180,7 +178,7 @@ class NameDesk:
         cluster = here.at_key(command.cluster_id.encode())
         if with_cluster and (state := cluster.get()) is not None and seen.held_by(state.offsets):
             # The cluster was stored and its name was not, before a crash.
-            if live_under(state, command):
+            if live_under(state, here.key.decode()):
                 here.put_later(held_by(command, holder, seen))
             return
         try:
@@ -192,7 +190,7 @@ class NameDesk:
             return
         if not with_cluster:
             self._pass_to_cluster(here, command)
-        elif (state := self._create(cluster, command, seen)) is None or not live_under(state, command):
+        elif not live_under(self._create(cluster, command, seen), here.key.decode()):
             return
         here.put_later(held_by(command, holder, seen))
 

@@ -178,7 +178,7 @@ def event_answers(
     since_command: Spread,
     reach: tuple[float, float] | None = None,
 ) -> list[Answer]:
-    """How soon an event is at a consumer; from the log on p50 and p99 may take so many milliseconds."""
+    """How soon a consumer has an event. `reach` bounds p50 and p99 in milliseconds since the command."""
     p50, p99 = reach or (None, None)
     way = f"{event} at a consumer at {rate:,.0f} writes/s"
     due, stamped = f"write due → {way}", f"write in the log → {way}"

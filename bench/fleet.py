@@ -36,7 +36,7 @@ def cluster_id(number: int) -> str:
 
 
 def resource_id(number: int) -> str:
-    """The id of the resource of this number; no fleet holds it, whoever measures creates it."""
+    """The id of the resource of this number. A fleet does not hold it: a measurement creates it."""
     return deterministic_id("bench-resource", number)
 
 

@@ -47,7 +47,7 @@ def outputs(kind: Kind, count: int, *, clusters: int, burst: int) -> list[Output
 
 
 def resource_writes(count: int, *, burst: int) -> list[Output]:
-    """Creates of so many resources in the first burst, an update of each in the others."""
+    """The first burst creates `count` resources; each later burst updates all of them."""
     return [_resource(number, count) for number in range(burst * count, (burst + 1) * count)]
 
 

@@ -54,7 +54,7 @@ def resource() -> dict[str, object]:
 
 
 def requests(kind: Kind, count: int) -> list[bytes]:
-    """Requests of a kind to the clusters on the first platform among so many, or to so many resources."""
+    """Requests of a kind: to those of `count` clusters on the first platform, or to `count` resources."""
     numbers = range(0, count, len(PLATFORMS))
     match kind:
         case "PUT cluster":

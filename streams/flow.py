@@ -22,13 +22,12 @@ from domain.errors import MalformedRecord, Rejected
 from streams.claims import CLAIM
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
-    ANSWERED_BY,
-    BY_STATE,
     KEYED,
     AnnouncementHeaders,
     ChangelogHeaders,
     CommandHeaders,
     ResultHeaders,
+    answered_by_state,
     headers_of,
 )
 from streams.json import encode, from_millis, rfc3339, utc
@@ -267,7 +266,7 @@ class Flow(Generic[V, C, E]):
             at,
             carried,
             keyed=headers.get(KEYED) == "true",
-            answered_by_state=headers.get(ANSWERED_BY) == BY_STATE,
+            answered_by_state=answered_by_state(headers),
         )
 
     @staticmethod

@@ -1,5 +1,6 @@
 """Headers of records, UTF-8 strings all: hints for filtering; the body counts (contract, section 10.3)."""
 
+from collections.abc import Mapping
 from typing import Final, Literal, NotRequired, TypedDict
 
 from aiokafka import ConsumerRecord
@@ -113,6 +114,11 @@ class DeadLetterHeaders(TypedDict):
     dlq_offset: str
     dlq_cut_from: NotRequired[str]
     dlq_headers_cut_from: NotRequired[str]
+
+
+def answered_by_state(headers: Mapping[str, str]) -> bool:
+    """Whether the sender of a record learns from the changelog that it was applied."""
+    return headers.get(ANSWERED_BY) == BY_STATE
 
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:

@@ -81,19 +81,15 @@ def admit(holder: NameRecord | None, command: Create, policy: Policy) -> None:
         raise Rejected("CLUSTER_NAME_EXISTS", text, field="name", value=command.name)
 
 
-def live_under(state: ClusterState, command: Create) -> bool:
-    """Whether the cluster is live and bears the name that this create has asked for."""
-    named = (state.cluster.created_by, state.cluster.name) == (command.user_email, command.name)
-    return named and state.deleted_at is None
-
-
-def name_of(state: ClusterState) -> str:
-    """The key of the name that a cluster bears."""
-    return name_key(state.cluster.created_by, state.cluster.name)
+def live_under(state: ClusterState | None, key: str) -> bool:
+    """Whether there is a live cluster, and it bears the name of this key."""
+    if state is None or state.deleted_at is not None:
+        return False
+    return name_key(state.cluster.created_by, state.cluster.name) == key
 
 
 def held_by(command: Create, holder: NameRecord | None, seen: Seen) -> NameRecord:
-    """The record of a name that this create has taken, after the record of whoever had it before."""
+    """The record of a name that this create has taken; `holder` is the record before it."""
     return NameRecord(
         cluster_id=command.cluster_id,
         command_id=command.command_id,

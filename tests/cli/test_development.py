@@ -124,22 +124,17 @@ async def test_a_role_is_ready_only_by_its_own_answer(tmp_path, monkeypatch):
     assert asked == []
 
 
-async def test_a_port_that_an_ended_connection_keeps_is_waited_for(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("cli.development.PASSING_WITHIN", 0.2)
+@pytest.mark.parametrize(
+    "within",
+    [pytest.param(0.2, id="for a while"), pytest.param(0.0, id="though a look takes longer than that")],
+)
+async def test_a_port_that_an_ended_connection_keeps_is_waited_for(tmp_path, monkeypatch, capsys, within):
+    monkeypatch.setattr("cli.development.PASSING_WITHIN", within)
     port = free_row()
     ended_connection(port)
     with pytest.raises(PortsTaken, match=rf"{port} .*TIME-WAIT"):
         await _own_ports(settings(port, run_dir=str(tmp_path)), [])
     assert f"waiting for {port}: connections that have ended there" in capsys.readouterr().out
-
-
-async def test_it_is_told_what_is_waited_for_though_a_look_takes_longer(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("cli.development.PASSING_WITHIN", 0.0)
-    port = free_row()
-    ended_connection(port)
-    with pytest.raises(PortsTaken, match=rf"{port} .*TIME-WAIT"):
-        await _own_ports(settings(port, run_dir=str(tmp_path)), [])
-    assert f"waiting for {port}: " in capsys.readouterr().out
 
 
 async def test_a_port_that_is_free_again_is_taken(tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ class Place:
         self.committed = self.worker.committed = dict(self.worker.positions)
 
     def crash_while_working(self, *, after: int, reverse: bool = False) -> None:
-        """Work until so many records were published, then die; a successor does the rest.
+        """The worker dies once it has published `after` records; a successor does the rest.
 
         Args:
             reverse: Whether it takes topics in the opposite order.
