@@ -1,5 +1,7 @@
 """Which state answers a command or report, and where a result does."""
 
+import gc
+import weakref
 from functools import partial
 from types import SimpleNamespace
 
@@ -45,6 +47,24 @@ async def test_a_state_answers_the_command_that_led_to_it():
 
     # then
     assert [("one", ["a"]), ("other", [])] == published(producer)
+
+
+async def test_a_committed_turn_is_freed_without_a_search_for_cycles():
+    # given a turn with an answer whose result holds the turn
+    turn = turn_over(SilentProducer())
+    turn.put(0, b"k", b"one", Answer("a", partial(turn.get, 0, b"k")))  # type: ignore[arg-type]
+    gone = weakref.ref(turn)
+
+    # when it is committed, and nobody searches
+    gc.disable()
+    try:
+        await turn.commit()
+        del turn
+
+        # then nothing of it is left
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_command_whose_state_is_replaced_in_the_turn_gets_a_result_before_it():
