@@ -38,7 +38,11 @@ FIRST_BACKOFF: Final = 0.1
 # Milliseconds of one poll, after which a writer notices a new assignment.
 POLL_MS: Final = 500
 
-# Seconds to wait for Kafka to store positions, which only people read there.
+# Seconds between two commits of positions in Kafka, which only people read there. Committing after every
+# batch cost a broker a fifth of all its requests.
+NOTE_INTERVAL: Final = 1.0
+
+# Seconds to wait for Kafka to store them.
 NOTE_TIMEOUT: Final = 5.0
 
 
@@ -80,6 +84,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._failures = 0
         self._waits_since: float | None = None
         self._touched: float | None = None
+        self._noted = 0.0
+        self._unnoted = False  # whether positions have moved since they were noted in Kafka
         self._topic_ids: Mapping[str, str] = {}
         self._commits = 0
 
@@ -104,6 +110,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 if isinstance(error, KafkaError) and not _passes(error):
                     raise
                 await self._wait(error)
+        if self._unnoted:
+            await self._note()
 
     async def lag(self) -> int:
         """The lag of its partitions in records. Raises: KafkaError."""
@@ -234,7 +242,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if records:
             await self._write(await self._changes(records))
         passed = await self._pass_unseen({TopicPartition(r.topic, r.partition) for r in records})
-        if records or passed:
+        self._unnoted = self._unnoted or bool(records) or passed
+        if self._unnoted and time.monotonic() - self._noted >= NOTE_INTERVAL:
             await self._note()
         await self._touch()
         self._goes_on()
@@ -352,8 +361,10 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """
         if self._joins or not self._positions:
             return
+        self._noted = time.monotonic()
         try:
             await asyncio.wait_for(self._consumer.commit(dict(self._positions)), NOTE_TIMEOUT)
+            self._unnoted = False
         except (KafkaError, TimeoutError) as error:
             log.info("positions not noted in Kafka", extra={"error": repr(error)})
 

@@ -136,7 +136,7 @@ async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[
     brokers = Brokers.of(consumer)
     try:
         await consumer.start()
-        fetch_in_sessions(consumer)
+        fetch_in_sessions(consumer, pause=settings.gather)
         yield consumer, brokers
     finally:
         await stop_consumer(consumer)

@@ -18,6 +18,8 @@ class SinkSettings:
             for the database, the other decodes. More of them help only if database and machine have idle
             cores.
         batch_records: The maximum of records in one transaction.
+        gather: Seconds in which records gather while there are writes all the time: a row is at most about
+            so much later, and there are fewer transactions and fetches.
         max_backoff: The maximum of seconds between tries while the database is away.
         tombstone_life: The minimum time for which changelogs keep tombstones; None for the topic's setting.
         touch_interval: Seconds between updates of positions that are at the ends of their partitions.
@@ -30,6 +32,7 @@ class SinkSettings:
     group_id: str = SINK_GROUP
     writers: int = 2
     batch_records: int = 4000
+    gather: float = 0.1
     max_backoff: float = 5.0
     tombstone_life: timedelta | None = None
     touch_interval: float = 600.0

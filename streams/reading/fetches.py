@@ -10,6 +10,7 @@ Kafka 1.1 implement. Written against aiokafka 0.14, to which pyproject.toml hold
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,22 +25,31 @@ log = logging.getLogger("clusterflow.fetches")
 FIRST_VERSION: Final = 7
 """The first version of the fetch request that has sessions."""
 
+FULL_ANSWER: Final = 1024 * 1024
+"""An answer of this many bytes shows that there is more to read, so that no fetch pauses after it."""
+
 _LAST_EPOCH: Final = 2**31 - 1
 
 Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]
 """By topic, the number, offset and maximum of bytes of each partition in a fetch."""
 
 
-def fetch_in_sessions(consumer: AIOKafkaConsumer) -> None:
+def fetch_in_sessions(consumer: AIOKafkaConsumer, *, pause: float = 0.0) -> None:
     """Make a started consumer fetch in sessions from now on, and unpack within bounds.
 
     It always fetches from the leader, since we configure no rack. aiokafka's search for a preferred replica
     of every partition took half of the time it needs to prepare a fetch.
+
+    Args:
+        pause: Seconds between an answer with records and the next fetch from that broker, in which more
+            records gather there. Under load a reader then has fewer and larger polls; a record that comes
+            after a quiet time is still answered at once. A fetch that waits at the broker would end with the
+            first record, and polling less often would not help: aiokafka fetches ahead.
     """
     bound_unpacking(consumer)
     fetcher = consumer._fetcher
     fetcher._select_read_replica = fetcher._client.cluster.leader_for_partition
-    fetcher._client = SessionClient(fetcher._client)
+    fetcher._client = SessionClient(fetcher._client, pause=pause)
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
@@ -57,8 +67,10 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
 class SessionClient:
     """aiokafka's client as its fetcher sees it; a fetcher has one pending fetch for each broker."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, *, pause: float = 0.0) -> None:
         self._inner = inner
+        self._pause = pause
+        self._paused_until: dict[int, float] = {}  # by broker
         self._sessions: dict[int, Session] = defaultdict(Session)
 
     def __getattr__(self, name: str) -> Any:
@@ -68,6 +80,8 @@ class SessionClient:
         """Send a request, a fetch within its broker's session. Raises: KafkaError: as the client does."""
         if not isinstance(request, FetchRequest):
             return await self._inner.send(node_id, request, **options)
+        if (wait := self._paused_until.get(node_id, 0.0) - time.monotonic()) > 0:
+            await asyncio.sleep(wait)
         session = self._sessions[node_id]
         try:
             response = await self._inner.send(node_id, _Incremental(request, session), **options)
@@ -75,7 +89,14 @@ class SessionClient:
             session.begin_anew()
             raise
         session.answered(response)
+        if self._pause and 0 < _size(response) < FULL_ANSWER:
+            self._paused_until[node_id] = time.monotonic() + self._pause
         return response
+
+
+def _size(response: Any) -> int:
+    """The bytes of all records in an answer, which are the last field of each partition in every version."""
+    return sum(len(partition[-1]) for _, partitions in response.topics for partition in partitions)
 
 
 class Session:

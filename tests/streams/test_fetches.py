@@ -11,7 +11,7 @@ from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v4, FetchRequest_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.reading.fetches import Session, SessionClient, fetch_in_sessions
+from streams.reading.fetches import FULL_ANSWER, Session, SessionClient, fetch_in_sessions
 from tests.conftest import until
 
 MOST = 1024
@@ -25,8 +25,11 @@ def topics(**offsets):
     ]
 
 
-def answer(*, session_id=7, error_code=0, version=11):
-    return SimpleNamespace(API_VERSION=version, session_id=session_id, error_code=error_code)
+def answer(*, session_id=7, error_code=0, version=11, bytes_=0):
+    partition = (0, 0, 0, 0, 0, [], -1, b"x" * bytes_)
+    return SimpleNamespace(
+        API_VERSION=version, session_id=session_id, error_code=error_code, topics=[("a", [partition])]
+    )
 
 
 class Broker:
@@ -152,6 +155,52 @@ async def test_other_requests_and_members_pass(broker):
     await client.send(3, request)
     assert [(3, "as it is")] == broker.sent
     assert "done" == client.force_metadata_update()
+
+
+async def test_after_records_a_reader_that_gathers_fetches_again_only_after_its_pause(broker):
+    # given a reader that was answered with records
+    client = SessionClient(broker, pause=600.0)
+    broker.answers = [answer(bytes_=100)]
+    await fetch(client, a=[0])
+
+    # when it fetches from that broker, and from another one
+    again = asyncio.create_task(fetch(client, a=[1]))
+    await fetch(client, node_id=2, a=[0])
+
+    # then only the first waits
+    assert [1, 2] == [node for node, _ in broker.sent]
+    again.cancel()
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "pause"),
+    [
+        pytest.param(0, 600.0, id="nothing new"),
+        pytest.param(FULL_ANSWER, 600.0, id="a full answer: there is more"),
+        pytest.param(100, 0.0, id="a reader that does not gather"),
+    ],
+)
+async def test_other_fetches_follow_at_once(broker, bytes_, pause):
+    client = SessionClient(broker, pause=pause)
+    broker.answers = [answer(bytes_=bytes_)]
+    await fetch(client, a=[0])
+    async with asyncio.timeout(5):
+        await fetch(client, a=[1])
+    assert 2 == len(broker.sent)
+
+
+async def test_a_fetch_that_is_given_up_in_its_pause_leaves_the_session_as_it_was(broker):
+    client = SessionClient(broker, pause=600.0)
+    broker.answers = [answer(bytes_=100)]
+    await fetch(client, a=[0])
+    waiting = asyncio.create_task(fetch(client, a=[1]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    client._paused_until.clear()
+    await fetch(client, a=[2])
+    assert (7, 1, {("a", 0): 2}, set()) == said(broker.sent[1][1])
 
 
 def test_epochs_begin_again_after_the_last():
