@@ -32,7 +32,7 @@ class SinkSettings:
     group_id: str = SINK_GROUP
     writers: int = 2
     batch_records: int = 4000
-    gather: float = 0.1
+    gather: float = 0.2
     max_backoff: float = 5.0
     tombstone_life: timedelta | None = None
     touch_interval: float = 600.0

@@ -4,6 +4,9 @@ import tracemalloc
 from uuid import UUID, uuid4
 
 import pytest
+from aiokafka.partitioner import murmur2
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.kafka.partitions import beside, partition_of
 
@@ -23,6 +26,11 @@ def test_a_key_goes_where_the_java_client_puts_it(key, hashed):
     """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
     for partitions in (1, 12, 48):
         assert (hashed & 0x7FFFFFFF) % partitions == partition_of(key, partitions)
+
+
+@given(st.binary(max_size=300))
+def test_any_key_goes_where_aiokafka_puts_it(key):
+    assert (murmur2(key) & 0x7FFFFFFF) % 12 == partition_of(key, 12)
 
 
 def test_hashes_of_long_keys_are_not_kept():
