@@ -21,7 +21,7 @@ from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, Group
 from database import DatabaseSettings
 from deploy.embedded import Stack
 from domain.cluster.state import ClusterState
-from sinks import run
+from sinks import batch, run
 from sinks.errors import ForeignPositions
 from sinks.postgres import SESSION, Postgres
 from tests.conftest import Servers, until
@@ -142,6 +142,24 @@ async def test_positions_are_noted_in_kafka(world: World):
             return await noted(world, world.settings.group_id) == 50
 
         await until(no_lag, what="the position that Kafka shows at the end")
+
+
+async def test_positions_are_noted_now_and_then_and_at_the_end(world: World, monkeypatch):
+    # given a sink that has long to go until it notes positions again
+    monkeypatch.setattr(batch, "NOTE_INTERVAL", 3600.0)
+    group = world.settings.group_id
+    async with world.sink(batch_records=5):
+        await until(world.positions)
+
+        # when it has written many batches
+        await world.publish(*many(50))
+        await world.drained()
+
+        # then Kafka does not know
+        assert 0 == await noted(world, group)
+
+    # and it does once the sink has stopped
+    assert 50 == await noted(world, group)
 
 
 # --- the database ---------------------------------------------------------------------------------
