@@ -50,6 +50,8 @@ class BatchTableManager(TableManager):
         """Claim the changelog partitions that are ours now, then recover them at least up to the claim."""
         await self._claim([tp for tp in self.app.assignor.assigned_actives() if tp.topic in self._changelogs])
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        if generation_id == self.app.consumer_generation_id:  # else the next rebalance is under way already
+            self.app.consumer.recovery_begins()
 
     async def _claim(self, owned: Sequence[TP]) -> None:
         """Write claims until the offset of each is the one it contains.

@@ -10,7 +10,7 @@ created again is recognised when a worker resumes. Pinned to faust-streaming 0.1
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiokafka import ConsumerRecord, TopicPartition
@@ -64,15 +64,25 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
 
         consumer.commit = commit_lives
 
-    async def resume_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, Resumption]:
-        """Seek to the committed offsets of these partitions, or to the beginning where there is none."""
-        resumed: Mapping[TP, Resumption] = await self.call_thread(self._resume_inputs, inputs)
+    async def resume_inputs(
+        self, inputs: Sequence[TP], wanted: Callable[[], bool]
+    ) -> Mapping[TP, Resumption]:
+        """Seek to the committed offsets of these partitions, or to the beginning where there is none.
+
+        Args:
+            wanted: Whether they are still ours; nothing happens if they are not once the offsets are known.
+        """
+        resumed: Mapping[TP, Resumption] = await self.call_thread(self._resume_inputs, inputs, wanted)
         return resumed
 
-    async def _resume_inputs(self, inputs: Sequence[TP]) -> Mapping[TP, Resumption]:
+    async def _resume_inputs(
+        self, inputs: Sequence[TP], wanted: Callable[[], bool]
+    ) -> Mapping[TP, Resumption]:
         consumer = self._ensure_consumer()
         places = [TopicPartition(*tp) for tp in inputs]
         resumed = await self._resumed(places)
+        if not wanted():
+            return {}
         self.app.logs = {TP(*place): at.log_of(place.topic) for place, at in resumed.items()}
         self.app.committed = {TP(*place): at.offset for place, at in resumed.items()}
         unusual = {place: at for place, at in resumed.items() if at.anomaly}

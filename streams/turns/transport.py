@@ -68,6 +68,8 @@ class BatchConsumer(driver.Consumer):
         self._sought_again: set[TP] = set()
         # By partition, an offset after which no records were found, and how many times it was read again.
         self._read_again: dict[TP, tuple[int, int]] = {}
+        # How many times a rebalance has stopped the flow, and which of these a recovery has followed.
+        self._interruptions = self._followed = 0
         self._sought = False  # whether input positions are those of the current assignment
         self._positioned = False  # and agents keep what they are handed
 
@@ -213,18 +215,34 @@ class BatchConsumer(driver.Consumer):
     # --- positions --------------------------------------------------------------------------------
 
     async def perform_seek(self) -> None:
-        """Seek to the committed offsets, or to the beginning without one, before streams resume."""
+        """Seek to the committed offsets, or to the beginning without one, before streams resume.
+
+        A recovery that another rebalance has overtaken may still come this far, and Faust then resumes a flow
+        that the other one has stopped. Its seek says nothing about the positions: records that came through
+        would be in the agents' queues when the recovery of the other one empties them, and lost.
+        """
+        begun = self._interruptions
+
+        def uninterrupted() -> bool:
+            return begun == self._interruptions == self._followed
+
         self._sought_again.clear()
         self._read_again.clear()
         self._done.clear()
         self._backlog.clear()
         self._room.set()
         inputs = [tp for tp in self.assignment() if not self._is_changelog_tp(tp)]
-        resumed = await self._thread.resume_inputs(inputs)
+        resumed = await self._thread.resume_inputs(inputs, uninterrupted)
+        if not uninterrupted():
+            return
         positions = {tp: at.offset for tp, at in resumed.items()}
         self._read_offset.update(positions)
         self._committed_offset.update(positions)
         self._sought = True
+
+    def recovery_begins(self) -> None:
+        """The recovery of what the last rebalance has brought begins."""
+        self._followed = self._interruptions
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """A rebalance has begun. If our lease has run out, the group went on without us; end the worker."""
@@ -249,6 +267,7 @@ class BatchConsumer(driver.Consumer):
 
     def stop_flow(self) -> None:
         """A rebalance has begun: records fetched from now on count only after recovery has sought."""
+        self._interruptions += 1
         self._sought = self._positioned = False
         super().stop_flow()
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from faust.types import TP
 
 from streams.settings import KafkaSettings
 from streams.turns.app import add_agent, create_app
 from streams.turns.batch import queued_batches
+from streams.turns.thread import BatchConsumerThread
 from streams.turns.transport import BatchConsumer, LeaseLost
 from streams.writing.producer import Producer
 from tables.typed import TypedTable
@@ -126,6 +128,69 @@ async def test_what_comes_between_the_seek_and_the_flow_reaches_an_agent(kafka, 
     async with worker(kafka, seen, turn_seconds=1.0):
         await until_committed(kafka)
     assert 20_000 == distinct(seen)
+
+
+@pytest.mark.parametrize("overtaken_at", ["its beginning", "its end"])
+async def test_a_seek_that_a_rebalance_overtakes_positions_nothing(kafka, monkeypatch, overtaken_at):
+    """The next rebalance's own seek takes half a second, as above."""
+    seen: Seen = defaultdict(list)
+    begun, overtaken, early = asyncio.Event(), asyncio.Event(), list[TP]()
+    seek, stop_flow, hand_on = BatchConsumer.perform_seek, BatchConsumer.stop_flow, BatchConsumer._hand_on
+    resume_inputs = BatchConsumerThread.resume_inputs
+
+    # given a worker whose next seek waits for another rebalance
+    async with worker(kafka, seen) as app:
+        seeking = asyncio.Event()
+        await publish(kafka, kafka.partitions)
+        await until_committed(kafka)
+
+        async def wait(place: str) -> None:
+            if place == overtaken_at and not begun.is_set():
+                begun.set()
+                await overtaken.wait()
+
+        async def slow_seek(consumer: BatchConsumer) -> None:
+            if consumer is not app.consumer:
+                await seek(consumer)
+                return
+            seeking.set()
+            await wait("its beginning")
+            await seek(consumer)
+            await asyncio.sleep(0.5)
+            seeking.clear()
+
+        async def slow_resume(thread: BatchConsumerThread, *what: Any) -> Any:
+            resumed = await resume_inputs(thread, *what)
+            if thread is app.consumer._thread:
+                await wait("its end")
+            return resumed
+
+        def noted_stop(consumer: BatchConsumer) -> None:
+            stop_flow(consumer)
+            if consumer is app.consumer and begun.is_set():
+                overtaken.set()
+
+        async def noted_hand_on(consumer: BatchConsumer, tp: TP, polled: Any) -> Any:
+            if consumer is app.consumer and seeking.is_set() and tp.topic == kafka.topics.commands:
+                early.append(tp)
+            return await hand_on(consumer, tp, polled)
+
+        monkeypatch.setattr(BatchConsumer, "_hand_on", noted_hand_on)
+        monkeypatch.setattr(BatchConsumer, "perform_seek", slow_seek)
+        monkeypatch.setattr(BatchConsumer, "stop_flow", noted_stop)
+        monkeypatch.setattr(BatchConsumerThread, "resume_inputs", slow_resume)
+
+        # when a second worker comes, a third one before the first has its share of the second's, and records
+        async with worker(kafka, seen):
+            await asyncio.wait_for(begun.wait(), timeout=40)
+            await publish(kafka, 20_000)
+            async with worker(kafka, seen):
+                await asyncio.wait_for(overtaken.wait(), timeout=40)
+
+                # then none of them is handed on before a seek is over, and all of them are in the end
+                await until_committed(kafka)
+    assert [] == early
+    assert 20_000 + kafka.partitions == distinct(seen)
 
 
 async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, monkeypatch):
