@@ -14,7 +14,7 @@ needs more overrides a step, as clusters do (`agents/clusters.py`).
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from hashlib import blake2b
@@ -42,6 +42,9 @@ log = logging.getLogger("clusterflow.agents")
 
 WAKE_SLICE: Final = 100
 """The most entities that one wake changes, so that a command never waits for more than a turn or two."""
+
+Reaction = Callable[[Any, Any, Cause], Iterable[Output]]
+"""What an event sends to other kinds; it is given the event, the state after it, and its cause."""
 
 
 class EntityAgent(Generic[S, C, E]):
@@ -180,6 +183,7 @@ class KindAgent(EntityAgent[V, C, E]):
 
     Args:
         source: The name of the service, which its announcements bear as their `producer`.
+        reactions: What its events lead to in other kinds (`agents/reactions.py`).
 
     Attributes:
         flow: What describes the kind, on the topics of this deployment.
@@ -194,6 +198,7 @@ class KindAgent(EntityAgent[V, C, E]):
         producer: Producer,
         partitions: int,
         source: str = SOURCE,
+        reactions: Sequence[Reaction] = (),
     ) -> None:
         results = Results(flow.results, kind=flow.kind.name, shown=flow.shown)
         super().__init__(
@@ -203,6 +208,7 @@ class KindAgent(EntityAgent[V, C, E]):
         self.wakes = Wakes[V](table, flow.kind.due_at, kind=flow.kind.name)
         self.flow = flow
         self._source = source
+        self._reactions = reactions
 
     def _committed(self, lane: Lane[V]) -> None:
         for key, state in lane.states.items():
@@ -232,7 +238,11 @@ class KindAgent(EntityAgent[V, C, E]):
     def _announced(
         self, here: Here[V], events: Sequence[E], after: V, command: C | None, cause: Cause
     ) -> Sequence[Output]:
-        return self.flow.announced(events, after, cause, producer=self._source)
+        announced = self.flow.announced(events, after, cause, producer=self._source)
+        commands = [
+            output for event in events for react in self._reactions for output in react(event, after, cause)
+        ]
+        return [*announced, *commands]
 
     # --- time -------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from domain.values import Struct
+from domain.work import Limits
 
 
 class Policy(Struct, frozen=True, kw_only=True):
@@ -26,6 +27,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         reactive_debounce: The shortest time between two announcements of one kind of change to one cluster.
         reactive_limit: Announcements of changes per cluster and minute.
         resource_statuses: The possible statuses of a resource; a new resource has the first.
+        task_limits: How long and how often tasks are tried.
+        task_retention: How long an ended task is kept in memory; its row stays.
         reactive_change_types: The types among `spec`, `status` and `controller_status` that are announced.
     """
 
@@ -46,6 +49,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     reconcile_enabled: bool = True
     adaptive: bool = True
     resource_statuses: tuple[str, ...] = ("active", "inactive")
+    task_limits: Limits = Limits()
+    task_retention: timedelta = timedelta(days=7)
     reactive: bool = False
     reactive_debounce: timedelta = timedelta(seconds=2)
     reactive_limit: int = 60

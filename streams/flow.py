@@ -34,6 +34,7 @@ from streams.json import encode, from_millis, rfc3339, utc
 from streams.kafka.roles import (
     COMMANDER,
     EVENTS_READER,
+    EXECUTOR,
     REBUILD,
     RESULTS_READER,
     SINK,
@@ -108,6 +109,8 @@ class Flow(Generic[V, C, E]):
         messages: The union of its commands.
         commands, state, results: Its input topic, its changelog, and the topic of its results.
         public: The topics that every client may read, with the type of their values.
+        public_key: What their keys are, where these are not the ids of the entities.
+        queue: The public topic that executors take work from; empty for kinds whose entities are no work.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see (its document).
         retention: How long records of its commands and public topics are kept.
@@ -118,6 +121,8 @@ class Flow(Generic[V, C, E]):
     commands: str
     state: str
     public: Mapping[str, type] = field(default_factory=dict)
+    public_key: Key | None = None
+    queue: str = ""
     announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
     results: str = "command-results"
@@ -144,6 +149,7 @@ class Flow(Generic[V, C, E]):
             state=full_name(self.state),
             results=full_name(self.results),
             public={full_name(name): value for name, value in self.public.items()},
+            queue=full_name(self.queue) if self.queue else "",
             announce=announce,
         )
 
@@ -184,6 +190,11 @@ class Flow(Generic[V, C, E]):
         return Key(f"The id of the {self.kind.name}")
 
     @property
+    def _executors(self) -> tuple[str, ...]:
+        """The role that does the work of this kind, if its entities are work."""
+        return (EXECUTOR,) if self.queue else ()
+
+    @property
     def _agent(self) -> str:
         """The name of this kind's agent in AsyncAPI."""
         return f"{self.kind.name} agent"
@@ -203,9 +214,14 @@ class Flow(Generic[V, C, E]):
             messages=(f"{self.kind.name}-command", WAKE.name),
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
-            senders=("clients", "web", "worker"),
+            senders=("clients", "web", "worker", *self._executors),
             receivers=(self._agent,),
-            use=Use(reads=(WORKER,), writes=(WEB, WORKER, COMMANDER), parks=WORKER, checks=(WEB,)),
+            use=Use(
+                reads=(WORKER,),
+                writes=(WEB, WORKER, COMMANDER, *self._executors),
+                parks=WORKER,
+                checks=(WEB, *self._executors),
+            ),
         )
 
     @property
@@ -226,14 +242,25 @@ class Flow(Generic[V, C, E]):
         )
 
     def _announcements(self, name: str) -> Topic:
+        executors = self._executors if name == self.queue else ()
         return Topic(
-            spec=TopicSpec(name=name, key=self._key, retention=self.retention),
+            spec=TopicSpec(
+                name=name,
+                key=self.public_key or self._key,
+                retention=self.retention,
+                dead_letters=bool(executors),
+            ),
             messages=(_schema_of(name),),
             about="One record per change, in order per key, at least once.",
             headers=AnnouncementHeaders,
             senders=(self._agent,),
-            receivers=("clients",),
-            use=Use(reads=(EVENTS_READER,), writes=(WORKER,)),
+            receivers=("clients", *executors),
+            use=Use(
+                reads=(EVENTS_READER, *executors),
+                writes=(WORKER,),
+                parks=EXECUTOR if executors else "",
+                checks=executors,
+            ),
         )
 
     def announced(self, events: Iterable[E], after: V, cause: Cause, *, producer: str) -> list[Output]:
@@ -322,10 +349,22 @@ def _schema_of(topic: str) -> str:
     return topic.replace(".", "-")
 
 
-def announcement(topic: str, key: str, value: object, after: VersionedEntity, cause: Cause) -> Output:
-    """A public record, with the headers that all public records have; `Flow.announced` adds `producer`."""
+def announcement(
+    topic: str,
+    key: str,
+    value: object,
+    after: VersionedEntity,
+    cause: Cause,
+    *,
+    event_id: str | None = None,
+) -> Output:
+    """A public record, with the headers that all public records have; `Flow.announced` adds `producer`.
+
+    Args:
+        event_id: Its id; that of the cause unless given.
+    """
     headers = {
-        "event_id": cause.id,
+        "event_id": cause.id if event_id is None else event_id,
         "event_type": topic,
         "aggregate_version": str(after.version),
         "occurred_at": rfc3339(cause.at),

@@ -13,6 +13,7 @@ READ_COMMITTED: Final = "read_committed"
 
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
+EXECUTOR_GROUP: Final = "clusterflow-executor"  # of the executors, likewise
 
 # Bytes of one answer of a broker, for all partitions together. With the client's default of 50 MB, a fetch of
 # many partitions allocates a buffer of that size, copies it three times and reads nothing meanwhile. That is

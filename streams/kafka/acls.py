@@ -22,7 +22,7 @@ from streams.kafka.roles import (
     WORKER,
     Use,
 )
-from streams.settings import GROUP, SINK_GROUP
+from streams.settings import EXECUTOR_GROUP, GROUP, SINK_GROUP
 from streams.topic import DEAD_LETTER_SUFFIX
 from streams.topics import Topics
 
@@ -123,6 +123,8 @@ def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Gr
             yield Grant(who, "group", topics.prefix + GROUP, ("Read",))
         case "sink":
             yield Grant(who, "group", topics.prefix + SINK_GROUP, ("Read",))
+        case "executor":
+            yield Grant(who, "group", topics.prefix + EXECUTOR_GROUP, ("Read",))
         case "rebuild":  # refuses while workers are alive
             yield Grant(who, "group", topics.prefix + GROUP, ("Describe",))
         case "controller":

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 WEB: Final = "web"
 WORKER: Final = "worker"
 SINK: Final = "sink"
+EXECUTOR: Final = "executor"
 VERIFY: Final = "verify"
 REBUILD: Final = "rebuild"
 TOPICS: Final = "topics"
