@@ -1,9 +1,9 @@
 """Work that somebody else does: queued, claimed under a lease, tried again, and ended exactly once.
 
 A kind whose entities are work (tasks, and jobs when they come) has a `Work` in its state, and these rules in
-its `decide` and `wake`. Whoever does the work keeps no state. It claims a piece by a command, and names the
-id of that command in everything that it says about the piece afterwards. What comes late, of an executor that
-was taken for dead, names a claim that is gone and changes nothing.
+its `decide` and `wake`. An executor, which does the work, keeps no state. It claims a piece by a command, and
+names the id of that command in every later command about the piece. A late command, from an executor that was
+taken for dead, names a claim that is gone and changes nothing.
 
     queued -- claim --> claimed -- complete --> completed
       ^                    |

@@ -14,7 +14,7 @@ from aiokafka import ConsumerRecord
 from domain.entity import Command
 from domain.errors import Rejected, Unavailable
 from streams.flow import Flow
-from streams.headers import ANSWERED_BY, BY_STATE
+from streams.headers import ANSWERED_BY, BY_STATE, answered_command
 from streams.messages import EntityResult
 from streams.writing.producer import Producer
 
@@ -39,8 +39,7 @@ class Commander:
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of the topic of results; those of others are not even decoded."""
-        header = next((value for name, value in record.headers if name == "command_id"), None)
-        waiting = None if header is None else self._waiting.get(header.decode(errors="replace"))
+        waiting = self._waiting.get(answered_command(record))
         if waiting is None or waiting.done() or record.value is None:
             return
         result = self._decode(record.value)

@@ -36,7 +36,6 @@ BEATS: Final = 4
 """Heartbeats in the time of a lease."""
 
 STOPPED: Final = "The executor was stopped"
-CANCELLED: Final = "Cancelled"
 
 
 @dataclass(eq=False, slots=True)
@@ -104,7 +103,7 @@ class Executor:
         return None
 
     def _id_of(self, record: ConsumerRecord) -> str:
-        """The id of the piece that a record of the queue tells of. Raises: MalformedRecord."""
+        """Read the id of a piece out of a record of the queue. Raises: MalformedRecord."""
         try:
             value = self._read_value(record.value or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -166,7 +165,7 @@ class Executor:
             metrics.DONE.labels(self._queue.kind, "completed").inc()
             return self._queue.complete(**ids, result=doing.result()[:MAX_RESULT])
         else:
-            # Its text is for those who may read the work, and may hold what no log should.
+            # The error's text is for those who may read the work, and may hold what no log should.
             error, permanent = f"{type(raised).__name__}: {raised}", isinstance(raised, PermanentError)
             log.warning("a handler failed", extra={**about, "error": type(raised).__name__})
         metrics.DONE.labels(self._queue.kind, "failed").inc()

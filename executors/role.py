@@ -148,7 +148,7 @@ class _Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
             self._executor.positions.committed(positions)
 
     async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Commit what is settled, and leave the rest to whoever comes next."""
+        """Commit what is settled; the next owner of a partition reads the rest."""
         await self.commit()
         self._executor.positions.forget(revoked)
 

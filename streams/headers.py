@@ -130,3 +130,12 @@ def headers_of(record: ConsumerRecord) -> dict[str, str]:
         except (UnicodeDecodeError, AttributeError):
             continue
     return headers
+
+
+def answered_command(record: ConsumerRecord) -> str:
+    """The id of the command that a record of a result topic answers; empty if it names none.
+
+    It is read from a header, so that nobody has to decode the results of others.
+    """
+    header = next((value for name, value in record.headers if name == "command_id"), None)
+    return (header or b"").decode(errors="replace")

@@ -15,8 +15,8 @@ class Queue:
         kind: The name of the kind.
         topic: A record of it says that a piece can be claimed.
         message: The type of its values.
-        id_of: The id of the piece that a value tells of.
-        key_of: What the key of its record must be.
+        id_of: Returns the id of the piece in a value.
+        key_of: Returns the key that the record of a value must have.
         document: The type of a piece as its readers see it, which handlers are given.
         action_of: The action of a document, by which its handler is found.
     """

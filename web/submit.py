@@ -25,6 +25,7 @@ from aiokafka import ConsumerRecord
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from domain.errors import Rejected, Unavailable, Unconfirmed
+from streams.headers import answered_command
 from streams.kafka.partitions import partition_of
 from streams.messages import ResultKind
 from streams.writing.outputs import Headers, Output, RecordPosition
@@ -152,8 +153,7 @@ class Submitter:
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of a result topic; those of others are not even decoded."""
-        header = next((value for name, value in record.headers if name == "command_id"), b"")
-        command_id = header.decode(errors="replace")
+        command_id = answered_command(record)
         waiting = self._waiting.get(command_id)
         if waiting is None or record.value is None:
             self._health.outcomes.came_late(command_id)
