@@ -8,6 +8,7 @@ Who has a port is looked up in the system's table of sockets and never by connec
 of that upper range on which nobody listens may get the same port for its own end, and then talks to itself.
 """
 
+import itertools
 import json
 import random
 import shlex
@@ -25,6 +26,8 @@ CANDIDATES = range(20000, 30000)
 BESIDE = range(30000, 32700)  # for what runs on the servers of this machine for a while
 ATTEMPTS = 200
 SHOWN = 80  # characters of a command line
+
+_round = itertools.cycle(random.sample(BESIDE, len(BESIDE)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,12 @@ def is_free(port: int, host: str = HOST) -> bool:
 def free_port() -> int:
     """A port for a program that is started next; no server here chooses it, no outgoing connection gets it.
 
+    This process is given the same one again only after all others: a program that has been started does not
+    have its port yet, and the next one must not get it.
+
     Raises: EmbeddedError: none is free.
     """
-    found = next((port for port in random.sample(BESIDE, ATTEMPTS) if is_free(port)), None)
+    found = next((port for port in itertools.islice(_round, ATTEMPTS) if is_free(port)), None)
     if found is None:
         raise EmbeddedError(f"found no free port between {BESIDE.start} and {BESIDE.stop - 1}")
     return found
