@@ -41,6 +41,7 @@ from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
+from domain.work import Limits
 from streams.cluster.flow import EVENTS
 from streams.messages import SOURCE
 from streams.secrets import Keyring
@@ -116,6 +117,13 @@ class Settings(BaseSettings):
     attention_age: Duration = timedelta(hours=2)
     delete_retention: Duration = timedelta(days=7)
     resource_statuses: Statuses = ("active", "inactive")
+
+    executor_tasks: Count = 100
+    task_max_attempts: Count = 5
+    task_timeout: Duration = timedelta(seconds=30)
+    task_lease: Duration = timedelta(seconds=20)
+    task_retention: Duration = timedelta(days=7)
+    task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
     reconciliation_enabled: Boolean = True
     reconciliation_check_interval: Duration = timedelta(seconds=30)
@@ -217,6 +225,10 @@ class Settings(BaseSettings):
             reconcile_cap=self.reconciliation_max_concurrent,
             delete_retention=self.delete_retention,
             resource_statuses=self.resource_statuses,
+            task_limits=Limits(
+                attempts=self.task_max_attempts, lease=self.task_lease, time=self.task_timeout
+            ),
+            task_retention=self.task_retention,
             reconcile_enabled=self.reconciliation_enabled,
             adaptive=self.reconciliation_adaptive_enabled,
             reactive=self.reactive_reconciliation_enabled,

@@ -1,14 +1,15 @@
 """The role `worker`: all agents and their tables in one Faust app."""
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
 from typing import Any, Final
 
 from agents import clusters
-from agents.entity import KindAgent
+from agents.entity import KindAgent, Reaction
+from agents.reactions import reactions_of
 from agents.ticker import Ticker
 from agents.waker import KindWaker
 from domain.errors import Unavailable
@@ -90,7 +91,8 @@ async def run(
         source=settings.service_name,
     )
     flows = [flow.deployed(kafka.topics.of) for flow in simple_flows(settings.policy)]
-    wakers = [_kind(app, settings, flow) for flow in flows]
+    reactions = reactions_of({flow.kind.name: flow for flow in flows})
+    wakers = [_kind(app, settings, flow, reactions.get(flow.kind.name, ())) for flow in flows]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.names)
@@ -123,7 +125,9 @@ async def run(
     await _stop(app, producer, kafka)
 
 
-def _kind(app: BatchApp, settings: WorkerSettings, flow: Flow[Any, Any, Any]) -> KindWaker:
+def _kind(
+    app: BatchApp, settings: WorkerSettings, flow: Flow[Any, Any, Any], reactions: Sequence[Reaction]
+) -> KindWaker:
     """Add the agent of a simple kind to the app; returns what wakes its entities."""
     kafka = settings.kafka
     agent = KindAgent(
@@ -132,6 +136,7 @@ def _kind(app: BatchApp, settings: WorkerSettings, flow: Flow[Any, Any, Any]) ->
         producer=app.publisher,
         partitions=kafka.partitions,
         source=settings.service_name,
+        reactions=reactions,
     )
     add_agent(app, agent.name, (flow.commands,), agent.run)
     return KindWaker(app, app.publisher, agent)

@@ -40,8 +40,8 @@ TELL_EVERY: Final = 5.0  # seconds between two words while something takes long
 YIELDING: Final = {"sink": 5}  # niceness by role: writes go first, rows follow
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
-# In the order they are stopped: no new writes, then no new states, then nothing left to store.
-ROLES: Final = ("web", "worker", "sink")
+# In the order they are stopped: no new writes or work, then no new states, then nothing left to store.
+ROLES: Final = ("web", "executor", "worker", "sink")
 
 
 class StartFailed(ControlPlaneError):

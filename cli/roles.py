@@ -14,7 +14,7 @@ from streams.kafka.admin import Declared, declare_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import TOPICS
-from streams.settings import SINK_GROUP
+from streams.settings import EXECUTOR_GROUP, SINK_GROUP
 
 app = typer.Typer()
 
@@ -35,6 +35,12 @@ def worker_role() -> None:
 def sink_role() -> None:
     """Write state and events to PostgreSQL."""
     run_role("sink", _sink)
+
+
+@app.command("executor")
+def executor_role() -> None:
+    """Do the work of tasks."""
+    run_role("executor", _executor)
 
 
 # Each role imports its own parts only: a web process neither waits for Faust to load nor keeps it in memory.
@@ -102,6 +108,25 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
     )
     await sinks.role.run(
         sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.names)
+    )
+
+
+async def _executor(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import executors.role
+    import executors.settings
+    from executors.handlers import load
+
+    await executors.role.run(
+        executors.settings.ExecutorSettings(
+            kafka=settings.kafka,
+            policy=settings.policy,
+            handlers=load(),
+            group_id=settings.kafka.topics.prefix + EXECUTOR_GROUP,
+            most=settings.executor_tasks,
+            simulated_work=timedelta(milliseconds=settings.task_simulated_work_ms),
+        ),
+        stop=stop,
+        ready=ready.ask_by,
     )
 
 

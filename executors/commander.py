@@ -6,6 +6,7 @@ outcome. What needs no result is sent until Kafka has acknowledged it.
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -46,12 +47,18 @@ class Commander:
         if result.kind == self._flow.kind.name:
             waiting.set_result(result)
 
-    async def ask(self, command: Command) -> EntityResult:
-        """Have a command decided; return what it led to. Raises: Rejected: it was refused."""
+    async def ask(self, command: Command, origin: Mapping[str, str]) -> EntityResult:
+        """Have a command decided; return what it led to.
+
+        Args:
+            origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
+
+        Raises: Rejected: it was refused.
+        """
         waiting = self._waiting[command.command_id] = asyncio.get_running_loop().create_future()
         try:
             while not waiting.done():
-                await self._published(command, {})
+                await self._published(command, origin)
                 await asyncio.wait({waiting}, timeout=AGAIN_AFTER)
         finally:
             del self._waiting[command.command_id]
@@ -60,11 +67,11 @@ class Commander:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
 
-    async def tell(self, command: Command) -> None:
+    async def tell(self, command: Command, origin: Mapping[str, str]) -> None:
         """Send a command whose result nobody needs; return once it cannot be lost."""
-        await self._published(command, {ANSWERED_BY: BY_STATE})
+        await self._published(command, {ANSWERED_BY: BY_STATE, **origin})
 
-    async def _published(self, command: Command, headers: dict[str, str]) -> None:
+    async def _published(self, command: Command, headers: Mapping[str, str]) -> None:
         output = self._flow.command(command, {"content_type": "application/json", **headers})
         while True:
             try:

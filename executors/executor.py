@@ -26,7 +26,10 @@ from executors import metrics
 from executors.commander import Commander
 from executors.handlers import Handler, called
 from executors.queue import Lines, Positions
+from streams.flow import carried
+from streams.headers import headers_of
 from streams.reading.unpacking import unreadable
+from streams.trace import trace_id
 from streams.work import Queue
 from streams.writing.appending import noticed
 
@@ -44,12 +47,14 @@ class _Held:
 
     Attributes:
         doing: Runs its handler.
+        origin: Headers of the record that it came by, which everything about it carries on.
         refused: Why the last heartbeat was; None while it holds.
     """
 
     id: str
     claim: str
     doing: "asyncio.Task[str]"
+    origin: Mapping[str, str]
     refused: str | None = None
 
 
@@ -133,25 +138,27 @@ class Executor:
     async def _work_on(self, record: ConsumerRecord) -> None:
         piece = self._id_of(record)
         claim = self._queue.claim(id=piece, command_id=str(uuid4()), executor=self._name)
+        origin = carried(headers_of(record))
         try:
-            document = (await self._commander.ask(claim)).document
+            document = (await self._commander.ask(claim, origin)).document
         except Rejected as refusal:  # it was claimed by another, or has ended, or nobody knows it
             metrics.NOT_CLAIMED.labels(self._queue.kind, refusal.code).inc()
             self.positions.settle(record)
             return
         self.positions.settle(record)
         assert not isinstance(document, UnsetType)
-        await self._commander.tell(await self._done(self._read_document(document), claim.command_id))
+        told = await self._done(self._read_document(document), claim.command_id, origin)
+        await self._commander.tell(told, origin)
 
     # --- work ---------------------------------------------------------------------------------------
 
-    async def _done(self, piece: Any, claim: str) -> Command:
+    async def _done(self, piece: Any, claim: str, origin: Mapping[str, str]) -> Command:
         """Do a piece of work; return the command that says how it ended."""
         handler = self._handlers.get(action := self._queue.action_of(piece), self._default)
         doing = asyncio.create_task(called(handler, piece, self._threads))
         doing.add_done_callback(noticed)  # what one raises that was given up concerns nobody
-        held = self._held[claim] = _Held(piece.id, claim, doing)
-        about = {"id": piece.id, "action": action, "attempt": piece.attempt}
+        held = self._held[claim] = _Held(piece.id, claim, doing, origin)
+        about = {"id": piece.id, "action": action, "attempt": piece.attempt, "trace_id": trace_id(origin)}
         with metrics.DOING.labels(self._queue.kind).track_inprogress():
             await asyncio.wait({doing}, timeout=self._limits.time.total_seconds())
         del self._held[claim]
@@ -180,7 +187,7 @@ class Executor:
     async def _renew(self, held: _Held) -> None:
         renew = self._queue.renew(id=held.id, command_id=str(uuid4()), claim=held.claim)
         try:
-            await self._commander.ask(renew)
+            await self._commander.ask(renew, held.origin)
         except Rejected as refusal:
             held.refused = refusal.text
             held.doing.cancel()

@@ -3,13 +3,13 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from sinks import resource
+from sinks import resource, task
 from sinks.cluster.mapping import ClusterRows, EventRows
 from sinks.mapping import Mappings
 from sinks.table import Table, TableRows
 from streams.topics import Topics
 
-TABLES: Final[tuple[Table[Any], ...]] = (resource.TABLE,)
+TABLES: Final[tuple[Table[Any], ...]] = (resource.TABLE, task.TABLE)
 """Every kind that is a single table; clusters need several."""
 
 

@@ -45,13 +45,19 @@ from streams.kafka.roles import (
 )
 from streams.messages import EntityResult, Time
 from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
+from streams.trace import TRACEPARENT, TRACESTATE
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
 """The key of wakes, which cannot be an entity's id."""
 
-CARRIED_ON: Final[tuple[str, ...]] = ("traceparent", "tracestate", "request_id")
+CARRIED_ON: Final[tuple[str, ...]] = (TRACEPARENT, TRACESTATE, "request_id")
 """Headers of a command that all resulting records carry too."""
+
+
+def carried(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those among the headers of a record that what follows from it carries on."""
+    return {name: headers[name] for name in CARRIED_ON if name in headers}
 
 
 class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
@@ -287,11 +293,10 @@ class Flow(Generic[V, C, E]):
         if record.key != message.id.encode():
             raise MalformedRecord("bad_key", "the key must be the id in the body")
         headers = headers_of(record)
-        carried = {name: headers[name] for name in CARRIED_ON if name in headers}
         return message, Cause(
             message.command_id,
             at,
-            carried,
+            carried(headers),
             keyed=headers.get(KEYED) == "true",
             answered_by_state=answered_by_state(headers),
         )
@@ -339,8 +344,8 @@ def _results_on(name: str) -> Topic:
         ),
         headers=ResultHeaders,
         senders=("worker",),
-        receivers=("clients", "web"),
-        use=Use(reads=(WEB, RESULTS_READER), writes=(WORKER,), checks=(WEB,)),
+        receivers=("clients", "web", "executor"),
+        use=Use(reads=(WEB, EXECUTOR, RESULTS_READER), writes=(WORKER,), checks=(WEB, EXECUTOR)),
     )
 
 

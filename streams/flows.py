@@ -6,12 +6,13 @@ from domain.policy import Policy
 from streams.cluster.flow import CLUSTER
 from streams.flow import Flow
 from streams.resource import resource_flow
+from streams.task import task_flow
 from streams.topic import Declaration
 
 
 def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
     """Kinds with one input topic, which the same agent, view, and writer of rows serve, under a policy."""
-    return (resource_flow(policy),)
+    return (resource_flow(policy), task_flow(policy))
 
 
 SIMPLE_FLOWS: Final = simple_flows(Policy())

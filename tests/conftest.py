@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _numbers = itertools.count(1)
+_of_module: list[KafkaSettings] = []  # what the running module's tests have declared
 
 # How long an example takes, or drawing one, says more about the machine of that moment than the product.
 settings.register_profile("clusterflow", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,8 +58,10 @@ class Servers:
         return self.database_url.rpartition("/")[0] + f"/{name}"
 
     async def new_topics(self, *, partitions: int = 4) -> KafkaSettings:
-        """Declared topics under a prefix of their own."""
-        return await _new_topics(self.bootstrap_servers, partitions, replication=1)
+        """Declared topics under a prefix of their own, which go with the module of the test that asks."""
+        kafka = await _new_topics(self.bootstrap_servers, partitions, replication=1)
+        _of_module.append(kafka)
+        return kafka
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,14 @@ async def _new_topics(bootstrap_servers: str, partitions: int, *, replication: i
     return kafka
 
 
-async def _drop(kafka: KafkaSettings) -> None:
+async def drop(*made: KafkaSettings) -> None:
     """Delete the topics that are still there, and what this process has counted of them.
 
-    With all topics of a run in the registry each look at a metric would take a tenth of a second.
+    Each that stayed would make the next tests slower: Kafka keeps files open for it, and with all topics of a
+    run in the registry each look at a metric would take a tenth of a second.
     """
-    topics = [spec.name for spec in kafka.topics.all()]
-    admin = AIOKafkaAdminClient(**kafka.client("test"))
+    topics = [spec.name for kafka in made for spec in kafka.topics.all()]
+    admin = AIOKafkaAdminClient(**made[0].client("test"))
     await admin.start()
     try:
         await admin.delete_topics(topics)
@@ -198,12 +202,21 @@ async def until(ask: Callable[[], Awaitable[T]], *, within: float = 30.0, what: 
         await asyncio.sleep(0.05)
 
 
+@pytest.fixture(scope="module", autouse=True)
+async def topics_of_a_module() -> AsyncIterator[None]:
+    """The topics of a module's tests go with it."""
+    yield
+    if _of_module:
+        await drop(*_of_module)
+        _of_module.clear()
+
+
 @pytest.fixture
 async def kafka(servers: Servers) -> AsyncIterator[KafkaSettings]:
-    """Fresh topics, which go with the test: each that stays makes the next ones slower."""
-    kafka = await servers.new_topics()
+    """Fresh topics, which go with the test."""
+    kafka = await _new_topics(servers.bootstrap_servers, partitions=4, replication=1)
     yield kafka
-    await _drop(kafka)
+    await drop(kafka)
 
 
 @pytest.fixture(scope="session")
@@ -211,7 +224,9 @@ async def product(servers: Servers) -> "AsyncIterator[Deployment]":
     """Topics with a worker on them, shared by tests that stay apart by their owners and clusters."""
     from tests.e2e.product import Deployment
 
-    async with Deployment(await servers.new_topics()) as running:
+    async with Deployment(
+        await _new_topics(servers.bootstrap_servers, partitions=4, replication=1)
+    ) as running:
         await running.worker()
         yield running
 

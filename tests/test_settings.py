@@ -78,6 +78,9 @@ DEFAULTS = {
     "resource_statuses": ("active", "inactive"),
     "require_release": False,
     "privileged_email_domain": "system.local",
+    "task_max_attempts": 5,
+    "task_timeout": timedelta(seconds=30),
+    "task_simulated_work_ms": 0,
 }
 
 
@@ -332,7 +335,17 @@ def test_the_rules_are_told_what_was_set(reading):
         PLATFORMS="GCP,Moon",
         RECONCILIATION_MAX_CONCURRENT="3",
         RESOURCE_STATUSES="draft, live",
+        TASK_MAX_ATTEMPTS="7",
+        TASK_LEASE="3s",
+        TASK_TIMEOUT="1m",
+        TASK_RETENTION="1h",
     ).policy
+    assert (7, timedelta(seconds=3), timedelta(minutes=1), timedelta(hours=1)) == (
+        policy.task_limits.attempts,
+        policy.task_limits.lease,
+        policy.task_limits.time,
+        policy.task_retention,
+    )
     assert ("draft", "live") == policy.resource_statuses
     assert (True, timedelta(milliseconds=750), 7) == (
         policy.reactive,

@@ -19,6 +19,7 @@ from domain.policy import Policy
 from streams.flow import Flow
 from streams.kafka.partitions import partition_of
 from streams.reading.fresh import Freshness
+from streams.trace import TRACEPARENT, TRACESTATE, trace_of
 from tables.entries import ColumnFilter, KindEntry
 from tables.feed import Feed, Watched
 from tables.view import View
@@ -238,10 +239,12 @@ class Collection:
 
     async def _decided(self, request: web.Request, command: Any, *, keyed: bool = False) -> WriteResult:
         """Have a command decided whose answer shows an entity, about as long as the body that has come."""
+        state = request[REQUEST_STATE]
+        given = [", ".join(request.headers.getall(name, ())) for name in (TRACEPARENT, TRACESTATE)]
+        state.trace = trace_of(*given)
+        origin = {"request_id": state.request_id, **state.trace}
         async with request.app[UNREAD].reserved(request.content.total_bytes):
-            return await self._served(request).writes.submit(
-                command, request_id=request[REQUEST_STATE].request_id, keyed=keyed
-            )
+            return await self._served(request).writes.submit(command, origin=origin, keyed=keyed)
 
     # --- routes -----------------------------------------------------------------------------------
     # `refusals` are codes that only the rules of this kind raise, `about` is a sentence for the description.

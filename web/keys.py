@@ -28,6 +28,7 @@ class RequestState:
         answered: When aiohttp began to write its answer, on the same clock.
         entity_id: Of a create, whose path has none.
         stream: How a watch went.
+        trace: The headers of the trace that a write belongs to (`streams/trace.py`).
     """
 
     request_id: str
@@ -35,6 +36,7 @@ class RequestState:
     answered: float | None = None
     entity_id: str | None = None
     stream: Mapping[str, Any] | None = None
+    trace: Mapping[str, str] | None = None
 
 
 REQUEST_STATE: Final = web.RequestKey("seen", RequestState)

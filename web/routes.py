@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import resource
+from web import resource, task
 from web.cluster import routes as cluster
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
@@ -26,12 +26,13 @@ _HEALTH: Final = Operation(
 )
 
 
-COLLECTIONS: Final = (resource.RESOURCES,)
+COLLECTIONS: Final = (resource.RESOURCES, task.TASKS)
 """The simple kinds at the edge."""
 
 ROUTES: Final = (
     *cluster.ROUTES,
     *resource.ROUTES,
+    *task.ROUTES,
     Route(
         "GET",
         "/api/v1/info",

@@ -1,5 +1,6 @@
 """Writes to the entities of a simple kind, as records of its command topic."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from domain.entity import Command
@@ -28,15 +29,16 @@ class KindWrites:
             answered_by=[],
         )
 
-    async def submit(self, command: Command, *, request_id: str, keyed: bool) -> WriteResult:
+    async def submit(self, command: Command, *, origin: Mapping[str, str], keyed: bool) -> WriteResult:
         """Have a command decided, as `Submitter.submit` does.
 
         Args:
+            origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
             keyed: Whether its id was made from an `Idempotency-Key`.
         """
         headers = {
             "content_type": "application/json",
-            "request_id": request_id,
+            **origin,
             ANSWERED_BY: BY_STATE,
         }
         if keyed:

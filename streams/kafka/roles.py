@@ -26,6 +26,7 @@ ROLES: Final[Mapping[str, str]] = {
     WEB: "`clusterflow web`",
     WORKER: "`clusterflow worker`",
     SINK: "`clusterflow sink`",
+    EXECUTOR: "`clusterflow executor`",
     VERIFY: "`clusterflow verify`, with and without `--repair`",
     REBUILD: "`clusterflow rebuild`",
     TOPICS: "`clusterflow topics`",

@@ -1,6 +1,7 @@
 """The processes of a run: roles in numbered slots, each behind links of its own that can be cut apart.
 
-web-0 … web-2, worker-0 … worker-2, sink-0    to Kafka, each over its own link to each broker
+web-0 … web-2, worker-0 … worker-2,
+    sink-0, executor-0                        to Kafka, each over its own link to each broker
 the brokers, where there are several          to one another, over a link each way
 sink-0                                        to PostgreSQL, over a link
 clients                                       to web-0 … web-2, over a link each
@@ -25,6 +26,7 @@ from tests.chaos.servers import Clock, Disk
 WEBS: Final = 3  # so that a write through one can be read through two others
 WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
 SINKS: Final = 1
+EXECUTORS: Final = 1
 RESTART_AFTER: Final = 0.5  # seconds until a supervisor starts again what has ended by itself
 PARTITIONS: Final = 6
 CLOCKED: Final = 1  # the worker whose clock can be stepped
@@ -65,7 +67,7 @@ class Fleet:
         self.directory = directory
         self.session = session
         numbers = range(1, brokers + 1)
-        counts = {"web": WEBS, "worker": WORKERS, "sink": SINKS}
+        counts = {"web": WEBS, "worker": WORKERS, "sink": SINKS, "executor": EXECUTORS}
         self.slots = [
             Slot(role, number, [Way(f"{role}{number}".upper(), node) for node in numbers])
             for role, count in counts.items()
@@ -85,6 +87,7 @@ class Fleet:
             "KAFKA_PARTITIONS": str(PARTITIONS),
             "RECONCILIATION_CHECK_INTERVAL": "5s",
             "COMMAND_TIMEOUT": "5s",
+            "TASK_LEASE": "5s",
             **environment,
         }
 

@@ -16,7 +16,7 @@ from bench.wire import AsyncConnection
 from streams.flows import SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import resources
+from tests.chaos import resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.fleet import WEBS, Fleet
@@ -114,7 +114,7 @@ def _begun(history: History, injected: Injected) -> int:
 async def run(fleet: Fleet, plan: Plan) -> Outcome:
     """One run on a fleet without roles. Raises: NotReady: the fleet does not even start."""
     webs, workers = fleet.of("web"), fleet.of("worker")[:2]
-    await fleet.start(*webs, *workers, *fleet.of("sink"))
+    await fleet.start(*webs, *workers, *fleet.of("sink"), *fleet.of("executor"))
     history, draws = History(), random.Random(plan.seed)
     outcome = Outcome(plan, history, Observed(), [], 0.0)
     doors = [(HOST, door.port) for door in fleet.doors]
@@ -137,9 +137,12 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     outcome.moments = [(at - start, what) for at, what in fleet.moments]
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
+    seen = await seen_resources(fleet.stage)
+    seen_tasks = await tasks.observe(fleet.stage.bootstrap_servers, Topics())
     outcome.findings = [
         *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
-        *resources.check_resources(outcome.resources, await seen_resources(fleet.stage)),
+        *resources.check_resources(outcome.resources, seen),
+        *tasks.check_tasks(seen, seen_tasks),
     ]
     return outcome
 
@@ -238,6 +241,7 @@ async def settle(
     requests = (topics.create_requests, topics.name_requests)
     kinds = tuple(topics.of(flow.commands) for flow in SIMPLE_FLOWS)
     inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports, *kinds)
+    await tasks.until_ended(stage)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
     webs = stage.running("web")

@@ -50,7 +50,7 @@ def needed(of, embedded=()):
 
 def test_beside_another_deployment_nothing_starts_and_all_of_it_is_told(tmp_path):
     first = free_row()
-    ports = range(first, first + 4)
+    ports = range(first, first + 5)
     with another_deployment(*ports):
         ended = run(
             "all", RUN_DIR=str(tmp_path / "run"), PORT=str(first), METRICS_PORT=str(first + 1), HOME="/root"
@@ -59,9 +59,7 @@ def test_beside_another_deployment_nothing_starts_and_all_of_it_is_told(tmp_path
     assert "ready" not in ended.stdout
     lines = ended.stderr.splitlines()
     assert "Nothing was started, since these ports are not free:" == lines[0]
-    for line, what in zip(
-        lines[1:], ("REST", "metrics of web", "metrics of worker", "metrics of sink"), strict=False
-    ):
+    for line, what in zip(lines[1:], ("REST", *(f"metrics of {name}" for name in ROLES)), strict=False):
         assert f"{what}: taken by " in line
         assert f"(pid {os.getpid()}) in {os.getcwd()}" in line
     assert not (tmp_path / "run").exists()
@@ -78,16 +76,16 @@ def test_the_line_that_it_tells_to_type_works():
 
 def test_a_taken_port_of_an_embedded_server_is_told_with_the_rest():
     first = free_row()
-    with another_deployment(first + 4), pytest.raises(Exception, match="not free") as caught:
-        refuse_taken(needed(settings(first, embedded_kafka_port=first + 4), embedded=["kafka", "valkey"]))
-    assert f"EMBEDDED_KAFKA_PORT {first + 4:>5}  kafka: taken by" in str(caught.value)
+    with another_deployment(first + 5), pytest.raises(Exception, match="not free") as caught:
+        refuse_taken(needed(settings(first, embedded_kafka_port=first + 5), embedded=["kafka", "valkey"]))
+    assert f"EMBEDDED_KAFKA_PORT {first + 5:>5}  kafka: taken by" in str(caught.value)
     assert str(caught.value).endswith("\n  EMBEDDED_KAFKA_PORT= make run")
 
 
 def test_two_things_that_would_need_one_port_are_told():
     first = free_row()
     doubled = Settings(port=first + 1, metrics_port=first)
-    with pytest.raises(Exception, match=r"metrics of worker: the same as of REST \(PORT\)"):
+    with pytest.raises(Exception, match=r"metrics of executor: the same as of REST \(PORT\)"):
         refuse_taken(needed(doubled))
 
 

@@ -19,7 +19,7 @@ from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
 from tests.processes import answers, environment_of, eventually, role, run
 
-ROLES = ("web", "worker", "sink")
+ROLES = ("web", "worker", "sink", "executor")
 
 SECRET = "hunter2marker"  # in the URL of the database, in specs, bodies and reports
 OWNER, NAME, CONTROLLER_NAME = "owner-marker@example.com", "name-marker", "controller-marker"
@@ -35,8 +35,8 @@ clusterflow_database_connections_active       gauge      -                   web
 clusterflow_database_connections_idle         gauge      -                   web,sink
 clusterflow_database_connections_max          gauge      -                   web,sink
 clusterflow_database_query_duration_seconds   histogram  operation           web,sink
-clusterflow_kafka_messages_published_total    counter    topic               web,worker,sink
-clusterflow_kafka_publish_duration_seconds    histogram  topic               web,worker,sink
+clusterflow_kafka_messages_published_total    counter    topic               web,worker,sink,executor
+clusterflow_kafka_publish_duration_seconds    histogram  topic               web,worker,sink,executor
 clusterflow_reconciliation_duration_seconds   histogram  -                   worker
 clusterflow_reconcile_events_total            counter    reason,result       worker
 clusterflow_reconcile_due                     gauge      state               worker
@@ -46,6 +46,9 @@ clusterflow_wakes_due                         gauge      kind                wor
 clusterflow_wake_lag_seconds                  histogram  kind                worker
 clusterflow_dead_letters_total                counter    topic,reason        worker,sink
 clusterflow_sink_lag_records                  gauge      -                   sink
+clusterflow_work_in_progress                  gauge      kind                executor
+clusterflow_work_done_total                   counter    kind,how            executor
+clusterflow_work_not_claimed_total            counter    kind,code           executor
 clusterflow_table_recovering                  gauge      -                   web,worker
 """
 ROWS = [line.split() for line in METRICS.strip().splitlines()]

@@ -62,6 +62,21 @@ TABLES = {
         "updated_at": (TIME, False),
         "version": (BIG, False),
     },
+    "tasks": {
+        "id": ("character varying(100)", False),
+        "resource_id": ("character varying(100)", False),
+        "action": ("character varying(100)", False),
+        "status": ("character varying(50)", False),
+        "result": ("text", False),
+        "error": ("text", False),
+        "attempt": (BIG, False),
+        "metadata": (JSON, False),
+        "source": ("character varying(100)", False),
+        "work": (JSON, False),
+        "created_at": (TIME, False),
+        "updated_at": (TIME, False),
+        "version": (BIG, False),
+    },
     "schema_migrations": {"version": (TEXT, False), "applied_at": (TIME, False)},
 }
 # What each index is over, and the rows it is for.
@@ -79,6 +94,7 @@ INDEXES = {
     "reconciliation_schedule": ["(cluster_id)", "(next_reconcile_at, enabled) WHERE enabled"],
     "cluster_events": ["(id)", "(cluster_id)", "(published_at)"],
     "resources": ["(id)", "(status)", "(created_at)"],
+    "tasks": ["(id)", "(resource_id)", "(status)", "(created_at)"],
 }
 COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable

@@ -20,11 +20,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.partitioner import murmur2
 
 import agents.worker
+import executors.role
 import web.server
 from agents.worker import WorkerSettings
 from deploy.embedded import ports
 from domain.policy import Policy
-from streams.settings import KafkaSettings
+from executors.handlers import Handler
+from executors.settings import ExecutorSettings
+from streams.settings import EXECUTOR_GROUP, KafkaSettings
 from tests.conftest import until
 from web.settings import WebSettings
 
@@ -302,6 +305,17 @@ class Deployment:
         """A worker, at work."""
         worker = WorkerSettings(kafka=self.kafka, policy=self.policy, tick_interval=tick_interval, **settings)
         return await self._run(lambda stop, ready: agents.worker.run(worker, stop=stop, ready=ready))
+
+    async def executor(self, handlers: Mapping[str, Handler] | None = None, **settings: Any) -> Role:
+        """An executor, at work."""
+        executor = ExecutorSettings(
+            kafka=self.kafka,
+            policy=self.policy,
+            handlers=handlers or {},
+            group_id=self.kafka.topics.prefix + EXECUTOR_GROUP,
+            **settings,
+        )
+        return await self._run(lambda stop, ready: executors.role.run(executor, stop=stop, ready=ready))
 
     async def web(self, email: str | None = None, **settings: Any) -> Client:
         """A web process, ready to serve; as a client of it."""

@@ -19,6 +19,8 @@ from database import DatabaseSettings
 from deploy.embedded import Stack
 from domain.cluster.names import name_key
 from domain.errors import NotPermitted
+from executors.role import run as run_executor
+from executors.settings import ExecutorSettings
 from migrations import migrate
 from recovery import RecoverySettings, rebuild, verify
 from sinks import SinkSettings
@@ -93,6 +95,8 @@ async def the_product(kafka, prefix, url):
     async with Deployment(kafka.plainly(prefix), policy=POLICY) as deployment:
         deployment.kafka = kafka.settings_of("worker", prefix)
         worker = await deployment.worker()
+        deployment.kafka = kafka.settings_of("executor", prefix)
+        executor = await deployment.executor()
         deployment.kafka = kafka.settings_of("web", prefix)
         api = await deployment.web(OWNER)
         sink_settings = SinkSettings(
@@ -102,7 +106,7 @@ async def the_product(kafka, prefix, url):
         )
         stop = asyncio.Event()
         sink = asyncio.create_task(run_sink(sink_settings, stop=stop))
-        yield SimpleNamespace(api=api, worker=worker, sink=sink)
+        yield SimpleNamespace(api=api, worker=worker, executor=executor, sink=sink)
         stop.set()
         await asyncio.wait_for(sink, 20)
 
@@ -148,12 +152,23 @@ async def test_with_exactly_the_printed_rights_everything_works(kafka, granted, 
         assert b"junk" == dead.value
         assert await first_read(as_("events-reader"), "reader", topics.events, f"{granted}events-reader")
         assert 202 == (await running.api.delete(cluster["id"], force=True)).status
+        # a task over Kafka, which the executor does
+        task_id, resource_id = str(uuid4()), str(uuid4())
+        create = {
+            "type": "task.create", "id": task_id, "command_id": task_id, "resource_id": resource_id,
+            "action": "resize",
+        }  # fmt: skip
+        await publish(as_("commander"), "commander", f"{granted}task.commands", task_id, create)
+        assert await first_read(
+            as_("events-reader"), "reader", f"{granted}task.completed", f"{granted}events-reader"
+        )
         # and to PostgreSQL
         settings = RecoverySettings(kafka=as_("verify"), database=DatabaseSettings(url=url))
         found = await verify(settings)
         assert found.equal, found
         assert 2 == found.compared["clusters"]
         assert not running.worker.task.done()
+        assert not running.executor.task.done()
         assert not running.sink.done()
     await allow(kafka.plainly("new."))
     await declare_topics(kafka.settings_of("topics", "new."))
@@ -186,6 +201,9 @@ ROLES = {
         WorkerSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
     ),
     "web": lambda kafka, url: run_web(WebSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None),
+    "executor": lambda kafka, url: run_executor(
+        ExecutorSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
+    ),
     "sink": lambda kafka, url: run_sink(
         SinkSettings(kafka=kafka, database=DatabaseSettings(url=url)), stop=asyncio.Event()
     ),
@@ -207,6 +225,10 @@ ROLES = {
         ("sink", "Read", "cluster-events"),
         ("sink", "Write", "cluster-state.dlq"),
         ("sink", "Read", "clusterflow-postgres"),
+        ("executor", "Read", "task.process"),
+        ("executor", "Write", "task.commands"),
+        ("executor", "Read", "command-results"),
+        ("executor", "Read", "clusterflow-executor"),
         ("verify", "Read", "cluster-names"),
         ("rebuild", "Write", "cluster-state"),
         ("topics", "Create", "cluster-state"),

@@ -1,14 +1,15 @@
 """Roles as processes of their own, on topics and a database of one test, so that they can be killed."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from bench.stage import Stage
+from streams.settings import KafkaSettings
 from streams.topics import Topics
-from tests.conftest import Servers
+from tests.conftest import Servers, drop
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def topics() -> Topics:
 
 
 @pytest.fixture
-async def stage(servers: Servers, topics: Topics, tmp_path: Path) -> Iterator[Stage]:
+async def stage(servers: Servers, topics: Topics, tmp_path: Path) -> AsyncIterator[Stage]:
     """A stage without roles; what still runs at the end of the test is killed."""
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": servers.bootstrap_servers,
@@ -30,3 +31,4 @@ async def stage(servers: Servers, topics: Topics, tmp_path: Path) -> Iterator[St
         for role in stage.roles:
             if role.running():
                 role.kill()
+    await drop(KafkaSettings(bootstrap_servers=servers.bootstrap_servers, topics=topics))

@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 from aiohttp.hdrs import USER_AGENT
 
+from streams.trace import trace_id
 from telemetry import logs
 from web.http.headers import BLANKS, encodable
 from web.http.ids import is_id
@@ -24,6 +25,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"})
 def log_request(request: web.Request, *, status: int, seconds: float) -> None:
     """Record a request that went through the router; `seconds` end at the headers of its answer."""
     state, route = request[REQUEST_STATE], route_of(request)
+    traced = {"trace_id": trace_id(state.trace)} if state.trace else {}
     log_exchange(
         request,
         route=route,
@@ -33,7 +35,7 @@ def log_request(request: web.Request, *, status: int, seconds: float) -> None:
         entity_id=state.entity_id or _path_id(request),
         kind=request.app[KINDS].get(route),
         body_size=request.content_length or 0,
-        more=state.stream,
+        more={**traced, **(state.stream or {})},
     )
 
 

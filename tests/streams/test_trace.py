@@ -1,0 +1,48 @@
+"""Traces: valid ones are carried on as they are, others begin anew (W3C Trace Context)."""
+
+import pytest
+
+from streams.trace import trace_id, trace_of
+
+ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+PARENT = f"00-{ID}-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(
+    "parent", [PARENT, f"00-{ID}-00f067aa0ba902b7-00", f"cc-{ID}-00f067aa0ba902b7-01-what"]
+)
+def test_a_valid_one_is_carried_on(parent):
+    assert {"traceparent": parent, "tracestate": "a=1, b=2"} == trace_of(parent, "a=1, b=2")
+    assert ID == trace_id(trace_of(parent))
+
+
+@pytest.mark.parametrize(
+    "parent",
+    [
+        None,
+        "",
+        "what",
+        PARENT.upper(),
+        f"{PARENT}-more",
+        f"{PARENT}, {PARENT}",
+        f"ff{PARENT[2:]}",
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-{ID}-{'0' * 16}-01",
+        f"{PARENT}\n",
+        f"cc-{ID}-00f067aa0ba902b7-01-{'x' * 65}",
+    ],
+)
+def test_any_other_begins_anew_without_its_state(parent):
+    new, other = trace_of(parent, "a=1"), trace_of(parent, "a=1")
+    assert new.keys() == {"traceparent"}
+    assert len(trace_id(new)) == 32
+    assert len({ID, trace_id(new), trace_id(other)}) == 3
+
+
+@pytest.mark.parametrize("state", ["", None, "ä=1", "a=\x00", "x" * 513])
+def test_a_state_that_is_no_text_or_too_long_is_dropped(state):
+    assert {"traceparent": PARENT} == trace_of(PARENT, state)
+
+
+def test_a_record_without_a_trace_has_no_id():
+    assert "" == trace_id({}) == trace_id({"traceparent": "what"})
