@@ -118,14 +118,14 @@ async def declare(kafka: KafkaSettings, *topics: str) -> None:
         await admin.close()
 
 
-def metric(role: RoleProcess, name: str) -> float:
-    """The sum of a role's counters whose lines begin so: a name, or a name with its first labels."""
+def metric(role: RoleProcess, name: str | tuple[str, ...]) -> float:
+    """The sum of a role's counters whose lines begin so: names, or names with their first labels."""
     with urllib.request.urlopen(f"http://{HOST}:{role.metrics_port}/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
 
 
-def until_counted(role: RoleProcess, name: str, wanted: float) -> float:
+def until_counted(role: RoleProcess, name: str | tuple[str, ...], wanted: float) -> float:
     """Wait until a counter has grown so far; returns the monotonic time. Raises: TimeoutError."""
     deadline = time.monotonic() + DRAINED_WITHIN
     while metric(role, name) < wanted:

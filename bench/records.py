@@ -20,12 +20,12 @@ from streams.topics import Topics
 from streams.writing.outputs import Output
 
 Kind = Literal["commands", "reports", "resource updates"]
-AGENTS: Final[Mapping[Kind, str]] = {
-    "commands": "clusters",
-    "reports": "clusters",
-    "resource updates": "resource",
+AGENTS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    "commands": ("clusters",),
+    "reports": ("clusters",),
+    "resource updates": ("resource", "task"),
 }
-"""The agent that decides records of a kind."""
+"""The agents that decide something for a record of a kind; each change of a resource starts a task."""
 
 KINDS: Final = tuple(AGENTS)
 

@@ -34,17 +34,17 @@ Pairs = tuple[list[Drained], list[Drained]]
 """How bursts of one kind went, through the worker and through the agent."""
 
 
-def turns_of(agent: str) -> str:
-    """The counter of records that an agent has decided."""
-    return f'clusterflow_turn_records_sum{{agent="{agent}"}}'
+def turns_of(*agents: str) -> tuple[str, ...]:
+    """The counters of records that agents have decided."""
+    return tuple(f'clusterflow_turn_records_sum{{agent="{agent}"}}' for agent in agents)
 
 
 def worker_drains(
-    kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output], agent: str
+    kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output], agents: Sequence[str]
 ) -> Drained:
-    """One burst through an agent of the product's worker."""
-    turns = turns_of(agent)
-    wanted = metric(worker, turns) + len(records)
+    """One burst through agents of the product's worker, each of which decides something for each record."""
+    turns = turns_of(*agents)
+    wanted = metric(worker, turns) + len(records) * len(agents)
     return drain(kafka, records, worker.pid, lambda: until_counted(worker, turns, wanted))
 
 
@@ -55,10 +55,10 @@ def null_drains(kafka: KafkaSettings, null: Peer, records: Sequence[Output]) -> 
 
 
 def pair(
-    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output], agent: str
+    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output], agents: Sequence[str]
 ) -> tuple[Drained, Drained]:
     """The same burst through both."""
-    return worker_drains(kafka, worker, records, agent), null_drains(kafka, null, records)
+    return worker_drains(kafka, worker, records, agents), null_drains(kafka, null, records)
 
 
 def pairs_in_turn(

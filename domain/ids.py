@@ -23,3 +23,8 @@ def deterministic_id(*words: object) -> str:
     digits = sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
     variant = _VARIANT[digits[16]]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
+
+
+def entity_id_of(command_id: str, kind: str) -> str:
+    """The id, a UUID of version 4, of what a command creates; the same for each repeat of the command."""
+    return str(UUID(deterministic_id(command_id, kind), version=4))

@@ -5,6 +5,7 @@ Times are read with any offset and written in UTC with a final `Z`. `streams.dec
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -47,6 +48,7 @@ def rfc3339(time: datetime) -> str:
     return f"{utc_time.isoformat()[:-6]}Z"  # without +00:00
 
 
+@lru_cache(maxsize=256)  # a batch of records has one time, which is asked for several times for each of them
 def from_millis(timestamp: int) -> datetime:
     """A Kafka timestamp (milliseconds since 1970) as UTC, exactly."""
     return _EPOCH + timedelta(milliseconds=timestamp)

@@ -15,14 +15,15 @@ from aiohttp import web
 from msgspec import Struct, UnsetType, structs
 
 from domain.errors import Rejected
+from domain.ids import entity_id_of
 from domain.policy import Policy
+from serving.kinds import Served, not_found
+from serving.paging import cursor_after
+from serving.submit import WriteResult
 from streams.flow import Flow
-from streams.kafka.partitions import partition_of
-from streams.reading.fresh import Freshness
 from streams.trace import TRACEPARENT, TRACESTATE, trace_of
 from tables.entries import ColumnFilter, KindEntry
-from tables.feed import Feed, Watched
-from tables.view import View
+from tables.feed import Watched
 from web.command_bodies import bodies, expected_version, members_of
 from web.described import kind_parameters
 from web.described.operations import (
@@ -32,44 +33,19 @@ from web.described.operations import (
     Parameter,
     Route,
 )
-from web.health.monitor import HEALTH
 from web.http.errors import json_response
-from web.http.ids import new_entity_id
 from web.http.pieces import ReadAnswer
 from web.http.unread import UNREAD
-from web.keys import REQUEST_STATE, SETTINGS
-from web.paging import cursor_after, fitting, limit_of, place_of
+from web.keys import HEALTH, REQUEST_STATE, SERVED, SETTINGS
+from web.paging import fitting, limit_of, place_of
 from web.requests import command_identity, etag, replayed, shown
-from web.submit import WriteResult
 from web.watch import WATCHES, is_watch
-from web.writes import KindWrites
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Codes = tuple[str, ...]
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:~-]{1,100}")
 _ONE: Final = "/{id:[^/]+}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
-    """What one process serves a kind from.
-
-    Attributes:
-        freshness: Lets reads wait for what was in the log when they came; None where the kind promises less.
-        topic, partitions: Its changelog here.
-    """
-
-    view: View[KindEntry]
-    feed: Feed[KindEntry]
-    writes: KindWrites
-    freshness: Freshness | None
-    topic: str
-    partitions: int
-
-
-SERVED: Final = web.AppKey("served", dict[str, Served])
-"""By kind, what this process serves it from."""
 
 
 class Identity(NamedTuple):
@@ -132,15 +108,7 @@ class Collection:
 
     async def present(self, request: web.Request) -> KindEntry:
         """The entity of the path. Raises: Rejected: there is none. Unavailable: that is not known now."""
-        served, entity_id = self._served(request), self._path_id(request)
-        request.app[HEALTH].require_view()
-        if served.freshness is not None:
-            partition = partition_of(entity_id.encode(), served.partitions)
-            await served.freshness.caught_up(served.topic, partition)
-        entry = served.view.get(entity_id)
-        if entry is None:
-            raise _not_found()
-        return entry
+        return await self._served(request).present(self._path_id(request))
 
     def _served(self, request: web.Request) -> Served:
         return request.app[SERVED][self.kind]
@@ -149,7 +117,7 @@ class Collection:
         """The id in the path. Raises: Rejected: no entity can have it."""
         entity_id = request.match_info["id"]
         if _ID.fullmatch(entity_id) is None:
-            raise _not_found()
+            raise not_found()
         return entity_id
 
     async def _get(self, request: web.Request) -> web.StreamResponse:
@@ -211,7 +179,7 @@ class Collection:
         command_id, keyed = command_identity(
             request, "", self.kind, "create", longest=kind_parameters.MAX_KEY
         )
-        identity = Identity(command_id, new_entity_id(command_id, self.kind), keyed)
+        identity = Identity(command_id, entity_id_of(command_id, self.kind), keyed)
         request[REQUEST_STATE].entity_id = identity.entity_id
         return identity
 
@@ -381,10 +349,6 @@ class Collection:
             name=name,
             about=about,
         )
-
-
-def _not_found() -> Rejected:
-    return Rejected("RESOURCE_NOT_FOUND", "Not found")
 
 
 def _reader(request: web.Request) -> str:

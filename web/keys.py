@@ -9,9 +9,18 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from serving.kinds import Served
+from serving.monitor import HealthMonitor
+from serving.submit import Submitter
 from web.settings import WebSettings
 
 SETTINGS: Final = web.AppKey("settings", WebSettings)
+HEALTH: Final = web.AppKey("health", HealthMonitor)
+SUBMITTER: Final = web.AppKey("submitter", Submitter)
+
+SERVED: Final = web.AppKey("served", dict[str, Served])
+"""By kind, what this process serves it from."""
+
 SLUGGED: Final = web.AppKey("slugged", tuple[str, ...])
 """The beginnings of paths whose errors have slugs as their codes."""
 

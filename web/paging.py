@@ -2,16 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Final
 
-import msgspec
 from aiohttp import web
-from msgspec import Meta, Struct
 
-from domain.entity import EntityId
 from domain.errors import Rejected
-from tables.entries import KindEntry, newest_first
+from serving.paging import place_after
+from tables.entries import KindEntry
 from tables.view import BEFORE_ALL, SortKey
 from web.described.kind_parameters import MAX_LIMIT
 
@@ -28,31 +25,14 @@ def limit_of(request: web.Request) -> int:
     return int(given)
 
 
-class _Cursor(Struct, frozen=True, array_like=True):
-    """The place of the last entity of a page."""
-
-    created_at: Annotated[datetime, Meta(tz=True)]
-    id: EntityId
-
-
-_cursor_decoder: Final = msgspec.json.Decoder(_Cursor)
-
-
-def cursor_after(last: KindEntry) -> str:
-    """The cursor of the page that follows this entity."""
-    created_at = datetime.fromtimestamp(-last.place[0], UTC)
-    return msgspec.json.encode(_Cursor(created_at, last.id)).hex()
-
-
 def place_of(request: web.Request) -> SortKey:
     """Where the page begins. Raises: Rejected: the cursor is none of ours."""
     given = request.query.get("cursor")
     if given is None:
         return BEFORE_ALL
     try:
-        cursor = _cursor_decoder.decode(bytes.fromhex(given))
-        return newest_first(cursor.created_at, cursor.id)
-    except (ValueError, OverflowError, msgspec.MsgspecError):
+        return place_after(given)
+    except ValueError:
         raise Rejected("INVALID_PARAMETER", "cursor is not one of ours", field="cursor") from None
 
 

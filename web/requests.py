@@ -7,11 +7,11 @@ from aiohttp import web
 
 from domain.errors import invalid
 from domain.ids import deterministic_id
+from serving.submit import WriteResult
 from web.http.errors import JSON_TYPE
 from web.http.headers import new_id, once, once_as_text
 from web.http.ids import id_of
 from web.http.pieces import Pieces, ReadAnswer
-from web.submit import WriteResult
 
 KEY: Final = "Idempotency-Key"
 MAX_KEY: Final = 255

@@ -21,9 +21,9 @@ from prometheus_client import Counter as Metric
 from prometheus_client import Gauge
 
 from domain.errors import Rejected, Unavailable, not_found
+from serving.monitor import HealthMonitor
 from tables.feed import CHUNK, Feed, FellBehind, Watched, Watcher, WatchEvent
 from tables.positions import FeedPosition, at, expired
-from web.health.monitor import HealthMonitor
 from web.http.errors import error_body
 from web.http.headers import once_as_text
 from web.http.unread import MAX_DOCUMENT, SHORT, Unread

@@ -29,7 +29,7 @@ UNACKNOWLEDGED_AFTER: Final = 2.0
 
 A slow broker must not count: with a latency of 200 ms, a record that waits for the request before its own is
 acknowledged after half a second. A longer time would be useless, because writes of web give up after 3 s
-(`web.submit.ACKNOWLEDGED_WITHIN`), and by then their answer can name the reason.
+(`serving.submit.ACKNOWLEDGED_WITHIN`), and by then their answer can name the reason.
 """
 
 LOOK_EVERY: Final = 0.25

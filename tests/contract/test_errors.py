@@ -8,6 +8,8 @@ import aiohttp
 import pytest
 
 from domain.errors import Rejected, Unavailable
+from serving.monitor import HealthMonitor
+from serving.submit import Submitter
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tables.cluster import ClusterView
@@ -15,10 +17,8 @@ from tables.feed import Feed
 from tests.e2e.product import Answer
 from tests.web.answers import check, check_error
 from tests.web.writing import Kafka, Ready
-from web.health.monitor import HealthMonitor
 from web.server import create_app, serve
 from web.settings import WebSettings
-from web.submit import Submitter
 
 KAFKA = KafkaSettings(bootstrap_servers="nowhere", topics=Topics(), partitions=1, replication=1)
 OWNER = {"X-User-Email": "owner@example.com"}

@@ -23,6 +23,7 @@ from prometheus_client import REGISTRY
 
 from domain.entity import VersionedEntity
 from domain.policy import Policy
+from serving.kinds import kind_feeds
 from sinks.table import Table
 from sinks.tables import TABLES
 from streams.flow import Flow
@@ -35,8 +36,8 @@ from tests.sinks.gadgets import FLOW as GADGET
 from tests.sinks.gadgets import gadget
 from tests.tables.given import Record
 from web.collection import Collection, Filtered
+from web.counts import ENTITIES, show_counts
 from web.described.operations import Route
-from web.kinds import ENTITIES, kind_feeds, show_counts
 from web.routes import COLLECTIONS, ROUTES
 
 ROOT: Final = Path(__file__).parents[2]
@@ -175,7 +176,7 @@ def recovery(flow: AnyFlow, house: House) -> Iterator[str]:
 def metrics(flow: AnyFlow, house: House) -> Iterator[str]:
     """Its live entities are counted under its name."""
     kind = flow.kind.name
-    views = {name: feed.view for name, feed in kind_feeds(Topics()).items()}
+    views = {name: feed.view for name, feed in kind_feeds(COLLECTIONS, Topics()).items()}
     if kind not in views:
         yield "no clusterflow_entities"
         return

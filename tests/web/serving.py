@@ -9,6 +9,9 @@ import aiohttp
 from aiohttp import web
 from aiokafka import TopicPartition
 
+from serving.kinds import kind_feeds, serve_kinds
+from serving.monitor import HealthMonitor
+from serving.submit import Submitter
 from streams.reading.fresh import Freshness
 from streams.reading.tail import Tail
 from streams.settings import KafkaSettings
@@ -17,11 +20,9 @@ from tables.cluster import ClusterView
 from tables.feed import Feed
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
-from web.health.monitor import HealthMonitor
-from web.kinds import kind_feeds, serve_kinds
+from web.routes import COLLECTIONS
 from web.server import create_app, serve
 from web.settings import WebSettings
-from web.submit import Submitter
 
 OWNER = "owner@example.com"
 KAFKA = KafkaSettings(bootstrap_servers="127.0.0.1:1", partitions=2)
@@ -75,8 +76,9 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
         health=health,
         timeout=settings.command_timeout,
     )
-    feeds = kind_feeds(KAFKA.topics)
-    served = serve_kinds(KAFKA, feeds, submitter, Freshness(nothing_came, at_once))
+    feeds = kind_feeds(COLLECTIONS, KAFKA.topics)
+    freshness = Freshness(nothing_came, at_once)
+    served = serve_kinds(COLLECTIONS, KAFKA, feeds, submitter=submitter, health=health, freshness=freshness)
     app = create_app(settings, feed=feed, submitter=submitter, health=health, served=served)
     runner = await serve(app)
     host, port = runner.addresses[0]

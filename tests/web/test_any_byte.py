@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from serving.submit import Submitter
 from streams.cluster.messages import ResultMessage
 from streams.json import encode
 from streams.writing.appending import Acknowledged
@@ -16,7 +17,7 @@ from tests.tables.given import Record
 from tests.web.answers import JSON, check_error, complaints
 from tests.web.serving import KAFKA, OWNER, serving
 from tests.web.wire import CLUSTERS, ONE, request
-from web.submit import SUBMITTER, Submitter
+from web.keys import SUBMITTER
 
 REPORT = b'{"controller_name":"c","observed_generation":1}'
 SPEC = b'{"name":"one","spec":{"platform":{"type":"gcp"}}}'

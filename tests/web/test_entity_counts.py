@@ -6,10 +6,12 @@ from prometheus_client import REGISTRY
 
 from domain.policy import Policy
 from domain.resource import Resource, ResourceState
+from serving.kinds import kind_feeds
 from streams.json import encode
 from streams.topics import Topics
 from tests.tables.given import Record
-from web.kinds import ENTITIES, kind_feeds, show_counts
+from web.counts import ENTITIES, show_counts
+from web.routes import COLLECTIONS
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 POLICY = Policy(resource_statuses=("active", "inactive", "broken"))
@@ -19,7 +21,7 @@ class Shown:
     """A view of resources, and the metric as it is shown after each change."""
 
     def __init__(self) -> None:
-        self.views = {kind: feed.view for kind, feed in kind_feeds(Topics()).items()}
+        self.views = {kind: feed.view for kind, feed in kind_feeds(COLLECTIONS, Topics()).items()}
         self._offset = -1
         ENTITIES.clear()  # of what other tests have counted
 

@@ -7,6 +7,7 @@ import pytest
 from aiohttp import web
 
 from domain.errors import Rejected, Unavailable, Unconfirmed
+from domain.ids import entity_id_of
 from web.http.errors import (
     STATUS,
     error_response,
@@ -14,7 +15,6 @@ from web.http.errors import (
     rejection_response,
     unavailable_response,
 )
-from web.http.ids import new_entity_id
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_what_the_framework_refuses_has_the_shape_too():
 
 
 def test_a_new_id_is_a_uuid_of_version_4_and_the_same_for_a_repeat():
-    made = new_entity_id("command", "resource")
-    assert made == new_entity_id("command", "resource") != new_entity_id("other", "resource")
+    made = entity_id_of("command", "resource")
+    assert made == entity_id_of("command", "resource") != entity_id_of("other", "resource")
     assert (made.lower(), 4) == (made, UUID(made).version)
 
 

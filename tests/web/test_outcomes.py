@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
+from serving.outcomes import MAX_OVERDUE, Outcomes
 from tests.conftest import until
 from tests.e2e.product import Deployment, an_owner
 from tests.web.answers import check, check_error
 from tests.web.serving import serving
-from web.health.outcomes import MAX_OVERDUE, Outcomes
 
 
 class Clock:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pytest
 from prometheus_client import REGISTRY
 
+from serving.submit import UNKNOWN
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
 from streams.reading.tail import Tail
 from streams.writing.producer import Producer
@@ -19,7 +20,6 @@ from tests.e2e.product import Deployment, an_owner
 from tests.web.answers import check, check_error
 from tests.web.serving import KAFKA, serving
 from tests.web.watching import CLUSTERS
-from web.submit import UNKNOWN
 
 
 @pytest.mark.parametrize(

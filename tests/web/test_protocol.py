@@ -10,12 +10,12 @@ from aiohttp.http_exceptions import BadStatusLine
 from aiohttp.test_utils import make_mocked_request
 from prometheus_client import REGISTRY
 
+from serving.submit import UNKNOWN
 from tests.conftest import until
 from tests.e2e.product import Answer
 from tests.web.answers import UUID4, check_error, complaints, logged
 from tests.web.serving import OWNER, serving
 from web.http.protocol import refusal_of
-from web.submit import UNKNOWN
 
 CLUSTERS = "/api/v1/clusters"
 SECRET = b"hunter2"

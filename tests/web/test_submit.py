@@ -11,6 +11,9 @@ from msgspec import UNSET
 from domain.cluster.commands import Create, Delete
 from domain.cluster.names import name_key
 from domain.errors import Rejected, Unavailable, Unconfirmed
+from serving import submit
+from serving.outcomes import Outcomes
+from serving.submit import Submitter, WriteResult
 from streams.cluster.messages import ResultMessage
 from streams.json import encode
 from streams.kafka.partitions import partition_of
@@ -18,10 +21,7 @@ from tables.cluster import ClusterView
 from tests.tables.given import Record, document, value
 from tests.web.serving import KAFKA, OWNER
 from tests.web.writing import Kafka, Ready
-from web import submit
 from web.cluster.writes import ClusterWrites
-from web.health.outcomes import Outcomes
-from web.submit import Submitter, WriteResult
 
 IDS = [f"{number}c0ffee0-0000-4000-8000-00000000000a" for number in range(4)]
 

@@ -66,7 +66,7 @@ async def test_a_missing_database_degrades_but_does_not_stop(product, url):
 
 async def test_looking_after_the_database_takes_one_connection(product, servers, monkeypatch):
     url = await servers.new_database()
-    monkeypatch.setattr("web.health.monitor._CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("serving.monitor._CACHE_SECONDS", 0.0)
     client = await product.web(database=DatabaseSettings(url=url))
     connection = await asyncpg.connect(url)
     query = (

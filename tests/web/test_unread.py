@@ -19,7 +19,7 @@ from tests.web.answers import check, check_error
 from tests.web.serving import OWNER, Served, serving
 from tests.web.unread_server import MOST
 from web.http.unread import SHORT, UNREAD, Unread
-from web.submit import SUBMITTER
+from web.keys import SUBMITTER
 
 LIST = "/api/v1/clusters"
 ONE = f"{0:08}-0000-4000-8000-000000000000"

@@ -9,6 +9,8 @@ import pytest
 
 from domain.cluster.commands import Delete
 from domain.errors import Rejected, Unavailable
+from serving.submit import Submitter, WriteResult
+from serving.writes import KindWrites
 from streams.cluster.messages import ResultMessage
 from streams.json import encode
 from streams.kafka.partitions import partition_of
@@ -20,8 +22,6 @@ from tests.tables.kinds import FLOW, Fill, jar, jar_view, record
 from tests.web.serving import KAFKA, OWNER
 from tests.web.writing import Kafka, Ready
 from web.cluster.writes import ClusterWrites
-from web.submit import Submitter, WriteResult
-from web.writes import KindWrites
 
 JAR_RESULTS = "test.command-results"
 ID = "0c0ffee0-0000-4000-8000-00000000000a"
@@ -41,7 +41,7 @@ class World:
     async def filling(self, *, keyed: bool = False) -> asyncio.Task[WriteResult]:
         """A jar's write that was published."""
         command = Fill(id=ID, command_id="c", label="jam")
-        return await self._published(self.jars.submit(command, request_id="r", keyed=keyed))
+        return await self._published(self.jars.submit(command, origin={"request_id": "r"}, keyed=keyed))
 
     async def deleting(self) -> asyncio.Task[WriteResult]:
         """A cluster's write that was published, with the same ids."""
@@ -132,7 +132,7 @@ async def test_a_partition_without_leader_is_named_by_the_kind():
     world.health.unavailable = {("test.jar.commands", partition_of(ID.encode(), 2))}
     command = Fill(id=ID, command_id="c", label="jam")
     with pytest.raises(Unavailable, match="The partition of this jar has no leader"):
-        await world.jars.submit(command, request_id="r", keyed=False)
+        await world.jars.submit(command, origin={"request_id": "r"}, keyed=False)
 
 
 def test_what_is_decoded_of_a_result_is_what_agents_send():

@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Sequence, Set
 
+from serving.outcomes import Outcomes
 from streams.writing.appending import Acknowledged
 from streams.writing.outputs import Output, RecordPosition
-from web.health.outcomes import Outcomes
 
 
 class Ready:

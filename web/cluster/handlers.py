@@ -13,6 +13,7 @@ from domain.cluster.names import name_key
 from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
+from serving.submit import WriteResult
 from streams.cluster.codec import MAX_SPEC_BYTES
 from streams.decoding import decoder_of
 from streams.json import encode
@@ -30,7 +31,6 @@ from web.http.identity import caller
 from web.http.unread import UNREAD
 from web.keys import REQUEST_STATE, SETTINGS
 from web.requests import KEY, command_identity, etag, if_match, path_id, replayed, shown
-from web.submit import WriteResult
 from web.watch import WATCHES, is_watch
 
 _create_decoder = decoder_of(CreateBody)

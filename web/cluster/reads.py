@@ -16,11 +16,11 @@ from msgspec import convert
 from domain.access import is_privileged, may_see
 from domain.cluster.state import ControllerReport
 from domain.errors import not_found
+from serving.monitor import HealthMonitor
 from streams.json import encode
 from tables.cluster import ClusterEntry, Filter
 from tables.view import View
 from web.cluster.documents import ControllerStatus, ShownCondition, ShownError
-from web.health.monitor import HealthMonitor
 from web.http.ids import id_of
 from web.http.pieces import ReadAnswer
 from web.http.unread import SHORT

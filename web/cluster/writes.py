@@ -5,6 +5,7 @@ from typing import Final
 
 from domain.cluster.commands import Command, Create
 from domain.cluster.names import name_key
+from serving.submit import Destination, Submitter, WriteResult, results_showing
 from streams.cluster.codec import message_of
 from streams.cluster.messages import ReportMessage
 from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, KEYED, TRIGGERED_BY
@@ -13,7 +14,6 @@ from streams.topics import Topics
 from streams.writing.outputs import Headers, Output
 from tables.cluster import ClusterEntry
 from tables.view import View
-from web.submit import Destination, Submitter, WriteResult, results_showing
 
 _HEADERS: Final = {"content_type": "application/json", ANSWERED_BY: BY_STATE}
 _OF_COMMANDS: Final[Headers] = [(TRIGGERED_BY, BY_REST.encode())]

@@ -7,9 +7,8 @@ from msgspec import UNSET, convert
 
 from streams.json import encode
 from web.health.documents import Component, Components, Health, Info
-from web.health.monitor import HEALTH
 from web.http.errors import json_response
-from web.keys import SETTINGS
+from web.keys import HEALTH, SETTINGS
 
 
 async def health(request: web.Request) -> web.Response:

@@ -1,10 +1,8 @@
 """The form of the ids in paths."""
 
 import re
-from uuid import UUID
 
 from domain.errors import invalid
-from domain.ids import deterministic_id
 from streams.messages import UUID_PATTERN
 
 _UUID = re.compile(UUID_PATTERN)
@@ -20,8 +18,3 @@ def id_of(given: str, kind: str) -> str:
     if not is_id(given):
         raise invalid(f"invalid {kind} ID format", field="id", value=given)
     return given.lower()
-
-
-def new_entity_id(command_id: str, kind: str) -> str:
-    """The id, a UUID of version 4, of what a command creates; the same for each repeat of the command."""
-    return str(UUID(deterministic_id(command_id, kind), version=4))

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import asyncpg
-from aiohttp import web
 
 from database.pool import CLIENT_ERRORS, Pool
 from domain.errors import Unavailable
+from serving.outcomes import Outcomes
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, named
 from streams.reading.tail import Tail
-from web.health.outcomes import Outcomes
 
 log = logging.getLogger("clusterflow.health")
 
@@ -119,9 +118,6 @@ class HealthMonitor:
             self._database = await _ping(self.database)
             self._database_checked = time.monotonic()  # a check that hangs takes as long as this is kept
         return self._database
-
-
-HEALTH: Final = web.AppKey("health", HealthMonitor)
 
 
 async def _ping(database: Pool | None) -> str:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.entity import Command
+from serving.submit import Destination, Submitter, WriteResult, results_showing
 from streams.flow import Flow
 from streams.headers import ANSWERED_BY, BY_STATE, KEYED
 from tables.view import View
-from web.submit import Destination, Submitter, WriteResult, results_showing
 
 
 class KindWrites:

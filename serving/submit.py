@@ -20,18 +20,17 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
-from aiohttp import web
 from aiokafka import ConsumerRecord
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from domain.errors import Rejected, Unavailable, Unconfirmed
+from serving.monitor import HealthMonitor
 from streams.headers import answered_command
 from streams.kafka.partitions import partition_of
 from streams.messages import ResultKind
 from streams.writing.outputs import Headers, Output, RecordPosition
 from streams.writing.producer import Producer
 from tables.view import Entry, View
-from web.health.monitor import HealthMonitor
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -285,6 +284,3 @@ class Submitter:
             f"The partition of this {destination.subject} has no leader that answers or takes writes,"
             " while others have"
         )
-
-
-SUBMITTER: Final = web.AppKey("submitter", Submitter)

@@ -1,0 +1,122 @@
+"""The simple kinds that a process serves: their views, their change feeds, and the ways to write."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from domain.errors import Rejected
+from serving.monitor import HealthMonitor
+from serving.submit import Submitter
+from serving.writes import KindWrites
+from streams.flow import Flow
+from streams.kafka.partitions import partition_of
+from streams.reading.fresh import Freshness
+from streams.settings import KafkaSettings
+from streams.topics import Topics
+from tables.entries import KindEntry, counted_by, entries
+from tables.feed import Feed
+from tables.view import View
+
+COUNTED_BY: Final = "status"
+"""The column by whose values entities are counted, in kinds that have it."""
+
+FEED_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of documents that the change feed of a kind keeps."""
+
+Feeds = Mapping[str, Feed[KindEntry]]
+
+
+class Exposed(Protocol):
+    """A kind as an API exposes it.
+
+    Attributes:
+        columns: Members of its documents that lists filter by.
+        fresh: Whether reads of one entity show every write that was answered before, by any process.
+    """
+
+    @property
+    def flow(self) -> Flow[Any, Any, Any]:
+        """What describes the kind, apart from a deployment."""
+
+    @property
+    def columns(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
+    def fresh(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What one process serves a kind from.
+
+    Attributes:
+        freshness: Lets reads wait for what was in the log when they came; None where the kind promises less.
+        topic, partitions: Its changelog here.
+    """
+
+    view: View[KindEntry]
+    feed: Feed[KindEntry]
+    writes: KindWrites
+    health: HealthMonitor
+    freshness: Freshness | None
+    topic: str
+    partitions: int
+
+    async def present(self, entity_id: str) -> KindEntry:
+        """One entity. Raises: Rejected: there is none. Unavailable: that is not known now."""
+        self.health.require_view()
+        if self.freshness is not None:
+            await self.freshness.caught_up(self.topic, partition_of(entity_id.encode(), self.partitions))
+        entry = self.view.get(entity_id)
+        if entry is None:
+            raise not_found()
+        return entry
+
+
+def not_found() -> Rejected:
+    """The refusal of an id that no entity has."""
+    return Rejected("RESOURCE_NOT_FOUND", "Not found")
+
+
+def kind_feeds(kinds: Iterable[Exposed], topics: Topics) -> Feeds:
+    """A view and its change feed for each kind, by its name."""
+    return {
+        each.flow.kind.name: Feed(
+            View(
+                entries(shown=each.flow.shown, columns=each.columns),
+                counted=counted_by(COUNTED_BY, each.columns),
+            ),
+            topic=topics.of(each.flow.state),
+            max_bytes=FEED_BYTES,
+        )
+        for each in kinds
+    }
+
+
+def kind_results(kinds: Iterable[Exposed], topics: Topics) -> tuple[str, ...]:
+    """The topics that results of kinds come on."""
+    return tuple(dict.fromkeys(topics.of(each.flow.results) for each in kinds))
+
+
+def serve_kinds(
+    kinds: Iterable[Exposed],
+    kafka: KafkaSettings,
+    feeds: Feeds,
+    *,
+    submitter: Submitter,
+    health: HealthMonitor,
+    freshness: Freshness,
+) -> Mapping[str, Served]:
+    """What this process serves each kind from."""
+    return {
+        (name := each.flow.kind.name): Served(
+            view=(feed := feeds[name]).view,
+            feed=feed,
+            writes=KindWrites(submitter, each.flow.deployed(kafka.topics.of), feed.view),
+            health=health,
+            freshness=freshness if each.fresh else None,
+            topic=feed.topic,
+            partitions=kafka.partitions,
+        )
+        for each in kinds
+    }
