@@ -2,7 +2,7 @@
 
 The way of a write, in the order a record travels:
 
-    web/cluster/handlers.py  parses a request and submits a command      → web/submit.py
+    web/cluster/handlers.py  parses a request and submits a command      → serving/submit.py
     agents/clusters.py     turns commands, reports and ticks into events  → domain/cluster/decide.py decides
     agents/names.py        lets the first create of a name through        → domain/cluster/names.py decides
     streams/turns/turn.py        acknowledges outputs, then state, then offsets

@@ -34,6 +34,7 @@ from cli.values import (
     SecurityProtocol,
     Servers,
     ServiceName,
+    ServicePort,
     Statuses,
     TopicText,
 )
@@ -64,6 +65,8 @@ class Settings(BaseSettings):
     port: Port = 8080
     metrics_port: Port = 8081
     metrics_enabled: Boolean = True
+    grpc_service_port: ServicePort = 9090
+    grpc_reflection: Boolean = True
     bind_host: str = "127.0.0.1"
     environment: Environment = Environment.DEVELOPMENT
     service_name: ServiceName = SOURCE
@@ -288,6 +291,8 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
     ports: dict[int, str] = {}
     for name in Settings.model_fields:
         port = getattr(settings, name)
+        if name == "grpc_service_port" and name not in settings.model_fields_set:
+            continue  # most roles do not use it, and may have chosen its default for something else
         if name.endswith("port") and port is not None and ports.setdefault(port, name) != name:
             yield (
                 (ports[port], name),

@@ -193,7 +193,8 @@ class Stage:
         log = self.directory / "logs" / f"{name}-{len(self.roles)}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         port, metrics_port = port or free_port(), free_port()
-        ports = {"PORT": str(port), "METRICS_PORT": str(metrics_port)}
+        served = "GRPC_SERVICE_PORT" if name == "grpc" else "PORT"
+        ports = {served: str(port), "METRICS_PORT": str(metrics_port)}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 [sys.executable, "-m", "main", name],

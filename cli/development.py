@@ -41,7 +41,7 @@ YIELDING: Final = {"sink": 5}  # niceness by role: writes go first, rows follow
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
 # In the order they are stopped: no new writes or work, then no new states, then nothing left to store.
-ROLES: Final = ("web", "executor", "worker", "sink")
+ROLES: Final = ("web", "grpc", "executor", "worker", "sink")
 
 
 class StartFailed(ControlPlaneError):
@@ -324,6 +324,7 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
         f"""
   page       {url}/
   API        {url}/api/v1/clusters
+  gRPC       {_dialled(settings.bind_host)}:{settings.grpc_service_port} (task.v1.TaskService)
   docs       {url}/docs (REST), {url}/docs/topics (Kafka)
   health     {url}/health
   metrics    {", ".join(f"{r} :{settings.metrics_port + i}/metrics" for i, r in enumerate(ROLES))}

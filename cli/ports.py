@@ -15,7 +15,7 @@ from settings import Settings
 STEP: Final = 10  # from one set of ports that is tried to the next: 8080 and 8081, 8090 and 8091, …
 TRIED: Final = 100
 LAST_PORT: Final = 65535
-OURS: Final = frozenset({"PORT", "METRICS_PORT"})
+OURS: Final = frozenset({"PORT", "METRICS_PORT", "GRPC_SERVICE_PORT"})
 
 
 class PortsTaken(ControlPlaneError):
@@ -37,6 +37,7 @@ def needed_ports(settings: Settings, *, roles: Sequence[str], embedded: Iterable
     for index, role in enumerate(roles):
         what = f"metrics of {role}"
         ports.append(NeededPort("METRICS_PORT", settings.metrics_port + index, settings.bind_host, what))
+    ports.append(NeededPort("GRPC_SERVICE_PORT", settings.grpc_service_port, settings.bind_host, "gRPC"))
     for name in embedded:
         port = getattr(settings, f"embedded_{name}_port")
         if port is not None:
@@ -49,7 +50,7 @@ def refuse_taken(needed: Sequence[NeededPort]) -> None:
     faults = [*_doubled(needed), *_taken(needed)]
     if not faults:
         return
-    lines = "\n".join(f"  {each.setting:<13} {each.port:>5}  {each.what}: {why}" for each, why in faults)
+    lines = "\n".join(f"  {each.setting:<17} {each.port:>5}  {each.what}: {why}" for each, why in faults)
     remedy = _remedy(needed, {each.setting for each, _ in faults})
     raise PortsTaken(
         f"Nothing was started, since these ports are not free:\n{lines}\n"
@@ -85,6 +86,7 @@ def _remedy(needed: Sequence[NeededPort], faulty: Set[str]) -> str:
         last = LAST_PORT - len(ours)
         for first in range(ours[0].port + STEP, min(last, ours[0].port + STEP * TRIED), STEP):
             if all(is_free(first + index, each.host) for index, each in enumerate(ours)):
-                words += [f"PORT={first}", f"METRICS_PORT={first + 1}"]
+                last_port = first + len(ours) - 1
+                words += [f"PORT={first}", f"METRICS_PORT={first + 1}", f"GRPC_SERVICE_PORT={last_port}"]
                 break
     return " ".join([*words, "make run"])

@@ -25,6 +25,12 @@ def web_role() -> None:
     run_role("web", _web)
 
 
+@app.command("grpc")
+def grpc_role() -> None:
+    """Serve tasks over gRPC."""
+    run_role("grpc", _grpc)
+
+
 @app.command("worker")
 def worker_role() -> None:
     """Run the agents and their tables."""
@@ -75,6 +81,24 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             version=version("clusterflow"),
             git_commit=settings.git_commit,
             build_time=settings.build_time,
+        ),
+        stop=stop,
+        ready=ready.ask_by,
+    )
+
+
+async def _grpc(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import rpc.server
+    import rpc.settings
+
+    await rpc.server.run(
+        rpc.settings.RpcSettings(
+            kafka=settings.kafka,
+            policy=settings.policy,
+            host=settings.bind_host,
+            port=settings.grpc_service_port,
+            command_timeout=settings.command_timeout,
+            reflection=settings.grpc_reflection,
         ),
         stop=stop,
         ready=ready.ask_by,

@@ -14,6 +14,7 @@ from streams.messages import SOURCE_PATTERN
 from streams.secrets import BadKeys, Keyring
 
 _PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|µs|μs|ms|s|m|h)")
+_LINK: Final = re.compile(r"tcp://[^\s/]+:([0-9]{1,5})")
 _SECONDS: Final = {
     "ns": 1e-9,
     "us": 1e-6,
@@ -37,6 +38,12 @@ def duration(value: Any) -> Any:
     if length <= timedelta(0):
         raise ValueError("expected a duration above zero")
     return length
+
+
+def _no_link(value: Any) -> Any:
+    """The port in a URL as Kubernetes sets it for a service that is called as ours; else the value."""
+    link = _LINK.fullmatch(value) if isinstance(value, str) else None
+    return value if link is None else link[1]
 
 
 def _boolean(value: Any) -> Any:
@@ -98,6 +105,7 @@ Duration = Annotated[timedelta, BeforeValidator(duration)]
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+ServicePort = Annotated[Port, BeforeValidator(_no_link)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Servers = Annotated[str, AfterValidator(_servers)]
 TopicText = Annotated[

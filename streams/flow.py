@@ -35,6 +35,7 @@ from streams.kafka.roles import (
     COMMANDER,
     EVENTS_READER,
     EXECUTOR,
+    GRPC,
     REBUILD,
     RESULTS_READER,
     SINK,
@@ -116,6 +117,7 @@ class Flow(Generic[V, C, E]):
         commands, state, results: Its input topic, its changelog, and the topic of its results.
         public: The topics that every client may read, with the type of their values.
         public_key: What their keys are, where these are not the ids of the entities.
+        apis: The roles that serve it to clients.
         queue: The public topic that executors take work from; empty for kinds whose entities are no work.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see (its document).
@@ -128,6 +130,7 @@ class Flow(Generic[V, C, E]):
     state: str
     public: Mapping[str, type] = field(default_factory=dict)
     public_key: Key | None = None
+    apis: tuple[str, ...] = (WEB,)
     queue: str = ""
     announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
@@ -220,13 +223,13 @@ class Flow(Generic[V, C, E]):
             messages=(f"{self.kind.name}-command", WAKE.name),
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
-            senders=("clients", "web", "worker", *self._executors),
+            senders=("clients", *self.apis, "worker", *self._executors),
             receivers=(self._agent,),
             use=Use(
                 reads=(WORKER,),
-                writes=(WEB, WORKER, COMMANDER, *self._executors),
+                writes=(*self.apis, WORKER, COMMANDER, *self._executors),
                 parks=WORKER,
-                checks=(WEB, *self._executors),
+                checks=(*self.apis, *self._executors),
             ),
         )
 
@@ -238,12 +241,12 @@ class Flow(Generic[V, C, E]):
             about="Changelog of the table of this kind; a null value removes an entity.",
             headers=ChangelogHeaders,
             senders=(self._agent,),
-            receivers=(self._agent, "web", "sink"),
+            receivers=(self._agent, *self.apis, "sink"),
             use=Use(
-                reads=(WEB, WORKER, SINK, VERIFY, REBUILD),
+                reads=(*self.apis, WORKER, SINK, VERIFY, REBUILD),
                 writes=(WORKER, REBUILD),
                 parks=SINK,
-                checks=(WEB, SINK),
+                checks=(*self.apis, SINK),
             ),
         )
 
@@ -344,8 +347,8 @@ def _results_on(name: str) -> Topic:
         ),
         headers=ResultHeaders,
         senders=("worker",),
-        receivers=("clients", "web", "executor"),
-        use=Use(reads=(WEB, EXECUTOR, RESULTS_READER), writes=(WORKER,), checks=(WEB, EXECUTOR)),
+        receivers=("clients", "web", "grpc", "executor"),
+        use=Use(reads=(WEB, GRPC, EXECUTOR, RESULTS_READER), writes=(WORKER,), checks=(WEB, GRPC, EXECUTOR)),
     )
 
 

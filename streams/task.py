@@ -12,6 +12,7 @@ from domain.policy import Policy
 from domain.task import Changed, Claim, Commands, Complete, Fail, Renew, Task, TaskState, task_kind
 from domain.values import Struct
 from streams.flow import Cause, Flow, announcement
+from streams.kafka.roles import GRPC, WEB
 from streams.topic import Key
 from streams.work import Queue
 from streams.writing.outputs import Output
@@ -78,6 +79,7 @@ def task_flow(policy: Policy) -> Flow[TaskState, Commands, Changed]:
         state="task-state",
         public={"task.process": Requested, "task.completed": Completed, "task.failed": Failed},
         public_key=Key("The id of the resource"),
+        apis=(WEB, GRPC),
         queue="task.process",
         announce=announce,
         shown="task",

@@ -69,4 +69,5 @@ def environment_of(kafka: KafkaSettings, database_url: str) -> dict[str, str]:
         "KAFKA_REPLICATION": "1",
         "DATABASE_URL": database_url,
         "PORT": str(free_port()),
+        "GRPC_SERVICE_PORT": str(free_port()),
     }

@@ -78,6 +78,8 @@ DEFAULTS = {
     "resource_statuses": ("active", "inactive"),
     "require_release": False,
     "privileged_email_domain": "system.local",
+    "grpc_service_port": 9090,
+    "grpc_reflection": True,
     "task_max_attempts": 5,
     "task_timeout": timedelta(seconds=30),
     "task_simulated_work_ms": 0,
@@ -316,6 +318,16 @@ def test_the_topic_of_events_is_named(reading, variables, topic):
     kafka = reading(KAFKA_BOOTSTRAP_SERVERS="k:1", KAFKA_TOPIC_PREFIX="p.", **variables).kafka
     assert kafka.topics.events == f"p.{topic}"
     assert f"p.{topic}.dlq" in {spec.name for spec in kafka.topics.all()}
+
+
+def test_a_role_may_have_the_default_of_grpc_for_something_else(reading):
+    assert 9090 == reading(PORT="9090").port
+    with pytest.raises(BadSettings, match="PORT and GRPC_SERVICE_PORT must differ"):
+        reading(PORT="9090", GRPC_SERVICE_PORT="9090")
+
+
+def test_a_service_link_of_kubernetes_is_read_as_its_port(reading):
+    assert 9091 == reading(GRPC_SERVICE_PORT="tcp://10.96.0.7:9091").grpc_service_port
 
 
 def test_two_names_that_differ_are_refused(reading):

@@ -6,10 +6,10 @@ from typing import Final
 from aiohttp import web
 
 from domain.errors import invalid
-from domain.ids import deterministic_id
+from serving.ids import keyed_id, new_id
 from serving.submit import WriteResult
 from web.http.errors import JSON_TYPE
-from web.http.headers import new_id, once, once_as_text
+from web.http.headers import once, once_as_text
 from web.http.ids import id_of
 from web.http.pieces import Pieces, ReadAnswer
 
@@ -29,9 +29,6 @@ def command_identity(
 ) -> tuple[str, bool]:
     """The command's id and whether an `Idempotency-Key` has made it.
 
-    The same key of the same caller for the same operation makes the same id, so that a retry is a repeat and
-    gets the first outcome.
-
     Raises: Rejected: the key is empty, longer than it may be, not printable, or there are two.
     """
     key = once(request.headers, KEY)
@@ -39,7 +36,7 @@ def command_identity(
         return new_id(), False
     if not 1 <= len(key) <= longest or not key.isprintable():
         raise invalid(f"{KEY} must be 1 to {longest} printable characters", field=KEY)
-    return deterministic_id("idempotency", email, *operation, key), True
+    return keyed_id(email, *operation, key=key), True
 
 
 def if_match(request: web.Request) -> str | None:

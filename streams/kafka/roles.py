@@ -11,6 +11,7 @@ WEB: Final = "web"
 WORKER: Final = "worker"
 SINK: Final = "sink"
 EXECUTOR: Final = "executor"
+GRPC: Final = "grpc"
 VERIFY: Final = "verify"
 REBUILD: Final = "rebuild"
 TOPICS: Final = "topics"
@@ -24,6 +25,7 @@ DEAD_LETTER_READER: Final = "dead-letter-reader"
 
 ROLES: Final[Mapping[str, str]] = {
     WEB: "`clusterflow web`",
+    GRPC: "`clusterflow grpc`",
     WORKER: "`clusterflow worker`",
     SINK: "`clusterflow sink`",
     EXECUTOR: "`clusterflow executor`",

@@ -40,8 +40,11 @@ def another_deployment(*ports):
         yield asked
 
 
+WANTED = ("REST", *(f"metrics of {name}" for name in ROLES), "gRPC")
+
+
 def settings(first, **others):
-    return Settings(port=first, metrics_port=first + 1, **others)
+    return Settings(port=first, metrics_port=first + 1, grpc_service_port=first + 6, **others)
 
 
 def needed(of, embedded=()):
@@ -50,16 +53,23 @@ def needed(of, embedded=()):
 
 def test_beside_another_deployment_nothing_starts_and_all_of_it_is_told(tmp_path):
     first = free_row()
-    ports = range(first, first + 5)
+    ports = range(first, first + 7)
     with another_deployment(*ports):
         ended = run(
-            "all", RUN_DIR=str(tmp_path / "run"), PORT=str(first), METRICS_PORT=str(first + 1), HOME="/root"
+            "all",
+            RUN_DIR=str(tmp_path / "run"),
+            PORT=str(first),
+            METRICS_PORT=str(first + 1),
+            GRPC_SERVICE_PORT=str(first + 6),
+            HOME="/root",
         )
     assert (1, "") == (ended.returncode, re.sub(r"\d\d:\d\d:\d\d  .*\n", "", ended.stdout))
     assert "ready" not in ended.stdout
     lines = ended.stderr.splitlines()
     assert "Nothing was started, since these ports are not free:" == lines[0]
-    for line, what in zip(lines[1:], ("REST", *(f"metrics of {name}" for name in ROLES)), strict=False):
+    for line, what in zip(
+        lines[1:], ("REST", *(f"metrics of {name}" for name in ROLES), "gRPC"), strict=False
+    ):
         assert f"{what}: taken by " in line
         assert f"(pid {os.getpid()}) in {os.getcwd()}" in line
     assert not (tmp_path / "run").exists()
@@ -70,22 +80,22 @@ def test_the_line_that_it_tells_to_type_works():
     with another_deployment(first, first + 12), pytest.raises(Exception, match="not free") as caught:
         refuse_taken(needed(settings(first)))
     line = str(caught.value).splitlines()[-1].strip()
-    assert line == f"PORT={first + 20} METRICS_PORT={first + 21} make run"
+    assert line == f"PORT={first + 20} METRICS_PORT={first + 21} GRPC_SERVICE_PORT={first + 26} make run"
     refuse_taken(needed(settings(first + 20)))
 
 
 def test_a_taken_port_of_an_embedded_server_is_told_with_the_rest():
     first = free_row()
-    with another_deployment(first + 5), pytest.raises(Exception, match="not free") as caught:
-        refuse_taken(needed(settings(first, embedded_kafka_port=first + 5), embedded=["kafka", "valkey"]))
-    assert f"EMBEDDED_KAFKA_PORT {first + 5:>5}  kafka: taken by" in str(caught.value)
+    with another_deployment(first + 7), pytest.raises(Exception, match="not free") as caught:
+        refuse_taken(needed(settings(first, embedded_kafka_port=first + 7), embedded=["kafka", "valkey"]))
+    assert f"EMBEDDED_KAFKA_PORT {first + 7:>5}  kafka: taken by" in str(caught.value)
     assert str(caught.value).endswith("\n  EMBEDDED_KAFKA_PORT= make run")
 
 
 def test_two_things_that_would_need_one_port_are_told():
     first = free_row()
     doubled = Settings(port=first + 1, metrics_port=first)
-    with pytest.raises(Exception, match=r"metrics of executor: the same as of REST \(PORT\)"):
+    with pytest.raises(Exception, match=r"metrics of grpc: the same as of REST \(PORT\)"):
         refuse_taken(needed(doubled))
 
 

@@ -10,16 +10,19 @@ from uuid import uuid4
 
 import aiohttp
 import orjson
+import grpc.aio
 import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
+from rpc.task.v1.task_pb2 import GetTaskStatusRequest, ProcessTaskRequest
+from rpc.task.v1.task_pb2_grpc import TaskServiceStub
 from streams.kafka.partitions import partition_of
 from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
 from tests.processes import answers, environment_of, eventually, role, run
 
-ROLES = ("web", "worker", "sink", "executor")
+ROLES = ("web", "grpc", "worker", "sink", "executor")
 
 SECRET = "hunter2marker"  # in the URL of the database, in specs, bodies and reports
 OWNER, NAME, CONTROLLER_NAME = "owner-marker@example.com", "name-marker", "controller-marker"
@@ -35,8 +38,8 @@ clusterflow_database_connections_active       gauge      -                   web
 clusterflow_database_connections_idle         gauge      -                   web,sink
 clusterflow_database_connections_max          gauge      -                   web,sink
 clusterflow_database_query_duration_seconds   histogram  operation           web,sink
-clusterflow_kafka_messages_published_total    counter    topic               web,worker,sink,executor
-clusterflow_kafka_publish_duration_seconds    histogram  topic               web,worker,sink,executor
+clusterflow_kafka_messages_published_total    counter    topic               web,grpc,worker,sink,executor
+clusterflow_kafka_publish_duration_seconds    histogram  topic               web,grpc,worker,sink,executor
 clusterflow_reconciliation_duration_seconds   histogram  -                   worker
 clusterflow_reconcile_events_total            counter    reason,result       worker
 clusterflow_reconcile_due                     gauge      state               worker
@@ -49,7 +52,9 @@ clusterflow_sink_lag_records                  gauge      -                   sin
 clusterflow_work_in_progress                  gauge      kind                executor
 clusterflow_work_done_total                   counter    kind,how            executor
 clusterflow_work_not_claimed_total            counter    kind,code           executor
-clusterflow_table_recovering                  gauge      -                   web,worker
+clusterflow_table_recovering                  gauge      -                   web,grpc,worker
+grpc_server_handled_total    counter    grpc_type,grpc_service,grpc_method,grpc_code  grpc
+grpc_server_handling_seconds  histogram  grpc_type,grpc_service,grpc_method  grpc
 """
 ROWS = [line.split() for line in METRICS.strip().splitlines()]
 TOLD = [(name, kind, labels, who) for name, kind, labels, roles in ROWS for who in roles.split(",")]
@@ -98,6 +103,7 @@ async def told(servers, tmp_path_factory):
             _, urls[name] = running.enter_context(role(name, logs / name, **environment))
         for url in urls.values():
             await asyncio.to_thread(eventually, lambda url=url: answers(f"{url}/ready", 200))
+        await calls(f"127.0.0.1:{environment['GRPC_SERVICE_PORT']}")
         cluster_id = await traffic(f"http://127.0.0.1:{environment['PORT']}", kafka)
 
         async def all_is_counted() -> dict[str, str] | None:
@@ -144,6 +150,16 @@ def value_of(text: str, name: str, labels: dict[str, str]) -> float:
     return values[0] if values else -1
 
 
+async def calls(address: str) -> None:
+    """Calls over gRPC, with the marker."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        tasks = TaskServiceStub(channel)
+        asked = ProcessTaskRequest(resource_id=SECRET, action=SECRET, metadata={SECRET: SECRET})
+        await tasks.ProcessTask(asked, timeout=20)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await tasks.GetTaskStatus(GetTaskStatusRequest(task_id=SECRET), timeout=20)
+
+
 async def traffic(url: str, kafka) -> str:
     """Requests and records, good and bad, each with the marker somewhere."""
     spec = {
@@ -170,6 +186,7 @@ async def traffic(url: str, kafka) -> str:
         for path in (cluster_id, f"{cluster_id}/status", SECRET, f"/nowhere/{SECRET}", "/health"):
             await api.get(path)
         assert (await api.as_(CONTROLLER).get(cluster_id)).status == 200
+        assert (await api.request("POST", "/api/v1/resources", {"name": SECRET})).status == 201
         await bad_records(kafka, cluster_id, spec)
     return cluster_id
 
@@ -181,7 +198,9 @@ async def bad_records(kafka, cluster_id: str, spec: dict) -> None:
     refused = command(
         "update", cluster_id, OWNER, spec={**spec, "platform": {"type": "GCP"}, "infraID": SECRET}
     )
+    stray = {"task_id": other, "resource_id": other, "action": SECRET}
     records = [
+        (topics.of("task.process"), other, json.dumps(stray)),
         (topics.commands, other, json.dumps(misspelt)),
         (topics.commands, cluster_id, json.dumps(refused)),
         (topics.commands, "nobody", json.dumps(command("update", other, OWNER, spec=spec))),

@@ -103,6 +103,6 @@ def test_every_section_and_every_defect_of_the_contract_is_there():
 
 
 def test_of_resources_every_section_guarantee_and_defect_is_there():
-    assert ["1", "1.1", "1.3", "2", "4", "5.2", "6", "9", "14"] == sections(RESOURCES)
+    assert ["1", "1.1", "1.3", "2", "3", "4", "5.2", "6", "9", "14"] == sections(RESOURCES)
     assert list(range(1, 9)) == numbers(RESOURCES, r"OB-(\d+) ")
     assert list(range(1, 24)) == numbers(RESOURCES, r"(\d+)\. ")

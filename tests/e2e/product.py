@@ -21,12 +21,14 @@ from aiokafka.partitioner import murmur2
 
 import agents.worker
 import executors.role
+import rpc.server
 import web.server
 from agents.worker import WorkerSettings
 from deploy.embedded import ports
 from domain.policy import Policy
 from executors.handlers import Handler
 from executors.settings import ExecutorSettings
+from rpc.settings import RpcSettings
 from streams.settings import EXECUTOR_GROUP, KafkaSettings
 from tests.conftest import until
 from web.settings import WebSettings
@@ -316,6 +318,13 @@ class Deployment:
             **settings,
         )
         return await self._run(lambda stop, ready: executors.role.run(executor, stop=stop, ready=ready))
+
+    async def grpc(self, **settings: Any) -> tuple[str, Role]:
+        """The address of a process that serves gRPC, at work, and its role."""
+        port = free_port()
+        served = RpcSettings(**{"kafka": self.kafka, "policy": self.policy, "port": port, **settings})
+        role = await self._run(lambda stop, ready: rpc.server.run(served, stop=stop, ready=ready))
+        return f"127.0.0.1:{port}", role
 
     async def web(self, email: str | None = None, **settings: Any) -> Client:
         """A web process, ready to serve; as a client of it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
+import grpc.aio
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
@@ -23,6 +24,10 @@ from executors.role import run as run_executor
 from executors.settings import ExecutorSettings
 from migrations import migrate
 from recovery import RecoverySettings, rebuild, verify
+from rpc.server import run as run_rpc
+from rpc.settings import RpcSettings
+from rpc.task.v1.task_pb2 import ProcessTaskRequest
+from rpc.task.v1.task_pb2_grpc import TaskServiceStub
 from sinks import SinkSettings
 from sinks import run as run_sink
 from streams.kafka.admin import declare_topics
@@ -97,6 +102,8 @@ async def the_product(kafka, prefix, url):
         worker = await deployment.worker()
         deployment.kafka = kafka.settings_of("executor", prefix)
         executor = await deployment.executor()
+        deployment.kafka = kafka.settings_of("grpc", prefix)
+        address, _ = await deployment.grpc()
         deployment.kafka = kafka.settings_of("web", prefix)
         api = await deployment.web(OWNER)
         sink_settings = SinkSettings(
@@ -106,7 +113,7 @@ async def the_product(kafka, prefix, url):
         )
         stop = asyncio.Event()
         sink = asyncio.create_task(run_sink(sink_settings, stop=stop))
-        yield SimpleNamespace(api=api, worker=worker, executor=executor, sink=sink)
+        yield SimpleNamespace(api=api, grpc=address, worker=worker, executor=executor, sink=sink)
         stop.set()
         await asyncio.wait_for(sink, 20)
 
@@ -152,6 +159,10 @@ async def test_with_exactly_the_printed_rights_everything_works(kafka, granted, 
         assert b"junk" == dead.value
         assert await first_read(as_("events-reader"), "reader", topics.events, f"{granted}events-reader")
         assert 202 == (await running.api.delete(cluster["id"], force=True)).status
+        # over gRPC
+        async with grpc.aio.insecure_channel(running.grpc) as channel:
+            asked = ProcessTaskRequest(resource_id=id, action="resize")
+            assert (await TaskServiceStub(channel).ProcessTask(asked, timeout=20)).task_id
         # a task over Kafka, which the executor does
         task_id, resource_id = str(uuid4()), str(uuid4())
         create = {
@@ -201,6 +212,9 @@ ROLES = {
         WorkerSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
     ),
     "web": lambda kafka, url: run_web(WebSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None),
+    "grpc": lambda kafka, url: run_rpc(
+        RpcSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
+    ),
     "executor": lambda kafka, url: run_executor(
         ExecutorSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
     ),
@@ -225,6 +239,9 @@ ROLES = {
         ("sink", "Read", "cluster-events"),
         ("sink", "Write", "cluster-state.dlq"),
         ("sink", "Read", "clusterflow-postgres"),
+        ("grpc", "Read", "task-state"),
+        ("grpc", "Write", "task.commands"),
+        ("grpc", "Read", "command-results"),
         ("executor", "Read", "task.process"),
         ("executor", "Write", "task.commands"),
         ("executor", "Read", "command-results"),

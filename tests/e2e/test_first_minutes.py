@@ -44,7 +44,12 @@ class Run:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "main", "all"],
                 cwd=directory,
-                env={**self.environment, "PORT": str(self.port), "METRICS_PORT": str(self.port + 1)},
+                env={
+                    **self.environment,
+                    "PORT": str(self.port),
+                    "METRICS_PORT": str(self.port + 1),
+                    "GRPC_SERVICE_PORT": str(self.port + 6),
+                },
                 stdout=output,
                 stderr=output,
             )

@@ -123,7 +123,7 @@ def test_roles_and_clients_are_granted_what_it_needs():
         *(("worker", "Write", name) for name in ("toy.made", "command-results", "toy.commands.dlq")),
         *((who, "Read", "toy-state") for who in ("web", "sink", "verify")),
         *(("web", "Write", "toy.commands"), ("commander", "Write", "toy.commands")),
-        *((who, "Read", "command-results") for who in ("web", "executor", "results-reader")),
+        *((who, "Read", "command-results") for who in ("web", "grpc", "executor", "results-reader")),
         ("events-reader", "Read", "toy.made"),
         ("sink", "Write", "toy-state.dlq"),
         *(("dead-letter-reader", "Read", f"{name}.dlq") for name in ("toy.commands", "toy-state")),

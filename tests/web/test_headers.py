@@ -2,7 +2,7 @@
 
 from uuid import RFC_4122, UUID
 
-from web.http.headers import new_id
+from serving.ids import new_id
 
 
 def test_new_ids_are_random_uuids_of_version_4():

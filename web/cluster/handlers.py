@@ -13,6 +13,7 @@ from domain.cluster.names import name_key
 from domain.cluster.spec import accept_spec, check_name, check_project_id
 from domain.errors import Rejected, invalid
 from domain.ids import deterministic_id
+from serving.ids import new_id
 from serving.submit import WriteResult
 from streams.cluster.codec import MAX_SPEC_BYTES
 from streams.decoding import decoder_of
@@ -26,7 +27,6 @@ from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.reads import PageQuery
 from web.http.bodies import body_of
 from web.http.errors import json_response
-from web.http.headers import new_id
 from web.http.identity import caller
 from web.http.unread import UNREAD
 from web.keys import REQUEST_STATE, SETTINGS

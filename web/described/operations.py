@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from aiohttp import web
 
-from web.http.headers import REQUEST_ID_PATTERN
+from serving.ids import REQUEST_ID_PATTERN
 from web.requests import MAX_KEY
 
 Schema = dict[str, Any]

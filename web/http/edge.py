@@ -28,6 +28,7 @@ from multidict import CIMultiDict, MultiMapping, istr
 
 from domain.errors import Rejected, TransientError, invalid
 from domain.hosts import Hosts
+from serving.ids import new_id, request_id
 from web.http.errors import (
     JSON_TYPE,
     error_response,
@@ -35,7 +36,7 @@ from web.http.errors import (
     rejection_response,
     unavailable_response,
 )
-from web.http.headers import CORS, Cors, new_id, once, request_id, response_time
+from web.http.headers import CORS, Cors, once, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of

@@ -4,9 +4,7 @@ A header with an effect must occur once: if there are two, the first may be the 
 one that a gateway added. Bytes that are no UTF-8 arrive as lone surrogates, which cannot be encoded again.
 """
 
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from aiohttp import web
@@ -15,9 +13,6 @@ from multidict import MultiMapping
 
 from domain.errors import Rejected, invalid
 
-REQUEST_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,128}"
-
-_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 _ALLOWED: Final = {
     "Access-Control-Allow-Methods": "POST, OPTIONS, GET, PUT, DELETE",
     "Access-Control-Allow-Headers": (
@@ -67,40 +62,6 @@ def once_as_text(headers: MultiMapping[str], name: str) -> str | None:
 def encodable(given: str) -> str:
     """Text of a request, with a question mark for each byte that is no UTF-8."""
     return given if given.isascii() else given.encode(errors="replace").decode()
-
-
-def request_id(given: str) -> str:
-    """The id that a request came with, or a new one if that is malformed."""
-    return given if given and _REQUEST_ID.fullmatch(given) else new_id()
-
-
-def new_id() -> str:
-    """A UUID of version 4 (RFC 9562, section 5.4); `uuid4()` takes eight times as long."""
-    return next(_IDS)
-
-
-def _ids() -> Iterator[str]:
-    """Yield ids, many of which are drawn and formatted at a time. Our processes never fork."""
-    text = bytearray(b"-" * (36 * _IDS_AT_A_TIME))
-    while True:
-        drawn = int.from_bytes(os.urandom(16 * _IDS_AT_A_TIME)) & _FREE | _GIVEN
-        digits = drawn.to_bytes(16 * _IDS_AT_A_TIME).hex().encode()
-        for at, place in enumerate(_PLACES):
-            text[place::36] = digits[at::32]
-        written = text.decode()
-        for at in range(0, len(written), 36):
-            yield written[at : at + 36]
-
-
-_IDS_AT_A_TIME: Final = 256
-_PLACES: Final = [place for place in range(36) if place not in (8, 13, 18, 23)]
-
-# The random bits, and the bits of version and variant.
-_FREE: Final = int("ffffffffffff0fff3fffffffffffffff" * _IDS_AT_A_TIME, 16)
-_GIVEN: Final = int("00000000000040008000000000000000" * _IDS_AT_A_TIME, 16)
-
-
-_IDS: Final = _ids()
 
 
 def response_time(seconds: float) -> str:

@@ -1,0 +1,1 @@
+"""gRPC on grpcio: read a message, ask a view or submit a command, answer with a message."""

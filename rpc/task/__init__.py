@@ -1,0 +1,1 @@
+"""Tasks over gRPC (resources contract, section 3)."""
