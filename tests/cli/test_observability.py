@@ -9,8 +9,8 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 import aiohttp
-import orjson
 import grpc.aio
+import orjson
 import pytest
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families

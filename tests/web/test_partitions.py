@@ -84,8 +84,8 @@ def clients(monkeypatch):
             super().__init__(*args, **settings)
             begun.producers.append(self)
 
-    monkeypatch.setattr("web.server.Tail", KeptTail)
-    monkeypatch.setattr("web.server.Producer", KeptProducer)
+    monkeypatch.setattr("serving.backend.Tail", KeptTail)
+    monkeypatch.setattr("serving.backend.Producer", KeptProducer)
     return begun
 
 
