@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "mechanism",
     "events",
     "resources",
+    "tasks",
     "reconcile",
     "sink",
     "memory",

@@ -9,9 +9,7 @@ and a half after the last output, so that a commit is in it.
 import argparse
 import asyncio
 import itertools
-import subprocess
 import tempfile
-import venv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +18,8 @@ from typing import Final
 
 from bench import ours
 from bench.bursts import Drained, declare, drain, until_ended
-from bench.figures import RESULTS, Answer, median_ratio, tell
+from bench.environments import python_with
+from bench.figures import Answer, median_ratio, tell
 from bench.filled import PARTITIONS
 from bench.peer import Peer
 from bench.stage import Stage
@@ -28,7 +27,6 @@ from streams.settings import KafkaSettings
 from streams.writing.outputs import Output
 
 LOCK: Final = Path(__file__).with_name("quix.lock")
-QUIX: Final = RESULTS / "quix"
 KEYS: Final = 10_000
 AFTERWARDS: Final = 1.5  # seconds; Quix Streams commits each second, the product twice in it
 
@@ -56,23 +54,6 @@ class Side:
             lambda: until_ended(kafka, self.target, self.told),
             afterwards=AFTERWARDS,
         )
-
-
-def quix_python() -> Path:
-    """The Python of an environment that has Quix Streams, made when it is missing.
-
-    Raises: CalledProcessError: its packages cannot be had.
-    """
-    python = QUIX / "bin" / "python"
-    made = QUIX / ".installed"
-    if not made.exists() or made.read_text() != LOCK.read_text():
-        print("installing Quix Streams into an environment of its own (once)", flush=True)
-        venv.create(QUIX, with_pip=True, clear=True)
-        subprocess.run(
-            [python, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes", "-r", LOCK], check=True
-        )
-        made.write_text(LOCK.read_text())
-    return python
 
 
 def readings(count: int) -> list[tuple[bytes, bytes]]:
@@ -109,7 +90,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50_000, help="records of a burst (default: 50000)")
     parser.add_argument("--pairs", type=int, default=3)
     given = parser.parse_args()
-    python = quix_python()
+    python = python_with(LOCK)
     figures: dict[str, list[Drained]] = {"ours": [], "quix": []}
     with tempfile.TemporaryDirectory(prefix="bench-") as directory, Stage(Path(directory)) as stage:
         kafka = KafkaSettings(bootstrap_servers=stage.bootstrap_servers, partitions=PARTITIONS, replication=1)

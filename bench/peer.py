@@ -48,7 +48,7 @@ class Peer:
             self._command,
             cwd=REPOSITORY,
             env={**(self._environment or os.environ), **BYTECODE},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
         )
@@ -68,6 +68,12 @@ class Peer:
     def pid(self) -> int:
         """Of its process."""
         return self._process.pid
+
+    def tell(self, line: str) -> None:
+        """A line on its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n".encode())
+        self._process.stdin.flush()
 
     def wait_for(self, word: str, *, within: float) -> Sequence[str]:
         """The words behind the next line that begins with this one.
@@ -99,6 +105,7 @@ class Peer:
     def _end(self) -> None:
         self._process.kill()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
         self._stack.close()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
@@ -26,6 +27,7 @@ from executors import metrics
 from executors.commander import Commander
 from executors.handlers import Handler, called
 from executors.queue import Lines, Positions
+from executors.room import Room
 from streams.flow import carried
 from streams.headers import headers_of
 from streams.reading.unpacking import unreadable
@@ -82,7 +84,7 @@ class Executor:
         self._handlers, self._default = handlers, default
         self._limits = limits
         self._name = name
-        self._room = asyncio.Semaphore(most)
+        self._room = Room(most)
         self._threads = ThreadPoolExecutor(most, thread_name_prefix="handler")
         self._lines = Lines()
         self._held: dict[str, _Held] = {}
@@ -125,36 +127,45 @@ class Executor:
     async def _work_off(self, record: ConsumerRecord) -> None:
         """Work on a record whose turn it is; then it is the next one's of its line."""
         try:
-            async with self._room:
+            origin = carried(headers_of(record))
+            told = None
+            async with self._room.entered():
                 # Its partition may have gone to another executor meanwhile.
                 if not self._stopping and self.positions.owns(record):
-                    await self._work_on(record)
+                    told = await self._work_on(record, origin)
+            if told is not None:
+                await self._commander.tell(told, origin)
         except Exception:
             log.exception("a piece of work was given up", extra={"offset": record.offset})
         finally:
             if (following := self._lines.leave(record)) is not None:
                 self._begin(following)
 
-    async def _work_on(self, record: ConsumerRecord) -> None:
+    async def _work_on(self, record: ConsumerRecord, origin: Mapping[str, str]) -> Command | None:
+        """Claim a piece and do it; return what is to be said of its end, None if it is not ours to do."""
         piece = self._id_of(record)
         claim = self._queue.claim(id=piece, command_id=str(uuid4()), executor=self._name)
-        origin = carried(headers_of(record))
+        began = monotonic()
         try:
             document = (await self._commander.ask(claim, origin)).document
         except Rejected as refusal:  # it was claimed by another, or has ended, or nobody knows it
             metrics.NOT_CLAIMED.labels(self._queue.kind, refusal.code).inc()
             self.positions.settle(record)
-            return
+            return None
+        self._room.claimed(monotonic() - began)
         self.positions.settle(record)
         assert not isinstance(document, UnsetType)
-        told = await self._done(self._read_document(document), claim.command_id, origin)
-        await self._commander.tell(told, origin)
+        async with self._room.place():
+            return await self._done(self._read_document(document), claim.command_id, origin)
 
     # --- work ---------------------------------------------------------------------------------------
 
     async def _done(self, piece: Any, claim: str, origin: Mapping[str, str]) -> Command:
         """Do a piece of work; return the command that says how it ended."""
         handler = self._handlers.get(action := self._queue.action_of(piece), self._default)
+        ids = {"id": piece.id, "command_id": str(uuid4()), "claim": claim}
+        if self._stopping:  # it was claimed ahead, and will be tried elsewhere
+            return self._queue.fail(**ids, error=STOPPED)
         doing = asyncio.create_task(called(handler, piece, self._threads))
         doing.add_done_callback(noticed)  # what one raises that was given up concerns nobody
         held = self._held[claim] = _Held(piece.id, claim, doing, origin)
@@ -162,7 +173,6 @@ class Executor:
         with metrics.DOING.labels(self._queue.kind).track_inprogress():
             await asyncio.wait({doing}, timeout=self._limits.time.total_seconds())
         del self._held[claim]
-        ids = {"id": piece.id, "command_id": str(uuid4()), "claim": claim}
         if not doing.done():
             doing.cancel()
             error, permanent = OVERTIME, False
