@@ -21,6 +21,7 @@ from domain.errors import MalformedRecord, SinkUnavailable, TransientError, Unav
 from sinks.errors import ForeignPositions, LockHeld, PositionsMoved, RowsRefused
 from sinks.halves import or_by_halves
 from sinks.mapping import Change, Mappings, written_at
+from sinks.notes import Notes
 from sinks.postgres import Bookmark, Postgres, SinkPosition
 from sinks.settings import SinkSettings
 from sinks.vanished import Vanished
@@ -37,13 +38,6 @@ FIRST_BACKOFF: Final = 0.1
 
 # Milliseconds of one poll, after which a writer notices a new assignment.
 POLL_MS: Final = 500
-
-# Seconds between two commits of positions in Kafka, which only people read there. Committing after every
-# batch cost a broker a fifth of all its requests.
-NOTE_INTERVAL: Final = 1.0
-
-# Seconds to wait for Kafka to store them.
-NOTE_TIMEOUT: Final = 5.0
 
 
 class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -84,8 +78,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._failures = 0
         self._waits_since: float | None = None
         self._touched: float | None = None
-        self._noted = 0.0
-        self._unnoted = False  # whether positions have moved since they were noted in Kafka
+        self._notes = Notes(consumer)
         self._topic_ids: Mapping[str, str] = {}
         self._commits = 0
 
@@ -110,8 +103,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 if isinstance(error, KafkaError) and not _passes(error):
                     raise
                 await self._wait(error)
-        if self._unnoted:
-            await self._note()
+        if self._notes.due and self._may_note:
+            await self._notes.now(self._positions)
 
     async def lag(self) -> int:
         """The lag of its partitions in records. Raises: KafkaError."""
@@ -176,7 +169,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._taken = taken
         self._touched = None
         self._changed()
-        await self._note()
+        if self._may_note:
+            await self._notes.now(self._positions)
 
     async def _give_up_claims(self, positions: Mapping[TopicPartition, Bookmark]) -> bool:
         """Start over in partitions whose stored claim no owner can have made; return whether there were any.
@@ -242,9 +236,9 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if records:
             await self._write(await self._changes(records))
         passed = await self._pass_unseen({TopicPartition(r.topic, r.partition) for r in records})
-        self._unnoted = self._unnoted or bool(records) or passed
-        if self._unnoted and time.monotonic() - self._noted >= NOTE_INTERVAL:
-            await self._note()
+        self._notes.due = self._notes.due or bool(records) or passed
+        if self._may_note:
+            await self._notes.now_and_then(self._positions)
         await self._touch()
         self._goes_on()
 
@@ -353,20 +347,14 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Park bad records; after a crash some may be parked again, with the same origin."""
         await self._producer.publish([parked(record, error) for record, error in bad])
 
-    async def _note(self) -> None:
-        """Commit the positions in Kafka, so that its tools show the lag. Nothing reads them back.
+    @property
+    def _may_note(self) -> bool:
+        """Whether there are positions, and the group does not rebalance.
 
-        This is skipped while the group rebalances: the commit would name an outdated generation, so that
-        aiokafka would leave the group and join as a new member. Two busy sinks did so for ever.
+        A commit would name an outdated generation then, so that aiokafka would leave the group and join as a
+        new member. Two busy sinks did so for ever.
         """
-        if self._joins or not self._positions:
-            return
-        self._noted = time.monotonic()
-        try:
-            await asyncio.wait_for(self._consumer.commit(dict(self._positions)), NOTE_TIMEOUT)
-            self._unnoted = False
-        except (KafkaError, TimeoutError) as error:
-            log.info("positions not noted in Kafka", extra={"error": repr(error)})
+        return bool(self._positions) and not self._joins
 
     def _crash_if_told(self) -> None:
         self._commits += 1

@@ -21,7 +21,7 @@ from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, Group
 from database import DatabaseSettings
 from deploy.embedded import Stack
 from domain.cluster.state import ClusterState
-from sinks import batch, run
+from sinks import notes, run
 from sinks.errors import ForeignPositions
 from sinks.postgres import SESSION, Postgres
 from tests.conftest import Servers, until
@@ -30,7 +30,7 @@ from tests.sinks.given import cluster, event, report, rows_of
 
 PROGRAM = """
 import asyncio, base64, pickle, sys
-from sinks import run
+from sinks import notes, run
 settings = pickle.loads(base64.b64decode(sys.argv[1]))
 asyncio.run(run(settings, stop=asyncio.Event()))
 """
@@ -146,7 +146,7 @@ async def test_positions_are_noted_in_kafka(world: World):
 
 async def test_positions_are_noted_now_and_then_and_at_the_end(world: World, monkeypatch):
     # given a sink that has long to go until it notes positions again
-    monkeypatch.setattr(batch, "NOTE_INTERVAL", 3600.0)
+    monkeypatch.setattr(notes, "INTERVAL", 3600.0)
     group = world.settings.group_id
     async with world.sink(batch_records=5):
         await until(world.positions)
