@@ -2,21 +2,23 @@
 
 A claim takes a turn of its owner, some ten milliseconds. If nothing were claimed before a place is free, the
 place would be empty for so long. A piece that is claimed too early would wait here while its lease and its
-time limit run. So pieces are claimed ahead in the number of places that become free while a claim is decided,
-by what claims and work have taken lately: none where work is slow, as many as there are places where it is
-quicker than a claim.
+time limit run. So pieces are claimed ahead in twice the number of places that become free while a claim is
+decided, by what claims and work have taken lately: none where work is slow, as many as there are places where
+it is quicker than two claims.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from math import ceil
 from time import monotonic
 from typing import Final
 
 WEIGHT: Final = 0.05
 """The weight of the latest duration in the average."""
+
+MARGIN: Final = 2.0
+"""How many times as many are claimed ahead as an average claim calls for, since some take longer."""
 
 
 class Room:
@@ -41,9 +43,9 @@ class Room:
         """How many pieces may be claimed before there is a place for them."""
         if self._working is None:
             return 0
-        if self._claiming >= self._working:
+        if self._claiming * MARGIN >= self._working:
             return self._most
-        return min(self._most, ceil(self._most * self._claiming / self._working - 0.5))
+        return round(self._most * self._claiming * MARGIN / self._working)
 
     @asynccontextmanager
     async def entered(self) -> AsyncIterator[None]:

@@ -72,16 +72,16 @@ async def test_at_first_as_many_are_claimed_as_have_places(room):
     ("claim", "work", "ahead"),
     [
         (0.03, 30.0, 0),
-        (0.03, 0.3, 1),
-        (0.03, 0.1, 3),
-        (0.03, 0.06, 5),
-        (0.03, 0.03, MOST),
+        (0.03, 0.6, 1),
+        (0.03, 0.3, 2),
+        (0.03, 0.1, 6),
+        (0.03, 0.06, MOST),
         (0.03, 0.0, MOST),
         (0.0, 0.0, MOST),
         (0.0, 1.0, 0),
     ],
 )
-async def test_as_many_are_claimed_ahead_as_places_become_free_meanwhile(room, clock, claim, work, ahead):
+async def test_twice_as_many_are_claimed_ahead_as_become_free_meanwhile(room, clock, claim, work, ahead):
     await worked(room, claim=claim, work=work, clock=clock)
     assert ahead == room.ahead
 
