@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -16,10 +16,12 @@ from executors import handlers
 from executors.commander import Commander
 from executors.executor import Executor
 from executors.settings import ExecutorSettings
+from streams.flow import Flow
 from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
 from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
+from streams.kafka.patience import once_it_answers
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import EXECUTOR
 from streams.kafka.timeouts import group_request_within
@@ -46,6 +48,8 @@ async def run(
 ) -> None:
     """Do work until asked to stop; handlers that run then may end.
 
+    A Kafka that is away at the start is waited for.
+
     Args:
         ready: Called with a function that returns whether records are being read.
 
@@ -56,13 +60,30 @@ async def run(
         KafkaError: Kafka is away for good.
     """
     kafka = settings.kafka
-    await require_rights(kafka, EXECUTOR)
-    await check_topics(kafka, EXECUTOR)
+    (flow,) = (each.deployed(kafka.topics.of) for each in simple_flows(settings.policy) if each.queue)
+
+    async def ask() -> Mapping[str, str]:
+        await require_rights(kafka, EXECUTOR)
+        await check_topics(kafka, EXECUTOR)
+        return await topic_ids(kafka, (flow.queue,))
+
+    if (ids := await once_it_answers(ask, stop=stop, log=log)) is not None:
+        await _run(settings, flow, ids, stop=stop, ready=ready)
+
+
+async def _run(
+    settings: ExecutorSettings,
+    flow: Flow[Any, Any, Any],
+    ids: Mapping[str, str],
+    *,
+    stop: asyncio.Event,
+    ready: Callable[[Callable[[], bool]], None],
+) -> None:
+    kafka = settings.kafka
     async with AsyncExitStack() as stack:
         producer = Producer(kafka, client_id="clusterflow-executor")
         stack.push_async_callback(producer.stop)
         await producer.start()
-        (flow,) = (each.deployed(kafka.topics.of) for each in simple_flows(settings.policy) if each.queue)
         commander = Commander(producer, flow)
         executor = Executor(
             task_queue(flow),
@@ -80,7 +101,6 @@ async def run(
         stack.push_async_callback(tail.stop)
         reader = await stack.enter_async_context(_reader(settings, flow.queue, executor))
         log.info("handlers", extra={"actions": sorted(settings.handlers)})
-        ids = await topic_ids(kafka, (flow.queue,))
         ready(lambda: bool(reader.consumer.assignment()) and not HELD.names)
         async with asyncio.TaskGroup() as group:
             reading = group.create_task(reader.run(producer, stop))

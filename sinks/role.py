@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from database import Pool
-from domain.errors import NotPermitted, Unavailable
 from sinks import metrics
 from sinks.batch import Writer
 from sinks.mapping import Mappings
@@ -21,6 +20,7 @@ from sinks.tables import TABLES, mappings
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
+from streams.kafka.patience import once_it_answers
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import SINK
 from streams.kafka.timeouts import group_request_within
@@ -34,9 +34,6 @@ log = logging.getLogger("clusterflow.sink")
 
 # Seconds between measurements of the lag.
 LAG_INTERVAL: Final = 2.0
-
-# Seconds between attempts to reach a Kafka that is not available yet.
-KAFKA_INTERVAL: Final = 1.0
 
 # Bytes of one fetch, which together with the current batch bounds memory. Half of it may be of one partition:
 # when catching up, a long stretch of few partitions contains more records of the same clusters than a short
@@ -157,18 +154,10 @@ async def _known(settings: SinkSettings, read: Sequence[str], stop: asyncio.Even
     Raises: TopicMismatch: topics that the sink uses are missing or differ from the configuration.
         NotPermitted.
     """
-    waiting = False
-    while not stop.is_set():
-        try:
-            await require_rights(settings.kafka, SINK)
-            await check_topics(settings.kafka, SINK)
-            return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
-        except NotPermitted:  # waiting does not help, and each restart logs the missing right again
-            raise
-        except (KafkaError, Unavailable) as error:
-            if not waiting:
-                log.warning("the sink waits for Kafka", extra={"error": repr(error)})
-            waiting = True
-        with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), KAFKA_INTERVAL)
-    return None
+
+    async def ask() -> _Kafka:
+        await require_rights(settings.kafka, SINK)
+        await check_topics(settings.kafka, SINK)
+        return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
+
+    return await once_it_answers(ask, stop=stop, log=log)
