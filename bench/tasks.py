@@ -42,7 +42,7 @@ AT_A_TIME: Final = 50
 
 
 def creates(first: int, count: int) -> list[Output]:
-    """So many tasks, each of a resource of its own."""
+    """Return commands that create `count` tasks, each for a resource of its own."""
     return [
         FLOW.command(
             Create(

@@ -11,7 +11,7 @@ from grpc import StatusCode
 from grpc.aio import AbortError, ServicerContext
 from prometheus_client import Counter, Histogram
 
-from rpc.errors import INTERNAL, Status, status_of
+from rpc.errors import INTERNAL, status_of
 from serving.ids import request_id
 from streams.trace import TRACEPARENT, TRACESTATE, trace_id, trace_of
 from telemetry import logs
@@ -86,7 +86,7 @@ class _Call:
             if status is INTERNAL:
                 log.exception("call failed", extra={"method": self._name})
             code = status.code
-            await _end(context, status)
+            await context.abort(status.code, status.text)
         finally:
             self._told(context, code, time.perf_counter() - started)
 
@@ -104,7 +104,3 @@ class _Call:
                 "trace_id": trace_id(about),
             }
             logs.write_line(log, "call", line)
-
-
-async def _end(context: "ServicerContext[Any, Any]", status: Status) -> None:
-    await context.abort(status.code, status.text)

@@ -15,7 +15,7 @@ class GenerationFailed(RuntimeError):
 
 def generate(directory: Path) -> None:
     """Write the code of all services below a directory. Raises: GenerationFailed."""
-    from grpc_tools import protoc  # a tool of those who change a .proto file
+    from grpc_tools import protoc  # only those who change a .proto file have it
 
     for proto in PROTOS:
         included = files("grpc_tools") / "_proto"

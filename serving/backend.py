@@ -98,7 +98,7 @@ class Backend:
             others: What else has to run meanwhile.
             closing: Lets requests under way finish, while the stream is still followed.
 
-        Raises: TopicReplaced: one of the topics was made anew. What a follower died of.
+        Raises: TopicReplaced: a topic was deleted and created again. Any error that ends a follower.
         """
         tails = self._states, self._results
         looks = (Unacknowledged(self._producer.waiting).look, *(tail.unreachable for tail in tails))

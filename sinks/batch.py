@@ -103,8 +103,8 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 if isinstance(error, KafkaError) and not _passes(error):
                     raise
                 await self._wait(error)
-        if self._notes.due and self._may_note:
-            await self._notes.now(self._positions)
+        if self._notes.due:
+            await self._notes.now(self._to_note)
 
     async def lag(self) -> int:
         """The lag of its partitions in records. Raises: KafkaError."""
@@ -169,8 +169,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._taken = taken
         self._touched = None
         self._changed()
-        if self._may_note:
-            await self._notes.now(self._positions)
+        await self._notes.now(self._to_note)
 
     async def _give_up_claims(self, positions: Mapping[TopicPartition, Bookmark]) -> bool:
         """Start over in partitions whose stored claim no owner can have made; return whether there were any.
@@ -237,8 +236,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await self._write(await self._changes(records))
         passed = await self._pass_unseen({TopicPartition(r.topic, r.partition) for r in records})
         self._notes.due = self._notes.due or bool(records) or passed
-        if self._may_note:
-            await self._notes.now_and_then(self._positions)
+        await self._notes.now_and_then(self._to_note)
         await self._touch()
         self._goes_on()
 
@@ -348,13 +346,13 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         await self._producer.publish([parked(record, error) for record, error in bad])
 
     @property
-    def _may_note(self) -> bool:
-        """Whether there are positions, and the group does not rebalance.
+    def _to_note(self) -> Mapping[TopicPartition, int]:
+        """The positions that may be noted now: none while the group rebalances.
 
         A commit would name an outdated generation then, so that aiokafka would leave the group and join as a
         new member. Two busy sinks did so for ever.
         """
-        return bool(self._positions) and not self._joins
+        return {} if self._joins else self._positions
 
     def _crash_if_told(self) -> None:
         self._commits += 1

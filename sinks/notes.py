@@ -37,6 +37,8 @@ class Notes:
 
     async def now(self, positions: Mapping[TopicPartition, int]) -> None:
         """Note positions; those that Kafka does not take are noted the next time."""
+        if not positions:
+            return
         self._noted = time.monotonic()
         try:
             await asyncio.wait_for(self._consumer.commit(dict(positions)), TIMEOUT)

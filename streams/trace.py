@@ -1,7 +1,7 @@
 """The trace that a request belongs to, as W3C Trace Context has it (https://www.w3.org/TR/trace-context/).
 
-It is carried on unchanged: whoever exports spans (a later role) makes them children of the sender's. What has
-none gets one at the edge, so that the records that follow from one request can be found together.
+Each record that follows from a request has the headers of the request, unchanged. A request without a trace
+gets one at the edge, so that its records can be found together.
 """
 
 import re

@@ -61,7 +61,7 @@ async def run(
         KafkaError: no broker answers at the start.
         TopicMismatch: topics that it uses are not there as configured.
         NotPermitted: Kafka does not grant what a web process needs.
-        TopicReplaced: one of them was made anew meanwhile.
+        TopicReplaced: one of them was deleted and created again while this process ran.
     """
     topics = settings.kafka.topics
     await require_rights(settings.kafka, WEB)

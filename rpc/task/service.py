@@ -11,6 +11,7 @@ from msgspec import UnsetType
 
 from domain.errors import invalid
 from domain.ids import entity_id_of
+from domain.json import check_json
 from domain.policy import Policy
 from domain.task import MAX_WORDS, Create, Task, check
 from rpc.calls import origin
@@ -19,9 +20,7 @@ from rpc.task.v1.task_pb2_grpc import TaskServiceServicer
 from serving.ids import keyed_id, new_id
 from serving.kinds import Served
 from serving.paging import cursor_after, place_after
-from streams.decoding import decode_body, decoder_of
 from streams.flow import Flow
-from streams.json import encode
 from streams.task import task_flow
 from tables.entries import ColumnFilter
 from tables.view import BEFORE_ALL
@@ -36,7 +35,6 @@ Context = ServicerContext[Any, Any]
 
 _ALL: Final = ColumnFilter(())
 _read_task: Final = msgspec.json.Decoder(Task).decode
-_decoder: Final = decoder_of(Create)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,8 @@ class TaskService(TaskServiceServicer):
             metadata=dict(request.metadata) or None,
         )
         check(create)
-        decode_body(encode(create), _decoder)  # refuses what the owner of the task could not read
+        for name in ("resource_id", "action", "metadata"):
+            check_json(getattr(create, name), field=name)
         result = await self._served.writes.submit(create, origin=origin.get(), keyed=keyed)
         assert not isinstance(result.document, UnsetType)
         task = _read_task(result.document)

@@ -1,4 +1,4 @@
-"""Traces: valid ones are carried on as they are, others begin anew (W3C Trace Context)."""
+"""A valid trace is kept as it is; anything else is replaced by a new trace (W3C Trace Context)."""
 
 import pytest
 
