@@ -5,6 +5,7 @@ import json
 import pytest
 
 from streams.secrets import Keyring
+from tests.conftest import until
 from tests.e2e.product import CONTROLLER, SPEC, an_owner, command
 from tests.web.answers import check, check_error
 
@@ -118,7 +119,11 @@ async def test_a_server_without_keys_refuses_it_and_shows_what_else_there_is(sha
     refused = await keyless.create("two", keyed())
     check_error(refused, 400, "VALIDATION_FAILED", field=f"spec.{MEMBER}")
     assert SECRET.encode() not in refused.body
-    check(await keyless.get(cluster["id"]), 200)
+
+    async def seen() -> bool:
+        return (await keyless.get(cluster["id"])).status == 200
+
+    await until(seen, what="a cluster that another process answered for")
     unreadable = await keyless.as_(CONTROLLER).get(cluster["id"])
     assert (200, False) == (unreadable.status, MEMBER in unreadable["spec"])
 
