@@ -86,7 +86,7 @@ async def rebuild(
             await _refuse_used(kafka, reader, changelogs)
             async with snapshot(pool, "rebuild") as rows:
                 if not accept_old_rows:
-                    await _refuse_old(settings, rows)
+                    await _refuse_old(settings, rows, changelogs)
                 positions = await rows.positions()
                 rebuilt, keys = await _fill(settings, rows, producer, mapped)
             await _refuse_used(kafka, reader, changelogs, expected=keys)
@@ -138,9 +138,9 @@ async def _fill_clusters(
             advance(len(page.records))
 
 
-async def _refuse_old(settings: RecoverySettings, rows: Snapshot) -> None:
+async def _refuse_old(settings: RecoverySettings, rows: Snapshot, changelogs: Sequence[str]) -> None:
     """Raises: RebuildRefused: the sink has not read for longer than it could catch up with."""
-    last_read = await rows.last_read()
+    last_read = await rows.last_read(changelogs)
     if last_read is not None and last_read[1] > settings.tombstone_life:
         until, age = last_read
         raise RebuildRefused(

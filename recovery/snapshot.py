@@ -44,9 +44,9 @@ class Snapshot:
         """Every stored position."""
         return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
 
-    async def last_read(self) -> tuple[datetime, timedelta] | None:
-        """The time up to which the sink has read everything, and its age; None if the sink never ran."""
-        row = await self._connection.fetchrow(statements.OLDEST_READ)
+    async def last_read(self, topics: Sequence[str]) -> tuple[datetime, timedelta] | None:
+        """The time up to which these topics were read, and its age; None if they never were."""
+        row = await self._connection.fetchrow(statements.OLDEST_READ, topics)
         return None if row is None or row["until"] is None else (row["until"], row["age"])
 
     async def fetch(self, statement: str, *args: Any) -> list[asyncpg.Record]:

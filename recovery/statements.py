@@ -14,8 +14,12 @@ WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype A
 
 # --- rebuild ---------------------------------------------------------------------------------------
 
-# The time up to which the sink has read everything, of the partition where it is the earliest.
-OLDEST_READ: Final = "SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets"
+# The time up to which the sink has read everything, of the partition where it is the earliest among those of
+# some topics ($1).
+OLDEST_READ: Final = """
+SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets
+WHERE topic = ANY($1::text[])
+"""
 
 # Waits for the transaction of a sink, and lets no other begin before ours is over.
 LOCK_POSITIONS: Final = "LOCK TABLE sink_offsets IN SHARE ROW EXCLUSIVE MODE"
