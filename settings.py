@@ -28,6 +28,7 @@ from cli.values import (
     LogLevel,
     Origins,
     Port,
+    PublicTopics,
     RedisUrl,
     SaslMechanism,
     SecretKeys,
@@ -44,6 +45,7 @@ from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
 from domain.work import Limits
 from streams.cluster.flow import EVENTS
+from streams.flows import PUBLIC
 from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSecurity, KafkaSettings
@@ -127,6 +129,8 @@ class Settings(BaseSettings):
     task_lease: Duration = timedelta(seconds=20)
     task_retention: Duration = timedelta(days=7)
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
+
+    worker_topics: PublicTopics = PUBLIC
 
     reconciliation_enabled: Boolean = True
     reconciliation_check_interval: Duration = timedelta(seconds=30)

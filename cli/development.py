@@ -37,11 +37,11 @@ from streams.secrets import KEY_BYTES
 READY_WITHIN: Final = 60.0  # seconds; a first start reads empty topics, a later one its data
 STOP_WITHIN: Final = 35.0  # seconds; roles drain for 30
 TELL_EVERY: Final = 5.0  # seconds between two words while something takes long
-YIELDING: Final = {"sink": 5}  # niceness by role: writes go first, rows follow
+YIELDING: Final = {"sink": 5, "recorder": 5}  # niceness by role: writes go first, rows follow
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
 # In the order they are stopped: no new writes or work, then no new states, then nothing left to store.
-ROLES: Final = ("web", "grpc", "executor", "worker", "sink")
+ROLES: Final = ("web", "grpc", "executor", "worker", "sink", "recorder")
 
 
 class StartFailed(ControlPlaneError):

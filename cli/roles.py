@@ -14,7 +14,7 @@ from streams.kafka.admin import Declared, declare_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import TOPICS
-from streams.settings import EXECUTOR_GROUP, SINK_GROUP
+from streams.settings import EXECUTOR_GROUP, RECORDER_GROUP, SINK_GROUP
 
 app = typer.Typer()
 
@@ -41,6 +41,12 @@ def worker_role() -> None:
 def sink_role() -> None:
     """Write state and events to PostgreSQL."""
     run_role("sink", _sink)
+
+
+@app.command("recorder")
+def recorder_role() -> None:
+    """Record public events of resources and tasks in PostgreSQL."""
+    run_role("recorder", _recorder)
 
 
 @app.command("executor")
@@ -122,7 +128,7 @@ async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> 
 
 
 async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
-    import sinks.role
+    import sinks
     import sinks.settings
 
     sink_settings = sinks.settings.SinkSettings(
@@ -130,8 +136,22 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         database=settings.database,
         group_id=settings.kafka.topics.prefix + SINK_GROUP,
     )
-    await sinks.role.run(
+    await sinks.run(
         sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.names)
+    )
+
+
+async def _recorder(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import sinks.recorder
+
+    recorder_settings = sinks.recorder.RecorderSettings(
+        kafka=settings.kafka,
+        database=settings.database,
+        group_id=settings.kafka.topics.prefix + RECORDER_GROUP,
+        recorded=settings.worker_topics,
+    )
+    await sinks.recorder.run(
+        recorder_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.names)
     )
 
 

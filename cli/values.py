@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from domain.cluster.spec import CHANNEL_GROUPS
+from streams.flows import PUBLIC
 from streams.messages import SOURCE_PATTERN
 from streams.secrets import BadKeys, Keyring
 
@@ -128,6 +129,7 @@ HostNames = Annotated[
     ),
 ]
 ChangeTypes = Annotated[Listed, AfterValidator(_one_of("spec", "status", "controller_status"))]
+PublicTopics = Annotated[Listed, AfterValidator(_one_of(*PUBLIC))]
 Statuses = Annotated[
     Listed,
     AfterValidator(

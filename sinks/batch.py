@@ -97,7 +97,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             try:
                 await self._turn()
             except PositionsMoved as conflict:
-                log.info("the sink goes back to the stored positions", extra={"error": str(conflict)})
+                log.info("goes back to the stored positions", extra={"error": str(conflict)})
                 self._forget()
             except (TransientError, KafkaError) as error:
                 if isinstance(error, KafkaError) and not _passes(error):
@@ -364,7 +364,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     async def _wait(self, error: Exception) -> None:
         if self._waits_since is None:
             self._waits_since = time.monotonic()
-            log.warning("the sink waits", extra={"error": str(error)})
+            log.warning("writing waits", extra={"error": str(error)})
         self._forget()
         if isinstance(error, LockHeld):
             await self._end_frozen()
@@ -380,7 +380,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             log.info("frozen sessions could not be looked for", extra={"error": str(error)})
         else:
             if ended:
-                log.warning("ended the sessions of a frozen sink", extra={"sessions": ended})
+                log.warning("ended frozen sessions", extra={"sessions": ended})
 
     def _goes_on(self) -> None:
         """Count the database as available. It takes a full turn, because a full disk still allows reading."""
@@ -388,7 +388,7 @@ class Writer(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         if self._waits_since is not None:
             waited = round(time.monotonic() - self._waits_since, 3)
             self._waits_since = None
-            log.info("the sink goes on", extra={"waited_seconds": waited})
+            log.info("writing goes on", extra={"waited_seconds": waited})
             self._changed()
 
 

@@ -1,10 +1,13 @@
-"""The role `sink`: several writers that share the partitions."""
+"""A process that writes rows: several writers that share the partitions.
+
+The roles `sink` and `recorder` are such processes. They differ in their topics, and in what becomes of these.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -15,14 +18,11 @@ from sinks.batch import Writer
 from sinks.mapping import Mappings
 from sinks.postgres import SESSION, Postgres
 from sinks.settings import SinkSettings
-from sinks.table import Table
-from sinks.tables import TABLES, mappings
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
 from streams.kafka.patience import once_it_answers
 from streams.kafka.rights import require_rights
-from streams.kafka.roles import SINK
 from streams.kafka.timeouts import group_request_within
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition
@@ -50,26 +50,25 @@ class _Kafka(NamedTuple):
 
 async def run(
     settings: SinkSettings,
+    mappings: Mappings,
     *,
     stop: asyncio.Event,
     ready: Callable[[bool], None] = lambda available: None,
-    tables: Iterable[Table[Any]] = TABLES,
 ) -> None:
     """Write records as rows until asked to stop; a running batch is finished first.
 
     Args:
+        mappings: The topics to read, and how their records become rows.
         ready: Called with whether all assigned partitions are being written, which is false while the
             database is away.
-        tables: Kinds to write, beside clusters.
 
     Raises: ExceptionGroup: errors that waiting does not cure, already logged. The process must end.
     """
-    written = mappings(settings.topics, tables)
     try:
-        if (kafka := await _known(settings, written.topics, stop)) is not None:
-            await _run(settings, written, kafka, stop, ready)
+        if (kafka := await _known(settings, mappings.topics, stop)) is not None:
+            await _run(settings, mappings, kafka, stop, ready)
     except Exception:
-        log.critical("the sink failed", exc_info=True)
+        log.critical("writing failed", exc_info=True)
         raise
     finally:
         ready(False)
@@ -93,14 +92,14 @@ async def _run(
         return set().union(*of_each)
 
     async with AsyncExitStack() as resources:
-        pool = Pool(settings.database, application="clusterflow-sink", session=SESSION)
+        pool = Pool(settings.database, application=settings.client_id, session=SESSION)
         pool.watched()
         resources.push_async_callback(pool.close)
         for number in range(settings.writers):
             database = Postgres(pool, mappings, kafka_cluster_id=kafka.cluster_id)
             consumer, brokers = await resources.enter_async_context(_consumer(settings, number))
             consumers[consumer] = brokers
-            producer = Producer(settings.kafka, client_id=f"clusterflow-sink-{number}")
+            producer = Producer(settings.kafka, client_id=f"{settings.client_id}-{number}")
             resources.push_async_callback(producer.stop)
             writers.append(
                 Writer(settings, consumer, mappings, database, producer, stop=stop, changed=changed)
@@ -119,7 +118,7 @@ async def _run(
 @asynccontextmanager
 async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[AIOKafkaConsumer, Brokers]]:
     consumer = AIOKafkaConsumer(
-        **settings.kafka.client(f"clusterflow-sink-{number}"),
+        **settings.kafka.client(f"{settings.client_id}-{number}"),
         group_id=settings.group_id,
         enable_auto_commit=False,
         isolation_level=READ_COMMITTED,
@@ -151,13 +150,13 @@ async def _watch_lag(writers: Sequence[Writer]) -> None:
 async def _known(settings: SinkSettings, read: Sequence[str], stop: asyncio.Event) -> _Kafka | None:
     """Wait until Kafka answers, and return its id and topics; None if asked to stop before that.
 
-    Raises: TopicMismatch: topics that the sink uses are missing or differ from the configuration.
+    Raises: TopicMismatch: topics that this role uses are missing or differ from the configuration.
         NotPermitted.
     """
 
     async def ask() -> _Kafka:
-        await require_rights(settings.kafka, SINK)
-        await check_topics(settings.kafka, SINK)
+        await require_rights(settings.kafka, settings.role)
+        await check_topics(settings.kafka, settings.role)
         return _Kafka(await kafka_cluster_id(settings.kafka), await topic_ids(settings.kafka, read))
 
     return await once_it_answers(ask, stop=stop, log=log)

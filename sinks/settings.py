@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from database import DatabaseSettings
+from streams.kafka.roles import SINK
 from streams.settings import SINK_GROUP, KafkaSettings
 from streams.topics import Topics
 
@@ -13,6 +14,8 @@ class SinkSettings:
     """The settings of the PostgreSQL sink.
 
     Attributes:
+        role: The role, whose rights in Kafka are needed, and by whose name Kafka and PostgreSQL know the
+            process.
         group_id: Consumer group that shares the partitions among all writers of all processes.
         writers: Members of that group in this process, each with one connection at a time: while one waits
             for the database, the other decodes. More of them help only if database and machine have idle
@@ -29,6 +32,7 @@ class SinkSettings:
 
     kafka: KafkaSettings
     database: DatabaseSettings
+    role: str = SINK
     group_id: str = SINK_GROUP
     writers: int = 2
     batch_records: int = 4000
@@ -42,3 +46,8 @@ class SinkSettings:
     def topics(self) -> Topics:
         """Names of the topics."""
         return self.kafka.topics
+
+    @property
+    def client_id(self) -> str:
+        """The name of the process in Kafka and in PostgreSQL."""
+        return f"clusterflow-{self.role}"

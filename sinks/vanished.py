@@ -76,7 +76,7 @@ class Vanished:
 
     async def _known(self, tp: TopicPartition) -> Collection[bytes]:
         """The keys that a partition of the changelog holds up to its present end."""
-        async with Reader(self._settings.kafka, client_id="clusterflow-sink-vanished") as reader:
+        async with Reader(self._settings.kafka, client_id=f"{self._settings.client_id}-vanished") as reader:
             # Any record keeps its row, even an unreadable one, since it is no tombstone.
             changelog = Changelog(reader, tp.topic, lambda record: None)
             await changelog.read_to({tp.partition: (await reader.ends(tp.topic))[tp.partition]})

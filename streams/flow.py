@@ -37,6 +37,7 @@ from streams.kafka.roles import (
     EXECUTOR,
     GRPC,
     REBUILD,
+    RECORDER,
     RESULTS_READER,
     SINK,
     VERIFY,
@@ -228,7 +229,7 @@ class Flow(Generic[V, C, E]):
             use=Use(
                 reads=(WORKER,),
                 writes=(*self.apis, WORKER, COMMANDER, *self._executors),
-                parks=WORKER,
+                parks=(WORKER,),
                 checks=(*self.apis, *self._executors),
             ),
         )
@@ -245,7 +246,7 @@ class Flow(Generic[V, C, E]):
             use=Use(
                 reads=(*self.apis, WORKER, SINK, VERIFY, REBUILD),
                 writes=(WORKER, REBUILD),
-                parks=SINK,
+                parks=(SINK,),
                 checks=(*self.apis, SINK),
             ),
         )
@@ -257,18 +258,18 @@ class Flow(Generic[V, C, E]):
                 name=name,
                 key=self.public_key or self._key,
                 retention=self.retention,
-                dead_letters=bool(executors),
+                dead_letters=True,
             ),
             messages=(_schema_of(name),),
             about="One record per change, in order per key, at least once.",
             headers=AnnouncementHeaders,
             senders=(self._agent,),
-            receivers=("clients", *executors),
+            receivers=("clients", "recorder", *executors),
             use=Use(
-                reads=(EVENTS_READER, *executors),
+                reads=(EVENTS_READER, RECORDER, *executors),
                 writes=(WORKER,),
-                parks=EXECUTOR if executors else "",
-                checks=executors,
+                parks=(RECORDER, *executors),
+                checks=(RECORDER, *executors),
             ),
         )
 

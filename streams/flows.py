@@ -18,5 +18,8 @@ def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
 SIMPLE_FLOWS: Final = simple_flows(Policy())
 """The same as they are described, whatever an operator has chosen."""
 
+PUBLIC: Final = tuple(name for flow in SIMPLE_FLOWS for name in flow.public)
+"""Their public topics, without the deployment's prefix."""
+
 FLOWS: Final[tuple[Declaration, ...]] = (CLUSTER, *SIMPLE_FLOWS)
 """All flows."""

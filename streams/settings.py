@@ -13,6 +13,7 @@ READ_COMMITTED: Final = "read_committed"
 
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
+RECORDER_GROUP: Final = "clusterflow-recorder"  # of the recorders, likewise
 EXECUTOR_GROUP: Final = "clusterflow-executor"  # of the executors, likewise
 
 # Bytes of one answer of a broker, for all partitions together. With the client's default of 50 MB, a fetch of

@@ -8,7 +8,7 @@ import pytest
 from deploy.embedded.ports import is_free
 
 
-def free_row(count=8):
+def free_row(count=12):
     """The first of some free ports in a row, out of the way of the servers' and of outgoing connections."""
     for first in random.sample(range(30000, 32600), 200):
         if all(map(is_free, range(first, first + count))):

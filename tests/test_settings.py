@@ -83,6 +83,10 @@ DEFAULTS = {
     "task_max_attempts": 5,
     "task_timeout": timedelta(seconds=30),
     "task_simulated_work_ms": 0,
+    "worker_topics": (
+        *("resource.created", "resource.updated", "resource.deleted"),
+        *("task.process", "task.completed", "task.failed"),
+    ),
 }
 
 
@@ -190,6 +194,9 @@ def test_lists_are_trimmed_and_empties_dropped(reading):
         ("REACTIVE_RECONCILIATION_MAX_EVENTS_PER_MINUTE", "-1"),
         ("REACTIVE_RECONCILIATION_CHANGE_TYPES", "spec,colour"),
         ("STANDBY_REPLICAS", "-1"),
+        ("WORKER_TOPICS", "cluster-events"),
+        ("WORKER_TOPICS", "resource.created,task"),
+        ("WORKER_TOPICS", ","),
     ],
 )
 def test_a_value_that_cannot_be_is_named(reading, variable, value):
@@ -197,6 +204,11 @@ def test_a_value_that_cannot_be_is_named(reading, variable, value):
         reading(**{variable: value})
     [line] = str(told.value).splitlines()
     assert line.startswith(variable)
+
+
+def test_the_recorder_may_be_given_fewer_topics(reading):
+    settings = reading(WORKER_TOPICS="task.failed, resource.deleted")
+    assert ("task.failed", "resource.deleted") == settings.worker_topics
 
 
 def test_every_fault_is_told_at_once(reading):

@@ -105,7 +105,7 @@ TOPICS: Final = (
         headers=InputHeaders,
         senders=("clients",),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WORKER, CREATOR), parks=WORKER, checks=(WEB,)),
+        use=Use(reads=(WORKER,), writes=(WORKER, CREATOR), parks=(WORKER,), checks=(WEB,)),
     ),
     Topic(
         spec=_input(NAME_REQUESTS, _NAME),
@@ -117,7 +117,7 @@ TOPICS: Final = (
         headers=AcceptedHeaders,
         senders=("web", "cluster agent"),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=(WORKER,), checks=(WEB,)),
     ),
     Topic(
         spec=TopicSpec(name=NAMES, key=_NAME, history=STATE_HISTORY),
@@ -135,7 +135,7 @@ TOPICS: Final = (
         headers=InputHeaders,
         senders=("clients",),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WORKER, COMMANDER), parks=WORKER, checks=(WEB,)),
+        use=Use(reads=(WORKER,), writes=(WORKER, COMMANDER), parks=(WORKER,), checks=(WEB,)),
     ),
     Topic(
         spec=_input(ACCEPTED_COMMANDS, _ID),
@@ -144,7 +144,7 @@ TOPICS: Final = (
         headers=AcceptedHeaders,
         senders=("web", "cluster agent"),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=WORKER, checks=(WEB,)),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER), parks=(WORKER,), checks=(WEB,)),
     ),
     Topic(
         spec=_input(REPORTS, _ID),
@@ -153,7 +153,7 @@ TOPICS: Final = (
         headers=InputHeaders,
         senders=("clients", "web"),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WEB, WORKER, CONTROLLER), parks=WORKER, checks=(WEB,)),
+        use=Use(reads=(WORKER,), writes=(WEB, WORKER, CONTROLLER), parks=(WORKER,), checks=(WEB,)),
     ),
     Topic(
         spec=TopicSpec(
@@ -167,7 +167,7 @@ TOPICS: Final = (
         about="The clock of the cluster agent, one record a partition; ours alone.",
         senders=("worker",),
         receivers=("cluster agent",),
-        use=Use(reads=(WORKER,), writes=(WORKER,), parks=WORKER),
+        use=Use(reads=(WORKER,), writes=(WORKER,), parks=(WORKER,)),
     ),
     Topic(
         spec=TopicSpec(name=STATE, key=_ID, history=STATE_HISTORY, dead_letters=True),
@@ -179,7 +179,7 @@ TOPICS: Final = (
         use=Use(
             reads=(WEB, WORKER, SINK, VERIFY, REBUILD),
             writes=(WORKER, REBUILD),
-            parks=SINK,
+            parks=(SINK,),
             checks=(WEB, SINK),
         ),
     ),
@@ -191,7 +191,7 @@ TOPICS: Final = (
         senders=("cluster agent",),
         receivers=("clients", "sink"),
         use=Use(
-            reads=(SINK, VERIFY, CONTROLLER, EVENTS_READER), writes=(WORKER,), parks=SINK, checks=(SINK,)
+            reads=(SINK, VERIFY, CONTROLLER, EVENTS_READER), writes=(WORKER,), parks=(SINK,), checks=(SINK,)
         ),
     ),
     Topic(

@@ -22,7 +22,7 @@ from streams.kafka.roles import (
     WORKER,
     Use,
 )
-from streams.settings import EXECUTOR_GROUP, GROUP, SINK_GROUP
+from streams.settings import EXECUTOR_GROUP, GROUP, RECORDER_GROUP, SINK_GROUP
 from streams.topic import DEAD_LETTER_SUFFIX
 from streams.topics import Topics
 
@@ -103,7 +103,7 @@ def _uses(topics: Topics) -> dict[str, Use]:
     """The users of each topic by its name; a dead-letter topic has its own."""
     uses = {topic.spec.name: topic.use for topic in topics.declared}
     parked = {
-        Topics.dead_letters(name): Use(reads=(DEAD_LETTER_READER,), writes=(use.parks,), checks=(use.parks,))
+        Topics.dead_letters(name): Use(reads=(DEAD_LETTER_READER,), writes=use.parks, checks=use.parks)
         for name, use in uses.items()
         if use.parks
     }
@@ -123,6 +123,8 @@ def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Gr
             yield Grant(who, "group", topics.prefix + GROUP, ("Read",))
         case "sink":
             yield Grant(who, "group", topics.prefix + SINK_GROUP, ("Read",))
+        case "recorder":
+            yield Grant(who, "group", topics.prefix + RECORDER_GROUP, ("Read",))
         case "executor":
             yield Grant(who, "group", topics.prefix + EXECUTOR_GROUP, ("Read",))
         case "rebuild":  # refuses while workers are alive

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 WEB: Final = "web"
 WORKER: Final = "worker"
 SINK: Final = "sink"
+RECORDER: Final = "recorder"
 EXECUTOR: Final = "executor"
 GRPC: Final = "grpc"
 VERIFY: Final = "verify"
@@ -28,6 +29,7 @@ ROLES: Final[Mapping[str, str]] = {
     GRPC: "`clusterflow grpc`",
     WORKER: "`clusterflow worker`",
     SINK: "`clusterflow sink`",
+    RECORDER: "`clusterflow recorder`",
     EXECUTOR: "`clusterflow executor`",
     VERIFY: "`clusterflow verify`, with and without `--repair`",
     REBUILD: "`clusterflow rebuild`",
@@ -57,5 +59,5 @@ class Use(NamedTuple):
 
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    parks: str = ""
+    parks: tuple[str, ...] = ()
     checks: tuple[str, ...] = ()

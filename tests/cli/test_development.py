@@ -40,11 +40,14 @@ def another_deployment(*ports):
         yield asked
 
 
+GRPC = 1 + len(ROLES)
+"""From the first port to the last."""
+
 WANTED = ("REST", *(f"metrics of {name}" for name in ROLES), "gRPC")
 
 
 def settings(first, **others):
-    return Settings(port=first, metrics_port=first + 1, grpc_service_port=first + 6, **others)
+    return Settings(port=first, metrics_port=first + 1, grpc_service_port=first + GRPC, **others)
 
 
 def needed(of, embedded=()):
@@ -53,14 +56,14 @@ def needed(of, embedded=()):
 
 def test_beside_another_deployment_nothing_starts_and_all_of_it_is_told(tmp_path):
     first = free_row()
-    ports = range(first, first + 7)
+    ports = range(first, first + GRPC + 1)
     with another_deployment(*ports):
         ended = run(
             "all",
             RUN_DIR=str(tmp_path / "run"),
             PORT=str(first),
             METRICS_PORT=str(first + 1),
-            GRPC_SERVICE_PORT=str(first + 6),
+            GRPC_SERVICE_PORT=str(first + GRPC),
             HOME="/root",
         )
     assert (1, "") == (ended.returncode, re.sub(r"\d\d:\d\d:\d\d  .*\n", "", ended.stdout))
@@ -80,15 +83,18 @@ def test_the_line_that_it_tells_to_type_works():
     with another_deployment(first, first + 12), pytest.raises(Exception, match="not free") as caught:
         refuse_taken(needed(settings(first)))
     line = str(caught.value).splitlines()[-1].strip()
-    assert line == f"PORT={first + 20} METRICS_PORT={first + 21} GRPC_SERVICE_PORT={first + 26} make run"
+    assert (
+        line == f"PORT={first + 20} METRICS_PORT={first + 21} GRPC_SERVICE_PORT={first + 20 + GRPC} make run"
+    )
     refuse_taken(needed(settings(first + 20)))
 
 
 def test_a_taken_port_of_an_embedded_server_is_told_with_the_rest():
     first = free_row()
-    with another_deployment(first + 7), pytest.raises(Exception, match="not free") as caught:
-        refuse_taken(needed(settings(first, embedded_kafka_port=first + 7), embedded=["kafka", "valkey"]))
-    assert f"EMBEDDED_KAFKA_PORT {first + 7:>5}  kafka: taken by" in str(caught.value)
+    port = first + GRPC + 1
+    with another_deployment(port), pytest.raises(Exception, match="not free") as caught:
+        refuse_taken(needed(settings(first, embedded_kafka_port=port), embedded=["kafka", "valkey"]))
+    assert f"EMBEDDED_KAFKA_PORT {port:>5}  kafka: taken by" in str(caught.value)
     assert str(caught.value).endswith("\n  EMBEDDED_KAFKA_PORT= make run")
 
 

@@ -22,7 +22,7 @@ from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
 from tests.processes import answers, environment_of, eventually, role, run
 
-ROLES = ("web", "grpc", "worker", "sink", "executor")
+ROLES = ("web", "grpc", "worker", "sink", "executor", "recorder")
 
 SECRET = "hunter2marker"  # in the URL of the database, in specs, bodies and reports
 OWNER, NAME, CONTROLLER_NAME = "owner-marker@example.com", "name-marker", "controller-marker"
@@ -30,34 +30,41 @@ KEY = "aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMmh1bnQ="
 
 # Contract, section 9, and what simple kinds add. Name, type, labels, and who tells it.
 METRICS = """
-clusterflow_http_requests_total               counter    method,path,status  web
-clusterflow_http_request_duration_seconds     histogram  method,path         web
-clusterflow_clusters_total                    gauge      phase               web
-clusterflow_entities                          gauge      kind,state          web
-clusterflow_database_connections_active       gauge      -                   web,sink
-clusterflow_database_connections_idle         gauge      -                   web,sink
-clusterflow_database_connections_max          gauge      -                   web,sink
-clusterflow_database_query_duration_seconds   histogram  operation           web,sink
-clusterflow_kafka_messages_published_total    counter    topic               web,grpc,worker,sink,executor
-clusterflow_kafka_publish_duration_seconds    histogram  topic               web,grpc,worker,sink,executor
-clusterflow_reconciliation_duration_seconds   histogram  -                   worker
-clusterflow_reconcile_events_total            counter    reason,result       worker
-clusterflow_reconcile_due                     gauge      state               worker
-clusterflow_status_reports_total              counter    result              worker
-clusterflow_commands_total                    counter    kind,type,outcome   worker
-clusterflow_wakes_due                         gauge      kind                worker
-clusterflow_wake_lag_seconds                  histogram  kind                worker
-clusterflow_dead_letters_total                counter    topic,reason        worker,sink
-clusterflow_sink_lag_records                  gauge      -                   sink
-clusterflow_work_in_progress                  gauge      kind                executor
-clusterflow_work_done_total                   counter    kind,how            executor
-clusterflow_work_not_claimed_total            counter    kind,code           executor
-clusterflow_table_recovering                  gauge      -                   web,grpc,worker
+clusterflow_http_requests_total             counter    method,path,status web
+clusterflow_http_request_duration_seconds   histogram  method,path       web
+clusterflow_clusters_total                  gauge      phase             web
+clusterflow_entities                        gauge      kind,state        web
+clusterflow_database_connections_active     gauge      -                 web,sink,recorder
+clusterflow_database_connections_idle       gauge      -                 web,sink,recorder
+clusterflow_database_connections_max        gauge      -                 web,sink,recorder
+clusterflow_database_query_duration_seconds histogram  operation         web,sink,recorder
+clusterflow_kafka_messages_published_total  counter    topic             all
+clusterflow_kafka_publish_duration_seconds  histogram  topic             all
+clusterflow_reconciliation_duration_seconds histogram  -                 worker
+clusterflow_reconcile_events_total          counter    reason,result     worker
+clusterflow_reconcile_due                   gauge      state             worker
+clusterflow_status_reports_total            counter    result            worker
+clusterflow_commands_total                  counter    kind,type,outcome worker
+clusterflow_wakes_due                       gauge      kind              worker
+clusterflow_wake_lag_seconds                histogram  kind              worker
+clusterflow_dead_letters_total              counter    topic,reason      worker,sink,recorder
+clusterflow_sink_lag_records                gauge      -                 sink,recorder
+clusterflow_sink_rows_written_total         counter    table             sink,recorder
+clusterflow_work_in_progress                gauge      kind              executor
+clusterflow_work_done_total                 counter    kind,how          executor
+clusterflow_work_not_claimed_total          counter    kind,code         executor
+clusterflow_table_recovering                gauge      -                 web,grpc,worker
 grpc_server_handled_total    counter    grpc_type,grpc_service,grpc_method,grpc_code  grpc
 grpc_server_handling_seconds  histogram  grpc_type,grpc_service,grpc_method  grpc
 """
+
+
+def _who(roles: str) -> tuple[str, ...]:
+    return ROLES if roles == "all" else tuple(roles.split(","))
+
+
 ROWS = [line.split() for line in METRICS.strip().splitlines()]
-TOLD = [(name, kind, labels, who) for name, kind, labels, roles in ROWS for who in roles.split(",")]
+TOLD = [(name, kind, labels, who) for name, kind, labels, roles in ROWS for who in _who(roles)]
 
 
 # What the traffic below makes the worker count: name, labels, and how much at least.
@@ -212,6 +219,7 @@ async def bad_records(kafka, cluster_id: str, spec: dict) -> None:
         ),
         (topics.reports, other, json.dumps(report(other, metadata={"note": SECRET}))),
         (topics.events, other, SECRET),
+        (topics.of("resource.created"), other, SECRET),
     ]
     # A foreign record in the changelog makes the worker begin anew as soon as it writes there; not here.
     elsewhere = (partition_of(cluster_id.encode(), kafka.partitions) + 1) % kafka.partitions

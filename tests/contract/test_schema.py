@@ -77,6 +77,16 @@ TABLES = {
         "updated_at": (TIME, False),
         "version": (BIG, False),
     },
+    "processed_events": {
+        "id": (UUID, False),
+        "event_type": ("character varying(100)", False),
+        "resource_id": ("character varying(100)", True),
+        "task_id": ("character varying(100)", True),
+        "action": ("character varying(100)", True),
+        "payload": (JSON, False),
+        "trace_id": ("text", True),
+        "processed_at": (TIME, False),
+    },
     "schema_migrations": {"version": (TEXT, False), "applied_at": (TIME, False)},
 }
 # What each index is over, and the rows it is for.
@@ -95,6 +105,7 @@ INDEXES = {
     "cluster_events": ["(id)", "(cluster_id)", "(published_at)"],
     "resources": ["(id)", "(status)", "(created_at)"],
     "tasks": ["(id)", "(resource_id)", "(status)", "(created_at)"],
+    "processed_events": ["(id)", "(event_type)", "(resource_id)", "(task_id)", "(processed_at)"],
 }
 COLUMNS = """
 SELECT attname AS name, format_type(atttypid, atttypmod) AS type, NOT attnotnull AS nullable

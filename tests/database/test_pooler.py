@@ -115,10 +115,10 @@ async def test_without_its_setting_the_reason_names_it(
     async with stored.sink(database=database):
 
         async def waits() -> bool:
-            return "the sink waits" in caplog.messages
+            return "writing waits" in caplog.messages
 
         await until(waits)
-    [why] = {record.error for record in caplog.records if record.message == "the sink waits"}
+    [why] = {record.error for record in caplog.records if record.message == "writing waits"}
     assert SET in why
     assert "startup parameter" in why
     with pytest.raises(SinkUnavailable, match=SET):

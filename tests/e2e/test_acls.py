@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
 
+import asyncpg
 import grpc.aio
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
@@ -30,11 +31,14 @@ from rpc.task.v1.task_pb2 import ProcessTaskRequest
 from rpc.task.v1.task_pb2_grpc import TaskServiceStub
 from sinks import SinkSettings
 from sinks import run as run_sink
+from sinks.recorder import RecorderSettings
+from sinks.recorder import run as run_recorder
 from streams.kafka.admin import declare_topics
 from streams.kafka.roles import CLIENTS
-from streams.settings import SINK_GROUP
+from streams.settings import RECORDER_GROUP, SINK_GROUP
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
+from tests.conftest import until
 from tests.e2e.permitted import PermittingKafka, allow, printed
 from tests.e2e.product import SPEC, Deployment, available, command, report
 from tests.recovery.site import POLICY
@@ -93,6 +97,20 @@ async def first_read(kafka, who, topic, group, fits=lambda record: True):
     raise AssertionError("a consumer ended by itself")
 
 
+async def first_recorded(url, event_type, resource_id):
+    """The first row of such an event."""
+    connection = await asyncpg.connect(url)
+
+    async def row():
+        wanted = "SELECT * FROM processed_events WHERE event_type = $1 AND resource_id = $2"
+        return await connection.fetchrow(wanted, event_type, resource_id)
+
+    try:
+        return await until(row, what="a recorded event")
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
 async def the_product(kafka, prefix, url):
     """All roles, each as its own principal; as a client of REST, and with the topics to look at."""
@@ -111,11 +129,19 @@ async def the_product(kafka, prefix, url):
             database=DatabaseSettings(url=url),
             group_id=prefix + SINK_GROUP,
         )
+        recorder_settings = RecorderSettings(
+            kafka=kafka.settings_of("recorder", prefix),
+            database=DatabaseSettings(url=url),
+            group_id=prefix + RECORDER_GROUP,
+        )
         stop = asyncio.Event()
         sink = asyncio.create_task(run_sink(sink_settings, stop=stop))
-        yield SimpleNamespace(api=api, grpc=address, worker=worker, executor=executor, sink=sink)
+        recorder = asyncio.create_task(run_recorder(recorder_settings, stop=stop))
+        yield SimpleNamespace(
+            api=api, grpc=address, worker=worker, executor=executor, sink=sink, recorder=recorder
+        )
         stop.set()
-        await asyncio.wait_for(sink, 20)
+        await asyncio.wait_for(asyncio.gather(sink, recorder), 20)
 
 
 async def test_with_exactly_the_printed_rights_everything_works(kafka, granted, servers):
@@ -181,6 +207,8 @@ async def test_with_exactly_the_printed_rights_everything_works(kafka, granted, 
         assert not running.worker.task.done()
         assert not running.executor.task.done()
         assert not running.sink.done()
+        assert await first_recorded(url, "task.completed", resource_id)
+        assert not running.recorder.done()
     await allow(kafka.plainly("new."))
     await declare_topics(kafka.settings_of("topics", "new."))
     restored = await rebuild(
@@ -221,6 +249,9 @@ ROLES = {
     "sink": lambda kafka, url: run_sink(
         SinkSettings(kafka=kafka, database=DatabaseSettings(url=url)), stop=asyncio.Event()
     ),
+    "recorder": lambda kafka, url: run_recorder(
+        RecorderSettings(kafka=kafka, database=DatabaseSettings(url=url)), stop=asyncio.Event()
+    ),
     "verify": lambda kafka, url: verify(RecoverySettings(kafka=kafka, database=DatabaseSettings(url=url))),
     "rebuild": lambda kafka, url: rebuild(RecoverySettings(kafka=kafka, database=DatabaseSettings(url=url))),
     "topics": lambda kafka, url: declare_topics(kafka),
@@ -246,6 +277,9 @@ ROLES = {
         ("executor", "Write", "task.commands"),
         ("executor", "Read", "command-results"),
         ("executor", "Read", "clusterflow-executor"),
+        ("recorder", "Read", "resource.created"),
+        ("recorder", "Write", "task.process.dlq"),
+        ("recorder", "Read", "clusterflow-recorder"),
         ("verify", "Read", "cluster-names"),
         ("rebuild", "Write", "cluster-state"),
         ("topics", "Create", "cluster-state"),

@@ -11,6 +11,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from cli.development import ROLES
 from tests.ports import free_row
 from tests.processes import eventually
 
@@ -48,7 +49,7 @@ class Run:
                     **self.environment,
                     "PORT": str(self.port),
                     "METRICS_PORT": str(self.port + 1),
-                    "GRPC_SERVICE_PORT": str(self.port + 6),
+                    "GRPC_SERVICE_PORT": str(self.port + 1 + len(ROLES)),
                 },
                 stdout=output,
                 stderr=output,

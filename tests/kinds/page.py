@@ -47,7 +47,7 @@ def granted() -> str:
 def _users(topics: Topics) -> Iterator[str]:
     for topic in topics.declared:
         use = topic.use
-        parked = f" by the {use.parks}" if use.parks else ""
+        parked = f" by the {' and the '.join(use.parks)}" if use.parks else ""
         yield f"| `{topic.spec.name}` | {', '.join(use.reads)} | {', '.join(use.writes)} |{parked} |\n"
 
 

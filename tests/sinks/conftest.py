@@ -1,10 +1,15 @@
 """A sink at work on real servers: `world` has topics and a database of its own, and runs the role on them."""
 
 import asyncio
+import base64
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+import pickle
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -12,11 +17,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from database import DatabaseSettings
+from deploy.embedded import Stack
 from domain.cluster.state import ClusterState
 from migrations import migrate
-from sinks import SinkSettings, run
+from sinks import SinkSettings, recorder, run
+from sinks.recorder import RecorderSettings
 from sinks.table import Table
 from sinks.tables import mappings
+from streams.flows import PUBLIC
 from streams.json import encode
 from streams.settings import KafkaSettings
 from streams.topics import Topics
@@ -59,13 +67,16 @@ class World:
 
     @property
     def settings(self) -> SinkSettings:
-        return SinkSettings(
-            kafka=self.kafka,
-            database=DatabaseSettings(url=self.database_url),
-            group_id=f"{self.topics.prefix}sink",
-            writers=1,
-            max_backoff=0.5,
-        )
+        return SinkSettings(group_id=f"{self.topics.prefix}sink", **self._common)
+
+    @property
+    def recorder_settings(self) -> RecorderSettings:
+        return RecorderSettings(group_id=f"{self.topics.prefix}recorder", **self._common)
+
+    @property
+    def _common(self) -> dict[str, Any]:
+        database = DatabaseSettings(url=self.database_url)
+        return {"kafka": self.kafka, "database": database, "writers": 1, "max_backoff": 0.5}
 
     async def publish(self, *records: ClusterState) -> None:
         """State records, in this order."""
@@ -86,6 +97,15 @@ class World:
         """Any bytes; returns partition and offset of each record."""
         pending = [await self._producer.send(topic, key=key, value=value) for key, value in records]
         return [(stored.partition, stored.offset) for stored in await asyncio.gather(*pending)]
+
+    async def send_public(
+        self, name: str, value: bytes | None, *, key: bytes | None = b"one", **headers: str
+    ) -> tuple[str, int, int]:
+        """A record of a public topic, with these headers; returns topic, partition and offset."""
+        sent = [(header, text.encode()) for header, text in headers.items()]
+        topic = self.topics.of(name)
+        stored = await self._producer.send_and_wait(topic, value, key=key, headers=sent)
+        return topic, stored.partition, stored.offset
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -110,11 +130,11 @@ class World:
         rows = await self.fetch("SELECT topic, partition, next_offset FROM sink_offsets")
         return {(row["topic"], row["partition"]): row["next_offset"] for row in rows}
 
-    async def caught_up(self) -> bool:
-        """Whether the positions are at the end of all topics that the sink reads."""
+    async def caught_up(self, read: Iterable[str] = ()) -> bool:
+        """Whether the positions are at the end of these topics, or of all that the sink reads."""
         partitions = [
             TopicPartition(topic, partition)
-            for topic in mappings(self.topics, self.written).topics
+            for topic in read or mappings(self.topics, self.written).topics
             for partition in range(self.kafka.partitions)
         ]
         ends = await self._tail.end_offsets(partitions)
@@ -123,6 +143,10 @@ class World:
 
     async def drained(self) -> None:
         await until(self.caught_up, within=90, what="the sink at the end of its topics")
+
+    async def recorded(self) -> None:
+        read = [self.topics.of(name) for name in PUBLIC]
+        await until(lambda: self.caught_up(read), within=90, what="the recorder at the end of its topics")
 
     async def dead_letters(self, topic: str) -> Sequence[ConsumerRecord]:
         """All of a topic's, in no particular order."""
@@ -139,12 +163,22 @@ class World:
     @asynccontextmanager
     async def sink(self, **settings: Any) -> AsyncIterator[Sink]:
         """The role `sink`, stopped in order at the end; fails if it ends before."""
+        running = partial(run, replace(self.settings, **settings), tables=self.written)
+        async with self._role(running) as sink:
+            yield sink
+
+    @asynccontextmanager
+    async def recorder(self, **settings: Any) -> AsyncIterator[Sink]:
+        """The role `recorder`, likewise."""
+        running = partial(recorder.run, replace(self.recorder_settings, **settings))
+        async with self._role(running) as sink:
+            yield sink
+
+    @asynccontextmanager
+    async def _role(self, run: Callable[..., Coroutine[Any, Any, None]]) -> AsyncIterator[Sink]:
         stop = asyncio.Event()
         sink = Sink()
-        sinking = run(
-            replace(self.settings, **settings), stop=stop, ready=sink.said.append, tables=self.written
-        )
-        task = asyncio.create_task(sinking)
+        task = asyncio.create_task(run(stop=stop, ready=sink.said.append))
         try:
             yield sink
             assert not task.done()
@@ -156,6 +190,11 @@ class World:
         """Run a sink until it is at the end of its topics."""
         async with self.sink(**settings):
             await self.drained()
+
+    async def record(self, **settings: Any) -> None:
+        """Run a recorder until it is at the end of its topics."""
+        async with self.recorder(**settings):
+            await self.recorded()
 
 
 @asynccontextmanager
@@ -169,6 +208,40 @@ async def a_world(kafka: KafkaSettings, database_url: str) -> AsyncIterator[Worl
         AIOKafkaConsumer(bootstrap_servers=servers, auto_offset_reset="earliest") as tail,
     ):
         yield World(kafka, database_url, producer, tail)
+
+
+PROGRAM = """
+import asyncio, base64, pickle, sys
+from {module} import run
+settings = pickle.loads(base64.b64decode(sys.argv[1]))
+asyncio.run(run(settings, stop=asyncio.Event()))
+"""
+
+
+async def running(module: str, settings: SinkSettings) -> asyncio.subprocess.Process:
+    """A role in a process of its own, by the module whose `run` it is."""
+    text = base64.b64encode(pickle.dumps(settings)).decode()
+    program = PROGRAM.format(module=module)
+    root = Path(__file__).parents[2]
+    return await asyncio.create_subprocess_exec(sys.executable, "-c", program, text, cwd=root)
+
+
+@pytest.fixture
+def fragile(tmp_path: Path) -> Iterator[Stack]:
+    """Servers that a test may kill."""
+    stack = Stack(tmp_path / "stack")
+    stack.start(["kafka", "postgres"])
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+async def fragile_world(fragile: Stack) -> AsyncIterator[World]:
+    servers = Servers(fragile.kafka.bootstrap_servers, fragile.postgres.url, "")
+    async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
+        yield world
 
 
 @pytest.fixture

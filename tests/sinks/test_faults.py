@@ -1,15 +1,10 @@
 """Crashes, outages and rivals: nothing is lost, and each row is there once."""
 
 import asyncio
-import base64
 import logging
-import pickle
 import signal
 import struct
-import sys
-from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -24,16 +19,9 @@ from domain.cluster.state import ClusterState
 from sinks import notes, run
 from sinks.errors import ForeignPositions
 from sinks.postgres import SESSION, Postgres
-from tests.conftest import Servers, until
-from tests.sinks.conftest import World, a_world
+from tests.conftest import until
+from tests.sinks.conftest import World, a_world, running
 from tests.sinks.given import cluster, event, report, rows_of
-
-PROGRAM = """
-import asyncio, base64, pickle, sys
-from sinks import notes, run
-settings = pickle.loads(base64.b64decode(sys.argv[1]))
-asyncio.run(run(settings, stop=asyncio.Event()))
-"""
 
 
 def many(count: int, **members: Any) -> list[ClusterState]:
@@ -42,9 +30,7 @@ def many(count: int, **members: Any) -> list[ClusterState]:
 
 async def a_process(world: World, **settings: Any) -> asyncio.subprocess.Process:
     """A sink in a process of its own."""
-    text = base64.b64encode(pickle.dumps(replace(world.settings, **settings))).decode()
-    root = Path(__file__).parents[2]
-    return await asyncio.create_subprocess_exec(sys.executable, "-c", PROGRAM, text, cwd=root)
+    return await running("sinks", replace(world.settings, **settings))
 
 
 async def noted(world: World, group: str) -> int:
@@ -68,24 +54,6 @@ async def members(world: World) -> set[str]:
         return {member[0] for member in found}
     finally:
         await admin.close()
-
-
-@pytest.fixture
-def fragile(tmp_path: Path) -> Iterator[Stack]:
-    """Servers that a test may kill."""
-    stack = Stack(tmp_path / "stack")
-    stack.start(["kafka", "postgres"])
-    try:
-        yield stack
-    finally:
-        stack.stop()
-
-
-@pytest.fixture
-async def fragile_world(fragile: Stack) -> AsyncIterator[World]:
-    servers = Servers(fragile.kafka.bootstrap_servers, fragile.postgres.url, "")
-    async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
-        yield world
 
 
 # --- crashes --------------------------------------------------------------------------------------
@@ -198,7 +166,7 @@ async def test_postgres_killed_and_restarted_loses_nothing(
 
     assert rows_of([*afterwards, *meanwhile[50:]]) == await world.tables()
     # One line of each writer on going and one on coming, however many tries lie between.
-    assert caplog.messages.count("the sink waits") == caplog.messages.count("the sink goes on") == 2
+    assert caplog.messages.count("writing waits") == caplog.messages.count("writing goes on") == 2
 
 
 async def test_a_database_that_is_not_there_yet_is_waited_for(world: World):

@@ -34,7 +34,7 @@ def test_the_pages_table_has_each_topic(topic):
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{name}` |")]
     _, _, reads, writes, parked, _ = (cell.strip() for cell in row.split("|"))
     assert (", ".join(use.reads), ", ".join(use.writes)) == (reads, writes)
-    assert (f"by the {use.parks}" if use.parks else "") == parked
+    assert (f"by the {' and the '.join(use.parks)}" if use.parks else "") == parked
 
 
 @pytest.mark.parametrize("topic", TOPICS.declared, ids=lambda topic: topic.spec.name)

@@ -58,7 +58,7 @@ def test_its_topics_are_declared_under_the_prefix():
     own = [spec.name for spec in TOPICS.all() if spec not in WITHOUT.all()]
     assert own == [
         *("p.toy.commands", "p.toy-state", "p.toy.made", "p.toy.broken", "p.command-results"),
-        *("p.toy.commands.dlq", "p.toy-state.dlq"),
+        *("p.toy.commands.dlq", "p.toy-state.dlq", "p.toy.made.dlq", "p.toy.broken.dlq"),
     ]
     assert set(own[:5]) <= set(TOPICS.worked_on)
 
@@ -110,7 +110,8 @@ def test_only_the_events_of_clusters_may_have_another_name():
 
 
 def test_roles_and_clients_are_granted_what_it_needs():
-    ours = {"toy.commands", "toy-state", "toy.made", "command-results", "toy.commands.dlq", "toy-state.dlq"}
+    parked = ("toy.commands", "toy-state", "toy.made")
+    ours = {*parked, "command-results", *(f"{name}.dlq" for name in parked)}
     granted = {
         (each.of, each.operation, name)
         for each in printed(TOPICS, ["dns"])
@@ -124,9 +125,10 @@ def test_roles_and_clients_are_granted_what_it_needs():
         *((who, "Read", "toy-state") for who in ("web", "sink", "verify")),
         *(("web", "Write", "toy.commands"), ("commander", "Write", "toy.commands")),
         *((who, "Read", "command-results") for who in ("web", "grpc", "executor", "results-reader")),
-        ("events-reader", "Read", "toy.made"),
+        *((who, "Read", "toy.made") for who in ("events-reader", "recorder")),
         ("sink", "Write", "toy-state.dlq"),
-        *(("dead-letter-reader", "Read", f"{name}.dlq") for name in ("toy.commands", "toy-state")),
+        ("recorder", "Write", "toy.made.dlq"),
+        *(("dead-letter-reader", "Read", f"{name}.dlq") for name in parked),
     }
 
 

@@ -16,8 +16,8 @@ from database import DatabaseSettings
 from deploy.embedded import Stack
 from recovery.settings import RecoverySettings
 from recovery.verify import verify
-from sinks.role import run as run_sink
-from sinks.settings import SinkSettings
+from sinks import SinkSettings
+from sinks import run as run_sink
 from streams.flows import SIMPLE_FLOWS
 from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
 from streams.settings import KafkaSettings
