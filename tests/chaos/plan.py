@@ -56,6 +56,8 @@ KINDS: Final = (
     Kind("restart-sink", "side", (0.0, 0.0)),
     Kind("kill-executor", "side", (0.5, 2.0)),
     Kind("restart-executor", "side", (0.0, 0.0)),
+    Kind("kill-recorder", "side", (0.5, 2.0)),
+    Kind("restart-recorder", "side", (0.0, 0.0)),
     Kind("stop-postgres", "side", (3.0, 6.0)),
     Kind("kill-postgres", "side", (1.0, 3.0)),
     Kind("full-disk", "side", (4.0, 7.0), need="disk"),

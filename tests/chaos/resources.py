@@ -223,11 +223,16 @@ class SeenResources:
 async def observe(
     bootstrap_servers: str, topics: Topics, webs: Mapping[str, AsyncConnection]
 ) -> SeenResources:
-    """Read the topics of resources to their ends, and ask every web process for each of them."""
+    """Read the topics of resources to their ends, and ask every web process for each of them.
+
+    What is in a topic and no event of a resource was put there by a fault.
+    """
     seen = SeenResources()
     for name in FLOW.public:
         async for record in all_records(bootstrap_servers, topics.of(name)):
             headers = {key: value.decode() for key, value in record.headers}
+            if headers.get("event_type") != name:
+                continue
             mark = json.loads(record.value).get("name")
             event = Told(name, int(headers["aggregate_version"]), mark, record.value)
             known = seen.events[record.key.decode()].setdefault(headers["event_id"], event)

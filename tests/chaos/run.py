@@ -13,10 +13,10 @@ from aiokafka.errors import KafkaError
 
 from bench.stage import HOST, NotReady, Stage, wait_ready
 from bench.wire import AsyncConnection
-from streams.flows import SIMPLE_FLOWS
+from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import resources, tasks
+from tests.chaos import recorded, resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.fleet import WEBS, Fleet
@@ -114,7 +114,7 @@ def _begun(history: History, injected: Injected) -> int:
 async def run(fleet: Fleet, plan: Plan) -> Outcome:
     """One run on a fleet without roles. Raises: NotReady: the fleet does not even start."""
     webs, workers = fleet.of("web"), fleet.of("worker")[:2]
-    await fleet.start(*webs, *workers, *fleet.of("sink"), *fleet.of("executor"))
+    await fleet.start(*webs, *workers, *fleet.of("sink"), *fleet.of("executor"), *fleet.of("recorder"))
     history, draws = History(), random.Random(plan.seed)
     outcome = Outcome(plan, history, Observed(), [], 0.0)
     doors = [(HOST, door.port) for door in fleet.doors]
@@ -138,11 +138,14 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
     seen = await seen_resources(fleet.stage)
-    seen_tasks = await tasks.observe(fleet.stage.bootstrap_servers, Topics())
+    servers, database_url = fleet.stage.bootstrap_servers, fleet.stage.database_url
+    seen_tasks = await tasks.observe(servers, Topics())
+    seen_records = await recorded.observe(servers, database_url, Topics())
     outcome.findings = [
         *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
         *resources.check_resources(outcome.resources, seen),
         *tasks.check_tasks(seen, seen_tasks),
+        *recorded.check_recorded(seen_records),
     ]
     return outcome
 
@@ -248,9 +251,11 @@ async def settle(
     await observe_tables(HOST, webs[0].port, ids, observed)
     await _worked_off(stage, topics, inputs, observed)
     await end_workers()
-    outputs = (topics.state, topics.events, *(topics.of(flow.state) for flow in SIMPLE_FLOWS))
+    outputs = [topics.state, topics.events, *(topics.of(flow.state) for flow in SIMPLE_FLOWS)]
+    if stage.running("recorder"):
+        outputs += map(topics.of, PUBLIC)
     for left in await until_stored(servers, stage.database_url, topics=outputs, within=QUIET_WITHIN):
-        observed.faults.append(f"the sink has not stored {left}")
+        observed.faults.append(f"PostgreSQL does not have {left}")
     await observe_topics(servers, topics, observed)
     await observe_database(stage.database_url, observed)
     await _verify(stage, observed)
