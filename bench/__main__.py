@@ -26,6 +26,7 @@ COMMANDS: Final = (
     "tasks",
     "reconcile",
     "sink",
+    "recorder",
     "memory",
     "scale",
     "startup",
