@@ -22,6 +22,7 @@ from cli.values import (
     Domain,
     Duration,
     Environment,
+    EventTypes,
     HostNames,
     Listed,
     LogFormat,
@@ -38,6 +39,7 @@ from cli.values import (
     ServicePort,
     Statuses,
     TopicText,
+    WriteFallback,
 )
 from database import DatabaseSettings, Pooler
 from domain.errors import ControlPlaneError
@@ -131,6 +133,11 @@ class Settings(BaseSettings):
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
     worker_topics: PublicTopics = PUBLIC
+    write_fallback: WriteFallback = WriteFallback.NONE
+    outbox_allowed_types: EventTypes = PUBLIC
+    outbox_poll_interval: Duration = timedelta(seconds=1)
+    outbox_batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+    outbox_retention_days: Count = 7
 
     reconciliation_enabled: Boolean = True
     reconciliation_check_interval: Duration = timedelta(seconds=30)
@@ -207,6 +214,11 @@ class Settings(BaseSettings):
             max_idle_time=self.database_conn_max_idle_time,
             pooler=self.database_pooler,
         )
+
+    @property
+    def fallback(self) -> DatabaseSettings | None:
+        """The database whose outbox takes writes that Kafka does not take; None for nowhere."""
+        return self.database if self.write_fallback is WriteFallback.OUTBOX else None
 
     @property
     def keyring(self) -> Keyring:
@@ -314,6 +326,10 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
     topics = settings.topics
     if len({topic.name for topic in topics.all()}) < len(topics.all()):
         yield names, f"CLUSTER_EVENTS_TOPIC: {settings.events_topic} is the name of another topic of ours"
+    ours = {topic.name.removeprefix(topics.prefix) for topic in topics.all()}
+    if internal := ours.intersection(settings.outbox_allowed_types).difference(PUBLIC):
+        text = f"{', '.join(sorted(internal))}: a topic that only we write to"
+        yield ("outbox_allowed_types",), f"OUTBOX_ALLOWED_TYPES: {text}"
     yield from _origin_conflicts(settings)
     yield from _security_conflicts(settings)
 

@@ -35,7 +35,7 @@ def start_task(
     """Start a task for a resource that has changed (resources contract, section 4)."""
     resource_id = event.resource.id
     source = cause.id if _is_uuid(cause.id) else deterministic_id("resource", resource_id, cause.id)
-    of = resource_id if event.how == "created" else source
+    of = resource_id if event.how == "created" and after.version == 1 else source
     id = f"auto-{of}"
     if len(id) > task.MAX_WORDS:
         id = f"auto-{deterministic_id(of)}"

@@ -41,7 +41,7 @@ YIELDING: Final = {"sink": 5, "recorder": 5}  # niceness by role: writes go firs
 RESTART_AFTER: Final = 1.0  # seconds, so that a role that can't start doesn't spin
 
 # In the order they are stopped: no new writes or work, then no new states, then nothing left to store.
-ROLES: Final = ("web", "grpc", "executor", "worker", "sink", "recorder")
+ROLES: Final = ("web", "grpc", "executor", "relay", "worker", "sink", "recorder")
 
 
 class StartFailed(ControlPlaneError):

@@ -55,6 +55,12 @@ def executor_role() -> None:
     run_role("executor", _executor)
 
 
+@app.command("relay")
+def relay_role() -> None:
+    """Publish rows of `outbox_events`."""
+    run_role("relay", _relay)
+
+
 # Each role imports its own parts only: a web process neither waits for Faust to load nor keeps it in memory.
 
 
@@ -81,7 +87,8 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             cors_origins=settings.cors_allowed_origins,
             keyring=settings.keyring,
             disable_auth=settings.disable_auth,
-            database=settings.database if settings.database_url.get_secret_value() else None,
+            database=settings.database if settings.database_url.get_secret_value() else settings.fallback,
+            fallback=settings.fallback is not None,
             environment=settings.environment,
             service_name=settings.service_name,
             version=version("clusterflow"),
@@ -105,6 +112,7 @@ async def _grpc(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
             port=settings.grpc_service_port,
             command_timeout=settings.command_timeout,
             reflection=settings.grpc_reflection,
+            fallback=settings.fallback,
         ),
         stop=stop,
         ready=ready.ask_by,
@@ -168,6 +176,25 @@ async def _executor(settings: Settings, stop: asyncio.Event, ready: Readiness) -
             group_id=settings.kafka.topics.prefix + EXECUTOR_GROUP,
             most=settings.executor_tasks,
             simulated_work=timedelta(milliseconds=settings.task_simulated_work_ms),
+        ),
+        stop=stop,
+        ready=ready.ask_by,
+    )
+
+
+async def _relay(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
+    import outbox.role
+    import outbox.settings
+
+    await outbox.role.run(
+        outbox.settings.RelaySettings(
+            kafka=settings.kafka,
+            databases=[settings.database],
+            policy=settings.policy,
+            allowed=settings.outbox_allowed_types,
+            poll=settings.outbox_poll_interval,
+            batch=settings.outbox_batch_size,
+            retention=timedelta(days=settings.outbox_retention_days),
         ),
         stop=stop,
         ready=ready.ask_by,

@@ -136,6 +136,9 @@ Statuses = Annotated[
         _matching(r"(?!deleted$)[a-z][a-z0-9_-]{0,49}", "up to 50 of a-z, 0-9, '_' and '-', not deleted")
     ),
 ]
+EventTypes = Annotated[
+    Listed, AfterValidator(_matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, '.', '_' or '-'"))
+]
 ChannelGroup = Annotated[str, AfterValidator(_one_of(*CHANNEL_GROUPS))]
 Domain = Annotated[str, AfterValidator(_matching(r"[^@\s.]+(\.[^@\s.]+)+", "a domain such as system.local"))]
 DatabaseUrl = Annotated[
@@ -155,6 +158,13 @@ class Environment(StrEnum):
     DEVELOPMENT = "development"
     STAGING = "staging"
     PRODUCTION = "production"
+
+
+class WriteFallback(StrEnum):
+    """Where writes go that Kafka does not take."""
+
+    NONE = "none"
+    OUTBOX = "outbox"
 
 
 class LogLevel(StrEnum):

@@ -4,6 +4,7 @@ ControlPlaneError
     TransientError(retry_after)     may succeed after this many seconds
         Unavailable                 Kafka, a partition or a table cannot answer now: 503 at the edge
             Unconfirmed             stored in its topic, but no outcome came in time
+            Untaken                 Kafka takes no record now; this one is not stored, or may be
             NotPermitted            Kafka lacks a grant for us; the text names it
         SinkUnavailable             the database behind a sink is away: the sink waits
     PermanentError                  no retry helps
@@ -35,6 +36,10 @@ class TransientError(ControlPlaneError):
 
 class Unavailable(TransientError):
     """Kafka, one of its partitions or a table cannot answer now."""
+
+
+class Untaken(Unavailable):
+    """Kafka, or one of its partitions, takes no record now; if a record was sent, it may still come there."""
 
 
 class Unconfirmed(Unavailable):

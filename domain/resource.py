@@ -58,6 +58,13 @@ class Delete(Command, frozen=True, kw_only=True, tag="resource.delete"):
     """Delete a resource."""
 
 
+class Apply(Write, frozen=True, kw_only=True, tag="resource.apply"):
+    """Replace a resource, or create it if there is none; for writers that do not know which."""
+
+
+Commands = Create | Update | Delete | Apply
+
+
 class Changed(Struct, frozen=True):
     """A resource was written or deleted; `resource` is its new state, or its last one."""
 
@@ -78,25 +85,46 @@ def check(write: Write, policy: Policy) -> None:
 
 
 def decide(
-    state: ResourceState | None, command: Create | Update | Delete, at: datetime, *, policy: Policy
+    state: ResourceState | None, command: Commands, at: datetime, *, policy: Policy
 ) -> Sequence[Changed]:
     """The events that a command leads to. Raises: Rejected."""
     match command:
-        case Create(id=id, name=name, description=text, status=status):
+        case Create():
             check(command, policy)
             absent(state)
-            written = {"name": name.strip(), "description": text or ""}
-            status = status or policy.resource_statuses[0]
-            new = Resource(id=id, **written, status=status, created_at=at, updated_at=at)
-            return (Changed("created", new, at),)
-        case Update(name=name, description=text, status=status):
+            return (_created(command, at, policy),)
+        case Apply(expected_version=None) if state is None or state.deleted_at is not None:
+            check(command, policy)
+            return (_created(command, at, policy),)
+        case Update() | Apply():
             old = present(state, command).resource
             check(command, policy)
-            written = {"name": name.strip(), "description": text or "", "status": status or old.status}
-            later = max(at, old.updated_at + timedelta(microseconds=1))  # it grows with every write
-            return (Changed("updated", replace(old, **written, updated_at=later), at),)
+            return (_updated(old, command, at),)
         case Delete():
             return (Changed("deleted", present(state, command).resource, at),)
+
+
+def _created(write: Write, at: datetime, policy: Policy) -> Changed:
+    new = Resource(
+        id=write.id,
+        name=write.name.strip(),
+        description=write.description or "",
+        status=write.status or policy.resource_statuses[0],
+        created_at=at,
+        updated_at=at,
+    )
+    return Changed("created", new, at)
+
+
+def _updated(old: Resource, write: Write, at: datetime) -> Changed:
+    new = replace(
+        old,
+        name=write.name.strip(),
+        description=write.description or "",
+        status=write.status or old.status,
+        updated_at=max(at, old.updated_at + timedelta(microseconds=1)),  # it grows with every write
+    )
+    return Changed("updated", new, at)
 
 
 def evolve(state: ResourceState | None, event: Changed) -> ResourceState:
@@ -106,6 +134,6 @@ def evolve(state: ResourceState | None, event: Changed) -> ResourceState:
     return replace(state, resource=event.resource, deleted_at=deleted_at)
 
 
-def resource_kind(policy: Policy) -> Kind[ResourceState, Create | Update | Delete, Changed]:
+def resource_kind(policy: Policy) -> Kind[ResourceState, Commands, Changed]:
     """The rules of resources under a policy."""
     return Kind(name="resource", state=ResourceState, decide=partial(decide, policy=policy), evolve=evolve)

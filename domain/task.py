@@ -99,11 +99,15 @@ class Fail(work.Fail, frozen=True, kw_only=True, tag="task.fail"):
     """Give an attempt at a task up."""
 
 
+class Conclude(work.Conclude, frozen=True, kw_only=True, tag="task.conclude"):
+    """End a task whose handler has committed its end with what it has done."""
+
+
 class Cancel(work.Cancel, frozen=True, kw_only=True, tag="task.cancel"):
     """End a task before it is done."""
 
 
-Commands = Create | Start | Claim | Renew | Complete | Fail | Cancel
+Commands = Create | Start | Claim | Renew | Complete | Fail | Conclude | Cancel
 
 
 class Changed(Struct, frozen=True):

@@ -9,6 +9,7 @@ taken for dead, names a claim that is gone and changes nothing.
       ^                    |
       +---- waiting <------+-- fail, lapse --> failed (permanently, or at the last attempt)
     queued, waiting, claimed -- cancel --> cancelled
+    queued, waiting, claimed -- conclude --> completed, failed
 
 A claim lapses at the end of its lease, which a heartbeat prolongs (`Renew`) until the time limit of the
 attempt. So a piece whose executor has died, or hangs, comes back by itself.
@@ -127,6 +128,18 @@ class Fail(Held, frozen=True, kw_only=True):
     permanent: bool = False
 
 
+class Conclude(Command, frozen=True, kw_only=True):
+    """End a piece whose end is committed elsewhere already, whoever holds its claim.
+
+    Attributes:
+        result: Of a piece that is done.
+        error: Why it has failed; None if it is done.
+    """
+
+    result: Annotated[str, Meta(max_length=MAX_RESULT)] = ""
+    error: Annotated[str, Meta(max_length=MAX_ERROR)] | None = None
+
+
 class Cancel(Command, frozen=True, kw_only=True):
     """End a piece before it is done: at once if it is queued, by its executor if it is claimed."""
 
@@ -165,7 +178,7 @@ def decide(work: Work, command: Command, at: datetime, *, key: str, limits: Limi
     Raises:
         Rejected: `WORK_NOT_QUEUED` for a claim of what is claimed, waits, or has ended; `CLAIM_LOST` for a
             claim that does not hold the piece any more; `WORK_CANCELLED` for a heartbeat of what shall end;
-            `WORK_ENDED` for a cancellation that comes too late.
+            `WORK_ENDED` for a cancellation or a conclusion that comes too late.
     """
     match command:
         case Claim(command_id=claim):
@@ -177,7 +190,11 @@ def decide(work: Work, command: Command, at: datetime, *, key: str, limits: Limi
         case Fail(error=error, permanent=permanent):
             return _failed(_held(work, command), error, at, key=key, limits=limits, permanent=permanent)
         case Cancel():
-            return _cancelled(work, at)
+            return _cancelled(_open(work), at)
+        case Conclude(error=None, result=result):
+            return _ended(_open(work), "completed", at, result=result)
+        case Conclude(error=str(error)):
+            return _ended(_open(work), "failed", at, error=error)
     raise TypeError(f"no command of work: {type(command).__name__}")
 
 
@@ -247,9 +264,13 @@ def _failed(
     return Moved("waiting", Work(phase="waiting", attempt=work.attempt + 1, queued_at=again), at, error=error)
 
 
-def _cancelled(work: Work, at: datetime) -> Moved:
+def _open(work: Work) -> Work:
     if work.ended:
         raise Rejected("WORK_ENDED", "The work has ended", phase=work.phase)
+    return work
+
+
+def _cancelled(work: Work, at: datetime) -> Moved:
     if work.phase == "claimed":
         return Moved("cancelling", replace(work, cancelled=True), at)
     return _ended(work, "cancelled", at, error=CANCELLED)

@@ -10,13 +10,16 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from database import Pool
 from rpc.calls import Calls
 from rpc.settings import RpcSettings
 from rpc.task.service import SERVICE, TASKS, TaskService
 from rpc.task.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from serving.backend import Backend
+from serving.fallback import Fallback
 from serving.kinds import Served, kind_feeds, kind_results, serve_kinds
 from serving.monitor import HealthMonitor
+from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import GRPC
@@ -52,12 +55,14 @@ async def run(
     await require_rights(settings.kafka, GRPC)
     await check_topics(settings.kafka, GRPC)
     feeds = kind_feeds((TASKS,), topics)
+    database = None if settings.fallback is None else Pool(settings.fallback, application="clusterflow-grpc")
     backend = Backend(
         settings.kafka,
         name="clusterflow-grpc",
         feeds=[*feeds.values()],
         results=kind_results((TASKS,), topics),
         timeout=settings.command_timeout,
+        database=database,
     )
     ready(lambda: backend.health.ready)
     served = serve_kinds(
@@ -67,6 +72,7 @@ async def run(
         submitter=backend.submitter,
         health=backend.health,
         freshness=backend.freshness,
+        fallback=None if database is None else Fallback(database, simple_flows(settings.policy)),
     )
     async with AsyncExitStack() as stack:
         own = (TASKS.flow.commands, TASKS.flow.state)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from database import DatabaseSettings
 from domain.policy import Policy
 from streams.settings import KafkaSettings
 
@@ -15,6 +16,7 @@ class RpcSettings:
         command_timeout: How long a write may wait for its outcome.
         reflection: Whether clients may ask which services and messages there are.
         stop_within: How long calls under way may go on once the process is told to stop.
+        fallback: The database in whose outbox writes are stored that Kafka does not take; None for nowhere.
         most_calls: Calls under way at a time; more are refused with RESOURCE_EXHAUSTED.
     """
 
@@ -24,5 +26,6 @@ class RpcSettings:
     port: int = 9090
     command_timeout: timedelta = timedelta(seconds=15)
     reflection: bool = True
+    fallback: DatabaseSettings | None = None
     stop_within: timedelta = timedelta(seconds=30)
     most_calls: int = 10_000

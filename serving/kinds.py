@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from domain.errors import Rejected
+from serving.fallback import Fallback
 from serving.monitor import HealthMonitor
 from serving.submit import Submitter
 from serving.writes import KindWrites
@@ -106,13 +107,14 @@ def serve_kinds(
     submitter: Submitter,
     health: HealthMonitor,
     freshness: Freshness,
+    fallback: Fallback | None = None,
 ) -> Mapping[str, Served]:
-    """What this process serves each kind from."""
+    """What this process serves each kind from; see `KindWrites` for `fallback`."""
     return {
         (name := each.flow.kind.name): Served(
             view=(feed := feeds[name]).view,
             feed=feed,
-            writes=KindWrites(submitter, each.flow.deployed(kafka.topics.of), feed.view),
+            writes=KindWrites(submitter, each.flow.deployed(kafka.topics.of), feed.view, fallback),
             health=health,
             freshness=freshness if each.fresh else None,
             topic=feed.topic,

@@ -10,7 +10,7 @@ from typing import Final
 import asyncpg
 
 from database.pool import CLIENT_ERRORS, Pool
-from domain.errors import Unavailable
+from domain.errors import Unavailable, Untaken
 from serving.outcomes import Outcomes
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, named
 from streams.reading.tail import Tail
@@ -51,7 +51,8 @@ class HealthMonitor:
     def require_kafka(self) -> None:
         """Raises: Unavailable: Kafka or the view is away, so that a write would wait for nothing."""
         if not self.kafka_healthy:
-            raise Unavailable("Kafka is not reachable")
+            self.require_view()
+            raise Untaken("Kafka is not reachable")
         self.require_view()
 
     def require_view(self) -> None:

@@ -23,7 +23,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from domain.errors import Rejected, Unavailable, Unconfirmed
+from domain.errors import Rejected, Unavailable, Unconfirmed, Untaken
 from serving.monitor import HealthMonitor
 from streams.headers import answered_command
 from streams.kafka.partitions import partition_of
@@ -53,6 +53,7 @@ class WriteResult(Struct, kw_only=True):
     Attributes:
         version: Of the entity after the write, as `ETag` has it; 0 where a result does not say it.
         document: The entity as it is after the write, absent when that was rejected or has deleted it.
+        deferred: Whether the write is stored and not decided yet; then the document is what it should become.
     """
 
     command_id: str
@@ -63,6 +64,7 @@ class WriteResult(Struct, kw_only=True):
     details: dict[str, Any] | None = None
     version: int | str = 0
     document: Raw | UnsetType = UNSET
+    deferred: bool = False
 
 
 def results_showing(member: str) -> Callable[[bytes], WriteResult]:
@@ -248,7 +250,7 @@ class Submitter:
             left = [write for write in writes if not write.stored]
             log.warning("writes not acknowledged", extra={"number": len(left), "error": repr(error)})
             for write in left:  # the client's own words tell callers what Kafka is and where
-                write.fail(Unavailable(self._why_unknown(write)))
+                write.fail(Untaken(self._why_unknown(write)))
         except Exception as error:
             for write in writes:
                 if not write.stored:
@@ -263,7 +265,7 @@ class Submitter:
     def _require_leader(self, destination: Destination, output: Output) -> None:
         """Raises: Unavailable: its partition acknowledges nothing now, so one more record would only wait."""
         if (why := self._no_leader(destination, output)) is not None:
-            raise Unavailable(f"{why}; nothing was written, repeat it")
+            raise Untaken(f"{why}; nothing was written, repeat it")
 
     def _why_unknown(self, write: _Write) -> str:
         why = self._no_leader(write.destination, write.output)

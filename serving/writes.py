@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from domain.entity import Command
+from domain.errors import Unavailable, Untaken
+from serving.fallback import Fallback
 from serving.submit import Destination, Submitter, WriteResult, results_showing
 from streams.flow import Flow
 from streams.headers import ANSWERED_BY, BY_STATE, KEYED
@@ -15,10 +17,19 @@ class KindWrites:
 
     Args:
         flow: The flow of the kind as it is deployed.
+        fallback: Where writes go that Kafka does not take; None for nowhere.
     """
 
-    def __init__(self, submitter: Submitter, flow: Flow[Any, Any, Any], view: View[Any]) -> None:
+    def __init__(
+        self,
+        submitter: Submitter,
+        flow: Flow[Any, Any, Any],
+        view: View[Any],
+        fallback: Fallback | None = None,
+    ) -> None:
         self._submitter = submitter
+        self._fallback = fallback
+        self._view = view
         submitter.follow(view)
         self._flow = flow
         self.destination = Destination(
@@ -30,12 +41,26 @@ class KindWrites:
         )
 
     async def submit(self, command: Command, *, origin: Mapping[str, str], keyed: bool) -> WriteResult:
-        """Have a command decided, as `Submitter.submit` does.
+        """Have a command decided, as `Submitter.submit` does, or stored where Kafka does not take it.
 
         Args:
             origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
             keyed: Whether its id was made from an `Idempotency-Key`.
         """
+        if self._fallback is None:
+            return await self._send(command, origin, keyed=keyed)
+        why = Unavailable("Earlier writes of this wait until Kafka takes them, and so would this one")
+        if not await self._fallback.waits(command.id):
+            try:
+                return await self._send(command, origin, keyed=keyed)
+            except Untaken as error:
+                why = error
+        # Remembered as one under a key is: the record may also come from here, later.
+        headers = {"content_type": "application/json", **origin, KEYED: "true"}
+        entry = self._view.get(command.id)
+        return await self._fallback.store(self._flow.kind.name, command, headers, entry, why)
+
+    async def _send(self, command: Command, origin: Mapping[str, str], *, keyed: bool) -> WriteResult:
         headers = {
             "content_type": "application/json",
             **origin,

@@ -28,6 +28,7 @@ from streams.headers import (
     CommandHeaders,
     ResultHeaders,
     answered_by_state,
+    event_id_of,
     headers_of,
 )
 from streams.json import encode, from_millis, rfc3339, utc
@@ -38,6 +39,7 @@ from streams.kafka.roles import (
     GRPC,
     REBUILD,
     RECORDER,
+    RELAY,
     RESULTS_READER,
     SINK,
     VERIFY,
@@ -82,6 +84,7 @@ class Cause(NamedTuple):
         headers: Headers that all resulting records carry on, such as the trace.
         keyed: Whether the command came under an `Idempotency-Key`.
         answered_by_state: Whether its sender learns from the changelog that it was applied.
+        event_id: The id that what it announces shall have; empty for the usual one.
     """
 
     id: str
@@ -89,6 +92,7 @@ class Cause(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
     keyed: bool = False
     answered_by_state: bool = False
+    event_id: str = ""
 
 
 class Woken(NamedTuple):
@@ -224,13 +228,13 @@ class Flow(Generic[V, C, E]):
             messages=(f"{self.kind.name}-command", WAKE.name),
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
-            senders=("clients", *self.apis, "worker", *self._executors),
+            senders=("clients", *self.apis, RELAY, "worker", *self._executors),
             receivers=(self._agent,),
             use=Use(
                 reads=(WORKER,),
-                writes=(*self.apis, WORKER, COMMANDER, *self._executors),
+                writes=(*self.apis, RELAY, WORKER, COMMANDER, *self._executors),
                 parks=(WORKER,),
-                checks=(*self.apis, *self._executors),
+                checks=(*self.apis, RELAY, *self._executors),
             ),
         )
 
@@ -287,10 +291,14 @@ class Flow(Generic[V, C, E]):
     def _decoder(self) -> msgspec.json.Decoder[Any]:
         return decoder_of(self.messages)
 
+    def read_command(self, value: bytes) -> Any:
+        """Decode a command. Raises: Rejected: `VALIDATION_FAILED`."""
+        return decode_body(value, self._decoder)
+
     def read(self, record: ConsumerRecord) -> tuple[C, Cause]:
         """Decode a command of its input. Raises: MalformedRecord: `invalid_schema` or `bad_key`."""
         try:
-            message = decode_body(record.value, self._decoder)
+            message = self.read_command(record.value)
         except Rejected as refusal:
             raise MalformedRecord("invalid_schema", refusal.text) from None
         at = from_millis(record.timestamp)
@@ -303,6 +311,7 @@ class Flow(Generic[V, C, E]):
             carried(headers),
             keyed=headers.get(KEYED) == "true",
             answered_by_state=answered_by_state(headers),
+            event_id=event_id_of(headers),
         )
 
     @staticmethod
@@ -370,10 +379,10 @@ def announcement(
     """A public record, with the headers that all public records have; `Flow.announced` adds `producer`.
 
     Args:
-        event_id: Its id; that of the cause unless given.
+        event_id: Its id unless the cause has one for it; otherwise that of the cause.
     """
     headers = {
-        "event_id": cause.id if event_id is None else event_id,
+        "event_id": cause.event_id or event_id or cause.id,
         "event_type": topic,
         "aggregate_version": str(after.version),
         "occurred_at": rfc3339(cause.at),

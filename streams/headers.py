@@ -1,5 +1,6 @@
 """Headers of records, UTF-8 strings all: hints for filtering; the body counts (contract, section 10.3)."""
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, NotRequired, TypedDict
 
@@ -22,8 +23,13 @@ BY_STATE: Final = "state"
 ANSWERS: Final = "answers"
 """Header of a state, once for each record that it answers: the id of the command or report."""
 
+EVENT_ID: Final = "event_id"
+"""Header of an announcement, and of a command that says which id its announcement shall have."""
+
 ORIGIN: Final = "origin"
 """Header of a client's record that was passed on: its log and offset on its own topic."""
+
+_EVENT_ID: Final = re.compile(r"[\x21-\x7e]{1,100}")
 
 
 class CommandHeaders(TypedDict, total=False):
@@ -34,6 +40,7 @@ class CommandHeaders(TypedDict, total=False):
         traceparent, tracestate: Its trace, as W3C Trace Context has it; what follows from it has them, too.
         idempotency_keyed: `true` where an `Idempotency-Key` made the id: its outcome is kept for a day.
         triggered_by: `api_request` on what came by REST.
+        event_id: The id that what the command announces shall have, as a row of `outbox_events` has one.
         answered_by: `state` where the sender follows the changelog: if the command is applied, the state that
             shows it bears the command's id in a header `answers`, and there is no result.
     """
@@ -43,6 +50,7 @@ class CommandHeaders(TypedDict, total=False):
     traceparent: str
     tracestate: str
     idempotency_keyed: Literal["true"]
+    event_id: str
     answered_by: Literal["state"]
     triggered_by: Literal["api_request", "kafka_command"]
 
@@ -119,6 +127,12 @@ class DeadLetterHeaders(TypedDict):
 def answered_by_state(headers: Mapping[str, str]) -> bool:
     """Whether the sender of a record learns from the changelog that it was applied."""
     return headers.get(ANSWERED_BY) == BY_STATE
+
+
+def event_id_of(headers: Mapping[str, str]) -> str:
+    """The id that a command wants for what it announces; empty if it names none, or one that none can be."""
+    wanted = headers.get(EVENT_ID, "")
+    return wanted if _EVENT_ID.fullmatch(wanted) else ""
 
 
 def headers_of(record: ConsumerRecord) -> dict[str, str]:

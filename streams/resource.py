@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from domain.policy import Policy
-from domain.resource import Changed, Create, Delete, Resource, ResourceState, Update, resource_kind
+from domain.resource import Changed, Commands, Resource, ResourceState, resource_kind
 from domain.values import Struct
 from streams.flow import Cause, Flow, announcement
 from streams.writing.outputs import Output
@@ -24,11 +24,11 @@ def announce(event: Changed, after: ResourceState, cause: Cause) -> Iterator[Out
     yield announcement(f"resource.{event.how}", id, value, after, cause)
 
 
-def resource_flow(policy: Policy) -> Flow[ResourceState, Create | Update | Delete, Changed]:
+def resource_flow(policy: Policy) -> Flow[ResourceState, Commands, Changed]:
     """Resources under a policy."""
     return Flow(
         kind=resource_kind(policy),
-        messages=Create | Update | Delete,
+        messages=Commands,
         commands="resource.commands",
         state="resource-state",
         public={"resource.created": Resource, "resource.updated": Resource, "resource.deleted": Gone},

@@ -87,6 +87,18 @@ DEFAULTS = {
         *("resource.created", "resource.updated", "resource.deleted"),
         *("task.process", "task.completed", "task.failed"),
     ),
+    "write_fallback": "none",
+    "outbox_allowed_types": (
+        "resource.created",
+        "resource.updated",
+        "resource.deleted",
+        "task.process",
+        "task.completed",
+        "task.failed",
+    ),
+    "outbox_poll_interval": timedelta(seconds=1),
+    "outbox_batch_size": 100,
+    "outbox_retention_days": 7,
 }
 
 

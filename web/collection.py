@@ -46,6 +46,7 @@ Codes = tuple[str, ...]
 
 _ID: Final = re.compile(r"[A-Za-z0-9._:~-]{1,100}")
 _ONE: Final = "/{id:[^/]+}"
+_STORED: Final = "Stored while Kafka is away, and decided once it is back (`WRITE_FALLBACK=outbox`)"
 
 
 class Identity(NamedTuple):
@@ -202,8 +203,8 @@ class Collection:
 
     async def gone(self, request: web.Request, command: Any) -> web.Response:
         """Have a delete decided."""
-        await self._decided(request, command)
-        return web.Response(status=204)
+        result = await self._decided(request, command)
+        return web.Response(status=202 if result.deferred else 204)
 
     async def _decided(self, request: web.Request, command: Any, *, keyed: bool = False) -> WriteResult:
         """Have a command decided whose answer shows an entity, about as long as the body that has come."""
@@ -287,7 +288,7 @@ class Collection:
             parameters=(kind_parameters.KEY,),
             body=body,
             example=example,
-            answers=(answer,),
+            answers=(answer, Answer(status=202, about=_STORED, body=self._document, headers=("Location",))),
             refusals=("IDEMPOTENCY_CONFLICT", *refusals),
         )
         about = about or f"Create a {self.kind}; answered once it exists."
@@ -311,7 +312,10 @@ class Collection:
             parameters=(self._id, kind_parameters.IF_MATCH),
             body=body,
             example=example,
-            answers=(Answer(status=200, about="Updated", body=self._document, headers=("ETag",)),),
+            answers=(
+                Answer(status=200, about="Updated", body=self._document, headers=("ETag",)),
+                Answer(status=202, about=_STORED, body=self._document),
+            ),
             refusals=("VERSION_MISMATCH", *refusals),
         )
         about = about or f"Replace a {self.kind}; with `If-Match` only if nobody else has since it was read."
@@ -327,7 +331,10 @@ class Collection:
 
         operation = self._operation(
             parameters=(self._id, kind_parameters.IF_MATCH),
-            answers=(Answer(status=204, about="Deleted", media=""),),
+            answers=(
+                Answer(status=204, about="Deleted", media=""),
+                Answer(status=202, about=_STORED, media=""),
+            ),
             refusals=("VERSION_MISMATCH", *refusals),
         )
         about = about or f"Delete a {self.kind}; takes effect at once."
@@ -358,5 +365,7 @@ def _reader(request: web.Request) -> str:
 
 def _answer(result: WriteResult, *, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
     assert not isinstance(result.document, UnsetType)
+    if result.deferred:
+        return json_response(bytes(result.document), status=202, headers=dict(headers or {}))
     own = {"ETag": etag(str(result.version)), **replayed(result), **(headers or {})}
     return json_response(bytes(result.document), status=status, headers=own)

@@ -12,10 +12,12 @@ from prometheus_client import Gauge
 from database import Pool
 from domain.hosts import Hosts
 from serving.backend import Backend
+from serving.fallback import Fallback
 from serving.kinds import Served, kind_feeds, kind_results, serve_kinds
 from serving.monitor import HealthMonitor
 from serving.submit import Submitter
 from streams.described import asyncapi
+from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import WEB
@@ -70,13 +72,14 @@ async def run(
         ClusterView(), topic=topics.state, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes
     )
     feeds = kind_feeds(COLLECTIONS, topics)
+    database = None if settings.database is None else Pool(settings.database, application=NAME)
     backend = Backend(
         settings.kafka,
         name=NAME,
         feeds=(feed, *feeds.values()),
         results=(topics.results, *kind_results(COLLECTIONS, topics)),
         timeout=settings.command_timeout,
-        database=None if settings.database is None else Pool(settings.database, application=NAME),
+        database=database,
     )
     ready(lambda: backend.health.ready)
     served = serve_kinds(
@@ -86,6 +89,9 @@ async def run(
         submitter=backend.submitter,
         health=backend.health,
         freshness=backend.freshness,
+        fallback=None
+        if database is None or not settings.fallback
+        else Fallback(database, simple_flows(settings.policy)),
     )
     app = create_app(settings, feed=feed, submitter=backend.submitter, health=backend.health, served=served)
     async with AsyncExitStack() as stack:

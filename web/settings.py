@@ -56,6 +56,7 @@ class WebSettings:
     feed_bytes: int = 32 * 1024 * 1024
     disable_auth: bool = False
     database: DatabaseSettings | None = None
+    fallback: bool = False
     environment: str = "development"
     service_name: str = SOURCE
     version: str = "0"

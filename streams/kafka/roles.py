@@ -12,6 +12,7 @@ WORKER: Final = "worker"
 SINK: Final = "sink"
 RECORDER: Final = "recorder"
 EXECUTOR: Final = "executor"
+RELAY: Final = "relay"
 GRPC: Final = "grpc"
 VERIFY: Final = "verify"
 REBUILD: Final = "rebuild"
@@ -31,6 +32,7 @@ ROLES: Final[Mapping[str, str]] = {
     SINK: "`clusterflow sink`",
     RECORDER: "`clusterflow recorder`",
     EXECUTOR: "`clusterflow executor`",
+    RELAY: "`clusterflow relay`",
     VERIFY: "`clusterflow verify`, with and without `--repair`",
     REBUILD: "`clusterflow rebuild`",
     TOPICS: "`clusterflow topics`",

@@ -46,6 +46,9 @@ GRPC = 1 + len(ROLES)
 WANTED = ("REST", *(f"metrics of {name}" for name in ROLES), "gRPC")
 
 
+GRPC = len(ROLES) + 1  # the place of its port, after REST and the metrics of each role
+
+
 def settings(first, **others):
     return Settings(port=first, metrics_port=first + 1, grpc_service_port=first + GRPC, **others)
 

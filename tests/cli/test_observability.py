@@ -9,6 +9,7 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 import aiohttp
+import asyncpg
 import grpc.aio
 import orjson
 import pytest
@@ -22,7 +23,7 @@ from tests.conftest import until
 from tests.e2e.product import CONTROLLER, Client, command, report
 from tests.processes import answers, environment_of, eventually, role, run
 
-ROLES = ("web", "grpc", "worker", "sink", "executor", "recorder")
+ROLES = ("web", "grpc", "worker", "sink", "executor", "recorder", "relay")
 
 SECRET = "hunter2marker"  # in the URL of the database, in specs, bodies and reports
 OWNER, NAME, CONTROLLER_NAME = "owner-marker@example.com", "name-marker", "controller-marker"
@@ -34,10 +35,10 @@ clusterflow_http_requests_total             counter    method,path,status web
 clusterflow_http_request_duration_seconds   histogram  method,path       web
 clusterflow_clusters_total                  gauge      phase             web
 clusterflow_entities                        gauge      kind,state        web
-clusterflow_database_connections_active     gauge      -                 web,sink,recorder
-clusterflow_database_connections_idle       gauge      -                 web,sink,recorder
-clusterflow_database_connections_max        gauge      -                 web,sink,recorder
-clusterflow_database_query_duration_seconds histogram  operation         web,sink,recorder
+clusterflow_database_connections_active     gauge      -                 web,sink,recorder,relay
+clusterflow_database_connections_idle       gauge      -                 web,sink,recorder,relay
+clusterflow_database_connections_max        gauge      -                 web,sink,recorder,relay
+clusterflow_database_query_duration_seconds histogram  operation         web,sink,recorder,relay
 clusterflow_kafka_messages_published_total  counter    topic             all
 clusterflow_kafka_publish_duration_seconds  histogram  topic             all
 clusterflow_reconciliation_duration_seconds histogram  -                 worker
@@ -53,6 +54,13 @@ clusterflow_sink_rows_written_total         counter    table             sink,re
 clusterflow_work_in_progress                gauge      kind              executor
 clusterflow_work_done_total                 counter    kind,how          executor
 clusterflow_work_not_claimed_total          counter    kind,code         executor
+clusterflow_outbox_pending                  gauge      -                 relay
+clusterflow_outbox_oldest_seconds           gauge      -                 relay
+clusterflow_outbox_parked                   gauge      -                 relay
+clusterflow_outbox_leads                    gauge      -                 relay
+clusterflow_outbox_published_total          counter    -                 relay
+clusterflow_outbox_rows_failed_total        counter    -                 relay
+clusterflow_outbox_rows_parked_total        counter    reason            relay
 clusterflow_table_recovering                gauge      -                 web,grpc,worker
 grpc_server_handled_total    counter    grpc_type,grpc_service,grpc_method,grpc_code  grpc
 grpc_server_handling_seconds  histogram  grpc_type,grpc_service,grpc_method  grpc
@@ -92,9 +100,9 @@ class Told:
 @pytest.fixture(scope="module")
 async def told(servers, tmp_path_factory):
     kafka = await servers.new_topics()
-    url = with_password(await servers.new_database())
+    database_url = with_password(await servers.new_database())
     environment = {
-        **environment_of(kafka, url),
+        **environment_of(kafka, database_url),
         "LOG_LEVEL": "debug",
         "SECRET_KEYS": f"k1:{KEY}",
         "RECONCILIATION_CHECK_INTERVAL": "1s",
@@ -111,6 +119,7 @@ async def told(servers, tmp_path_factory):
         for url in urls.values():
             await asyncio.to_thread(eventually, lambda url=url: answers(f"{url}/ready", 200))
         await calls(f"127.0.0.1:{environment['GRPC_SERVICE_PORT']}")
+        await rows(database_url)
         cluster_id = await traffic(f"http://127.0.0.1:{environment['PORT']}", kafka)
 
         async def all_is_counted() -> dict[str, str] | None:
@@ -165,6 +174,29 @@ async def calls(address: str) -> None:
         await tasks.ProcessTask(asked, timeout=20)
         with pytest.raises(grpc.aio.AioRpcError):
             await tasks.GetTaskStatus(GetTaskStatusRequest(task_id=SECRET), timeout=20)
+
+
+async def rows(url: str) -> None:
+    """Rows of an outbox, one that is published and some that are parked."""
+    payload = {"id": "r", "name": SECRET, "description": SECRET}
+    connection = await asyncpg.connect(url)
+    try:
+        for event_type, of, headers in (
+            ("resource.created", payload, {"x": SECRET}),
+            ("resource.created", {**payload, "status": SECRET}, {}),
+            ("resource.created", {SECRET: SECRET}, {}),
+            ("resource.created", payload, {"x": [SECRET]}),
+            (SECRET, payload, {}),
+        ):
+            await connection.execute(
+                "INSERT INTO outbox_events (aggregate_id, event_type, payload, headers)"
+                " VALUES ('r', $1, $2, $3)",
+                event_type,
+                json.dumps(of),
+                json.dumps(headers),
+            )
+    finally:
+        await connection.close()
 
 
 async def traffic(url: str, kafka) -> str:

@@ -71,7 +71,7 @@ def test_a_database_that_is_away_is_told_in_a_line():
     assert (1, False, False) == (ended.returncode, "Traceback" in ended.stderr, "hunter2" in ended.stderr)
 
 
-@pytest.mark.parametrize("name", ["web", "grpc", "worker", "sink", "executor", "recorder"])
+@pytest.mark.parametrize("name", ["web", "grpc", "worker", "sink", "executor", "recorder", "relay"])
 async def test_a_role_becomes_ready_and_stops_when_asked(name, environment, tmp_path):
     log = tmp_path / "log"
     with role(name, log, **environment) as (process, url):

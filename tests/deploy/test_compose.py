@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.development import ROLES
 from cli.roles import app
 from settings import Settings
 
@@ -17,7 +18,9 @@ COMMANDS = {command.name or command.callback.__name__ for command in app.registe
 
 
 def test_every_role_and_preparation_is_started():
-    assert {"web", "grpc", "worker", "sink", "executor", "recorder", "migrate", "topics"} == set(OURS)
+    assert {"web", "grpc", "worker", "sink", "executor", "recorder", "relay", "migrate", "topics"} == set(
+        OURS
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -50,7 +53,7 @@ def test_what_is_published_is_for_this_machine_unless_told_otherwise(name):
 
 def test_containers_may_call_the_roles_by_their_names():
     named = OURS["web"]["environment"]["ALLOWED_HOSTS"].partition(":-")[2].rstrip("}").split(",")
-    assert {"web", "grpc", "worker", "sink", "executor", "recorder"} == set(named)
+    assert {*ROLES} == set(named)
 
 
 def test_a_container_of_the_image_listens_where_others_reach_it():

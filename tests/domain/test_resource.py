@@ -6,7 +6,7 @@ import pytest
 
 from domain.errors import Rejected
 from domain.policy import Policy
-from domain.resource import Create, Delete, Resource, Update, resource_kind
+from domain.resource import Apply, Create, Delete, Resource, Update, resource_kind
 from tests.domain.given import T0, after
 
 KIND = resource_kind(Policy())
@@ -28,6 +28,10 @@ def create(**members):
 
 def update(**members):
     return Update(**{"id": "r", "command_id": "u", "name": "two"} | members)
+
+
+def apply(**members):
+    return Apply(**{"id": "r", "command_id": "a", "name": "two"} | members)
 
 
 DELETE = Delete(id="r", command_id="d")
@@ -73,7 +77,7 @@ def test_updated_at_grows_though_the_clock_was_set_back():
     assert event.resource.created_at == T0
 
 
-@pytest.mark.parametrize("make", [create, update])
+@pytest.mark.parametrize("make", [create, update, apply])
 @pytest.mark.parametrize(
     "members",
     [
@@ -96,6 +100,24 @@ def test_what_is_out_of_bounds_is_refused(make, members):
 )
 def test_bounds_are_counted_in_characters(members):
     assert live(create(**members)) is not None
+
+
+@pytest.mark.parametrize(
+    ("before", "how", "version"),
+    [((), "created", 1), ((create(description="d"),), "updated", 2), ((create(), DELETE), "created", 3)],
+    ids=["never there", "there", "deleted"],
+)
+def test_an_apply_writes_whether_there_is_one_or_not(before, how, version):
+    state = live(*before)
+    (event,) = KIND.decide(state, apply(), after(minutes=1))
+    assert (how, "two", "") == (event.how, event.resource.name, event.resource.description)
+    state = KIND.evolve(state, event).counted()
+    assert (version, None) == (state.version, state.deleted_at)
+
+
+def test_an_apply_that_expects_a_version_needs_one():
+    assert "RESOURCE_NOT_FOUND" == code(None, apply(expected_version=1))
+    assert "VERSION_MISMATCH" == code(live(create()), apply(expected_version=2))
 
 
 def test_a_taken_id_is_a_conflict_even_once_deleted():

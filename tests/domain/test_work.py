@@ -23,7 +23,7 @@ def of(name: str, id: str = "", **members: object) -> work.Command:
     """`of("claim", "c1")`: a command of tasks, which are the first kind of work."""
     type_ = {
         each.__name__.lower(): each
-        for each in (task.Claim, task.Renew, task.Complete, task.Fail, task.Cancel)
+        for each in (task.Claim, task.Renew, task.Complete, task.Fail, task.Cancel, task.Conclude)
     }
     return type_[name](id="t", command_id=id or name, **members)
 
@@ -161,11 +161,26 @@ def test_what_has_ended_cannot_be_cancelled():
     assert "WORK_ENDED" == code_of(done, of("cancel"), 3)
 
 
+# --- concluding -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [work.begun(T0).work, claimed()], ids=["queued", "claimed"])
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [({"result": "large"}, ("completed", "large", "")), ({"error": "no luck"}, ("failed", "", "no luck"))],
+)
+def test_what_is_committed_elsewhere_has_ended_whoever_works_on_it(piece, said, expected):
+    ended = decided(piece, of("conclude", **said), 1)
+    assert expected == (ended.how, ended.result, ended.error)
+    assert "CLAIM_LOST" == code_of(ended.work, of("complete", claim="c"), 2)
+    assert "WORK_ENDED" == code_of(ended.work, of("conclude", "again"), 2)
+
+
 # --- any history ----------------------------------------------------------------------------------------
 
 steps = st.tuples(
     st.floats(0, 40),
-    st.sampled_from(["claim", "renew", "complete", "fail", "give up", "cancel", "wake"]),
+    st.sampled_from(["claim", "renew", "complete", "fail", "give up", "cancel", "conclude", "wake"]),
     st.integers(0, 3),
 )
 
@@ -192,7 +207,7 @@ def test_any_history_ends_once_and_no_attempt_is_worked_on_by_two(history):
             if name == "claim":
                 assert before.phase == "queued"
                 claims.append(f"c{number}")
-            elif name != "cancel":
+            elif name not in ("cancel", "conclude"):
                 assert before.claim == claim
         ends += piece.ended and not before.ended
         assert before.attempt <= piece.attempt <= LIMITS.attempts

@@ -21,14 +21,18 @@ from aiokafka.partitioner import murmur2
 
 import agents.worker
 import executors.role
+import outbox.role
 import rpc.server
 import web.server
 from agents.worker import WorkerSettings
+from database import DatabaseSettings
 from deploy.embedded import ports
 from domain.policy import Policy
 from executors.handlers import Handler
 from executors.settings import ExecutorSettings
+from outbox.settings import RelaySettings
 from rpc.settings import RpcSettings
+from streams.flows import SIMPLE_FLOWS
 from streams.settings import EXECUTOR_GROUP, KafkaSettings
 from tests.conftest import until
 from web.settings import WebSettings
@@ -318,6 +322,19 @@ class Deployment:
             **settings,
         )
         return await self._run(lambda stop, ready: executors.role.run(executor, stop=stop, ready=ready))
+
+    async def relay(self, *database_urls: str, **settings: Any) -> Role:
+        """A relay of these databases, at work."""
+        relay = RelaySettings(
+            **{
+                "kafka": self.kafka,
+                "databases": [DatabaseSettings(url=url) for url in database_urls],
+                "policy": self.policy,
+                "allowed": [type for flow in SIMPLE_FLOWS for type in flow.public],
+                **settings,
+            }
+        )
+        return await self._run(lambda stop, ready: outbox.role.run(relay, stop=stop, ready=ready))
 
     async def grpc(self, **settings: Any) -> tuple[str, Role]:
         """The address of a process that serves gRPC, at work, and its role."""

@@ -24,6 +24,8 @@ from domain.errors import NotPermitted
 from executors.role import run as run_executor
 from executors.settings import ExecutorSettings
 from migrations import migrate
+from outbox.role import run as run_relay
+from outbox.settings import RelaySettings
 from recovery import RecoverySettings, rebuild, verify
 from rpc.server import run as run_rpc
 from rpc.settings import RpcSettings
@@ -111,6 +113,20 @@ async def first_recorded(url, event_type, resource_id):
         await connection.close()
 
 
+async def insert(url, resource_id):
+    """A row that creates a resource, by a program of somebody else."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "INSERT INTO outbox_events (aggregate_id, event_type, payload)"
+            " VALUES ($1, 'resource.created', $2)",
+            resource_id,
+            json.dumps({"id": resource_id, "name": "by-row"}),
+        )
+    finally:
+        await connection.close()
+
+
 @asynccontextmanager
 async def the_product(kafka, prefix, url):
     """All roles, each as its own principal; as a client of REST, and with the topics to look at."""
@@ -120,6 +136,8 @@ async def the_product(kafka, prefix, url):
         worker = await deployment.worker()
         deployment.kafka = kafka.settings_of("executor", prefix)
         executor = await deployment.executor()
+        deployment.kafka = kafka.settings_of("relay", prefix)
+        await deployment.relay(url)
         deployment.kafka = kafka.settings_of("grpc", prefix)
         address, _ = await deployment.grpc()
         deployment.kafka = kafka.settings_of("web", prefix)
@@ -199,6 +217,15 @@ async def test_with_exactly_the_printed_rights_everything_works(kafka, granted, 
         assert await first_read(
             as_("events-reader"), "reader", f"{granted}task.completed", f"{granted}events-reader"
         )
+        # a row of an outbox
+        await insert(url, resource_id)
+        assert await first_read(
+            as_("events-reader"),
+            "reader",
+            f"{granted}resource.created",
+            f"{granted}events-reader",
+            lambda r: r.key == resource_id.encode(),
+        )
         # and to PostgreSQL
         settings = RecoverySettings(kafka=as_("verify"), database=DatabaseSettings(url=url))
         found = await verify(settings)
@@ -246,6 +273,11 @@ ROLES = {
     "executor": lambda kafka, url: run_executor(
         ExecutorSettings(kafka=kafka), stop=asyncio.Event(), ready=lambda ask: None
     ),
+    "relay": lambda kafka, url: run_relay(
+        RelaySettings(kafka=kafka, databases=[DatabaseSettings(url=url)], allowed=[]),
+        stop=asyncio.Event(),
+        ready=lambda ask: None,
+    ),
     "sink": lambda kafka, url: run_sink(
         SinkSettings(kafka=kafka, database=DatabaseSettings(url=url)), stop=asyncio.Event()
     ),
@@ -280,6 +312,8 @@ ROLES = {
         ("recorder", "Read", "resource.created"),
         ("recorder", "Write", "task.process.dlq"),
         ("recorder", "Read", "clusterflow-recorder"),
+        ("relay", "Write", "resource.commands"),
+        ("relay", "Write", "task.commands"),
         ("verify", "Read", "cluster-names"),
         ("rebuild", "Write", "cluster-state"),
         ("topics", "Create", "cluster-state"),

@@ -123,7 +123,7 @@ def test_roles_and_clients_are_granted_what_it_needs():
         *(("rebuild", operation, "toy-state") for operation in ("Read", "Write")),
         *(("worker", "Write", name) for name in ("toy.made", "command-results", "toy.commands.dlq")),
         *((who, "Read", "toy-state") for who in ("web", "sink", "verify")),
-        *(("web", "Write", "toy.commands"), ("commander", "Write", "toy.commands")),
+        *((who, "Write", "toy.commands") for who in ("web", "relay", "commander")),
         *((who, "Read", "command-results") for who in ("web", "grpc", "executor", "results-reader")),
         *((who, "Read", "toy.made") for who in ("events-reader", "recorder")),
         ("sink", "Write", "toy-state.dlq"),

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from domain.cluster.commands import Create, Delete
 from domain.cluster.names import name_key
-from domain.errors import Rejected, Unavailable, Unconfirmed
+from domain.errors import Rejected, Unavailable, Unconfirmed, Untaken
 from serving import submit
 from serving.outcomes import Outcomes
 from serving.submit import Submitter, WriteResult
@@ -213,7 +213,7 @@ async def test_a_failure_ends_those_that_were_published_together_and_nobody_else
     (later,) = await world.submitted(IDS[2])
     world.kafka.ends[0].set_exception(Unavailable("Kafka did not acknowledge"))
     ends = await asyncio.gather(*together, return_exceptions=True)
-    assert [Unavailable, Unavailable] == [type(end) for end in ends]
+    assert [Untaken, Untaken] == [type(end) for end in ends]
     world.show(IDS[2])
     world.decide(IDS[2])
     assert "applied" == (await later).outcome
@@ -258,7 +258,7 @@ async def test_what_kafka_does_not_take_in_time_is_unavailable_and_given_up(monk
     (write,) = await world.submitted(IDS[0])
     with pytest.raises(Unavailable) as raised:
         await write
-    assert Unavailable is raised.type
+    assert Untaken is raised.type
     assert world.kafka.ends[0].cancelled()
 
 
@@ -310,7 +310,7 @@ async def test_a_partition_that_waits_fails_no_write_to_another(monkeypatch):
         await silent
 
     # then it alone has failed
-    assert Unavailable is raised.type
+    assert Untaken is raised.type
     world.decide(LED)
     world.show(LED)
     assert "applied" == (await led).outcome
@@ -322,7 +322,7 @@ async def test_a_failure_of_the_publisher_fails_no_write_that_is_acknowledged():
     world.kafka.acknowledge(0)
     world.kafka.ends[0].set_exception(Unavailable("Kafka did not acknowledge"))
     ends = await asyncio.gather(led, silent, return_exceptions=True)
-    assert [Unconfirmed, Unavailable] == [type(end) for end in ends]
+    assert [Unconfirmed, Untaken] == [type(end) for end in ends]
 
 
 async def test_what_is_acknowledged_counts_as_sent_at_once_and_once():
