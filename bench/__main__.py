@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "events",
     "resources",
     "tasks",
+    "relay",
     "reconcile",
     "sink",
     "recorder",
