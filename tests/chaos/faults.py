@@ -48,16 +48,19 @@ def _restart(role: str) -> Doing:
     return restart
 
 
-async def _pause_worker(fleet: Fleet, fault: Fault) -> None:
-    """Longer than its session: it wakes up and does not know yet that others have taken over."""
-    slot = fleet.slot("worker", fault.target)
-    assert slot.process is not None
-    slot.process.process.send_signal(signal.SIGSTOP)
-    try:
-        await asyncio.sleep(fault.seconds)
-    finally:
-        slot.process.process.send_signal(signal.SIGCONT)
-    await _ready_again(fleet, slot)
+def _pause(role: str) -> Doing:
+    async def pause(fleet: Fleet, fault: Fault) -> None:
+        """Longer than its session: it wakes up and does not know yet that others have taken over."""
+        slot = fleet.slot(role, fault.target)
+        assert slot.process is not None
+        slot.process.process.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(fault.seconds)
+        finally:
+            slot.process.process.send_signal(signal.SIGCONT)
+        await _ready_again(fleet, slot)
+
+    return pause
 
 
 async def _scale_workers(fleet: Fleet, fault: Fault) -> None:
@@ -212,12 +215,15 @@ DOING: Final[Mapping[str, Doing]] = {
     "kill-sink": _kill("sink"),
     "kill-executor": _kill("executor"),
     "kill-recorder": _kill("recorder"),
-    "pause-worker": _pause_worker,
+    "kill-relay": _kill("relay"),
+    "pause-worker": _pause("worker"),
+    "pause-relay": _pause("relay"),
     "restart-web": _restart("web"),
     "restart-worker": _restart("worker"),
     "restart-sink": _restart("sink"),
     "restart-executor": _restart("executor"),
     "restart-recorder": _restart("recorder"),
+    "restart-relay": _restart("relay"),
     "scale-workers": _scale_workers,
     "kill-kafka": _kill_kafka,
     "stop-postgres": _stop_postgres,
@@ -228,6 +234,7 @@ DOING: Final[Mapping[str, Doing]] = {
     "delay-state": _delay_state,
     "cut-web": _network("WEB{}", CUT),
     "cut-sink": _network("SINK{}", CUT),
+    "cut-relay": _network("RELAY{}", CUT),
     "cut-executor": _network("EXECUTOR{}", CUT),
     "cut-postgres": _network("sink-postgres", CUT),
     "slow-worker": _network("WORKER{}", SLOW),

@@ -1,9 +1,10 @@
 """The processes of a run: roles in numbered slots, each behind links of its own that can be cut apart.
 
 web-0 … web-2, worker-0 … worker-2,
-    sink-0, executor-0, recorder-0            to Kafka, each over its own link to each broker
+    sink-0, executor-0, recorder-0,
+    relay-0, relay-1                          to Kafka, each over its own link to each broker
 the brokers, where there are several          to one another, over a link each way
-sink-0, recorder-0                            to PostgreSQL, over a link of both
+sink-0, recorder-0, relay-0, relay-1          to PostgreSQL, over a link of all
 clients                                       to web-0 … web-2, over a link each
 """
 
@@ -28,6 +29,7 @@ WORKERS: Final = 3  # slots; the third is empty unless a fault scales out
 SINKS: Final = 1
 EXECUTORS: Final = 1
 RECORDERS: Final = 1
+RELAYS: Final = 2  # of which one stands by
 RESTART_AFTER: Final = 0.5  # seconds until a supervisor starts again what has ended by itself
 PARTITIONS: Final = 6
 CLOCKED: Final = 1  # the worker whose clock can be stepped
@@ -74,6 +76,7 @@ class Fleet:
             "sink": SINKS,
             "executor": EXECUTORS,
             "recorder": RECORDERS,
+            "relay": RELAYS,
         }
         self.slots = [
             Slot(role, number, [Way(f"{role}{number}".upper(), node) for node in numbers])
@@ -150,7 +153,7 @@ class Fleet:
         for slot in self.slots:
             addresses = ",".join(way.link.address for way in slot.ways)
             slot.environment["KAFKA_BOOTSTRAP_SERVERS"] = addresses
-            if slot.role in ("sink", "recorder"):
+            if slot.role in ("sink", "recorder", "relay"):
                 slot.environment["DATABASE_URL"] = urlunsplit(linked)
         for door, slot in zip(self.doors, self.of("web"), strict=True):
             door.target = slot.port

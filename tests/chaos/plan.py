@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tests.chaos.fleet import WEBS
+from tests.chaos.fleet import RELAYS, WEBS
 
 Lane = Literal["main", "side"]
 Need = Literal["disk", "clock"]
@@ -58,12 +58,16 @@ KINDS: Final = (
     Kind("restart-executor", "side", (0.0, 0.0)),
     Kind("kill-recorder", "side", (0.5, 2.0)),
     Kind("restart-recorder", "side", (0.0, 0.0)),
+    Kind("kill-relay", "side", (0.5, 2.0), targets=RELAYS),
+    Kind("pause-relay", "side", (5.0, 12.0), targets=RELAYS),
+    Kind("restart-relay", "side", (0.0, 0.0), targets=RELAYS),
     Kind("stop-postgres", "side", (3.0, 6.0)),
     Kind("kill-postgres", "side", (1.0, 3.0)),
     Kind("full-disk", "side", (4.0, 7.0), need="disk"),
     Kind("stop-valkey", "side", (2.0, 4.0)),
     Kind("cut-sink", "side", (3.0, 8.0)),
     Kind("cut-executor", "side", (3.0, 8.0)),
+    Kind("cut-relay", "side", (3.0, 8.0), targets=RELAYS),
     Kind("cut-postgres", "side", (3.0, 6.0)),
     Kind("slow-postgres", "side", (4.0, 6.0)),
     Kind("drop-clients", "side", (2.0, 3.0), targets=WEBS),

@@ -68,6 +68,9 @@ class ResourceHistory:
     unanswered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
+    """Resources that somebody else writes."""
+
     reads: Counter[int] = field(default_factory=Counter)
 
 
@@ -279,7 +282,7 @@ def _writes(history: ResourceHistory, seen: SeenResources) -> Iterator[Finding]:
             yield Finding("lost", f"no event for the delete of {resource.id}")
         if gone and resource.shown is not None and not resource.deleting:
             yield Finding("wrong", f"{resource.id} was deleted by nobody")
-    known = {resource.id for resource in history.resources}
+    known = {resource.id for resource in history.resources} | history.others
     for unknown in seen.events.keys() - known:
         marks = {event.mark for event in seen.events[unknown].values()} - {None}
         if not marks <= {*history.opened}:

@@ -16,7 +16,7 @@ from bench.wire import AsyncConnection
 from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import recorded, resources, tasks
+from tests.chaos import recorded, relayed, resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.fleet import WEBS, Fleet
@@ -114,7 +114,8 @@ def _begun(history: History, injected: Injected) -> int:
 async def run(fleet: Fleet, plan: Plan) -> Outcome:
     """One run on a fleet without roles. Raises: NotReady: the fleet does not even start."""
     webs, workers = fleet.of("web"), fleet.of("worker")[:2]
-    await fleet.start(*webs, *workers, *fleet.of("sink"), *fleet.of("executor"), *fleet.of("recorder"))
+    others = [slot for role in ("sink", "executor", "recorder", "relay") for slot in fleet.of(role)]
+    await fleet.start(*webs, *workers, *others)
     history, draws = History(), random.Random(plan.seed)
     outcome = Outcome(plan, history, Observed(), [], 0.0)
     doors = [(HOST, door.port) for door in fleet.doors]
@@ -122,9 +123,11 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
         *await _clients(fleet, plan, history, draws),
         *resources.clients(RESOURCES, doors, outcome.resources, draws, per_second=plan.per_second),
     ]
+    rows = relayed.RowHistory()
+    writer = relayed.RowClient(fleet.stage.database_url, rows, random.Random(draws.random()))
     stop, start = asyncio.Event(), time.monotonic()
     async with asyncio.TaskGroup() as load:
-        for client in clients:
+        for client in (*clients, writer):
             load.create_task(client.run(stop))
         try:
             await asyncio.sleep(WARM_UP)
@@ -138,6 +141,7 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     outcome.injected = [Injected(i.fault, i.began - start, i.ended - start) for i in outcome.injected]
     await settle(fleet.stage, history, outcome.observed, end_workers=fleet.end_workers)
     seen = await seen_resources(fleet.stage)
+    outcome.resources.others = {*rows.committed}
     servers, database_url = fleet.stage.bootstrap_servers, fleet.stage.database_url
     seen_tasks = await tasks.observe(servers, Topics())
     seen_records = await recorded.observe(servers, database_url, Topics())
@@ -146,6 +150,7 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
         *resources.check_resources(outcome.resources, seen),
         *tasks.check_tasks(seen, seen_tasks),
         *recorded.check_recorded(seen_records),
+        *relayed.check_rows(rows, await relayed.observe(database_url), seen),
     ]
     return outcome
 
@@ -244,6 +249,7 @@ async def settle(
     requests = (topics.create_requests, topics.name_requests)
     kinds = tuple(topics.of(flow.commands) for flow in SIMPLE_FLOWS)
     inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports, *kinds)
+    await relayed.until_relayed(stage)
     await tasks.until_ended(stage)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)

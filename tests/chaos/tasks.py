@@ -104,7 +104,7 @@ def check_tasks(resources: SeenResources, seen: SeenTasks) -> list[Finding]:
 
 def _starts(resources: SeenResources, seen: SeenTasks) -> Iterator[Finding]:
     expected = {
-        f"auto-{resource if event.topic == 'resource.created' else event_id}": ACTIONS[event.topic]
+        f"auto-{resource if event.version == 1 else event_id}": ACTIONS[event.topic]
         for resource, events in resources.events.items()
         for event_id, event in events.items()
     }
