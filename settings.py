@@ -130,6 +130,7 @@ class Settings(BaseSettings):
     task_timeout: Duration = timedelta(seconds=30)
     task_lease: Duration = timedelta(seconds=20)
     task_retention: Duration = timedelta(days=7)
+    task_require_resource: Boolean = False
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
     worker_topics: PublicTopics = PUBLIC

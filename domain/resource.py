@@ -1,6 +1,6 @@
 """The rules of resources: their state, commands, events and decisions (resources contract, section 1.1)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, Literal
@@ -105,26 +105,19 @@ def decide(
 
 
 def _created(write: Write, at: datetime, policy: Policy) -> Changed:
-    new = Resource(
-        id=write.id,
-        name=write.name.strip(),
-        description=write.description or "",
-        status=write.status or policy.resource_statuses[0],
-        created_at=at,
-        updated_at=at,
-    )
+    status = write.status or policy.resource_statuses[0]
+    new = Resource(id=write.id, **_texts(write), status=status, created_at=at, updated_at=at)
     return Changed("created", new, at)
 
 
 def _updated(old: Resource, write: Write, at: datetime) -> Changed:
-    new = replace(
-        old,
-        name=write.name.strip(),
-        description=write.description or "",
-        status=write.status or old.status,
-        updated_at=max(at, old.updated_at + timedelta(microseconds=1)),  # it grows with every write
-    )
+    later = max(at, old.updated_at + timedelta(microseconds=1))  # it grows with every write
+    new = replace(old, **_texts(write), status=write.status or old.status, updated_at=later)
     return Changed("updated", new, at)
+
+
+def _texts(write: Write) -> Mapping[str, str]:
+    return {"name": write.name.strip(), "description": write.description or ""}
 
 
 def evolve(state: ResourceState | None, event: Changed) -> ResourceState:

@@ -11,9 +11,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from database import Pool
+from domain.policy import Policy
 from rpc.calls import Calls
 from rpc.settings import RpcSettings
-from rpc.task.service import SERVICE, TASKS, TaskService
+from rpc.task.service import SERVICE, TASKS, Exposed, TaskService
 from rpc.task.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from serving.backend import Backend
 from serving.fallback import Fallback
@@ -23,8 +24,12 @@ from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import GRPC
+from streams.resource import resource_flow
 
 log = logging.getLogger("clusterflow.grpc")
+
+RESOURCES: Final = Exposed(resource_flow(Policy()))
+"""Followed where tasks may be of resources alone that exist; nothing of them is served."""
 
 NAMES: Final = ("", SERVICE)
 """What may be asked for by the standard health service: the process, and its service."""
@@ -54,7 +59,8 @@ async def run(
     topics = settings.kafka.topics
     await require_rights(settings.kafka, GRPC)
     await check_topics(settings.kafka, GRPC)
-    feeds = kind_feeds((TASKS,), topics)
+    kinds = (TASKS, RESOURCES) if settings.require_resource else (TASKS,)
+    feeds = kind_feeds(kinds, topics)
     database = None if settings.fallback is None else Pool(settings.fallback, application="clusterflow-grpc")
     backend = Backend(
         settings.kafka,
@@ -66,16 +72,17 @@ async def run(
     )
     ready(lambda: backend.health.ready)
     served = serve_kinds(
-        (TASKS,),
+        kinds,
         settings.kafka,
         feeds,
         submitter=backend.submitter,
         health=backend.health,
         freshness=backend.freshness,
         fallback=None if database is None else Fallback(database, simple_flows(settings.policy)),
+        require_referred=settings.require_resource,
     )
     async with AsyncExitStack() as stack:
-        own = (TASKS.flow.commands, TASKS.flow.state)
+        own = (TASKS.flow.commands, *(each.flow.state for each in kinds))
         await backend.start(stack, topics=[topics.of(name) for name in own])
         told = health.aio.HealthServicer()
         server = await serve(settings, served[TASKS.flow.kind.name], told)

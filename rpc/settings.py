@@ -17,6 +17,7 @@ class RpcSettings:
         reflection: Whether clients may ask which services and messages there are.
         stop_within: How long calls under way may go on once the process is told to stop.
         fallback: The database in whose outbox writes are stored that Kafka does not take; None for nowhere.
+        require_resource: Whether the resource of a task must exist.
         most_calls: Calls under way at a time; more are refused with RESOURCE_EXHAUSTED.
     """
 
@@ -27,5 +28,6 @@ class RpcSettings:
     command_timeout: timedelta = timedelta(seconds=15)
     reflection: bool = True
     fallback: DatabaseSettings | None = None
+    require_resource: bool = False
     stop_within: timedelta = timedelta(seconds=30)
     most_calls: int = 10_000

@@ -1,12 +1,14 @@
 """The simple kinds that a process serves: their views, their change feeds, and the ways to write."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
-from domain.errors import Rejected
+from domain.errors import Rejected, Unavailable
 from serving.fallback import Fallback
 from serving.monitor import HealthMonitor
+from serving.required import require
 from serving.submit import Submitter
 from serving.writes import KindWrites
 from streams.flow import Flow
@@ -73,6 +75,21 @@ class Served:
             raise not_found()
         return entry
 
+    async def exists(self, entity_id: str) -> bool:
+        """Whether there is an entity; as far as this process knows, where writes may be stored meanwhile.
+
+        Raises: Unavailable: that is not known now.
+        """
+        try:
+            await self.present(entity_id)
+        except Rejected:
+            return False
+        except Unavailable:
+            if not self.writes.may_wait:
+                raise
+            return self.view.get(entity_id) is not None
+        return True
+
 
 def not_found() -> Rejected:
     """The refusal of an id that no entity has."""
@@ -100,7 +117,7 @@ def kind_results(kinds: Iterable[Exposed], topics: Topics) -> tuple[str, ...]:
 
 
 def serve_kinds(
-    kinds: Iterable[Exposed],
+    kinds: Sequence[Exposed],
     kafka: KafkaSettings,
     feeds: Feeds,
     *,
@@ -108,9 +125,15 @@ def serve_kinds(
     health: HealthMonitor,
     freshness: Freshness,
     fallback: Fallback | None = None,
+    require_referred: bool = False,
 ) -> Mapping[str, Served]:
-    """What this process serves each kind from; see `KindWrites` for `fallback`."""
-    return {
+    """What this process serves each kind from.
+
+    Args:
+        fallback: See `KindWrites`.
+        require_referred: Whether what a create refers to must exist (`Flow.refers`).
+    """
+    served = {
         (name := each.flow.kind.name): Served(
             view=(feed := feeds[name]).view,
             feed=feed,
@@ -122,3 +145,8 @@ def serve_kinds(
         )
         for each in kinds
     }
+    for each in kinds if require_referred else ():
+        if (reference := each.flow.refers) is not None:
+            own = served[each.flow.kind.name]
+            own.writes.check = partial(require, reference, served[reference.kind], own)
+    return served

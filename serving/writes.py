@@ -1,7 +1,7 @@
 """Writes to the entities of a simple kind, as records of its command topic."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from domain.entity import Command
 from domain.errors import Unavailable, Untaken
@@ -12,12 +12,21 @@ from streams.headers import ANSWERED_BY, BY_STATE, KEYED
 from tables.view import View
 
 
+class Check(Protocol):
+    """Raises Rejected for a command that must not enter the stream."""
+
+    async def __call__(self, command: Command, *, keyed: bool) -> None: ...  # noqa: D102
+
+
 class KindWrites:
     """Sends the commands of one kind into the stream and brings their outcomes back.
 
     Args:
         flow: The flow of the kind as it is deployed.
         fallback: Where writes go that Kafka does not take; None for nowhere.
+
+    Attributes:
+        check: Asked about each command before it is sent.
     """
 
     def __init__(
@@ -30,6 +39,7 @@ class KindWrites:
         self._submitter = submitter
         self._fallback = fallback
         self._view = view
+        self.check: Check | None = None
         submitter.follow(view)
         self._flow = flow
         self.destination = Destination(
@@ -40,6 +50,11 @@ class KindWrites:
             answered_by=[],
         )
 
+    @property
+    def may_wait(self) -> bool:
+        """Whether writes are stored where Kafka does not take them."""
+        return self._fallback is not None
+
     async def submit(self, command: Command, *, origin: Mapping[str, str], keyed: bool) -> WriteResult:
         """Have a command decided, as `Submitter.submit` does, or stored where Kafka does not take it.
 
@@ -47,6 +62,8 @@ class KindWrites:
             origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
             keyed: Whether its id was made from an `Idempotency-Key`.
         """
+        if self.check is not None:
+            await self.check(command, keyed=keyed)
         if self._fallback is None:
             return await self._send(command, origin, keyed=keyed)
         why = Unavailable("Earlier writes of this wait until Kafka takes them, and so would this one")

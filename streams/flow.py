@@ -107,6 +107,13 @@ class Woken(NamedTuple):
     published_at: datetime
 
 
+class Reference(NamedTuple):
+    """A member of commands that names an entity of another kind."""
+
+    member: str
+    kind: str
+
+
 _wake_decoder: Final = decoder_of(Wake)
 
 
@@ -123,6 +130,8 @@ class Flow(Generic[V, C, E]):
         public: The topics that every client may read, with the type of their values.
         public_key: What their keys are, where these are not the ids of the entities.
         apis: The roles that serve it to clients.
+        followers: Other roles that follow its changelog.
+        refers: The entity of another kind that a create names.
         queue: The public topic that executors take work from; empty for kinds whose entities are no work.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see (its document).
@@ -136,6 +145,8 @@ class Flow(Generic[V, C, E]):
     public: Mapping[str, type] = field(default_factory=dict)
     public_key: Key | None = None
     apis: tuple[str, ...] = (WEB,)
+    followers: tuple[str, ...] = ()
+    refers: Reference | None = None
     queue: str = ""
     announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
@@ -246,12 +257,12 @@ class Flow(Generic[V, C, E]):
             about="Changelog of the table of this kind; a null value removes an entity.",
             headers=ChangelogHeaders,
             senders=(self._agent,),
-            receivers=(self._agent, *self.apis, "sink"),
+            receivers=(self._agent, *self.apis, *self.followers, "sink"),
             use=Use(
-                reads=(*self.apis, WORKER, SINK, VERIFY, REBUILD),
+                reads=(*self.apis, *self.followers, WORKER, SINK, VERIFY, REBUILD),
                 writes=(WORKER, REBUILD),
                 parks=(SINK,),
-                checks=(*self.apis, SINK),
+                checks=(*self.apis, *self.followers, SINK),
             ),
         )
 

@@ -7,6 +7,7 @@ from domain.policy import Policy
 from domain.resource import Changed, Commands, Resource, ResourceState, resource_kind
 from domain.values import Struct
 from streams.flow import Cause, Flow, announcement
+from streams.kafka.roles import GRPC
 from streams.writing.outputs import Output
 
 
@@ -32,6 +33,7 @@ def resource_flow(policy: Policy) -> Flow[ResourceState, Commands, Changed]:
         commands="resource.commands",
         state="resource-state",
         public={"resource.created": Resource, "resource.updated": Resource, "resource.deleted": Gone},
+        followers=(GRPC,),
         announce=announce,
         shown="resource",
         retention=timedelta(days=30),

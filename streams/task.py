@@ -11,7 +11,7 @@ from domain.ids import deterministic_id
 from domain.policy import Policy
 from domain.task import Changed, Claim, Commands, Complete, Fail, Renew, Task, TaskState, task_kind
 from domain.values import Struct
-from streams.flow import Cause, Flow, announcement
+from streams.flow import Cause, Flow, Reference, announcement
 from streams.kafka.roles import GRPC, WEB
 from streams.topic import Key
 from streams.work import Queue
@@ -80,6 +80,7 @@ def task_flow(policy: Policy) -> Flow[TaskState, Commands, Changed]:
         public={"task.process": Requested, "task.completed": Completed, "task.failed": Failed},
         public_key=Key("The id of the resource"),
         apis=(WEB, GRPC),
+        refers=Reference("resource_id", "resource"),
         queue="task.process",
         announce=announce,
         shown="task",

@@ -82,6 +82,7 @@ DEFAULTS = {
     "grpc_reflection": True,
     "task_max_attempts": 5,
     "task_timeout": timedelta(seconds=30),
+    "task_require_resource": False,
     "task_simulated_work_ms": 0,
     "worker_topics": (
         *("resource.created", "resource.updated", "resource.deleted"),

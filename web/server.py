@@ -92,6 +92,7 @@ async def run(
         fallback=None
         if database is None or not settings.fallback
         else Fallback(database, simple_flows(settings.policy)),
+        require_referred=settings.require_resource,
     )
     app = create_app(settings, feed=feed, submitter=backend.submitter, health=backend.health, served=served)
     async with AsyncExitStack() as stack:
@@ -142,7 +143,13 @@ async def serve(app: web.Application) -> web.AppRunner:
     runner = Runner(
         app,
         lambda ordinary: Edge(
-            plain, ordinary, hosts, app[CORS], app[UNREAD], write_timeout=settings.write_timeout
+            plain,
+            ordinary,
+            hosts,
+            app[CORS],
+            app[UNREAD],
+            write_timeout=settings.write_timeout,
+            slugged=app[keys.SLUGGED],
         ),
         access_log=None,
         keepalive_timeout=settings.idle_timeout.total_seconds(),

@@ -18,7 +18,9 @@ class WebSettings:
         command_timeout: How long a write waits for its outcome before it answers 503.
         read_timeout: How long a client may take to send its body.
         write_timeout: How long sending an answer may take before the connection is cut.
-        database: Only for the health page; None when there is none to watch.
+        database: For the health page, and for the outbox; None when there is none.
+        fallback: Whether writes of simple kinds that Kafka does not take are stored in the outbox.
+        require_resource: Whether the resource of a task must exist.
         allowed_hosts: Names and addresses that `Host` may have, beside loopback and `host`.
         cors_origins: Origins whose pages may call, with any identity they like; `*` for any.
         keyring: Encrypts the secrets in specs; without keys a spec with secrets is refused.
@@ -57,6 +59,7 @@ class WebSettings:
     disable_auth: bool = False
     database: DatabaseSettings | None = None
     fallback: bool = False
+    require_resource: bool = False
     environment: str = "development"
     service_name: str = SOURCE
     version: str = "0"

@@ -19,8 +19,11 @@ TASKS: Final = Collection(
 
 _EXAMPLE: Final = {"resource_id": "r-1", "action": "resize", "metadata": {"size": "large"}}
 
+_QUEUED: Final = "Ask for work on a resource; answered once it is queued."
+_MUST: Final = "With `TASK_REQUIRE_RESOURCE` the resource must exist."
+
 ROUTES: Final = (
     TASKS.list(),
-    TASKS.post(Create, example=_EXAMPLE, about="Ask for work on a resource; answered once it is queued."),
+    TASKS.post(Create, example=_EXAMPLE, refusals=("RESOURCE_NOT_FOUND",), about=f"{_QUEUED} {_MUST}"),
     TASKS.get(),
 )

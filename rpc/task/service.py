@@ -39,7 +39,7 @@ _read_task: Final = msgspec.json.Decoder(Task).decode
 
 @dataclass(frozen=True, slots=True)
 class Exposed:
-    """Tasks as this service serves them (`serving.kinds.Exposed`)."""
+    """A kind as this process follows it (`serving.kinds.Exposed`)."""
 
     flow: Flow[Any, Any, Any]
     columns: tuple[str, ...] = ()

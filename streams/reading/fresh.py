@@ -3,8 +3,7 @@
 Any process may have answered a write, once its record was in the log. So a later read asks the broker for the
 end of its partition, and waits until this process has handled all records before that. Concurrent reads share
 requests: those of one round of the loop share one, and while it is pending the next ones gather for another.
-    A
-request counts for a read only if it is sent after the read has arrived.
+A request counts for a read only if it is sent after the read has arrived.
 """
 
 import asyncio

@@ -145,6 +145,13 @@ async def test_no_page_of_another_origin_writes(served, raw_request, route, orig
     assert not any(name.startswith("Access-Control-") for name in answer.headers)
 
 
+async def test_a_simple_kind_tells_its_refusal_in_its_own_shape(served, raw_request):
+    request = asked("DELETE", "/api/v1/resources/r-1", "Host: localhost:8080", f"Origin: {EVIL}")
+    answer = await raw_request(served.client.url, request)
+    assert (403, "forbidden") == (answer.status, answer["code"])
+    assert ["Origin"] == [detail["field"] for detail in answer["details"]]
+
+
 @pytest.mark.parametrize(
     ("host", "origin"),
     [

@@ -75,6 +75,7 @@ class Edge:
 
     Args:
         ordinary: The application.
+        slugged: The beginnings of paths of simple kinds, whose errors have a shape of their own.
     """
 
     def __init__(
@@ -86,8 +87,10 @@ class Edge:
         unread: Unread,
         *,
         write_timeout: timedelta,
+        slugged: tuple[str, ...],
     ) -> None:
         self._plain = plain
+        self._slugged = slugged
         self._hosts = hosts
         self._ordinary = ordinary
         self._cors = cors
@@ -108,7 +111,8 @@ class Edge:
         try:
             self._require_ours(request)
         except Rejected as refusal:
-            return self.refuse(request, refusal, started=started, given=given)
+            slugs = request.path.startswith(self._slugged)
+            return self.refuse(request, refusal, started=started, given=given, slugs=slugs)
         request[REQUEST_STATE] = state = RequestState(given, started)
         response = await self._answer(request, given)
         seconds = (state.answered or time.perf_counter()) - started  # of a watch, to its beginning
@@ -135,11 +139,17 @@ class Edge:
             self._cors.require(origin, host)
 
     def refuse(
-        self, request: web.BaseRequest, refusal: Rejected, *, started: float, given: str | None = None
+        self,
+        request: web.BaseRequest,
+        refusal: Rejected,
+        *,
+        started: float,
+        given: str | None = None,
+        slugs: bool = False,
     ) -> web.StreamResponse:
         """Answer a request that reaches no route, and end its connection."""
         given = given or new_id()
-        response = rejection_response(refusal, request_id=given)
+        response = rejection_response(refusal, request_id=given, slugs=slugs)
         assert isinstance(response.body, bytes)
         seconds = time.perf_counter() - started
         log_exchange(
