@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "events",
     "resources",
     "tasks",
+    "ended",
     "relay",
     "reconcile",
     "sink",
