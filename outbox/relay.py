@@ -102,15 +102,19 @@ class Relay:
             limit = 1 if self._singly else self._settings.batch
             found, last = await self._outbox.pending(after, limit)
             rows = _few_of_each(found)
-            await self._publish(rows, held)
-            if last and len(rows) == len(found):
+            goes_on = await self._publish(rows, held)
+            if not goes_on or (last and len(rows) == len(found)):
                 return
             after = rows[-1].seq
 
     # --- a batch ------------------------------------------------------------------------------------
 
-    async def _publish(self, rows: Sequence[OutboxRow], held: set[str]) -> None:
-        """Publish rows and mark them; add to `held` the aggregates that have to wait."""
+    async def _publish(self, rows: Sequence[OutboxRow], held: set[str]) -> bool:
+        """Publish rows and mark them; return whether later rows may follow.
+
+        Args:
+            held: Aggregates that have to wait; more of them are added.
+        """
         stuck, parked = self._stuck(), dict[OutboxRow, str]()
         outputs: dict[OutboxRow, Output] = {}
         for row in rows:
@@ -127,44 +131,42 @@ class Relay:
             else:
                 outputs[row] = output
         await self._park(parked)
-        if outputs:
-            await self._send([*outputs], [*outputs.values()], held)
-        self._singly = max(0, self._singly - len(rows))
+        return not outputs or await self._send([*outputs], [*outputs.values()], held)
 
-    async def _send(self, rows: Sequence[OutboxRow], outputs: Sequence[Output], held: set[str]) -> None:
+    async def _send(self, rows: Sequence[OutboxRow], outputs: Sequence[Output], held: set[str]) -> bool:
         if not self._lead.lasts:  # the first check was before the rows were read
-            return
+            return False
+        self._singly = max(0, self._singly - len(rows))
         sending = None
         try:
             sending = await self._producer.begin(outputs)
             everything = await sending.wait_for(self._settings.patience.total_seconds())
         except (Unavailable, Unpublishable) as error:
-            await self._mark(rows, sending, set())
-            await self._failed(rows, sending, error)
-            return
+            await self._mark(rows, sending, marked := set[int]())
+            return await self._failed([row for row in rows if row.seq not in marked], error)
         marked = set[int]()
         await self._mark(rows, sending, marked)
         if everything is None:
             held.update(row.aggregate_id for row in rows if row.seq not in marked)
             self._follow(rows, sending, marked)
+        return True
 
-    async def _failed(
-        self, rows: Sequence[OutboxRow], sending: Sending | None, error: Unavailable | Unpublishable
-    ) -> None:
-        """Note that the rest was not acknowledged. Raises: Unavailable: if waiting is all that helps."""
-        stored = _stored(rows, sending)
-        left = [row for row in rows if row.seq not in stored]
-        if isinstance(error, Unpublishable) and len(left) == 1:
+    async def _failed(self, rows: Sequence[OutboxRow], error: Unavailable | Unpublishable) -> bool:
+        """Note that rows were not acknowledged; return whether later rows may follow nevertheless.
+
+        Raises: Unavailable: if waiting is all that helps.
+        """
+        if isinstance(error, Unpublishable) and len(rows) == 1:
             metrics.PARKED.labels("size").inc()
-            await self._park({left[0]: str(error)})
-            return
-        metrics.FAILED.inc(len(left))
-        await self._outbox.failed(left, str(error))
-        if isinstance(error, Unpublishable):  # one by one, to see which of them it is
-            self._singly = len(left) + 1
-            self._lead.woken.set()
-            return
-        raise error
+            await self._park({rows[0]: str(error)})
+            return True
+        metrics.FAILED.inc(len(rows))
+        await self._outbox.failed(rows, str(error))
+        if isinstance(error, Unavailable):
+            raise error
+        self._singly = len(rows)  # one by one, to see which of them it is
+        self._lead.woken.set()
+        return False
 
     async def _mark(self, rows: Sequence[OutboxRow], sending: Sending | None, marked: set[int]) -> None:
         """Mark rows that are acknowledged and are not in `marked`, and add them to it."""
@@ -200,7 +202,7 @@ class Relay:
                 error = late.ended.exception()
                 if isinstance(error, Unavailable | Unpublishable):
                     left = [row for row in late.rows if row.seq not in late.marked]
-                    await self._failed(left, None, error)
+                    await self._failed(left, error)
                 elif error is not None:
                     raise error
 

@@ -9,9 +9,12 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from domain.errors import PermanentError
 from migrations.apply import migrate
+from streams.kafka.topic_ids import topic_ids
+from tests.chaos.observe import all_records
 from tests.conftest import Servers, until
 from tests.e2e.product import Client, Deployment, headers_of
 
@@ -336,3 +339,47 @@ async def test_a_standby_takes_over_within_ten_seconds_of_a_relay_that_stops(
 async def test_a_type_that_is_no_topic_stops_the_start(product: Deployment, database: str) -> None:
     with pytest.raises(PermanentError, match=r"order\.created: OUTBOX_ALLOWED_TYPES"):
         await product.relay(database, allowed=["order.created"])
+
+
+async def test_a_row_that_the_brokers_refuse_is_parked_and_the_others_keep_their_order(
+    product: Deployment, servers: Servers
+) -> None:
+    # given a topic of somebody else that takes short records alone
+    kafka = await servers.new_topics()
+    topic = f"{kafka.topics.prefix}order.placed"
+    admin = AIOKafkaAdminClient(**kafka.client("test"))
+    await admin.start()
+    await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "2000"})])
+    await admin.close()
+
+    async def known() -> bool:
+        return bool(await topic_ids(kafka, [topic]))
+
+    await until(known, what="a topic that the broker knows")
+    url = await servers.new_database()
+    await migrate(url)
+    connection = await asyncpg.connect(url)
+    application = Application(connection)
+    try:
+        # when one of many rows is longer
+        async with connection.transaction():
+            ids = [
+                await application.says("order.placed", f"a-{number % 3}", {"text": length * "x"})
+                for number, length in enumerate([5, 5, 5, 5000, 5, 5, 5, 5, 5])
+            ]
+        async with Deployment(kafka) as deployment:
+            await deployment.relay(url, allowed=["order.placed"], batch=3)
+            await application.until_done(*ids)
+
+        # then it is parked, and the others are there in the order of their aggregates
+        assert [ids[3]] == [id for id in ids if (await application.row(id))["parked_at"] is not None]
+        published = [
+            headers_of(record)["event_id"] async for record in all_records(kafka.bootstrap_servers, topic)
+        ]
+        good = [id for id in ids if id != ids[3]]
+        assert {*good} == {*published}
+        for aggregate in range(3):
+            mine = [id for number, id in enumerate(ids) if number % 3 == aggregate and id in good]
+            assert mine == [*dict.fromkeys(id for id in published if id in mine)]
+    finally:
+        await connection.close()
