@@ -140,7 +140,8 @@ async def _fill_clusters(
 
 async def _refuse_old(settings: RecoverySettings, rows: Snapshot, changelogs: Sequence[str]) -> None:
     """Raises: RebuildRefused: the sink has not read for longer than it could catch up with."""
-    last_read = await rows.last_read(changelogs)
+    prefix = settings.kafka.topics.prefix
+    last_read = await rows.last_read([topic.removeprefix(prefix) for topic in changelogs])
     if last_read is not None and last_read[1] > settings.tombstone_life:
         until, age = last_read
         raise RebuildRefused(

@@ -44,9 +44,13 @@ class Snapshot:
         """Every stored position."""
         return [StoredPosition(*row) for row in await self._connection.fetch(statements.POSITIONS)]
 
-    async def last_read(self, topics: Sequence[str]) -> tuple[datetime, timedelta] | None:
-        """The time up to which these topics were read, and its age; None if they never were."""
-        row = await self._connection.fetchrow(statements.OLDEST_READ, topics)
+    async def last_read(self, names: Sequence[str]) -> tuple[datetime, timedelta] | None:
+        """The time up to which these topics were read, and its age; None if they never were.
+
+        Args:
+            names: Their names without the prefix, which Kafka need not have any more.
+        """
+        row = await self._connection.fetchrow(statements.OLDEST_READ, names)
         return None if row is None or row["until"] is None else (row["until"], row["age"])
 
     async def fetch(self, statement: str, *args: Any) -> list[asyncpg.Record]:

@@ -15,10 +15,10 @@ WHERE attrelid = ANY($1::text[]::regclass[]) AND atttypid = 'varchar'::regtype A
 # --- rebuild ---------------------------------------------------------------------------------------
 
 # The time up to which the sink has read everything, of the partition where it is the earliest among those of
-# some topics ($1).
+# some topics ($1), under any prefix.
 OLDEST_READ: Final = """
 SELECT min(read_until) AS until, now() - min(read_until) AS age FROM sink_offsets
-WHERE topic = ANY($1::text[])
+WHERE EXISTS (SELECT FROM unnest($1::text[]) AS name WHERE right(topic, length(name)) = name)
 """
 
 # Waits for the transaction of a sink, and lets no other begin before ours is over.

@@ -387,3 +387,17 @@ async def test_of_an_event_that_was_told_twice_the_first_counts(stored):
 
     [row] = await stored.fetch("SELECT event_type FROM cluster_events")
     assert "cluster.updated" == row["event_type"]
+
+
+async def test_what_a_recorder_has_not_read_for_long_is_no_matter_of_a_rebuild(stored, environment):
+    await stored.fetch("UPDATE sink_offsets SET read_until = now()")
+    await stored.fetch(
+        "INSERT INTO sink_offsets (topic, partition, kafka_cluster_id, next_offset, read_until)"
+        " VALUES ($1, 0, 'lost', 7, now() - interval '300 hours')",
+        f"{stored.topics.prefix}task.process",
+    )
+
+    done = await a_run("rebuild", **{**environment, "KAFKA_TOPIC_PREFIX": f"{stored.topics.prefix}new."})
+
+    assert 0 == done.returncode, done.stderr
+    assert {} == await stored.positions()
