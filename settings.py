@@ -11,14 +11,14 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from cli.databases import DatabaseVariables
 from cli.values import (
     Boolean,
     ChangeTypes,
     ChannelGroup,
     Count,
-    DatabaseUrl,
     Domain,
     Duration,
     Environment,
@@ -42,6 +42,7 @@ from cli.values import (
     WriteFallback,
 )
 from database import DatabaseSettings, Pooler
+from database.names import DATABASES, DatabaseName
 from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
@@ -61,7 +62,7 @@ class BadSettings(ControlPlaneError):
     """The environment cannot be used; the text names each variable and what was expected."""
 
 
-class Settings(BaseSettings):
+class Settings(DatabaseVariables):
     """All settings of all roles, with their defaults."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -100,7 +101,6 @@ class Settings(BaseSettings):
     cluster_events_topic: TopicText = EVENTS
     pubsub_cluster_events_topic: TopicText = ""  # the old name of the one before
 
-    database_url: DatabaseUrl = SecretStr("")
     database_max_open_conns: Count = 25
     database_max_idle_conns: Count = 5
     database_conn_max_lifetime: Duration = timedelta(minutes=5)
@@ -204,11 +204,15 @@ class Settings(BaseSettings):
             return self.cluster_events_topic
         return self.pubsub_cluster_events_topic
 
-    @property
-    def database(self) -> DatabaseSettings:
-        """PostgreSQL, as the roles that need it do."""
+    def database_of(self, name: DatabaseName) -> DatabaseSettings:
+        """A database, as the roles that need it do. Raises: BadSettings: nothing says where it is."""
+        if not (url := self.url_of(name)):
+            group = f"{name.upper()}_DB_HOST, _PORT, _USER, _PASSWORD, _NAME and _SSLMODE"
+            raise BadSettings(
+                f"DATABASE_URL is not set, and none of {group}; this role needs {DATABASES[name]}"
+            )
         return DatabaseSettings(
-            url=self.required("database_url"),
+            url=url,
             max_open=self.database_max_open_conns,
             max_idle=self.database_max_idle_conns,
             max_lifetime=self.database_conn_max_lifetime,
@@ -216,10 +220,9 @@ class Settings(BaseSettings):
             pooler=self.database_pooler,
         )
 
-    @property
-    def fallback(self) -> DatabaseSettings | None:
-        """The database whose outbox takes writes that Kafka does not take; None for nowhere."""
-        return self.database if self.write_fallback is WriteFallback.OUTBOX else None
+    def fallback_of(self, name: DatabaseName) -> DatabaseSettings | None:
+        """The database if its outbox takes writes that Kafka does not take; None for nowhere."""
+        return self.database_of(name) if self.write_fallback is WriteFallback.OUTBOX else None
 
     @property
     def keyring(self) -> Keyring:
@@ -310,7 +313,12 @@ def _conflicts(settings: Settings) -> Iterator[Conflict]:
         port = getattr(settings, name)
         if name == "grpc_service_port" and name not in settings.model_fields_set:
             continue  # most roles do not use it, and may have chosen its default for something else
-        if name.endswith("port") and port is not None and ports.setdefault(port, name) != name:
+        if (
+            name.endswith("port")
+            and "_db_" not in name
+            and port is not None
+            and ports.setdefault(port, name) != name
+        ):
             yield (
                 (ports[port], name),
                 f"{ports[port].upper()} and {name.upper()} must differ, both are {port}",

@@ -23,9 +23,11 @@ from typing import Any, Final
 import aiohttp
 
 from cli.config import masked
+from cli.databases import urls
 from cli.embedded import embedded_kafka
 from cli.ports import needed_ports, passing, refuse_taken
 from cli.running import refuse_second, told
+from database.names import DATABASES
 from deploy.embedded import EmbeddedError, Stack
 from deploy.embedded.ports import listens
 from deploy.embedded.private import private_directory, run_directory, write_private
@@ -213,10 +215,10 @@ def _missing(settings: Settings) -> list[str]:
     """The servers that the environment does not name, so that embedded ones are started."""
     configured = {
         "kafka": settings.kafka_bootstrap_servers,
-        "postgres": settings.database_url.get_secret_value(),
+        "postgres": all(map(settings.url_of, DATABASES)),
         "valkey": settings.redis_url.get_secret_value(),
     }
-    return [name for name, url in configured.items() if not url]
+    return [name for name, found in configured.items() if not found]
 
 
 @contextlib.asynccontextmanager
@@ -329,7 +331,7 @@ def _welcome(settings: Settings, environment: Mapping[str, str]) -> None:
   health     {url}/health
   metrics    {", ".join(f"{r} :{settings.metrics_port + i}/metrics" for i, r in enumerate(ROLES))}
   Kafka      {environment["KAFKA_BOOTSTRAP_SERVERS"]}
-  PostgreSQL {masked(environment["DATABASE_URL"])}
+  PostgreSQL {", ".join(map(masked, urls(settings, environment.get("DATABASE_URL", ""))))}
   logs       {settings.run_dir}/logs/
 
   Create a cluster:

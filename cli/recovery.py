@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import recovery
+from database.names import GRPC, REST, WORKER, DatabaseName
 from settings import Settings
 
 EXIT_NOT_COMPARABLE: Final = 3
@@ -15,16 +16,23 @@ EXIT_NOT_COMPARABLE: Final = 3
 
 async def verify(settings: Settings, *, repair: bool, wait: timedelta) -> recovery.Verified:
     """Raises: as `recovery.verify`; BadSettings."""
-    return await recovery.verify(_recovery(settings, wait), repair=repair)
+    return await recovery.verify(_recovery(settings, GRPC, wait=wait), repair=repair)
 
 
 async def rebuild(settings: Settings, *, accept_old_rows: bool) -> recovery.Rebuilt:
     """Raises: as `recovery.rebuild`; BadSettings."""
-    return await recovery.rebuild(_recovery(settings), accept_old_rows=accept_old_rows)
+    return await recovery.rebuild(_recovery(settings, GRPC, WORKER), accept_old_rows=accept_old_rows)
 
 
-def _recovery(settings: Settings, wait: timedelta = timedelta(seconds=30)) -> recovery.RecoverySettings:
-    return recovery.RecoverySettings(kafka=settings.kafka, database=settings.database, wait=wait)
+def _recovery(
+    settings: Settings, *elsewhere: DatabaseName, wait: timedelta = timedelta(seconds=30)
+) -> recovery.RecoverySettings:
+    return recovery.RecoverySettings(
+        kafka=settings.kafka,
+        database=settings.database_of(REST),
+        elsewhere={name: settings.database_of(name) for name in elsewhere},
+        wait=wait,
+    )
 
 
 def show(found: recovery.Verified) -> None:

@@ -1,6 +1,7 @@
 """The roles and one-shot commands of `clusterflow`."""
 
 import asyncio
+from collections import defaultdict
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
 from cli.values import duration
+from database.names import DATABASES, GRPC, REST, WORKER, DatabaseName
 from settings import Settings
 from streams.kafka.admin import Declared, declare_topics
 from streams.kafka.held import HELD
@@ -87,8 +89,8 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             cors_origins=settings.cors_allowed_origins,
             keyring=settings.keyring,
             disable_auth=settings.disable_auth,
-            database=settings.database if settings.database_url.get_secret_value() else settings.fallback,
-            fallback=settings.fallback is not None,
+            database=settings.database_of(REST) if settings.url_of(REST) else settings.fallback_of(REST),
+            fallback=settings.fallback_of(REST) is not None,
             require_resource=settings.task_require_resource,
             environment=settings.environment,
             service_name=settings.service_name,
@@ -113,7 +115,7 @@ async def _grpc(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
             port=settings.grpc_service_port,
             command_timeout=settings.command_timeout,
             reflection=settings.grpc_reflection,
-            fallback=settings.fallback,
+            fallback=settings.fallback_of(GRPC),
             require_resource=settings.task_require_resource,
         ),
         stop=stop,
@@ -143,7 +145,8 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
 
     sink_settings = sinks.settings.SinkSettings(
         kafka=settings.kafka,
-        database=settings.database,
+        database=settings.database_of(REST),
+        elsewhere={GRPC: settings.database_of(GRPC)},
         group_id=settings.kafka.topics.prefix + SINK_GROUP,
     )
     await sinks.run(
@@ -156,7 +159,7 @@ async def _recorder(settings: Settings, stop: asyncio.Event, ready: Readiness) -
 
     recorder_settings = sinks.recorder.RecorderSettings(
         kafka=settings.kafka,
-        database=settings.database,
+        database=settings.database_of(WORKER),
         group_id=settings.kafka.topics.prefix + RECORDER_GROUP,
         recorded=settings.worker_topics,
     )
@@ -191,7 +194,7 @@ async def _relay(settings: Settings, stop: asyncio.Event, ready: Readiness) -> N
     await outbox.role.run(
         outbox.settings.RelaySettings(
             kafka=settings.kafka,
-            databases=[settings.database],
+            databases=list(dict.fromkeys([settings.database_of(REST), settings.database_of(GRPC)])),
             policy=settings.policy,
             allowed=settings.outbox_allowed_types,
             poll=settings.outbox_poll_interval,
@@ -223,7 +226,7 @@ def show_config(
 
 @app.command()
 def migrate() -> None:
-    """Bring the PostgreSQL schema up to date."""
+    """Bring the schema of each PostgreSQL database up to date."""
     for name in run_command("migrate", _migrate):
         typer.echo(f"applied {name}")
 
@@ -317,4 +320,12 @@ async def _declare(settings: Settings, *, repair: bool) -> Declared:
 async def _migrate(settings: Settings) -> list[str]:
     from migrations.apply import migrate as apply_migrations
 
-    return await apply_migrations(settings.required("database_url"), pooler=settings.database_pooler)
+    homes: defaultdict[str, list[DatabaseName]] = defaultdict(list)
+    for name in DATABASES:
+        homes[settings.database_of(name).url].append(name)
+    applied = []
+    for url, names in homes.items():
+        where = f" in the database of {' and '.join(names)}" if len(homes) > 1 else ""
+        done = await apply_migrations(url, pooler=settings.database_pooler, names=names)
+        applied += [version + where for version in done]
+    return applied

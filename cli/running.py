@@ -13,11 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from cli.databases import variables
+from database.names import DATABASES
 from domain.errors import ControlPlaneError
 from settings import Settings
 
 _FILE: Final = "servers.json"
-_SERVERS: Final = ("kafka_bootstrap_servers", "database_url")
+_SERVERS: Final = (
+    "kafka_bootstrap_servers",
+    "database_url",
+    *(variable for name in DATABASES for variable in variables(name).values()),
+)
 _TOLD: Final = (*_SERVERS, "redis_url", "kafka_replication", "kafka_partitions")
 
 

@@ -145,6 +145,15 @@ DatabaseUrl = Annotated[
     SecretStr,
     AfterValidator(_matching(r"(?s)postgres(ql)?://.+", "postgresql://user:password@host:port/database")),
 ]
+DatabaseHost = Annotated[
+    str,
+    AfterValidator(
+        _matching(
+            r"[A-Za-z0-9_.-]{1,253}|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*|/[^\0]*",
+            "a name, an address or the directory of a socket, without port",
+        )
+    ),
+]
 RedisUrl = Annotated[
     SecretStr, AfterValidator(_matching(r"(?s)(rediss?|unix)://.+", "redis://user:password@host:port/number"))
 ]
@@ -190,6 +199,17 @@ class SecurityProtocol(StrEnum):
     SSL = "SSL"
     SASL_PLAINTEXT = "SASL_PLAINTEXT"
     SASL_SSL = "SASL_SSL"
+
+
+class SslMode(StrEnum):
+    """How a connection to PostgreSQL is encrypted, in libpq's words."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
 
 
 class SaslMechanism(StrEnum):

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 import asyncpg
 from prometheus_client import Gauge, Histogram
@@ -71,6 +72,17 @@ class DatabaseSettings:
     pooler: Pooler = Pooler.NONE
 
 
+class Connections(NamedTuple):
+    """Connections that have nothing to do and that are used, and how many there may be."""
+
+    idle: int
+    active: int
+    most: int
+
+
+_WATCHED: Final[WeakSet["Pool"]] = WeakSet()
+
+
 class Pool:
     """Connections of one process to one database.
 
@@ -93,17 +105,19 @@ class Pool:
         self._renewed = monotonic()
 
     def watched(self) -> None:
-        """Let the connection gauges of this process ask this pool."""
-        MAX.set(self._settings.max_open)
-        IDLE.set_function(lambda: self._count()[0])
-        ACTIVE.set_function(lambda: self._count()[1])
+        """Let the connection gauges of this process count this pool, too."""
+        _WATCHED.add(self)
+        MAX.set_function(lambda: sum(pool.connections.most for pool in _WATCHED))
+        IDLE.set_function(lambda: sum(pool.connections.idle for pool in _WATCHED))
+        ACTIVE.set_function(lambda: sum(pool.connections.active for pool in _WATCHED))
 
-    def _count(self) -> tuple[int, int]:
-        """Idle and used connections."""
+    @property
+    def connections(self) -> Connections:
+        """How many connections there are now."""
         if self._inner is None:
-            return 0, 0
+            return Connections(0, 0, self._settings.max_open)
         idle: int = self._inner.get_idle_size()
-        return idle, self._inner.get_size() - idle
+        return Connections(idle, self._inner.get_size() - idle, self._settings.max_open)
 
     @asynccontextmanager
     async def connection(self, operation: str) -> AsyncIterator[asyncpg.Connection]:
@@ -168,6 +182,7 @@ class Pool:
 
     async def close(self) -> None:
         """Close every connection; what is not committed is rolled back."""
+        _WATCHED.discard(self)
         if self._inner is None:
             return
         pool, self._inner = self._inner, None

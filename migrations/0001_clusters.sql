@@ -1,3 +1,4 @@
+-- Databases: rest
 -- Why: the tables others read clusters from (contract, section 7). Names and types are those of the original
 -- service, keys those of the seed, so that queries and dashboards written for either keep working.
 -- Only the sink writes here. Nothing is computed in the database: no triggers, no functions.

@@ -1,3 +1,4 @@
+-- Databases: rest, grpc, worker
 -- Why: the sink keeps its positions where it keeps its rows, and moves both in one transaction; so a crash
 -- between writing and committing to Kafka neither loses nor repeats a record, and a database that is set back
 -- (crash, fail-over, restored backup) takes the sink back with it (docs/decisions/0004-postgres-sink.md).

@@ -1,3 +1,4 @@
+-- Databases: rest
 -- Why: a cluster that is marked deleted only because another one bears its name (sinks/names.py) must be told
 -- from one whose record says so, or a living one could stay marked for ever, and nobody would see it.
 

@@ -1,3 +1,4 @@
+-- Databases: rest, grpc, worker
 -- Why: a tombstone lives for a day or so and is then compacted away. A sink that was away for longer, or whose
 -- database was set back that far, never sees it, and must know that (sinks/vanished.py).
 

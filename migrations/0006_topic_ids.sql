@@ -1,3 +1,4 @@
+-- Databases: rest, grpc, worker
 -- Why: a topic that was made anew and has grown beyond the stored position looks like the one that was read.
 -- Kafka gives each topic an id; a sink that meets another one refuses to go on (sinks/postgres.py).
 

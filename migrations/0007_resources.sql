@@ -1,3 +1,4 @@
+-- Databases: rest
 -- Why: others read resources from PostgreSQL (resources contract, section 9).
 
 CREATE TABLE resources (

@@ -1,3 +1,4 @@
+-- Databases: grpc
 -- Why: others read tasks from PostgreSQL, also after they are forgotten (resources contract, section 9).
 
 CREATE TABLE tasks (

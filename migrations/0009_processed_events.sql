@@ -1,3 +1,4 @@
+-- Databases: worker
 -- Why: others look up what has happened to a resource or a task, and by which request, without reading Kafka
 -- (resources contract, sections 1.4 and 7). The recorder writes one row for each event, however often it comes.
 

@@ -1,3 +1,4 @@
+-- Databases: rest, grpc
 -- Why: programs that write into PostgreSQL commit the event with their rows; a relay publishes it (resources
 -- contract, section 5.3). They may insert the first five columns and nothing else (docs/outbox.md).
 

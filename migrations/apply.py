@@ -1,23 +1,29 @@
 """Brings a database to the newest version: SQL files in name order, each once, each in one transaction.
 
+Each file says which databases it is for, and a database that is several of them gets what any of them needs.
+
 Own code, because the contract fixes the bookkeeping table and no library keeps it
 (docs/decisions/0003-migrations.md). Forward only: what has to be undone is undone by a later file.
 """
 
 import logging
 import re
+from collections.abc import Iterable
 from importlib.resources import files
 from typing import Final
 
 import asyncpg
 
 from database import Pooler, check_encoding, pooler_reason
+from database.names import DATABASES, DatabaseName
 from domain.errors import ControlPlaneError
 
 log = logging.getLogger("clusterflow.migrate")
 
 # Any number that nobody else locks in this database; ASCII "clstrflw".
 _LOCK: Final = 0x636C737472666C77
+
+_HOMES = re.compile(r"-- Databases: (\w+(?:, \w+)*)\n")
 
 _NAME = re.compile(r"\d{4}_\w+\.sql")
 
@@ -42,8 +48,20 @@ def migrations() -> dict[str, str]:
     }
 
 
-async def migrate(database_url: str, *, pooler: Pooler = Pooler.NONE) -> list[str]:
+def homes(sql: str) -> frozenset[str]:
+    """The databases that a migration is for. Raises: ValueError: it does not say so."""
+    if (found := _HOMES.match(sql)) is None:
+        raise ValueError(f"a migration must begin with `-- Databases: `, got {sql[:40]!r}")
+    return frozenset(found[1].split(", "))
+
+
+async def migrate(
+    database_url: str, *, pooler: Pooler = Pooler.NONE, names: Iterable[DatabaseName] = DATABASES
+) -> list[str]:
     """Apply what is missing; returns the versions applied, none if the database is up to date.
+
+    Args:
+        names: What the database is: it gets the tables of these.
 
     Of several calls at the same time, each migration is applied by one.
 
@@ -60,7 +78,9 @@ async def migrate(database_url: str, *, pooler: Pooler = Pooler.NONE) -> list[st
     )
     try:
         check_encoding(connection)
-        return [version for version, sql in migrations().items() if await _apply(connection, version, sql)]
+        wanted = frozenset(names)
+        ours = {version: sql for version, sql in migrations().items() if homes(sql) & wanted}
+        return [version for version, sql in ours.items() if await _apply(connection, version, sql)]
     except asyncpg.PostgresError as error:
         if reason := pooler_reason(error):
             raise NotMigrated(f"{reason}: {error!r}") from error

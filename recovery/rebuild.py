@@ -2,33 +2,34 @@
 
 1. Declare the topics. Refuse a Kafka in which anything else has written state, because rebuilding over it
    would take clusters back in time.
-2. Read one snapshot of the database, page by page, and write each cluster's state and name, and the state of
+2. Read one snapshot of each database, page by page, and write each cluster's state and name, and the state of
    each entity of other kinds.
 3. Check that all of it is there, and that no worker has started meanwhile.
-4. In one transaction, forget the positions in the old Kafka and the records that rows show.
+4. In one transaction for each database, forget the positions in the old Kafka and the records that rows show.
 
-The sink refuses the new Kafka before the last step, and reads it from the beginning after it. Every step can
-be repeated, so a run that was killed at any point is completed by another one, until a worker has started.
+Sinks and recorders refuse the new Kafka before the last step, and read it from the beginning after it. Every
+step can be repeated, so a run that was killed at any point is completed by another one, until a worker has
+started.
 """
 
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from database import Pool
 from recovery import statements
 from recovery.cluster.restore import HEADERS, REBUILD_HEADER, outputs, read_page
 from recovery.cluster.statements import COUNT, FORGET_PLACES
 from recovery.errors import RebuildRefused
+from recovery.home import Home, homes
 from recovery.progress import progress
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
+from recovery.snapshot import Snapshot, StoredPosition, snapshot
 from recovery.table import restored
 from sinks.cluster.mapping import FIRST_ID
 from sinks.postgres import ALL_ROWS, transaction
-from sinks.table import Table, TableRows
+from sinks.table import Table
 from sinks.tables import TABLES
 from streams.claims import is_claim
 from streams.json import rfc3339
@@ -75,67 +76,74 @@ async def rebuild(
         Unavailable, SinkUnavailable, KafkaError: Kafka or PostgreSQL is away. Running again is the remedy.
     """
     kafka = settings.kafka
-    mapped = [TableRows(table, kafka.topics.prefix) for table in tables]
-    changelogs = (kafka.topics.state, kafka.topics.names, *(rows.topic for rows in mapped))
     await require_rights(kafka, REBUILD)
     await declare_topics(kafka)
-    pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
     producer = Producer(kafka, client_id="clusterflow-rebuild")
     try:
-        async with Reader(kafka) as reader:
+        async with homes(settings, tables) as all_homes, Reader(kafka) as reader:
+            changelogs = [topic for home in all_homes for topic in _changelogs(kafka, home)]
             await _refuse_used(kafka, reader, changelogs)
-            async with snapshot(pool, "rebuild") as rows:
-                if not accept_old_rows:
-                    await _refuse_old(settings, rows, changelogs)
-                positions = await rows.positions()
-                rebuilt, keys = await _fill(settings, rows, producer, mapped)
-            await _refuse_used(kafka, reader, changelogs, expected=keys)
-        await _switch(pool, positions)
+            filling = _Filling(settings, producer)
+            before = [await filling.fill(home, accept_old_rows=accept_old_rows) for home in all_homes]
+            await _refuse_used(kafka, reader, changelogs, expected=filling.keys)
+            for home, positions in zip(all_homes, before, strict=True):
+                await _switch(home, positions)
     finally:
         await producer.stop()
-        await pool.close()
-    log.info("Kafka is rebuilt", extra=asdict(rebuilt))
-    return rebuilt
+    log.info("Kafka is rebuilt", extra=asdict(filling.rebuilt))
+    return filling.rebuilt
 
 
-async def _fill(
-    settings: RecoverySettings, rows: Snapshot, producer: Producer, tables: Sequence[TableRows]
-) -> tuple[Rebuilt, Mapping[str, set[bytes]]]:
-    """Publish every entity; return the published keys by topic."""
-    rebuilt = Rebuilt()
-    keys: defaultdict[str, set[bytes]] = defaultdict(set)
+def _changelogs(kafka: KafkaSettings, home: Home) -> list[str]:
+    """The changelogs that a database fills."""
+    names = kafka.topics
+    return [*([names.state, names.names] if home.clusters else []), *(rows.topic for rows in home.rows)]
 
-    async def publish(published: Sequence[Output]) -> None:
-        await producer.publish(published)
+
+class _Filling:
+    """Fills changelogs from the rows of one database after the other.
+
+    Attributes:
+        rebuilt: The numbers of entities that it has published.
+        keys: Their keys by topic.
+    """
+
+    def __init__(self, settings: RecoverySettings, producer: Producer) -> None:
+        self.rebuilt = Rebuilt()
+        self.keys: defaultdict[str, set[bytes]] = defaultdict(set)
+        self._settings = settings
+        self._producer = producer
+
+    async def fill(self, home: Home, *, accept_old_rows: bool) -> list[StoredPosition]:
+        """Publish every entity of a database; return the positions that it was at. Raises: RebuildRefused."""
+        async with snapshot(home.pool, "rebuild") as rows:
+            if not accept_old_rows:
+                await _refuse_old(self._settings, rows, _changelogs(self._settings.kafka, home))
+            if home.clusters:
+                await self._fill_clusters(rows)
+            for table in home.rows:
+                async for page in restored(rows, table, self._settings.page, HEADERS):
+                    await self._publish(page)
+                self.rebuilt.rows[table.table.name] = len(self.keys[table.topic])
+            return await rows.positions()
+
+    async def _fill_clusters(self, rows: Snapshot) -> None:
+        topics = self._settings.kafka.topics
+        (total,) = await rows.fetch(COUNT)
+        after = FIRST_ID
+        with progress("rebuilding", total["count"]) as advance:
+            while (page := await read_page(rows, after, self._settings.page)) is not None:
+                await self._publish([output for record in page.records for output in outputs(record, topics)])
+                self.rebuilt.clusters += len(page.records)
+                self.rebuilt.live += sum(record.deleted_at is None for record in page.records)
+                after = page.last_id
+                advance(len(page.records))
+
+    async def _publish(self, published: Sequence[Output]) -> None:
+        await self._producer.publish(published)
         for output in published:
             assert output.key is not None
-            keys[output.topic].add(output.key)
-
-    await _fill_clusters(settings, rows, publish, rebuilt)
-    for table in tables:
-        async for page in restored(rows, table, settings.page, HEADERS):
-            await publish(page)
-        rebuilt.rows[table.table.name] = len(keys[table.topic])
-    return rebuilt, keys
-
-
-async def _fill_clusters(
-    settings: RecoverySettings,
-    rows: Snapshot,
-    publish: Callable[[Sequence[Output]], Awaitable[None]],
-    rebuilt: Rebuilt,
-) -> None:
-    (total,) = await rows.fetch(COUNT)
-    after = FIRST_ID
-    with progress("rebuilding", total["count"]) as advance:
-        while (page := await read_page(rows, after, settings.page)) is not None:
-            await publish(
-                [output for record in page.records for output in outputs(record, settings.kafka.topics)]
-            )
-            rebuilt.clusters += len(page.records)
-            rebuilt.live += sum(record.deleted_at is None for record in page.records)
-            after = page.last_id
-            advance(len(page.records))
+            self.keys[output.topic].add(output.key)
 
 
 async def _refuse_old(settings: RecoverySettings, rows: Snapshot, changelogs: Sequence[str]) -> None:
@@ -193,13 +201,14 @@ async def _refuse_used(
             )
 
 
-async def _switch(pool: Pool, before: Sequence[StoredPosition]) -> None:
+async def _switch(home: Home, before: Sequence[StoredPosition]) -> None:
     """Let the sink read the new Kafka. Raises: RebuildRefused: a sink has written since the snapshot."""
-    async with transaction(pool, "rebuild") as connection:
+    async with transaction(home.pool, "rebuild") as connection:
         await connection.execute(statements.LOCK_POSITIONS)
         if await Snapshot(connection).positions() != list(before):
             raise RebuildRefused(
                 "a sink has written to this database meanwhile: stop every sink, and run it again"
             )
         await connection.execute(statements.FORGET_POSITIONS)
-        await connection.execute(FORGET_PLACES, timeout=ALL_ROWS)
+        if home.clusters:
+            await connection.execute(FORGET_PLACES, timeout=ALL_ROWS)

@@ -1,6 +1,6 @@
 """`clusterflow verify`: compares PostgreSQL with the topics, row by row.
 
-Nothing has to stop for it. A comparison takes one snapshot of the database, and reads the topics up to the
+Nothing has to stop for it. A comparison takes one snapshot of each database, and reads the topics up to the
 positions in it. These records alone determine what the sink must have written by then, and later records are
 not read.
 
@@ -21,24 +21,25 @@ from dataclasses import replace
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from database import Pool
 from recovery.cluster.check import STORED, ClusterCheck
 from recovery.cluster.check import TABLES as CLUSTER_TABLES
 from recovery.differences import RefusedRows, Verified
 from recovery.errors import NotComparable
+from recovery.home import Home, homes
 from recovery.look import Look
 from recovery.repair import Repair
 from recovery.settings import RecoverySettings
-from recovery.snapshot import SESSION, Snapshot, StoredPosition, snapshot
+from recovery.snapshot import Snapshot, StoredPosition, snapshot
 from recovery.table import TableCheck
 from sinks.errors import made_anew
-from sinks.table import Table, TableRows
+from sinks.table import Table
 from sinks.tables import TABLES
 from streams.kafka.admin import check_topics, kafka_cluster_id
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import VERIFY
 from streams.kafka.topic_ids import topic_ids
 from streams.reading.replay import Offsets, Reader
+from streams.topics import Topics
 
 # Repairs of one run: rows that the sink changed during one repair are judged by the next.
 MAX_REPAIRS: Final = 3
@@ -47,10 +48,9 @@ _SECONDS_BETWEEN_POLLS: Final = 0.25
 
 
 class _Kafka(NamedTuple):
-    """The id of Kafka, and the topics that are compared with their ids."""
+    """The id of Kafka, and those of the topics that are compared."""
 
     cluster_id: str
-    topics: Sequence[str]
     topic_ids: Mapping[str, str]
 
 
@@ -71,76 +71,75 @@ async def verify(
     await require_rights(settings.kafka, VERIFY)
     await check_topics(settings.kafka, VERIFY)
     cluster_id = await kafka_cluster_id(settings.kafka)
-    names = settings.kafka.topics
-    mapped = [TableRows(table, names.prefix) for table in tables]
-    topics = (names.state, names.events, *(rows.topic for rows in mapped))
-    kafka = _Kafka(cluster_id, topics, await topic_ids(settings.kafka, topics))
-    pool = Pool(settings.database, application="clusterflow-recovery", session=SESSION)
-    try:
-        async with Reader(settings.kafka) as reader:
-            comparison = _Comparison(settings, mapped, reader, pool, kafka)
-            found = await comparison.look(repair=repair)
-            repaired: Counter[str] = Counter()
-            for attempt in range(MAX_REPAIRS if repair else 0):
-                if not found.repairable:
-                    break
-                repaired |= found.repairable
-                found = await comparison.look(repair=attempt < MAX_REPAIRS - 1)
-            return replace(found, repaired=repaired)
-    finally:
-        await pool.close()
+    async with homes(settings, tables) as all_homes, Reader(settings.kafka) as reader:
+        topics = {home: _topics(settings.kafka.topics, home) for home in all_homes}
+        ids = await topic_ids(settings.kafka, [topic for of in topics.values() for topic in of])
+        comparison = _Comparison(settings, topics, reader, _Kafka(cluster_id, ids))
+        found = await comparison.look(repair=repair)
+        repaired: Counter[str] = Counter()
+        for attempt in range(MAX_REPAIRS if repair else 0):
+            if not found.repairable:
+                break
+            repaired |= found.repairable
+            found = await comparison.look(repair=attempt < MAX_REPAIRS - 1)
+        return replace(found, repaired=repaired)
+
+
+def _topics(names: Topics, home: Home) -> Sequence[str]:
+    """The topics that the rows of a database come from."""
+    return [*([names.state, names.events] if home.clusters else []), *(rows.topic for rows in home.rows)]
 
 
 class _Comparison:
     """Makes one comparison after the other, each from waiting for the sink to the names."""
 
     def __init__(
-        self,
-        settings: RecoverySettings,
-        tables: Sequence[TableRows],
-        reader: Reader,
-        pool: Pool,
-        kafka: _Kafka,
+        self, settings: RecoverySettings, topics: Mapping[Home, Sequence[str]], reader: Reader, kafka: _Kafka
     ) -> None:
         self._settings = settings
-        self._tables = tables
+        self._topics = {home: of for home, of in topics.items() if of}
         self._reader = reader
-        self._pool = pool
         self._kafka = kafka
         self._refused = RefusedRows()
 
     async def look(self, *, repair: bool) -> Verified:
-        """Compare everything, and repair rows that differ."""
-        names = tuple(rows.table.name for rows in self._tables)
-        found = Verified(tables=(*CLUSTER_TABLES, *names))
-        async with self._comparable() as (rows, positions):
+        """Compare everything, database by database, and repair rows that differ."""
+        found = Verified(tables=(*CLUSTER_TABLES, *(name for home in self._topics for name in home.tables)))
+        checks = [check for home in self._topics if (check := await self._look(home, found, repair=repair))]
+        for clusters in checks:
+            await clusters.compare_names()
+        found.pass_over(self._refused)
+        return found
+
+    async def _look(self, home: Home, found: Verified, *, repair: bool) -> ClusterCheck | None:
+        """Compare one database; return what is left to do for clusters, if it has them."""
+        async with self._comparable(home) as (rows, positions):
             look = Look(
                 settings=self._settings,
                 reader=self._reader,
                 rows=rows,
                 positions=positions,
-                widths=await rows.widths((*STORED, *names)),
+                widths=await rows.widths((*(STORED if home.clusters else ()), *home.tables)),
                 found=found,
                 refused=self._refused,
-                repair=Repair(self._pool, self._refused) if repair else None,
+                repair=Repair(home.pool, self._refused) if repair else None,
             )
-            clusters = ClusterCheck(look)
-            await clusters.compare()
-            for table in self._tables:
+            clusters = ClusterCheck(look) if home.clusters else None
+            if clusters is not None:
+                await clusters.compare()
+            for table in home.rows:
                 await TableCheck(look, table).compare()
-        await clusters.compare_names()
-        found.pass_over(self._refused)
-        return found
+        return clusters
 
     # --- waiting for the sink -----------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _comparable(self) -> AsyncIterator[tuple[Snapshot, Mapping[str, Offsets]]]:
+    async def _comparable(self, home: Home) -> AsyncIterator[tuple[Snapshot, Mapping[str, Offsets]]]:
         """A snapshot with every record that the topics held when this began, and its positions by topic."""
-        ends = {topic: await self._reader.ends(topic) for topic in self._kafka.topics}
+        ends = {topic: await self._reader.ends(topic) for topic in self._topics[home]}
         deadline = monotonic() + self._settings.wait.total_seconds()
         while True:
-            async with snapshot(self._pool, "verify") as rows:
+            async with snapshot(home.pool, "verify") as rows:
                 positions = self._checked(await rows.positions(), ends)
                 missing = sum(
                     max(0, end - positions[topic][partition])

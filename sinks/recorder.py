@@ -147,7 +147,8 @@ async def run(
     ready: Callable[[bool], None] = lambda available: None,
 ) -> None:
     """Record until asked to stop (`sinks.role.run`)."""
-    await role.run(settings, mappings(settings.topics.prefix, settings.recorded), stop=stop, ready=ready)
+    share = role.Share(settings.database, mappings(settings.topics.prefix, settings.recorded))
+    await role.run(settings, [share], stop=stop, ready=ready)
 
 
 def _id_of(record: ConsumerRecord, headers: Mapping[str, str]) -> str:

@@ -1,6 +1,8 @@
 """A process that writes rows: several writers that share the partitions.
 
 The roles `sink` and `recorder` are such processes. They differ in their topics, and in what becomes of these.
+Rows may go into several databases. Then each database has writers of its own, which read the topics of its
+tables; all of them are members of one group, and a database that is away holds up no other.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from database import Pool
+from database import DatabaseSettings, Pool
 from sinks import metrics
 from sinks.batch import Writer
 from sinks.mapping import Mappings
@@ -41,6 +43,13 @@ LAG_INTERVAL: Final = 2.0
 FETCH_MAX_BYTES: Final = 16 * 1024 * 1024
 
 
+class Share(NamedTuple):
+    """What goes into one database: the topics to read, and how their records become rows."""
+
+    database: DatabaseSettings
+    mappings: Mappings
+
+
 class _Kafka(NamedTuple):
     """The id of Kafka, and the ids of the topics read there by name."""
 
@@ -50,7 +59,7 @@ class _Kafka(NamedTuple):
 
 async def run(
     settings: SinkSettings,
-    mappings: Mappings,
+    shares: Sequence[Share],
     *,
     stop: asyncio.Event,
     ready: Callable[[bool], None] = lambda available: None,
@@ -58,15 +67,16 @@ async def run(
     """Write records as rows until asked to stop; a running batch is finished first.
 
     Args:
-        mappings: The topics to read, and how their records become rows.
+        shares: What goes into each database.
         ready: Called with whether all assigned partitions are being written, which is false while the
             database is away.
 
     Raises: ExceptionGroup: errors that waiting does not cure, already logged. The process must end.
     """
+    read = [topic for share in shares for topic in share.mappings.topics]
     try:
-        if (kafka := await _known(settings, mappings.topics, stop)) is not None:
-            await _run(settings, mappings, kafka, stop, ready)
+        if (kafka := await _known(settings, read, stop)) is not None:
+            await _run(settings, shares, kafka, stop, ready)
     except Exception:
         log.critical("writing failed", exc_info=True)
         raise
@@ -76,7 +86,7 @@ async def run(
 
 async def _run(
     settings: SinkSettings,
-    mappings: Mappings,
+    shares: Sequence[Share],
     kafka: _Kafka,
     stop: asyncio.Event,
     ready: Callable[[bool], None],
@@ -92,10 +102,12 @@ async def _run(
         return set().union(*of_each)
 
     async with AsyncExitStack() as resources:
-        pool = Pool(settings.database, application=settings.client_id, session=SESSION)
-        pool.watched()
-        resources.push_async_callback(pool.close)
-        for number in range(settings.writers):
+        pools = [Pool(share.database, application=settings.client_id, session=SESSION) for share in shares]
+        for pool in pools:
+            pool.watched()
+            resources.push_async_callback(pool.close)
+        members = [each for each in zip(pools, shares, strict=True) for _ in range(settings.writers)]
+        for number, (pool, (_, mappings)) in enumerate(members):
             database = Postgres(pool, mappings, kafka_cluster_id=kafka.cluster_id)
             consumer, brokers = await resources.enter_async_context(_consumer(settings, number))
             consumers[consumer] = brokers

@@ -1,9 +1,11 @@
 """The settings of the sink, each value with its unit."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from database import DatabaseSettings
+from database.names import DatabaseName
 from streams.kafka.roles import SINK
 from streams.settings import SINK_GROUP, KafkaSettings
 from streams.topics import Topics
@@ -14,12 +16,14 @@ class SinkSettings:
     """The settings of the PostgreSQL sink.
 
     Attributes:
+        database: The database of clusters, and of each kind that is not elsewhere.
+        elsewhere: Further databases, by their names.
         role: The role, whose rights in Kafka are needed, and by whose name Kafka and PostgreSQL know the
             process.
         group_id: Consumer group that shares the partitions among all writers of all processes.
-        writers: Members of that group in this process, each with one connection at a time: while one waits
-            for the database, the other decodes. More of them help only if database and machine have idle
-            cores.
+        writers: Members of that group in this process for each database, each with one connection at a time:
+            while one waits for the database, the other decodes. More of them help only if database and
+            machine have idle cores.
         batch_records: The maximum of records in one transaction.
         gather: Seconds in which records gather while there are writes all the time: a row is at most about
             so much later, and there are fewer transactions and fetches.
@@ -32,6 +36,7 @@ class SinkSettings:
 
     kafka: KafkaSettings
     database: DatabaseSettings
+    elsewhere: Mapping[DatabaseName, DatabaseSettings] = field(default_factory=dict)
     role: str = SINK
     group_id: str = SINK_GROUP
     writers: int = 2

@@ -7,7 +7,7 @@ from typing import Any
 from sinks import role
 from sinks.settings import SinkSettings
 from sinks.table import Table
-from sinks.tables import TABLES, mappings
+from sinks.tables import TABLES, by_database, mappings
 
 
 async def run(
@@ -22,4 +22,10 @@ async def run(
     Args:
         tables: Kinds to write, beside clusters.
     """
-    await role.run(settings, mappings(settings.topics, tables), stop=stop, ready=ready)
+    homes = by_database(tables, settings.database, settings.elsewhere)
+    shares = [
+        role.Share(database, mappings(settings.topics, of, clusters=database == settings.database))
+        for database, of in homes.items()
+        if of or database == settings.database
+    ]
+    await role.run(settings, shares, stop=stop, ready=ready)

@@ -38,6 +38,7 @@ from aiokafka import ConsumerRecord
 from msgspec import NODEFAULT, Meta, Raw
 from msgspec.structs import FieldInfo
 
+from database.names import REST, DatabaseName
 from domain.entity import VersionedEntity
 from domain.errors import MalformedRecord
 from sinks.mapping import Change, PartitionKeys, columns_of, decoded, text_of
@@ -78,6 +79,7 @@ class Table(Generic[S]):
         name: The table, in the default schema.
         row: Its fields are the columns. The first is the key, which is the id of the entity, and `version` is
             another one. Each is a member of the state, or else of its document (`Flow.shown`).
+        database: The database that has it.
         keeps: Whether rows outlive their states, as a history. Then no tombstone removes a row, and a deleted
             state is one more version. An id must never be used again, since its old row would block the new.
     """
@@ -85,6 +87,7 @@ class Table(Generic[S]):
     flow: Flow[S, Any, Any]
     name: str
     row: type[NamedTuple]
+    database: DatabaseName = REST
     keeps: bool = False
 
     def __post_init__(self) -> None:

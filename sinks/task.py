@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from database.names import GRPC
 from domain.policy import Policy
 from sinks.table import Json, Table
 from streams.task import task_flow
@@ -26,4 +27,4 @@ class TaskRow(NamedTuple):
     version: int
 
 
-TABLE: Final = Table(flow=task_flow(Policy()), name="tasks", row=TaskRow, keeps=True)
+TABLE: Final = Table(flow=task_flow(Policy()), name="tasks", row=TaskRow, database=GRPC, keeps=True)

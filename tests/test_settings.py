@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from database.names import DATABASES
 from settings import BadSettings, Environment, Settings, from_env
 from streams.settings import KafkaSecurity
 
@@ -267,7 +268,7 @@ def test_a_long_value_is_shown_in_part(reading):
 
 def test_settings_do_not_show_secrets_in_their_own_text(reading):
     settings = reading(DATABASE_URL="postgresql://me:hunter2@db/x", KAFKA_BOOTSTRAP_SERVERS="k:1", **SASL)
-    assert "hunter2" not in f"{settings!r} {settings.kafka!r} {settings.database!r}"
+    assert "hunter2" not in f"{settings!r} {settings.kafka!r} {settings.database_of('rest')!r}"
 
 
 def test_what_fits_no_other_is_refused(reading):
@@ -404,16 +405,81 @@ def test_the_pool_is_told_what_was_set(reading):
         DATABASE_CONN_MAX_LIFETIME="7m",
         DATABASE_CONN_MAX_IDLE_TIME="8s",
         DATABASE_POOLER="transaction",
-    ).database
+    ).database_of("grpc")
     assert "transaction" == database.pooler
     assert ("postgres://me:pw@db/x", 9, 2) == (database.url, database.max_open, database.max_idle)
     assert (timedelta(minutes=7), timedelta(seconds=8)) == (database.max_lifetime, database.max_idle_time)
 
 
-@pytest.mark.parametrize("part", ["kafka", "database"])
-def test_what_a_part_cannot_do_without_is_named(reading, part):
-    with pytest.raises(BadSettings, match=r"(KAFKA_BOOTSTRAP_SERVERS|DATABASE_URL) is not set"):
-        getattr(reading(), part)
+def test_kafka_is_missed_by_its_name(reading):
+    with pytest.raises(BadSettings, match=r"^KAFKA_BOOTSTRAP_SERVERS is not set"):
+        reading().kafka  # noqa: B018 (it raises)
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_a_database_is_missed_by_all_its_names(reading, name):
+    others = {f"{other.upper()}_DB_HOST": "db" for other in DATABASES if other != name}
+    with pytest.raises(BadSettings, match=rf"^DATABASE_URL is not set, and none of {name.upper()}_DB_HOST"):
+        reading(**others).database_of(name)
+
+
+# --- databases ----------------------------------------------------------------------------------------
+
+ONE = "postgresql://me:pw@db/x"
+
+
+@pytest.mark.parametrize("name", DATABASES)
+def test_one_url_serves_everything(reading, name):
+    assert ONE == reading(DATABASE_URL=ONE).database_of(name).url
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "url"),
+    [
+        ("HOST", "pg.example.com", "postgres:postgres@pg.example.com:5432/{}db?sslmode=disable"),
+        ("HOST", "10.0.0.7", "postgres:postgres@10.0.0.7:5432/{}db?sslmode=disable"),
+        ("HOST", "::1", "postgres:postgres@[::1]:5432/{}db?sslmode=disable"),
+        ("HOST", "/run/pg", "postgres:postgres@%2Frun%2Fpg:5432/{}db?sslmode=disable"),
+        ("PORT", "6432", "postgres:postgres@localhost:6432/{}db?sslmode=disable"),
+        ("PORT", "tcp://10.96.0.7:5433", "postgres:postgres@localhost:5433/{}db?sslmode=disable"),
+        ("USER", "a@b", "a%40b:postgres@localhost:5432/{}db?sslmode=disable"),
+        (
+            "PASSWORD",
+            "hunter2/:@?#%",
+            "postgres:hunter2%2F%3A%40%3F%23%25@localhost:5432/{}db?sslmode=disable",
+        ),
+        ("NAME", "a b", "postgres:postgres@localhost:5432/a%20b?sslmode=disable"),
+        ("SSLMODE", "verify-full", "postgres:postgres@localhost:5432/{}db?sslmode=verify-full"),
+    ],
+)
+@pytest.mark.parametrize("name", DATABASES)
+def test_one_variable_of_a_group_makes_a_database_of_its_own(reading, name, part, value, url):
+    settings = reading(**{"DATABASE_URL": ONE, f"{name.upper()}_DB_{part}": value})
+    assert f"postgresql://{url.format(name)}" == settings.database_of(name).url
+    assert {ONE} == {settings.database_of(other).url for other in DATABASES if other != name}
+
+
+def test_a_variable_of_a_group_that_is_empty_counts_as_not_set(reading):
+    assert ONE == reading(DATABASE_URL=ONE, REST_DB_HOST="", REST_DB_PORT="").database_of("rest").url
+
+
+def test_ports_of_databases_may_be_equal(reading):
+    settings = reading(REST_DB_PORT="5432", GRPC_DB_PORT="5432", PORT="5432")
+    assert settings.rest_db_port == settings.grpc_db_port == settings.port
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("HOST", "db:5432"), ("HOST", "a/b"), ("PORT", "0"), ("PORT", "x"), ("SSLMODE", "yes")],
+)
+def test_a_variable_of_a_group_that_cannot_be_is_named(reading, part, value):
+    with pytest.raises(BadSettings, match=f"^WORKER_DB_{part}="):
+        reading(**{f"WORKER_DB_{part}": value})
+
+
+def test_passwords_of_databases_are_not_shown(reading):
+    settings = reading(REST_DB_PASSWORD="hunter2")
+    assert "hunter2" not in f"{settings!r} {settings.database_of('rest')!r}"
 
 
 def test_kafka_is_told_who_we_are(reading):

@@ -20,6 +20,9 @@ SECRETS = {
     "KAFKA_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
     "KAFKA_SASL_USERNAME": "me",
     "KAFKA_SASL_PASSWORD": "hunter2",
+    "REST_DB_PASSWORD": "hunter2",
+    "GRPC_DB_PASSWORD": "hunter2",
+    "WORKER_DB_PASSWORD": "hunter2",
 }
 OPEN = {
     "PORT": "9000",
