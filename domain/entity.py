@@ -162,6 +162,10 @@ def _nothing(state: Entity, at: datetime) -> Sequence[Any]:
     return ()
 
 
+def _no_events(state: Entity) -> Sequence[Any]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind(Generic[S, C, E]):
     """The rules of one kind of entity, with their settings bound.
@@ -173,6 +177,7 @@ class Kind(Generic[S, C, E]):
         evolve: The state after an event.
         wake_at: When an entity wants to be woken next; None means never.
         wake: The events that being woken leads to; afterwards `wake_at` must differ.
+        missed: The events that a new Kafka, filled from rows, has no announcement of and must have.
         retention: How long a deleted state is kept, so that a repeated command still finds its outcome.
     """
 
@@ -182,6 +187,7 @@ class Kind(Generic[S, C, E]):
     evolve: Callable[[S | None, E], S]
     wake_at: Callable[[S], datetime | None] = _never
     wake: Callable[[S, datetime], Sequence[E]] = _nothing
+    missed: Callable[[S], Sequence[E]] = _no_events
     retention: timedelta = KEPT_FOR
 
     def due_at(self, state: S) -> datetime | None:

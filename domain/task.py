@@ -186,6 +186,13 @@ def wake(state: TaskState, at: datetime, *, limits: work.Limits) -> Sequence[Cha
     return (_changed(state, work.wake(state.work, at, key=state.task.id, limits=limits)),)
 
 
+def missed(state: TaskState) -> Sequence[Changed]:
+    """A queued task is not in the queue of a new Kafka."""
+    if state.work.phase != "queued":
+        return ()
+    return (Changed("queued", state.task, state.work, state.work.queued_at, state.source),)
+
+
 def _changed(state: TaskState, moved: work.Moved) -> Changed:
     """The task after its work has moved. What readers see changes only where its status or attempt does."""
     task = state.task
@@ -218,4 +225,5 @@ def task_kind(policy: Policy) -> Kind[TaskState, Commands, Changed]:
         evolve=evolve,
         wake_at=partial(wake_at, retention=policy.task_retention),
         wake=partial(wake, limits=limits),
+        missed=missed,
     )

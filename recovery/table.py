@@ -5,13 +5,15 @@ there must be no row, unless the table keeps rows as a history. The transaction 
 shows whether it still is the row that was compared.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 from aiokafka import ConsumerRecord
 
+from domain.ids import deterministic_id
 from recovery.comparison import comparison
 from recovery.differences import Difference, too_long
 from recovery.errors import RebuildRefused
@@ -23,7 +25,9 @@ from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
 from sinks.mapping import columns_of
 from sinks.table import GONE, Table, TableRows, quoted
+from streams.flow import Cause
 from streams.json import encode
+from streams.messages import SOURCE
 from streams.reading.replay import Changelog
 from streams.writing.outputs import Output
 
@@ -146,7 +150,7 @@ WHERE stored.{quoted(self._of.key)} = seen.key AND stored.xmin::text = seen.writ
 async def restored(
     rows: Snapshot, table: TableRows, page: int, headers: Mapping[str, str]
 ) -> AsyncIterator[list[Output]]:
-    """Every row as a record of its changelog, one page at a time.
+    """Every row as a record of its changelog, one page at a time, with what has to be announced again.
 
     Ids, versions and times are kept. Offsets in the lost Kafka and outcomes of commands are not restored.
 
@@ -155,13 +159,31 @@ async def restored(
     headers = {**headers, REPLAY_HEADER: "true"}
     after = ""
     while found := await rows.fetch(table.table.page, after, page):
-        yield [Output(table.topic, row[0].encode(), _state(table.table, row), headers) for row in found]
+        states = [_state(table.table, row) for row in found]
+        records = [
+            Output(table.topic, row[0].encode(), encode(state), headers)
+            for row, state in zip(found, states, strict=True)
+        ]
+        for row, state in zip(found, states, strict=True):
+            records += _missed(table, row[0], state)
+        yield records
         after = found[-1][0]
 
 
-def _state(table: Table[Any], row: asyncpg.Record) -> bytes:
+def _missed(table: TableRows, id: str, state: Any) -> Iterator[Output]:
+    """What the new Kafka must have beside a state, such as a queued task in its queue."""
+    flow = table.table.flow
+    if not (events := flow.kind.missed(state)):
+        return
+    cause = Cause(deterministic_id("rebuild", table.table.name, id, state.version), datetime.now(UTC))
+    for output in flow.announced(events, state, cause, producer=SOURCE):
+        told = {**output.headers, REPLAY_HEADER: "true"}
+        yield output._replace(topic=table.prefix + output.topic, headers=told)
+
+
+def _state(table: Table[Any], row: asyncpg.Record) -> Any:
     try:
-        return encode(table.state_of(dict(row)))
+        return table.state_of(dict(row))
     except msgspec.MsgspecError as error:
         raise RebuildRefused(
             f"{table.name} {row[0]} cannot be restored, its row is not that of a record: {error}."

@@ -255,6 +255,7 @@ class TableRows:
 
     def __init__(self, table: Table[Any], prefix: str) -> None:
         self.table = table
+        self.prefix = prefix
         self.topic = prefix + table.flow.state
 
     def read(self, record: ConsumerRecord) -> Any:

@@ -282,7 +282,7 @@ class Flow(Generic[V, C, E]):
             receivers=("clients", "recorder", *executors),
             use=Use(
                 reads=(EVENTS_READER, RECORDER, *executors),
-                writes=(WORKER,),
+                writes=(WORKER, *((REBUILD,) if executors else ())),
                 parks=(RECORDER, *executors),
                 checks=(RECORDER, *executors),
             ),

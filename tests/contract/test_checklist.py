@@ -103,7 +103,7 @@ def test_every_section_and_every_defect_of_the_contract_is_there():
 
 
 def test_of_resources_every_section_guarantee_and_defect_is_there():
-    expected = ["1", "1.1", "1.3", "1.4", "2", "3", "4", "5.2", "5.3", "6", "7", "9", "10", "14"]
+    expected = ["1", "1.1", "1.3", "1.4", "2", "3", "4", "5.2", "5.3", "6", "7", "9", "10", "11", "14"]
     assert expected == sections(RESOURCES)
     assert list(range(1, 6)) == numbers(RESOURCES, r"WK-(\d+) ")
     assert list(range(1, 16)) == numbers(RESOURCES, r"OB-(\d+) ")
