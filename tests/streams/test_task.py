@@ -74,8 +74,8 @@ def test_executors_find_task_and_line_in_a_record_of_the_queue():
 
 def test_its_topics_are_queue_and_announcements():
     topics = {topic.spec.name: topic for topic in FLOW.topics}
-    assert topics["task.process"].spec.dead_letters
-    assert not topics["task.completed"].spec.dead_letters
+    assert ("recorder", "executor") == topics["task.process"].use.parks
+    assert ("recorder",) == topics["task.completed"].use.parks
     assert "executor" in topics["task.process"].use.reads
     assert "executor" in topics["task.commands"].use.writes
     assert "executor" not in topics["task.completed"].use.reads
