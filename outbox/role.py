@@ -42,6 +42,10 @@ class NoSession(PermanentError):
     """A pooler stands where a relay needs a session of its own."""
 
 
+class MissingTopics(PermanentError):
+    """Topics of allowed types are not there."""
+
+
 async def run(
     settings: RelaySettings, *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
 ) -> None:
@@ -54,7 +58,7 @@ async def run(
 
     Raises:
         NoSession: a pooler in transaction mode is before a database.
-        TopicMismatch: topics are missing or differ from the configuration.
+        TopicMismatch, MissingTopics: topics are missing or differ from the configuration.
         NotPermitted: Kafka does not grant what a relay needs.
         TopicReplaced: a topic was deleted and created again.
     """
@@ -79,10 +83,6 @@ async def run(
 
     if (ids := await once_it_answers(ask, stop=stop, log=log)) is not None:
         await _run(settings, routes, ids, stop=stop, ready=ready)
-
-
-class MissingTopics(PermanentError):
-    """Topics of allowed types are not there."""
 
 
 async def _run(
