@@ -183,6 +183,7 @@ class Pool:
     async def close(self) -> None:
         """Close every connection; what is not committed is rolled back."""
         _WATCHED.discard(self)
+        _WATCHED.discard(self)
         if self._inner is None:
             return
         pool, self._inner = self._inner, None
