@@ -22,6 +22,7 @@ class Spread:
 
     count: int
     p50: float
+    p95: float
     p99: float
     max: float
 
@@ -32,6 +33,7 @@ def spread(seconds: Sequence[float]) -> Spread:
     return Spread(
         count=len(ordered),
         p50=percentile(ordered, 0.50) * 1000,
+        p95=percentile(ordered, 0.95) * 1000,
         p99=percentile(ordered, 0.99) * 1000,
         max=ordered[-1] * 1000,
     )
