@@ -80,9 +80,7 @@ async def drained(
     first: tuple[int, float, float] | None = None
     async with asyncio.timeout(DRAINED_WITHIN):
         while True:
-            count = await connection.fetchval(
-                "SELECT coalesce(sum(next_offset), 0)::bigint FROM sink_offsets"
-            )
+            count = await connection.fetchval(READ)
             now, cpu = time.monotonic(), usage(recorder.pid).cpu_seconds
             if first is None and count:
                 first = count, now, cpu

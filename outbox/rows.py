@@ -21,7 +21,6 @@ class OutboxRow(NamedTuple):
         id: Of the event that it leads to.
         payload: JSON, as the database holds it; None if it is larger than any record may be.
         headers: JSON, an object of strings; None for none.
-        attempts: How often it was tried in vain.
     """
 
     seq: int
@@ -30,7 +29,6 @@ class OutboxRow(NamedTuple):
     event_type: str
     payload: str | None
     headers: str | None = None
-    attempts: int = 0
 
 
 FromRow = Callable[[OutboxRow, Policy], Command]

@@ -13,7 +13,7 @@ _PENDING: Final = "processed_at IS NULL AND parked_at IS NULL"
 # By what is pending, never by a watermark: a transaction that commits late has drawn its number early.
 # A payload that no topic takes stays in the database, and so do rows beyond the bytes of a batch.
 READ: Final = f"""
-SELECT found, seq, id, aggregate_id, event_type, CASE WHEN size <= $3 THEN payload END, headers, attempts
+SELECT found, seq, id, aggregate_id, event_type, CASE WHEN size <= $3 THEN payload END, headers
 FROM (
     SELECT *, sum(size) OVER (ORDER BY seq) - size AS bytes_before, count(*) OVER () AS found
     FROM (

@@ -21,6 +21,7 @@ from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.conftest import Brokers, Servers, until
 from tests.e2e.product import Deployment, headers_of
+from tests.faults.outboxes import LEFT
 from tests.faults.reading import records_of
 
 ROWS = 5000
@@ -31,7 +32,6 @@ INSERT INTO outbox_events (id, aggregate_id, event_type, payload)
 SELECT id, aggregate_id, event_type, payload::jsonb
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS rows (id, aggregate_id, event_type, payload)
 """
-LEFT = "SELECT aggregate_id, count(*) FROM outbox_events WHERE processed_at IS NULL GROUP BY 1"
 Row = tuple[str, str, str, str]
 
 

@@ -41,7 +41,7 @@ from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of
 from web.http.unread import SHORT, Unread
-from web.keys import REQUEST_STATE, SLUGGED, RequestState
+from web.keys import REQUEST_STATE, RequestState
 
 log = logging.getLogger("clusterflow.api_server")
 
@@ -111,8 +111,7 @@ class Edge:
         try:
             self._require_ours(request)
         except Rejected as refusal:
-            slugs = request.path.startswith(self._slugged)
-            return self.refuse(request, refusal, started=started, given=given, slugs=slugs)
+            return self.refuse(request, refusal, started=started, given=given, slugs=self._slugs(request))
         request[REQUEST_STATE] = state = RequestState(given, started)
         response = await self._answer(request, given)
         seconds = (state.answered or time.perf_counter()) - started  # of a watch, to its beginning
@@ -209,22 +208,26 @@ class Edge:
             await self._bounded(request, given, request.writer.drain(), length)
         return WRITTEN
 
+    def _slugs(self, request: web.Request) -> bool:
+        """Whether errors of this path have the codes of simple kinds, also where it has no route."""
+        return request.path.startswith(self._slugged)
+
     async def _answer(self, request: web.Request, given: str) -> web.StreamResponse:
         """Turn every exception into the one error shape; the text of an unexpected one is only logged."""
         try:
             return await self._routed(request)
         except Rejected as refusal:
-            return rejection_response(refusal, request_id=given, slugs=_slugs(request))
+            return rejection_response(refusal, request_id=given, slugs=self._slugs(request))
         except TransientError as error:
-            return unavailable_response(error, request_id=given, slugs=_slugs(request))
+            return unavailable_response(error, request_id=given, slugs=self._slugs(request))
         except web.HTTPException as error:
             if request.method == "OPTIONS":  # no route has it, and browsers send it before other methods
                 return web.Response(status=204)
-            return http_error_response(error, request_id=given, slugs=_slugs(request))
+            return http_error_response(error, request_id=given, slugs=self._slugs(request))
         except Exception:
             log.exception("request failed", extra={"request_id": given, "route": route_of(request)})
             return error_response(
-                500, "INTERNAL_ERROR", "Internal error", request_id=given, slugs=_slugs(request)
+                500, "INTERNAL_ERROR", "Internal error", request_id=given, slugs=self._slugs(request)
             )
 
     async def _routed(self, request: web.Request) -> web.StreamResponse:
@@ -301,11 +304,6 @@ async def stamp(request: web.Request, response: web.StreamResponse) -> None:
     headers["X-Request-ID"] = state.request_id
     headers["X-Response-Time"] = response_time(state.answered - state.started)
     headers.update(request.app[CORS].for_(request.headers).headers)
-
-
-def _slugs(request: web.Request) -> bool:
-    """Whether errors of this path have the codes of simple kinds, also where it has no route."""
-    return request.path.startswith(request.app[SLUGGED])
 
 
 async def _sent(response: web.StreamResponse, request: web.Request) -> None:
