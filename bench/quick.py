@@ -25,7 +25,7 @@ from bench.fleet import fill
 from bench.load import Unanswered
 from bench.peer import Peer
 from bench.reads import ONE, PAGE, Reading, bodies, requests_one, requests_page
-from bench.records import outputs
+from bench.records import AGENTS, outputs
 from bench.stage import RoleProcess, Stage, wait_ready
 from bench.throughput import CLUSTERS, System, echoing
 from bench.worker import TOPIC, null_drains, worker_drains
@@ -85,7 +85,7 @@ def probe_of_worker(kafka: KafkaSettings, worker: RoleProcess, null: Peer) -> Pr
 
     def measure(_: float) -> float:  # a burst is a number of records
         records = outputs("commands", BURST, clusters=CLUSTERS, burst=next(bursts))
-        ours = worker_drains(kafka, worker, records, "clusters")
+        ours = worker_drains(kafka, worker, records, AGENTS["commands"])
         return ours.per_second / null_drains(kafka, null, records).per_second
 
     return measure

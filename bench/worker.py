@@ -40,7 +40,7 @@ def turns_of(*agents: str) -> tuple[str, ...]:
 
 
 def worker_drains(
-    kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output], agents: Sequence[str]
+    kafka: KafkaSettings, worker: RoleProcess, records: Sequence[Output], agents: tuple[str, ...]
 ) -> Drained:
     """One burst through agents of the product's worker, each of which decides something for each record."""
     turns = turns_of(*agents)
@@ -55,7 +55,7 @@ def null_drains(kafka: KafkaSettings, null: Peer, records: Sequence[Output]) -> 
 
 
 def pair(
-    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output], agents: Sequence[str]
+    kafka: KafkaSettings, worker: RoleProcess, null: Peer, records: Sequence[Output], agents: tuple[str, ...]
 ) -> tuple[Drained, Drained]:
     """The same burst through both."""
     return worker_drains(kafka, worker, records, agents), null_drains(kafka, null, records)
