@@ -7,8 +7,9 @@
 
 The number of users grows in the first third. The contract says nothing of pauses: here each user thinks for a
 second after a round, as such scripts do, unless `--pause` says otherwise. Every change starts a task. The
-contract allows a p95 of 500 ms and 1 s; a tenth of that is asked here as well. When the load has ended, all
-tasks must be done, and their rows and events stored, within a minute.
+settings are those of `clusterflow all`. The contract allows a p95 of 500 ms and 1 s; a tenth of that is asked
+here as well. When the load has ended, all tasks must be done, and their rows and events stored, within a
+minute.
 """
 
 import argparse
@@ -27,9 +28,11 @@ import asyncpg
 
 from bench.bursts import metric
 from bench.figures import Answer, percentile, tell
-from bench.stage import HOST, RoleProcess, Stage, wait_ready
+from bench.stage import HOST, RoleProcess, Stage, give_way, wait_ready
 from bench.usage import usage
 from bench.wire import AsyncConnection, request_bytes
+from cli.development import YIELDING
+from cli.embedded import PARTITIONS
 
 PATH: Final = "/api/v1/resources"
 NOBODY: Final = "user@example.com"
@@ -245,8 +248,9 @@ def _spread(seconds: Sequence[float]) -> str:
 def taken(name: str, given: argparse.Namespace, directory: Path) -> list[Answer]:
     """Run a profile on a stage of its own."""
     profile = PROFILES[name]
-    with Stage(directory) as stage:
+    with Stage(directory, {"KAFKA_PARTITIONS": str(PARTITIONS)}) as stage:
         roles = {role: stage.start(role) for role in ROLES}
+        give_way(roles, YIELDING)
         wait_ready(*roles.values())
         before = {role: usage(process.pid).cpu_seconds for role, process in roles.items()}
         seen = asyncio.run(loaded(profile, roles["web"].port, given))

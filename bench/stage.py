@@ -119,6 +119,12 @@ def wait_ready(*roles: RoleProcess, within: float = READY_WITHIN) -> float:
     return time.monotonic() - min(role.started for role in roles)
 
 
+def give_way(roles: Mapping[str, RoleProcess], niceness: Mapping[str, int]) -> None:
+    """Let some roles yield to the others as far as this says, by role."""
+    for name, value in niceness.items():
+        os.setpriority(os.PRIO_PROCESS, roles[name].pid, value)
+
+
 class Stage:
     """Servers, declared topics, a migrated database, and the roles started on them.
 

@@ -9,7 +9,6 @@ tell what changes between two commits.
 import argparse
 import contextlib
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from bench.bursts import DRAINED_WITHIN, LOOK, metric
 from bench.figures import Answer, Spread, median_ratio, tell
 from bench.filled import FilledStage
 from bench.load import Load, run
-from bench.stage import REPOSITORY, RoleProcess, wait_ready
+from bench.stage import REPOSITORY, RoleProcess, give_way, wait_ready
 from bench.throughput import CLUSTERS
 from bench.usage import usage
 from bench.writes import CLUSTER_KINDS, Kind, requests
@@ -55,8 +54,7 @@ class Deployment:
 
     def __init__(self, stage: FilledStage, code: Path, yielding: Mapping[str, int]) -> None:
         roles = {name: stage.start(name, code=code) for name in ("web", "worker", "sink")}
-        for name, niceness in yielding.items():
-            os.setpriority(os.PRIO_PROCESS, roles[name].pid, niceness)
+        give_way(roles, yielding)
         self.web, self.sink = roles["web"], roles["sink"]
         self.roles: Sequence[RoleProcess] = [*roles.values()]
         self._pids = {**{name: role.pid for name, role in roles.items()}, "Kafka": stage.kafka.pid}
