@@ -27,6 +27,7 @@ from cli.values import (
     Listed,
     LogFormat,
     LogLevel,
+    Network,
     Origins,
     Port,
     PublicTopics,
@@ -47,7 +48,7 @@ from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
 from domain.work import Limits
-from streams.cluster.flow import EVENTS
+from streams.envelope import EVENTS
 from streams.flows import PUBLIC
 from streams.messages import SOURCE
 from streams.secrets import Keyring
@@ -130,6 +131,8 @@ class Settings(DatabaseVariables):
     task_timeout: Duration = timedelta(seconds=30)
     task_lease: Duration = timedelta(seconds=20)
     task_retention: Duration = timedelta(days=7)
+    droplet_provision_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2.0
+    droplet_network: Network = "10.128.0.0/16"
     task_require_resource: Boolean = False
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
@@ -252,6 +255,8 @@ class Settings(DatabaseVariables):
                 attempts=self.task_max_attempts, lease=self.task_lease, time=self.task_timeout
             ),
             task_retention=self.task_retention,
+            droplet_provisioning=timedelta(seconds=self.droplet_provision_seconds),
+            droplet_network=self.droplet_network,
             reconcile_enabled=self.reconciliation_enabled,
             adaptive=self.reconciliation_adaptive_enabled,
             reactive=self.reactive_reconciliation_enabled,

@@ -24,22 +24,25 @@ from agents.entity import EntityAgent
 from agents.guard import pass_on
 from agents.names import NameDesk
 from agents.results import Results, Word, result_output
-from domain.cluster.commands import Command, Create, Delete, Report
+from domain.cluster.commands import Attach, Command, Create, Delete, Report
 from domain.cluster.decide import decide_report, repeats
-from domain.cluster.events import Deleted, Event, Ignored
+from domain.cluster.events import Attached, Deleted, Event, Ignored
 from domain.cluster.kind import cluster_kind
 from domain.cluster.names import NameRecord, live_under, name_key
 from domain.cluster.reactive import announce
 from domain.cluster.state import ClusterState
 from domain.entity import Outcome
 from domain.errors import MalformedRecord, Rejected
+from domain.ids import deterministic_id
+from domain.members import Close, Open
 from domain.offsets import Seen
 from domain.policy import Policy
+from streams import members
 from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
 from streams.flow import Cause
-from streams.headers import BY_REST, ORIGIN, answered_by_state, headers_of
+from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, ORIGIN, answered_by_state, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
@@ -106,6 +109,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             later=names,
         )
         self._topics = kafka.topics
+        self._members = members.FLOW.deployed(kafka.topics.of)
         self._policy = policy
         self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
@@ -177,6 +181,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
                 self._announcer.event(here.partition, event, before=state, after=state, cause=command)
             )
             here.publish(self._release(state.cluster.created_by, state.cluster.name, command.cluster_id))
+            if state.attached is True:
+                here.publish(self._told_members(command, Close, deleted=True))
         here.publish(self._results.of(here, command, known, state))
 
     def _repeated(
@@ -199,6 +205,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             super()._decide(here, command, cause, seen, before)
 
     def _refused(self, here: Here[ClusterState], command: Command) -> Sequence[Output]:
+        if isinstance(command, Attach):
+            return (self._told_members(command, Close, deleted=here.get() is not None),)
         if not isinstance(command, Create) or not self._named_before(here):
             return ()
         return (self._release(command.user_email, command.name, command.cluster_id),)
@@ -213,9 +221,11 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
     ) -> tuple[ClusterState | None, list[Output]]:
         """The state after the event of a command; a change is announced to controllers at once."""
         (event,) = events
-        assert isinstance(event, PublicEvent)
         assert command is not None
         after = self._kind.evolve(before, event)
+        if isinstance(event, Attached):
+            return after, [self._told_members(command, Open)]
+        assert isinstance(event, PublicEvent)
         after, announced = announce(before, after, event, at=cause.at, policy=self._policy)
         outputs = [
             self._announcer.event(here.partition, event, before=before, after=after, cause=command),
@@ -223,7 +233,15 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         ]
         if isinstance(event, Deleted):
             outputs.append(self._release(after.cluster.created_by, after.cluster.name, command.cluster_id))
+            if after.attached is True:
+                outputs.append(self._told_members(command, Close, deleted=True))
         return after, outputs
+
+    def _told_members(self, cause: Command, kind: type[Open | Close], **members: bool) -> Output:
+        """What those who look after the droplets of a cluster are told about it."""
+        id = deterministic_id(cause.command_id, cause.cluster_id, kind.__name__)
+        told = kind(id=cause.cluster_id, command_id=id, **members)
+        return self._members.command(told, {"content_type": "application/json", ANSWERED_BY: BY_STATE})
 
     def _named_before(self, here: Here[ClusterState]) -> bool:
         """Whether the name of a create was taken in an earlier turn, and not in this one."""

@@ -10,11 +10,16 @@ from typing import Any, Final
 from uuid import UUID
 
 from agents.entity import Reaction
-from domain import task
+from domain import address, droplet, task
+from domain import members as fleet
+from domain.entity import Command
 from domain.ids import deterministic_id
+from domain.members import Join, Leave
 from domain.resource import Changed, ResourceState
+from streams.cluster.messages import AttachMessage
 from streams.flow import Cause, Flow
 from streams.headers import ANSWERED_BY, BY_STATE
+from streams.json import encode
 from streams.writing.outputs import Output
 
 ACTIONS: Final[Mapping[str, str]] = {
@@ -24,9 +29,24 @@ ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
-def reactions_of(flows: Mapping[str, Flow[Any, Any, Any]]) -> Mapping[str, Sequence[Reaction]]:
-    """By kind, what its events lead to; `flows` are those of a deployment, by kind."""
-    return {"resource": (partial(start_task, flows["task"]),)}
+NO_ADDRESS: Final = "No address is free"
+
+
+def reactions_of(
+    flows: Mapping[str, Flow[Any, Any, Any]], *, accepted: str
+) -> Mapping[str, Sequence[Reaction]]:
+    """By kind, what its events lead to.
+
+    Args:
+        flows: Those of a deployment, by kind.
+        accepted: The topic of commands to clusters that no client writes.
+    """
+    return {
+        "resource": (partial(start_task, flows["task"]),),
+        "droplet": (partial(ask_address, flows["address"]), partial(tell_members, flows["members"])),
+        "members": (partial(ask_cluster, accepted), partial(tell_droplets, flows["droplet"])),
+        "address": (partial(answer_droplet, flows["droplet"], flows["address"]),),
+    }
 
 
 def start_task(
@@ -47,8 +67,87 @@ def start_task(
         action=action,
         source=source,
     )
-    # Nobody waits for a result.
-    yield tasks.command(start, {"content_type": "application/json", ANSWERED_BY: BY_STATE, **cause.headers})
+    yield _sent(tasks, start, cause)
+
+
+def ask_address(
+    addresses: Flow[Any, Any, Any], event: droplet.Changed, after: droplet.DropletState, cause: Cause
+) -> Iterator[Output]:
+    """Ask for the address of a droplet, or give it back (operations contract, section 5)."""
+    holder, block = event.droplet.id, event.block
+    match event.how:
+        case "asked":
+            id = deterministic_id(cause.id, "take", block)
+            yield _sent(
+                addresses, address.Take(id=block, command_id=id, holder=holder, others=event.others), cause
+            )
+        case _ if event.address:
+            id = deterministic_id(cause.id, "release", event.address)
+            release = address.Release(id=block, command_id=id, holder=holder, address=event.address)
+            yield _sent(addresses, release, cause)
+
+
+def answer_droplet(
+    droplets: Flow[Any, Any, Any],
+    addresses: Flow[Any, Any, Any],
+    event: address.Changed,
+    after: address.BlockState,
+    cause: Cause,
+) -> Iterator[Output]:
+    """Give a droplet its address, ask the next block for one, or say that there is none."""
+    holder, block = event.holder, event.block.id
+    id = deterministic_id(cause.id, holder, event.how)
+    match event.how:
+        case "taken":
+            given = droplet.Activate(id=holder, command_id=id, address=event.address, block=block)
+            yield _sent(droplets, given, cause)
+        case "full" if event.ask is not None:
+            again = address.Take(id=event.ask, command_id=id, holder=holder, others=event.others)
+            yield _sent(addresses, again, cause)
+        case "full":
+            yield _sent(droplets, droplet.Fail(id=holder, command_id=id, reason=NO_ADDRESS), cause)
+
+
+def tell_members(
+    members: Flow[Any, Any, Any], event: droplet.Changed, after: droplet.DropletState, cause: Cause
+) -> Iterator[Output]:
+    """Have a droplet be among those of its cluster while it exists."""
+    cluster_id, id = event.droplet.cluster_id, event.droplet.id
+    if cluster_id is None or event.how not in ("created", "deleted"):
+        return
+    kind = Join if event.how == "created" else Leave
+    command_id = deterministic_id(cause.id, id, event.how)
+    yield _sent(members, kind(id=cluster_id, command_id=command_id, droplet=id), cause)
+
+
+def ask_cluster(
+    accepted: str, event: fleet.Changed, after: fleet.MembersState, cause: Cause
+) -> Iterator[Output]:
+    """Ask the agent of clusters whether there is one of this id."""
+    if event.how != "asked":
+        return
+    cluster_id = event.members.id
+    attach = AttachMessage(command_id=deterministic_id(cause.id, cluster_id), cluster_id=cluster_id)
+    headers = {"content_type": "application/json", ANSWERED_BY: BY_STATE, **cause.headers}
+    yield Output(accepted, cluster_id.encode(), encode(attach), headers)
+
+
+def tell_droplets(
+    droplets: Flow[Any, Any, Any], event: fleet.Changed, after: fleet.MembersState, cause: Cause
+) -> Iterator[Output]:
+    """Have the droplets of a cluster go with it, and fail those that name one that there is not."""
+    reason = {"closed": fleet.NOT_FOUND, "refused": fleet.FULL}.get(event.how)
+    for id in event.droplets:
+        command_id = deterministic_id(cause.id, id, event.how)
+        if reason is None:
+            yield _sent(droplets, droplet.Delete(id=id, command_id=command_id), cause)
+        else:
+            yield _sent(droplets, droplet.Fail(id=id, command_id=command_id, reason=reason), cause)
+
+
+def _sent(flow: Flow[Any, Any, Any], command: Command, cause: Cause) -> Output:
+    """A command that follows from an event. Nobody waits for its result."""
+    return flow.command(command, {"content_type": "application/json", ANSWERED_BY: BY_STATE, **cause.headers})
 
 
 def _is_uuid(text: str) -> bool:

@@ -91,7 +91,9 @@ async def run(
         source=settings.service_name,
     )
     flows = [flow.deployed(kafka.topics.of) for flow in simple_flows(settings.policy)]
-    reactions = reactions_of({flow.kind.name: flow for flow in flows})
+    reactions = reactions_of(
+        {flow.kind.name: flow for flow in flows}, accepted=kafka.topics.accepted_commands
+    )
     wakers = [_kind(app, settings, flow, reactions.get(flow.kind.name, ())) for flow in flows]
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()

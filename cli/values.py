@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
+from ipaddress import ip_network
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
@@ -80,6 +81,14 @@ def _matching(pattern: str, expected: str) -> Callable[[Any], Any]:
     return check
 
 
+def _network(text: str) -> str:
+    """A network in its usual form. Raises: ValueError."""
+    try:
+        return str(ip_network(text))
+    except ValueError:
+        raise ValueError("expected a network such as 10.128.0.0/16") from None
+
+
 def _one_of(*known: str) -> Callable[[Any], Any]:
     return _matching("|".join(map(re.escape, known)), f"one or more of {', '.join(known)}")
 
@@ -136,6 +145,7 @@ Statuses = Annotated[
         _matching(r"(?!deleted$)[a-z][a-z0-9_-]{0,49}", "up to 50 of a-z, 0-9, '_' and '-', not deleted")
     ),
 ]
+Network = Annotated[str, AfterValidator(_network)]
 EventTypes = Annotated[
     Listed, AfterValidator(_matching(r"[A-Za-z0-9._-]{1,100}", "letters, digits, '.', '_' or '-'"))
 ]

@@ -3,12 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from domain.errors import Rejected, Unavailable
 from serving.fallback import Fallback
 from serving.monitor import HealthMonitor
-from serving.required import require
+from serving.required import Kept, require
 from serving.submit import Submitter
 from serving.writes import KindWrites
 from streams.flow import Flow
@@ -16,7 +17,7 @@ from streams.kafka.partitions import partition_of
 from streams.reading.fresh import Freshness
 from streams.settings import KafkaSettings
 from streams.topics import Topics
-from tables.entries import KindEntry, counted_by, entries
+from tables.entries import KindEntry, counted_by, entries, grouped_by
 from tables.feed import Feed
 from tables.view import View
 
@@ -35,6 +36,7 @@ class Exposed(Protocol):
     Attributes:
         columns: Members of its documents that lists filter by.
         fresh: Whether reads of one entity show every write that was answered before, by any process.
+        grouped: The column by which entities are found together; empty for none.
     """
 
     @property
@@ -46,6 +48,9 @@ class Exposed(Protocol):
 
     @property
     def fresh(self) -> bool: ...  # noqa: D102
+
+    @property
+    def grouped(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +108,7 @@ def kind_feeds(kinds: Iterable[Exposed], topics: Topics) -> Feeds:
             View(
                 entries(shown=each.flow.shown, columns=each.columns),
                 counted=counted_by(COUNTED_BY, each.columns),
+                grouped=grouped_by(each.grouped, each.columns),
             ),
             topic=topics.of(each.flow.state),
             max_bytes=FEED_BYTES,
@@ -126,12 +132,14 @@ def serve_kinds(
     freshness: Freshness,
     fallback: Fallback | None = None,
     require_referred: bool = False,
+    others: Mapping[str, Kept] = MappingProxyType({}),
 ) -> Mapping[str, Served]:
     """What this process serves each kind from.
 
     Args:
         fallback: See `KindWrites`.
-        require_referred: Whether what a create refers to must exist (`Flow.refers`).
+        require_referred: Whether what a create refers to must exist where operators decide (`Flow.refers`).
+        others: What creates may refer to beside these kinds.
     """
     served = {
         (name := each.flow.kind.name): Served(
@@ -145,8 +153,9 @@ def serve_kinds(
         )
         for each in kinds
     }
-    for each in kinds if require_referred else ():
-        if (reference := each.flow.refers) is not None:
-            own = served[each.flow.kind.name]
-            own.writes.check = partial(require, reference, served[reference.kind], own)
+    kept = {**others, **served}
+    for each in kinds:
+        reference, own = each.flow.refers, served[each.flow.kind.name]
+        if reference is not None and (reference.always or require_referred):
+            own.writes.check = partial(require, reference, kept[reference.kind], own)
     return served

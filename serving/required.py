@@ -21,12 +21,11 @@ async def require(reference: Reference, other: Kept, own: Kept, command: Command
     Args:
         other, own: What the process serves both kinds from.
 
-    Raises: Rejected: `RESOURCE_NOT_FOUND`. Unavailable: that is not known now.
+    Raises: Rejected: the code of the reference. Unavailable: that is not known now.
     """
     id = getattr(command, reference.member, None)
-    if id is None or await other.exists(id):
+    if not id or await other.exists(id):
         return
     if keyed and await own.exists(command.id):
         return
-    text = f"There is no {reference.kind} {short(id)}"
-    raise Rejected("RESOURCE_NOT_FOUND", text, field=reference.member)
+    raise Rejected(reference.code, f"{reference.kind} not found: {short(id)}", field=reference.member)

@@ -5,13 +5,20 @@ from typing import Any, Final
 
 from database import DatabaseSettings
 from database.names import DatabaseName
-from sinks import resource, task
-from sinks.cluster.mapping import ClusterRows, EventRows
+from sinks import address, droplet, members, resource, task
+from sinks.cluster.mapping import ClusterRows
+from sinks.events import AllEventRows
 from sinks.mapping import Mappings
 from sinks.table import Table, TableRows
 from streams.topics import Topics
 
-TABLES: Final[tuple[Table[Any], ...]] = (resource.TABLE, task.TABLE)
+TABLES: Final[tuple[Table[Any], ...]] = (
+    resource.TABLE,
+    task.TABLE,
+    droplet.TABLE,
+    address.TABLE,
+    members.TABLE,
+)
 """Every kind that is a single table; clusters need several."""
 
 
@@ -20,7 +27,7 @@ def mappings(topics: Topics, tables: Iterable[Table[Any]] = TABLES, *, clusters:
     rows = [TableRows(table, topics.prefix) for table in tables]
     if not clusters:
         return Mappings(changelogs=rows)
-    return Mappings(changelogs=[ClusterRows(topics.state), *rows], others=[EventRows(topics.events)])
+    return Mappings(changelogs=[ClusterRows(topics.state), *rows], others=[AllEventRows(topics.events)])
 
 
 def by_database(

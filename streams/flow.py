@@ -108,10 +108,17 @@ class Woken(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """A member of commands that names an entity of another kind."""
+    """A member of commands that names an entity of another kind.
+
+    Attributes:
+        code: Of the refusal where there is no such entity.
+        always: Whether it must exist; if not, operators decide.
+    """
 
     member: str
     kind: str
+    code: str = "RESOURCE_NOT_FOUND"
+    always: bool = False
 
 
 _wake_decoder: Final = decoder_of(Wake)
@@ -133,6 +140,8 @@ class Flow(Generic[V, C, E]):
         followers: Other roles that follow its changelog.
         refers: The entity of another kind that a create names.
         queue: The public topic that executors take work from; empty for kinds whose entities are no work.
+        internal: Whether only other kinds send its commands, and no client may.
+        joins: What it announces on topics that another flow declares, by topic.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see (its document).
         retention: How long records of its commands and public topics are kept.
@@ -148,6 +157,8 @@ class Flow(Generic[V, C, E]):
     followers: tuple[str, ...] = ()
     refers: Reference | None = None
     queue: str = ""
+    internal: bool = False
+    joins: Mapping[str, Message] = field(default_factory=dict)
     announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
     shown: str
     results: str = "command-results"
@@ -205,6 +216,7 @@ class Flow(Generic[V, C, E]):
                 Message(name=_schema_of(topic), title=topic, types=(value,))
                 for topic, value in self.public.items()
             ),
+            *self.joins.values(),
             RESULT,
             WAKE,
             CLAIM,
@@ -227,6 +239,7 @@ class Flow(Generic[V, C, E]):
     @property
     def _input(self) -> Topic:
         # A worker publishes wakes, commands from other kinds, and records from the wrong partition.
+        own = (*self.apis, RELAY)
         return Topic(
             spec=TopicSpec(
                 name=self.commands,
@@ -239,13 +252,13 @@ class Flow(Generic[V, C, E]):
             messages=(f"{self.kind.name}-command", WAKE.name),
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
-            senders=("clients", *self.apis, RELAY, "worker", *self._executors),
+            senders=("worker",) if self.internal else ("clients", *own, "worker", *self._executors),
             receivers=(self._agent,),
             use=Use(
                 reads=(WORKER,),
-                writes=(*self.apis, RELAY, WORKER, COMMANDER, *self._executors),
+                writes=(WORKER,) if self.internal else (*own, WORKER, COMMANDER, *self._executors),
                 parks=(WORKER,),
-                checks=(*self.apis, RELAY, *self._executors),
+                checks=() if self.internal else (*own, *self._executors),
             ),
         )
 

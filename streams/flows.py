@@ -3,7 +3,10 @@
 from typing import Any, Final
 
 from domain.policy import Policy
+from streams import members
+from streams.address import address_flow
 from streams.cluster.flow import CLUSTER
+from streams.droplet import droplet_flow
 from streams.flow import Flow
 from streams.resource import resource_flow
 from streams.task import task_flow
@@ -12,7 +15,13 @@ from streams.topic import Declaration
 
 def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
     """Kinds with one input topic, which the same agent, view, and writer of rows serve, under a policy."""
-    return (resource_flow(policy), task_flow(policy))
+    return (
+        resource_flow(policy),
+        task_flow(policy),
+        droplet_flow(policy),
+        address_flow(policy),
+        members.FLOW,
+    )
 
 
 SIMPLE_FLOWS: Final = simple_flows(Policy())

@@ -5,7 +5,7 @@ topics is derived from these values: the declarations that `clusterflow topics` 
 (`streams.topics`, `streams.kafka`), the grants of principals, the AsyncAPI document, and the schemas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, Protocol
@@ -94,6 +94,7 @@ class Message:
         from_outside: Whether clients send it. Its schema then describes what they should send, while the
             decoder also accepts null for an absent member, because clients in Go send that.
         key: The key that all its records share; empty if the topic describes their keys.
+        keyed_by: What their keys are, where these are neither.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Message:
     one_object: bool = False
     from_outside: bool = False
     key: str = ""
+    keyed_by: Key | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,10 @@ class Declaration(Protocol):
     @property
     def schemas(self) -> Sequence[Message]:
         """Its messages, each of which has a schema."""
+
+    @property
+    def joins(self) -> Mapping[str, Message]:
+        """Its messages on topics that other flows declare, by topic."""
 
 
 def _millis(time: timedelta) -> str:

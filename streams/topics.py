@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from streams.cluster import flow as cluster
+from streams.envelope import EVENTS
 from streams.flows import FLOWS
 from streams.topic import DEAD_LETTER_SUFFIX, Declaration, Key, Topic, TopicSpec
 
@@ -22,12 +23,12 @@ class Topics:
     """
 
     prefix: str = ""
-    events_name: str = cluster.EVENTS
+    events_name: str = EVENTS
     flows: tuple[Declaration, ...] = field(default=FLOWS, repr=False, hash=False)
 
     def of(self, name: str) -> str:
         """The full name of a topic that a flow declares."""
-        return self.prefix + (self.events_name if name == cluster.EVENTS else name)
+        return self.prefix + (self.events_name if name == EVENTS else name)
 
     @property
     def commands(self) -> str:
@@ -52,7 +53,7 @@ class Topics:
     @property
     def events(self) -> str:
         """Public events, one per accepted change."""
-        return self.of(cluster.EVENTS)
+        return self.of(EVENTS)
 
     @property
     def state(self) -> str:
@@ -84,8 +85,17 @@ class Topics:
         """The flows' topics with their full names; one that several flows share is listed once."""
         topics = dict.fromkeys(topic for flow in self.flows for topic in flow.topics)
         return tuple(
-            replace(topic, spec=replace(topic.spec, name=self.of(topic.spec.name))) for topic in topics
+            replace(
+                topic,
+                spec=replace(topic.spec, name=self.of(topic.spec.name)),
+                messages=(*topic.messages, *self._joining(topic.spec.name)),
+            )
+            for topic in topics
         )
+
+    def _joining(self, topic: str) -> Iterable[str]:
+        """The names of messages that other flows publish on a topic."""
+        return dict.fromkeys(flow.joins[topic].name for flow in self.flows if topic in flow.joins)
 
     @property
     def worked_on(self) -> tuple[str, ...]:

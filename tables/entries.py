@@ -59,6 +59,14 @@ def counted_by(column: str, columns: Sequence[str]) -> Callable[[KindEntry], str
     return lambda entry: entry.columns[place] or ""
 
 
+def grouped_by(column: str, columns: Sequence[str]) -> Callable[[KindEntry], str | None]:
+    """The value of a column by which a view groups entries; None if they have no such column or value."""
+    if column not in columns:
+        return lambda entry: None
+    place = columns.index(column)
+    return lambda entry: entry.columns[place]
+
+
 def newest_first(created_at: datetime, entity_id: str) -> SortKey:
     """The place of an entity in lists: newest first, then by id in descending order.
 

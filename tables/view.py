@@ -107,21 +107,34 @@ def _alike(entry: Entry) -> str:
     return ""
 
 
+def _alone(entry: Entry) -> None:
+    return None
+
+
 class View(Generic[Ent]):
     """The questions that readers may ask about the entities of one kind.
 
     Args:
         read: Reads the states of its changelog.
         counted: The value by which entries are counted; it depends on an entry's columns alone.
+        grouped: The value by which entries are found together, if any; it depends on the columns alone, too.
 
     Attributes:
         on_answer: Called for each command or report that a record of the changelog answers, once the view
             shows that record.
     """
 
-    def __init__(self, read: StateReader[Ent], *, counted: Callable[[Ent], str] = _alike) -> None:
+    def __init__(
+        self,
+        read: StateReader[Ent],
+        *,
+        counted: Callable[[Ent], str] = _alike,
+        grouped: Callable[[Ent], str | None] = _alone,
+    ) -> None:
         self._read = read
         self._counted = counted
+        self._grouped = grouped
+        self._groups: dict[str, set[str]] = {}
         self._claims = Claims()
         self._rows: dict[str, _Row[Ent]] = {}
         self._revisions: dict[str, int] = {}
@@ -155,6 +168,11 @@ class View(Generic[Ent]):
     def counts(self) -> Mapping[str, int]:
         """The number of live entities by the value they are counted by; 0 if none is left."""
         return self._counts
+
+    def group(self, value: str) -> list[Ent]:
+        """The entries that are grouped by this value, in the order of lists."""
+        found = (self._rows[entity_id] for entity_id in self._groups.get(value, ()))
+        return [row.entry for row in sorted(found, key=_place)]
 
     def _order(self, wanted: EntryFilter) -> list[_Row[Ent]]:
         order = self._orders.pop(wanted, None)
@@ -230,6 +248,7 @@ class View(Generic[Ent]):
         if before is None or entry is None or before.columns != entry.columns:
             self._recount(before, -1)
             self._recount(entry, +1)
+            self._regroup(entity_id, before, entry)
             if self._orders:
                 self._reorder(row, before, entry)
         elif before.document == entry.document:
@@ -240,6 +259,15 @@ class View(Generic[Ent]):
         if entry is not None:
             counted = self._counted(entry)
             self._counts[counted] = self._counts.get(counted, 0) + change
+
+    def _regroup(self, entity_id: str, before: Ent | None, entry: Ent | None) -> None:
+        old, new = (None if each is None else self._grouped(each) for each in (before, entry))
+        if old is not None and old != new:
+            self._groups[old].discard(entity_id)
+            if not self._groups[old]:
+                del self._groups[old]
+        if new is not None:
+            self._groups.setdefault(new, set()).add(entity_id)
 
     def _reorder(self, row: _Row[Ent], before: Ent | None, entry: Ent | None) -> None:
         gone = set(before.filters()) if before else set()

@@ -7,7 +7,7 @@ delivered again from the last committed offset.
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from aiokafka import ConsumerRecord
 from faust.types import TP
 
 from agents.clusters import ClusterAgent
-from agents.entity import KindAgent
+from agents.entity import KindAgent, Reaction
 from domain.policy import Policy
 from streams.cluster.codec import decode_name, decode_record
 from streams.flow import Flow
@@ -230,6 +230,37 @@ class KindWorker(Process):
         self.table.recovered()
         while indexed and not self.agent.wakes.indexed:
             self.agent.wakes.index_recovered()
+
+
+class FleetWorker(Process):
+    """A worker of several simple kinds, which send each other commands.
+
+    Args:
+        reactions: By kind, what its events lead to.
+    """
+
+    def __init__(
+        self,
+        flows: Sequence[Flow[Any, Any, Any]],
+        reactions: Mapping[str, Sequence[Reaction]],
+        log: Log,
+        committed: dict[TP, int],
+    ) -> None:
+        super().__init__(log, committed, commits=False)
+        self.tables = {flow.kind.name: MemoryTable(log, flow.state, flow.decode) for flow in flows}
+        for flow in flows:
+            name = flow.kind.name
+            agent = KindAgent(
+                flow,
+                table=self.tables[name],
+                producer=self.producer,
+                partitions=KAFKA.partitions,
+                reactions=reactions.get(name, ()),
+            )
+            self._agents[name] = (agent, (flow.commands,))
+            self.tables[name].recovered()
+            while not agent.wakes.indexed:
+                agent.wakes.index_recovered()
 
 
 def _run(coroutine: Any) -> None:

@@ -39,6 +39,7 @@ from web.http.unread import UNREAD
 from web.keys import HEALTH, REQUEST_STATE, SERVED, SETTINGS
 from web.paging import fitting, limit_of, place_of
 from web.requests import command_identity, etag, replayed, shown
+from web.shapes import Bare, Shape
 from web.watch import WATCHES, is_watch
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -63,10 +64,10 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """A column that lists can be filtered by, and its values under a policy."""
+    """A column that lists can be filtered by, and its values under a policy; None for any text."""
 
     name: str
-    values: Callable[[Policy], Sequence[str]]
+    values: Callable[[Policy], Sequence[str]] | None
 
 
 class Collection:
@@ -79,6 +80,10 @@ class Collection:
         check: Raises Rejected for a write that its rules would refuse whatever the state is, so that it does
             not enter the stream.
         fresh: Whether reads of one entity show every write that was answered before, by any process.
+        shape: The shape of its answers; documents as they are unless said otherwise.
+        grouped: The column by which entities are found together; empty for none.
+        completed: Adds to a document what other kinds know about it.
+        prefix: With what the ids of new entities begin.
     """
 
     def __init__(
@@ -91,12 +96,20 @@ class Collection:
         check: Callable[[Any, Policy], None] = lambda command, policy: None,
         filters: Sequence[Filtered] = (),
         fresh: bool = False,
+        shape: Shape | None = None,
+        grouped: str = "",
+        completed: Callable[[web.Application, bytes], bytes] = lambda app, document: document,
+        prefix: str = "",
     ) -> None:
         self.flow = flow
         self.path = path
         self.kind = flow.kind.name
         self.columns = tuple(each.name for each in filters)
         self.fresh = fresh
+        self.shape = shape or Bare()
+        self.grouped = grouped
+        self._completed = completed
+        self._prefix = prefix
         self._tag = tag
         self._document = document
         self._check = check
@@ -127,7 +140,8 @@ class Collection:
             wanted = Watched(self._everything, self._path_id(request))
             return await request.app[WATCHES].serve(request, _reader(request), served.feed, wanted)
         entry = await self.present(request)
-        return shown(ReadAnswer((entry.document,), entry.version))
+        document = self._completed(request.app, entry.document)
+        return shown(ReadAnswer(self.shape.one(document, "found"), entry.version))
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         served, wanted = self._served(request), self._filter(request)
@@ -137,8 +151,9 @@ class Collection:
         limit = limit_of(request)
         found = served.view.after(wanted, place_of(request), limit=limit + 1)
         page = fitting(found[:limit], request.app[SETTINGS].max_unread_each)
-        parts = [part for entry in page for part in (b",", entry.document)]
-        response = shown(ReadAnswer((b"[", *parts[1:], b"]")))
+        response = shown(
+            ReadAnswer(self.shape.many([self._completed(request.app, entry.document) for entry in page]))
+        )
         if len(page) < len(found):
             response.headers["X-Next-Cursor"] = cursor_after(page[-1])
         return response
@@ -151,14 +166,17 @@ class Collection:
         policy = request.app[SETTINGS].policy
         given = [request.query.get(each.name) for each in self._filters]
         for each, value in zip(self._filters, given, strict=True):
-            if value is not None and value not in (known := each.values(policy)):
+            if value is None or each.values is None:
+                continue
+            if value not in (known := each.values(policy)):
                 text = f"{each.name} must be one of {', '.join(known)}"
                 raise Rejected("INVALID_PARAMETER", text, field=each.name)
         return ColumnFilter(given)
 
     def values_of(self, column: str, policy: Policy) -> Sequence[str]:
         """The values of a column that lists can be filtered by; none if there is no such column."""
-        return next((each.values(policy) for each in self._filters if each.name == column), ())
+        found = (each.values(policy) for each in self._filters if each.name == column and each.values)
+        return next(found, ())
 
     def _body(self, command: type[Any]) -> type[Struct]:
         """The type of the bodies that a command is made of, the same for commands of the same members.
@@ -180,7 +198,7 @@ class Collection:
         command_id, keyed = command_identity(
             request, "", self.kind, "create", longest=kind_parameters.MAX_KEY
         )
-        identity = Identity(command_id, entity_id_of(command_id, self.kind), keyed)
+        identity = Identity(command_id, self._prefix + entity_id_of(command_id, self.kind), keyed)
         request[REQUEST_STATE].entity_id = identity.entity_id
         return identity
 
@@ -195,16 +213,36 @@ class Collection:
     async def created(self, request: web.Request, command: Any, *, keyed: bool) -> web.Response:
         """Have a create decided; answer with what it has created."""
         result = await self._decided(request, command, keyed=keyed)
-        return _answer(result, status=201, headers={"Location": f"{self.path}/{command.id}"})
+        headers = {"Location": f"{self.path}/{command.id}"}
+        return self._answer(request, result, "created", status=201, headers=headers)
 
     async def written(self, request: web.Request, command: Any) -> web.Response:
         """Have a command decided; answer with the entity as it is after it."""
-        return _answer(await self._decided(request, command), status=200)
+        return self._answer(request, await self._decided(request, command), "updated", status=200)
 
     async def gone(self, request: web.Request, command: Any) -> web.Response:
         """Have a delete decided."""
         result = await self._decided(request, command)
-        return web.Response(status=202 if result.deferred else 204)
+        body = self.shape.gone()
+        if body is None:
+            return web.Response(status=202 if result.deferred else 204)
+        return json_response(body, status=202 if result.deferred else 200)
+
+    def _answer(
+        self,
+        request: web.Request,
+        result: WriteResult,
+        done: str,
+        *,
+        status: int,
+        headers: Mapping[str, str] | None = None,
+    ) -> web.Response:
+        assert not isinstance(result.document, UnsetType)
+        body = b"".join(self.shape.one(self._completed(request.app, bytes(result.document)), done))
+        if result.deferred:
+            return json_response(body, status=202, headers=dict(headers or {}))
+        own = {"ETag": etag(str(result.version)), **replayed(result), **(headers or {})}
+        return json_response(body, status=status, headers=own)
 
     async def _decided(self, request: web.Request, command: Any, *, keyed: bool = False) -> WriteResult:
         """Have a command decided whose answer shows an entity, about as long as the body that has come."""
@@ -234,14 +272,7 @@ class Collection:
         operation = self._operation(
             parameters=(kind_parameters.LIMIT, kind_parameters.CURSOR, *filters, *kind_parameters.WATCHING),
             answers=(
-                Answer(
-                    status=200,
-                    about=f"A page of {plural}, newest first, or the change feed",
-                    body=self._document,
-                    many=True,
-                    headers=("X-Next-Cursor",),
-                    stream=True,
-                ),
+                self.shape.page(self._document, f"A page of {plural}, newest first, or the change feed"),
             ),
             refusals=("INVALID_PARAMETER", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         )
@@ -253,7 +284,7 @@ class Collection:
         answer = Answer(
             status=200,
             about=f"The {self.kind}, or its change feed",
-            body=self._document,
+            body=self._shown,
             headers=("ETag",),
             stream=True,
         )
@@ -281,14 +312,14 @@ class Collection:
         answer = Answer(
             status=201,
             about="Created",
-            body=self._document,
+            body=self._shown,
             headers=("ETag", "Location", "Idempotent-Replayed"),
         )
         operation = self._operation(
             parameters=(kind_parameters.KEY,),
             body=body,
             example=example,
-            answers=(answer, Answer(status=202, about=_STORED, body=self._document, headers=("Location",))),
+            answers=(answer, Answer(status=202, about=_STORED, body=self._shown, headers=("Location",))),
             refusals=("IDEMPOTENCY_CONFLICT", *refusals),
         )
         about = about or f"Create a {self.kind}; answered once it exists."
@@ -313,8 +344,8 @@ class Collection:
             body=body,
             example=example,
             answers=(
-                Answer(status=200, about="Updated", body=self._document, headers=("ETag",)),
-                Answer(status=202, about=_STORED, body=self._document),
+                Answer(status=200, about="Updated", body=self._shown, headers=("ETag",)),
+                Answer(status=202, about=_STORED, body=self._shown),
             ),
             refusals=("VERSION_MISMATCH", *refusals),
         )
@@ -332,8 +363,8 @@ class Collection:
         operation = self._operation(
             parameters=(self._id, kind_parameters.IF_MATCH),
             answers=(
-                Answer(status=204, about="Deleted", media=""),
-                Answer(status=202, about=_STORED, media=""),
+                deleted := self.shape.deleted(),
+                replace(deleted, status=202, about=_STORED),
             ),
             refusals=("VERSION_MISMATCH", *refusals),
         )
@@ -341,7 +372,12 @@ class Collection:
         return self._route("DELETE", _ONE, delete, operation, name=f"delete_{self.kind}", about=about)
 
     def _operation(self, **members: Any) -> Operation:
-        return Operation(tag=self._tag, public=True, slugs=True, **members)
+        return Operation(tag=self._tag, public=True, slugs=self.shape.slugs, **members)
+
+    @property
+    def _shown(self) -> type:
+        """The type of an answer that shows one entity."""
+        return self.shape.one_type(self._document)
 
     def _route(
         self, method: str, below: str, handler: Handler, operation: Operation, *, name: str, about: str
@@ -361,11 +397,3 @@ class Collection:
 def _reader(request: web.Request) -> str:
     """Whose watches are counted together: simple kinds know no identities, so it is an address."""
     return f"@{request.remote}"
-
-
-def _answer(result: WriteResult, *, status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    assert not isinstance(result.document, UnsetType)
-    if result.deferred:
-        return json_response(bytes(result.document), status=202, headers=dict(headers or {}))
-    own = {"ETag": etag(str(result.version)), **replayed(result), **(headers or {})}
-    return json_response(bytes(result.document), status=status, headers=own)

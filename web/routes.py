@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import resource, task
+from web import droplet, resource, task
 from web.cluster import routes as cluster
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
@@ -26,13 +26,14 @@ _HEALTH: Final = Operation(
 )
 
 
-COLLECTIONS: Final = (resource.RESOURCES, task.TASKS)
+COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS)
 """The simple kinds at the edge."""
 
 ROUTES: Final = (
     *cluster.ROUTES,
     *resource.ROUTES,
     *task.ROUTES,
+    *droplet.ROUTES,
     Route(
         "GET",
         "/api/v1/info",

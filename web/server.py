@@ -24,6 +24,7 @@ from streams.kafka.roles import WEB
 from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
 from web import keys
+from web.cluster.kept import KeptClusters
 from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.plain import plain_reads
 from web.cluster.reads import Reads
@@ -31,6 +32,8 @@ from web.cluster.writes import ClusterWrites
 from web.counts import show_counts
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
+from web.droplet import DROPLETS
+from web.flat import FLAT, Flat
 from web.http.edge import Edge, stamp
 from web.http.headers import CORS, Cors
 from web.http.plain import PLAIN, PlainReads
@@ -93,6 +96,15 @@ async def run(
         if database is None or not settings.fallback
         else Fallback(database, simple_flows(settings.policy)),
         require_referred=settings.require_resource,
+        others={
+            "cluster": KeptClusters(
+                feed.view,
+                backend.health,
+                backend.freshness,
+                topic=topics.state,
+                partitions=settings.kafka.partitions,
+            )
+        },
     )
     app = create_app(settings, feed=feed, submitter=backend.submitter, health=backend.health, served=served)
     async with AsyncExitStack() as stack:
@@ -116,13 +128,14 @@ def create_app(
     app[keys.SETTINGS] = settings
     app[FEED] = feed
     app[READS] = reads = Reads(feed.view, health, settings)
+    app[FLAT] = Flat(feed.view, lambda cluster_id: _droplets_of(served, cluster_id))
     app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
     app[PLAIN] = plain_reads(reads)
     app[CORS] = Cors(settings.cors_origins)
     app[UNREAD] = unread = Unread(settings.max_unread)
     app[keys.SUBMITTER] = submitter
     app[keys.HEALTH] = health
-    app[keys.SLUGGED] = tuple(collection.path for collection in COLLECTIONS)
+    app[keys.SLUGGED] = tuple(each.path for each in COLLECTIONS if each.shape.slugs)
     app[DESCRIPTIONS] = Descriptions(
         openapi=lambda: openapi.document(ROUTES, policy=settings.policy, version=settings.version),
         asyncapi=lambda: asyncapi.document(settings.kafka, version=settings.version),
@@ -133,6 +146,11 @@ def create_app(
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
+
+
+def _droplets_of(served: Mapping[str, Served], cluster_id: str) -> Sequence[str]:
+    """The ids of the droplets of a cluster, oldest first."""
+    return [entry.id for entry in reversed(served[DROPLETS.kind].view.group(cluster_id))]
 
 
 async def serve(app: web.Application) -> web.AppRunner:

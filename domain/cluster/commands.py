@@ -66,6 +66,12 @@ class Reconcile(Command, frozen=True, kw_only=True):
     """Announce the cluster to its controllers now, without moving its schedule."""
 
 
+class Attach(Command, frozen=True, kw_only=True):
+    """Say whether the cluster exists, and later that it was deleted, to those who look after its droplets."""
+
+    user_email: str = ""
+
+
 class Report(Struct, frozen=True, kw_only=True):
     """A controller's report on one cluster; the time of a condition is None if none was reported.
 

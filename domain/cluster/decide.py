@@ -8,8 +8,9 @@ from datetime import datetime
 
 from domain.access import may_see
 from domain.cluster.believed import Now, believed
-from domain.cluster.commands import Command, Create, Delete, Guarded, Reconcile, Report, Update
+from domain.cluster.commands import Attach, Command, Create, Delete, Guarded, Reconcile, Report, Update
 from domain.cluster.events import (
+    Attached,
     Created,
     Deleted,
     Event,
@@ -50,6 +51,10 @@ def decide(state: ClusterState | None, command: Command, *, at: datetime, policy
         case Reconcile():
             visible(state, command.user_email, policy)
             return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
+        case Attach():
+            if state is None or state.deleted_at:
+                raise not_found()
+            return Attached(at=at)
         case _:
             raise TypeError(f"no rule for {type(command).__name__}")
 
@@ -205,6 +210,8 @@ def evolve(state: ClusterState | None, event: Event, policy: Policy) -> ClusterS
         case Deleted():
             cluster = replace(state.cluster, updated_at=event.at)
             return replace(state, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
+        case Attached():
+            return replace(state, attached=True)
         case Reported():
             reports = {**state.reports, event.report.controller_name: event.report}
             return _restated(state, reports, event.at, policy)

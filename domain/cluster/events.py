@@ -59,6 +59,12 @@ class Reconciled(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class Attached(Struct, frozen=True, kw_only=True):
+    """The cluster has droplets, which go with it when it is deleted."""
+
+    at: datetime
+
+
 class Reported(Struct, frozen=True, kw_only=True):
     """A controller's report was accepted."""
 
@@ -78,4 +84,4 @@ class Ignored(Struct, frozen=True, kw_only=True):
     result: Literal["stale", "duplicate"]
 
 
-Event = Created | Updated | Deleted | Reconciled | Reported | Reevaluated | Ignored
+Event = Created | Updated | Deleted | Reconciled | Attached | Reported | Reevaluated | Ignored

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from domain.entity import Entity
-from domain.values import Struct, field
+from domain.values import UNSET, Struct, UnsetType, field
 
 # Brokers' clocks may differ by half a minute; a moment further ahead than this is not believed.
 TOLERANCE: Final = timedelta(minutes=1)
@@ -142,6 +142,7 @@ class ClusterState(Entity, frozen=True, kw_only=True):
         reports: By controller name.
         reactive: What was announced lately; None until something is.
         first_report_at: When the first report for the current generation arrived.
+        attached: Whether it has had droplets; absent until it has.
     """
 
     cluster: Cluster
@@ -150,6 +151,7 @@ class ClusterState(Entity, frozen=True, kw_only=True):
     schedule: Schedule
     reactive: Reactive | None = None
     first_report_at: datetime | None = None
+    attached: bool | UnsetType = UNSET
 
 
 def counted(state: ClusterState) -> tuple[ControllerReport, ...]:

@@ -44,6 +44,7 @@ class Exposed:
     flow: Flow[Any, Any, Any]
     columns: tuple[str, ...] = ()
     fresh: bool = True
+    grouped: str = ""
 
 
 TASKS: Final = Exposed(task_flow(Policy()))

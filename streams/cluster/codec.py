@@ -11,11 +11,13 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from domain.access import valid_email
-from domain.cluster.commands import Command, Create, Delete, Reconcile, Report, Update
+from domain.cluster.commands import Attach, Command, Create, Delete, Reconcile, Report, Update
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState, LastError, ReportedCondition
 from domain.errors import MalformedRecord, Rejected, invalid
 from streams.cluster.messages import (
+    AcceptedMessage,
+    AttachMessage,
     CommandBase,
     CommandMessage,
     ConditionMessage,
@@ -49,6 +51,7 @@ _record_decoder = decoder_of(ClusterState)
 _name_decoder = msgspec.json.Decoder(NameRecord)
 _holder_decoder = msgspec.json.Decoder(_Holder)
 _command_decoder: msgspec.json.Decoder[CommandMessage] = decoder_of(CommandMessage)  # type: ignore[arg-type]
+_accepted_decoder: msgspec.json.Decoder[AcceptedMessage] = decoder_of(AcceptedMessage)  # type: ignore[arg-type]
 _create_decoder = decoder_of(CreateMessage)
 _name_request_decoder: msgspec.json.Decoder[NameRequestMessage] = decoder_of(NameRequestMessage)  # type: ignore[arg-type]
 _report_decoder = decoder_of(ReportMessage)
@@ -242,7 +245,15 @@ def read_command(value: bytes, headers: Mapping[str, str], *, accepted: bool = F
 
     Raises: MalformedRecord: `invalid_schema`.
     """
-    return _read(lambda: _to_command(decode_body(value, _command_decoder), headers, accepted=accepted))
+
+    def read() -> Command:
+        decoder: msgspec.json.Decoder[Any] = _accepted_decoder if accepted else _command_decoder
+        message = decode_body(value, decoder)
+        if isinstance(message, AttachMessage):
+            return Attach(command_id=message.command_id.lower(), cluster_id=message.cluster_id.lower())
+        return _to_command(message, headers, accepted=accepted)
+
+    return _read(read)
 
 
 def read_create_request(value: bytes, headers: Mapping[str, str]) -> Create:

@@ -4,7 +4,7 @@ Clusters have more inputs than a simple kind (`streams.flow`): controllers' repo
 clock beside commands, and creates that pass the name table before they become commands.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final, NamedTuple, get_args
 
@@ -13,6 +13,7 @@ from domain.cluster.state import ClusterState
 from streams.claims import CLAIM
 from streams.cluster.headers import AcceptedHeaders, EventHeaders, InputHeaders
 from streams.cluster.messages import (
+    AcceptedMessage,
     CommandMessage,
     CreateMessage,
     LifecycleEvent,
@@ -22,6 +23,7 @@ from streams.cluster.messages import (
     ResultMessage,
     TickMessage,
 )
+from streams.envelope import EVENTS
 from streams.headers import ChangelogHeaders, ResultHeaders
 from streams.kafka.roles import (
     COMMANDER,
@@ -46,7 +48,6 @@ ACCEPTED_COMMANDS: Final = "cluster-accepted-commands"
 REPORTS: Final = "cluster-status-reports"
 TICKS: Final = "reconcile-ticks"
 STATE: Final = "cluster-state"
-EVENTS: Final = "cluster-events"
 RESULTS: Final = "cluster-command-results"
 
 _WEEK, _DAY, _HOUR = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
@@ -77,7 +78,7 @@ SCHEMAS: Final = (
     Message(
         name="cluster-accepted-command",
         title="Command from REST, or create that has its name",
-        types=get_args(CommandMessage),
+        types=get_args(AcceptedMessage),
         one_object=True,
     ),
     Message(name="cluster-create-request", title="Create", types=(CreateMessage,), from_outside=True),
@@ -215,6 +216,7 @@ class ClusterFlow(NamedTuple):
 
     topics: Sequence[Topic]
     schemas: Sequence[Message]
+    joins: Mapping[str, Message]
 
 
-CLUSTER: Final = ClusterFlow(TOPICS, SCHEMAS)
+CLUSTER: Final = ClusterFlow(TOPICS, SCHEMAS, joins={})

@@ -53,6 +53,13 @@ class ReconcileMessage(CommandBase, tag="cluster.reconcile"):
     """Announce the cluster to its controllers now."""
 
 
+class AttachMessage(Struct, kw_only=True, tag_field="type", tag="cluster.attach"):
+    """Say on `members.commands` whether there is such a cluster, and when it is deleted."""
+
+    command_id: Uuid
+    cluster_id: Uuid
+
+
 class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release"):
     """Free a name on `cluster-name-requests`, if this cluster holds it."""
 
@@ -61,6 +68,7 @@ class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release")
 
 
 CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessage
+AcceptedMessage = CommandMessage | AttachMessage
 NameRequestMessage = CreateMessage | ReleaseMessage
 
 

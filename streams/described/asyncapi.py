@@ -120,7 +120,9 @@ def _messages(topics: Topics) -> Document:
         found[message.name] = _message(message, key=_key(topic.spec.key), headers=topic.headers)
     found[_DEAD_LETTER] = _dead_letter()
     for name in (name for topic in topics.declared for name in topic.messages[1:]):
-        found[name] = _message(known[name], key={"const": known[name].key}, headers=None)
+        keyed_by = known[name].keyed_by
+        key = {"const": known[name].key} if keyed_by is None else _key(keyed_by)
+        found[name] = _message(known[name], key=key, headers=None)
     return found
 
 

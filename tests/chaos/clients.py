@@ -199,15 +199,19 @@ class HttpClient:
         )  # fmt: skip
 
     async def _delete(self) -> None:
-        cluster = self.random.choice(self.own[1:])
+        await self.delete(self.random.choice(self.own[1:]))
+
+    async def delete(self, cluster: Owned) -> bool:
+        """Delete a cluster of its own; returns whether that was answered."""
         path = f"/api/v1/clusters/{cluster.id}?force=true"
-        await self._until_known(
+        attempt = await self._until_known(
             Request(
                 kind="delete", method="DELETE", path=path, email=self.email, body=lambda mark: None,
                 cluster_id=cluster.id, repeated=(NOT_FOUND,),
             )
         )  # fmt: skip
         self.own.remove(cluster)
+        return attempt is not None
 
     async def _read(self) -> None:
         if self.random.random() < 0.5:

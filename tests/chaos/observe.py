@@ -169,6 +169,8 @@ def note_event(record: ConsumerRecord, observed: Observed) -> None:
     if _is_poison(record):
         return
     event = msgspec.json.decode(record.value)
+    if not event["type"].startswith("cluster."):
+        return
     known = observed.events.get(event["id"])
     if known is None:
         cluster = event["cluster"]

@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -16,9 +17,10 @@ from bench.wire import AsyncConnection
 from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import recorded, relayed, resources, tasks
+from tests.chaos import droplets, recorded, relayed, resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
+from tests.chaos.droplets import DropletHistory, SeenDroplets
 from tests.chaos.fleet import WEBS, Fleet
 from tests.chaos.history import History
 from tests.chaos.inject import inject
@@ -38,8 +40,10 @@ from tests.chaos.resources import ResourceHistory, SeenResources
 SHARED: Final = 4  # clusters that all clients write to
 NATIVE: Final = 12  # clusters of the native client
 WAVERING: Final = 4  # of the one with transactions
+HOPS: Final = 4  # turns that follow from each other: a cluster's, its members', a droplet's, an address's
 QUIET_WITHIN: Final = 90.0  # seconds
 RESOURCES: Final = 3  # clients that write resources
+DROPLETS: Final = 2  # clients that write droplets
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
 FEWEST: Final = 3  # operations that must have begun in the time of each fault
@@ -67,6 +71,7 @@ class Outcome:
     injected: list[Injected] = field(default_factory=list)
     moments: list[tuple[float, str]] = field(default_factory=list)
     resources: ResourceHistory = field(default_factory=ResourceHistory)
+    droplets: DropletHistory = field(default_factory=DropletHistory)
 
     @property
     def void(self) -> str:
@@ -122,6 +127,12 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     clients = [
         *await _clients(fleet, plan, history, draws),
         *resources.clients(RESOURCES, doors, outcome.resources, draws, per_second=plan.per_second),
+        *droplets.clients(
+            [_client(fleet, history, draws, f"droplets-{n}") for n in range(DROPLETS)],
+            outcome.droplets,
+            draws,
+            per_second=plan.per_second,
+        ),
     ]
     rows = relayed.RowHistory()
     writer = relayed.RowClient(fleet.stage.database_url, rows, random.Random(draws.random()))
@@ -150,6 +161,7 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
         *resources.check_resources(outcome.resources, seen),
         *tasks.check_tasks(seen, seen_tasks),
         *recorded.check_recorded(seen_records),
+        *droplets.check_droplets(outcome.droplets, await seen_droplets(fleet.stage)),
         *relayed.check_rows(rows, await relayed.observe(database_url), seen),
     ]
     return outcome
@@ -157,9 +169,22 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
 
 async def seen_resources(stage: Stage, topics: Topics | None = None) -> SeenResources:
     """What topics and the web processes of a stage say of resources."""
+    async with _asked(stage) as webs:
+        return await resources.observe(stage.bootstrap_servers, topics or Topics(), webs)
+
+
+async def seen_droplets(stage: Stage) -> SeenDroplets:
+    """What topics and the web processes of a stage say of droplets."""
+    async with _asked(stage) as webs:
+        return await droplets.observe(stage.bootstrap_servers, Topics(), webs)
+
+
+@asynccontextmanager
+async def _asked(stage: Stage) -> AsyncIterator[Mapping[str, AsyncConnection]]:
+    """A connection to each web process."""
     webs = {f"the web on port {web.port}": AsyncConnection(HOST, web.port) for web in stage.running("web")}
     try:
-        return await resources.observe(stage.bootstrap_servers, topics or Topics(), webs)
+        yield webs
     finally:
         for connection in webs.values():
             connection.close()
@@ -169,9 +194,7 @@ async def _clients(
     fleet: Fleet, plan: Plan, history: History, draws: random.Random
 ) -> Sequence[HttpClient | NativeClient]:
     def client(name: str, per_second: float = 0.0, shared: Sequence[str] = (), web: int = 0) -> HttpClient:
-        doors = [AsyncConnection(HOST, door.port, timeout=ANSWER_WITHIN) for door in fleet.doors]
-        seed = random.Random(draws.random())
-        return HttpClient(name, doors, history, seed, shared, per_second, web=web)
+        return _client(fleet, history, draws, name, per_second, shared, web)
 
     shared = await create_clusters(client("everyone"), SHARED)
     owned = await create_clusters(client(OWNER.partition("@")[0]), NATIVE + WAVERING)
@@ -195,6 +218,20 @@ async def _clients(
     numbers = range(plan.clients)
     others = (client(f"client-{n}", plan.per_second, shared, n % len(fleet.doors)) for n in numbers)
     return [*others, native, wavering]
+
+
+def _client(
+    fleet: Fleet,
+    history: History,
+    draws: random.Random,
+    name: str,
+    per_second: float = 0.0,
+    shared: Sequence[str] = (),
+    web: int = 0,
+) -> HttpClient:
+    doors = [AsyncConnection(HOST, door.port, timeout=ANSWER_WITHIN) for door in fleet.doors]
+    seed = random.Random(draws.random())
+    return HttpClient(name, doors, history, seed, shared, per_second, web=web)
 
 
 async def _inject_all(fleet: Fleet, plan: Plan, outcome: Outcome, draws: random.Random) -> None:
@@ -251,11 +288,13 @@ async def settle(
     inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports, *kinds)
     await relayed.until_relayed(stage)
     await tasks.until_ended(stage)
+    await droplets.until_settled(stage)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
     webs = stage.running("web")
     await observe_tables(HOST, webs[0].port, ids, observed)
-    await _worked_off(stage, topics, inputs, observed)
+    for _ in range(HOPS):
+        await _worked_off(stage, topics, inputs, observed)
     await end_workers()
     outputs = [topics.state, topics.events, *(topics.of(flow.state) for flow in SIMPLE_FLOWS)]
     if stage.running("recorder"):

@@ -54,6 +54,7 @@ STATUS: Final[Mapping[str, int]] = {
     "INVALID_BODY": 400,
     "INVALID_PARAMETER": 400,
     "INVALID_SPEC": 400,
+    "CLUSTER_NOT_FOUND": 400,
     "AUTH_REQUIRED": 401,
     "INVALID_EMAIL": 401,
     "FORBIDDEN": 403,

@@ -1,0 +1,107 @@
+"""The droplets of a cluster, from the first to the end of the cluster (operations contract, section 5)."""
+
+from datetime import timedelta
+
+import pytest
+
+from domain.members import (
+    ASKED_AGAIN_AFTER,
+    LOOKED_AFTER,
+    MAX_MEMBERS,
+    MEMBERS,
+    Close,
+    Join,
+    Leave,
+    Members,
+    MembersState,
+    Open,
+)
+from tests.domain.given import CLUSTER_ID, T0, after
+
+
+def join(droplet, id=CLUSTER_ID):
+    return Join(id=id, command_id=f"join {droplet}", droplet=droplet)
+
+
+def leave(droplet):
+    return Leave(id=CLUSTER_ID, command_id=f"leave {droplet}", droplet=droplet)
+
+
+OPEN = Open(id=CLUSTER_ID, command_id="o")
+DELETED, UNKNOWN = (Close(id=CLUSTER_ID, command_id="c", deleted=deleted) for deleted in (True, False))
+
+
+def told(*commands, state=None):
+    """The state and what has happened, after some commands."""
+    said = []
+    for command in commands:
+        for event in MEMBERS.decide(state, command, T0):
+            state = MEMBERS.evolve(state, event)
+            said.append(event)
+    return state, said
+
+
+def hows(said):
+    return [event.how for event in said]
+
+
+def test_the_first_droplet_has_it_ask_for_the_cluster_and_others_join():
+    state, said = told(join("a"), join("b"), OPEN, join("c"))
+    assert ["asked", "joined", "opened", "joined"] == hows(said)
+    assert (("a", "b", "c"), True) == (state.members.droplets, state.members.known)
+
+
+def test_a_droplet_that_joins_twice_is_there_once():
+    state, said = told(join("a"), join("a"))
+    assert (("a",), 1) == (state.members.droplets, len(said))
+
+
+def test_a_droplet_that_leaves_is_not_there_any_more():
+    state, _ = told(join("a"), join("b"), OPEN, leave("a"), leave("nobody"))
+    assert ("b",) == state.members.droplets
+
+
+@pytest.mark.parametrize(("close", "how"), [(DELETED, "deleted"), (UNKNOWN, "closed")])
+def test_all_go_with_their_cluster(close, how):
+    state, said = told(join("a"), join("b"), close)
+    assert (how, ("a", "b")) == (said[-1].how, said[-1].droplets)
+    assert state.deleted_at is not None
+
+
+def test_a_droplet_that_comes_after_the_end_asks_again():
+    state, said = told(join("a"), DELETED, join("b"))
+    assert ["asked", "deleted", "asked"] == hows(said)
+    assert (("b",), None) == (state.members.droplets, state.deleted_at)
+
+
+@pytest.mark.parametrize("command", [OPEN, DELETED, UNKNOWN, leave("a")])
+def test_what_nobody_waits_for_changes_nothing(command):
+    assert (None, []) == told(command)
+
+
+def test_an_id_that_no_cluster_has_is_not_asked_for():
+    _, (event,) = told(join("a", id="nope"))
+    assert ("closed", ("a",)) == (event.how, event.droplets)
+
+
+def test_a_droplet_too_many_is_refused():
+    droplets = tuple(f"droplet-{number}" for number in range(MAX_MEMBERS))
+    members = Members(id=CLUSTER_ID, droplets=droplets, known=True, created_at=T0, updated_at=T0)
+    state, (event,) = told(join("late"), state=MembersState(revision=1, members=members))
+    assert ("refused", ("late",)) == (event.how, event.droplets)
+    assert droplets == state.members.droplets
+
+
+def test_it_asks_again_soon_while_there_is_no_answer_and_seldom_after_one():
+    asked, _ = told(join("a"))
+    opened, _ = told(OPEN, state=asked)
+    assert [T0 + ASKED_AGAIN_AFTER, T0 + LOOKED_AFTER] == [MEMBERS.wake_at(each) for each in (asked, opened)]
+    (event,) = MEMBERS.wake(opened, after(hours=6))
+    assert after(hours=6) + timedelta(hours=6) == MEMBERS.wake_at(MEMBERS.evolve(opened, event))
+
+
+def test_without_droplets_there_is_nothing_to_ask_for():
+    state, _ = told(join("a"), OPEN, leave("a"))
+    (event,) = MEMBERS.wake(state, after(hours=6))
+    assert ("closed", ()) == (event.how, event.droplets)
+    assert MEMBERS.evolve(state, event).deleted_at is not None

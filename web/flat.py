@@ -1,0 +1,88 @@
+"""Clusters as operators see them: six fields, among them the droplets (operations contract, section 15)."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct, field
+
+from tables.cluster import ClusterEntry
+from tables.view import View
+
+Health = Literal["healthy", "warning", "critical"]
+
+
+class FlatCluster(Struct, kw_only=True):
+    """A cluster as operators see it.
+
+    Attributes:
+        region: `spec.region`, or else that of its platform; empty if there is none.
+        droplets: The ids of its droplets, oldest first.
+        status: Its health, which follows from its phase.
+        last_checked: When its controllers' reports were last added up.
+    """
+
+    id: str
+    name: str
+    region: str
+    droplets: Sequence[str]
+    status: Health
+    last_checked: datetime
+
+
+class _Status(Struct):
+    phase: str
+    updated_at: datetime = field(name="lastUpdateTime")
+
+
+class _Spec(Struct):
+    platform: dict[str, Any]
+    region: Any = ""
+
+
+class _Cluster(Struct):
+    name: str
+    created_at: datetime
+    status: _Status
+    spec: _Spec = field(default_factory=lambda: _Spec(platform={}))
+
+
+_decode = msgspec.json.Decoder(_Cluster).decode
+
+
+class Flat:
+    """Makes them.
+
+    Args:
+        droplets: Returns the ids of the droplets of a cluster, oldest first.
+    """
+
+    def __init__(self, view: View[ClusterEntry], droplets: Callable[[str], Sequence[str]]) -> None:
+        self._view = view
+        self._droplets = droplets
+
+    def cluster(self, cluster_id: str) -> FlatCluster | None:
+        """A live cluster; None if there is none."""
+        entry = self._view.get(cluster_id)
+        if entry is None:
+            return None
+        known = _decode(entry.document)
+        return FlatCluster(
+            id=cluster_id,
+            name=known.name,
+            region=_region(known.spec),
+            droplets=self._droplets(cluster_id),
+            status="critical" if known.status.phase in ("Failed", "Error") else "healthy",
+            last_checked=max(known.created_at, known.status.updated_at),
+        )
+
+
+FLAT: Final = web.AppKey("flat clusters", Flat)
+
+
+def _region(spec: _Spec) -> str:
+    platform = spec.platform.get(str(spec.platform.get("type", "")).lower())
+    of_platform = platform.get("region") if isinstance(platform, dict) else None
+    return next((text for text in (spec.region, of_platform) if text and isinstance(text, str)), "")
