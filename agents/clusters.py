@@ -38,10 +38,10 @@ from domain.members import Close, Open
 from domain.offsets import Seen
 from domain.policy import Policy
 from streams import members
+from streams.cause import Cause
 from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
-from streams.flow import Cause
 from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, ORIGIN, answered_by_state, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind

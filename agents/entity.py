@@ -29,7 +29,8 @@ from domain.errors import Rejected
 from domain.ids import deterministic_id
 from domain.offsets import Seen
 from domain.values import UNSET
-from streams.flow import WAKE_KEY, Cause, Flow, Woken
+from streams.cause import Cause, Woken
+from streams.flow import WAKE_KEY, Flow
 from streams.json import encode
 from streams.messages import SOURCE
 from streams.turns.commit import Lane

@@ -16,8 +16,9 @@ from domain.entity import Command
 from domain.ids import deterministic_id
 from domain.members import Join, Leave
 from domain.resource import Changed, ResourceState
+from streams.cause import Cause
 from streams.cluster.messages import AttachMessage
-from streams.flow import Cause, Flow
+from streams.flow import Flow
 from streams.headers import ANSWERED_BY, BY_STATE
 from streams.json import encode
 from streams.writing.outputs import Output

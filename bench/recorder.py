@@ -30,7 +30,7 @@ from bench.usage import usage
 from bench.worker import cpu_micros
 from domain.ids import deterministic_id
 from domain.resource import Resource, ResourceState
-from streams.flow import Cause, announcement
+from streams.cause import Cause, announcement
 from streams.settings import KafkaSettings
 from streams.task import Completed, Requested
 from streams.trace import trace_of

@@ -51,7 +51,7 @@ class Commander:
         """Have a command decided; return what it led to.
 
         Args:
-            origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
+            origin: Headers that everything that follows from it carries on (`streams.cause.CARRIED_ON`).
 
         Raises: Rejected: it was refused.
         """

@@ -28,7 +28,7 @@ from executors.commander import Commander
 from executors.handlers import Handler, called
 from executors.queue import Lines, Positions
 from executors.room import Room
-from streams.flow import carried
+from streams.cause import carried
 from streams.headers import headers_of
 from streams.reading.unpacking import unreadable
 from streams.trace import trace_id

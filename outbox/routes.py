@@ -17,7 +17,8 @@ import msgspec
 from domain.errors import PermanentError, Rejected
 from domain.policy import Policy
 from outbox.rows import FromRow, OutboxRow
-from streams.flow import CARRIED_ON, Flow
+from streams.cause import CARRIED_ON
+from streams.flow import Flow
 from streams.headers import ANSWERED_BY, BY_STATE, EVENT_ID, KEYED
 from streams.topic import MAX_INPUT_BYTES, MAX_RECORD_BYTES
 from streams.topics import Topics

@@ -25,7 +25,7 @@ from sinks.errors import RowsRefused
 from sinks.halves import or_by_halves
 from sinks.mapping import columns_of
 from sinks.table import GONE, Table, TableRows, quoted
-from streams.flow import Cause
+from streams.cause import Cause
 from streams.json import encode
 from streams.messages import SOURCE
 from streams.reading.replay import Changelog

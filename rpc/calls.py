@@ -36,7 +36,7 @@ UNARY: Final = "unary"
 Handler = Callable[[Any, "ServicerContext[Any, Any]"], Awaitable[Any]]
 
 origin: ContextVar[dict[str, str]] = ContextVar("origin")
-"""Headers that all that follows from the running call carries on (`streams.flow.CARRIED_ON`)."""
+"""Headers that all that follows from the running call carries on (`streams.cause.CARRIED_ON`)."""
 
 
 class Calls(grpc.aio.ServerInterceptor):

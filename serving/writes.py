@@ -59,7 +59,7 @@ class KindWrites:
         """Have a command decided, as `Submitter.submit` does, or stored where Kafka does not take it.
 
         Args:
-            origin: Headers that everything that follows from it carries on (`streams.flow.CARRIED_ON`).
+            origin: Headers that everything that follows from it carries on (`streams.cause.CARRIED_ON`).
             keyed: Whether its id was made from an `Idempotency-Key`.
         """
         if self.check is not None:

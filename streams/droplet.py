@@ -6,8 +6,9 @@ from typing import Any, Final
 from domain.droplet import Changed, Commands, Droplet, DropletState, droplet_kind
 from domain.policy import Policy
 from streams import envelope
+from streams.cause import Cause
 from streams.envelope import Envelope
-from streams.flow import Cause, Flow, Reference
+from streams.flow import Flow, Reference
 from streams.topic import Key, Message
 from streams.writing.outputs import Output
 

@@ -9,7 +9,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from domain.entity import VersionedEntity
 from domain.ids import deterministic_id
-from streams.flow import Cause, announcement
+from streams.cause import Cause, announcement
 from streams.trace import trace_id
 from streams.writing.outputs import Output
 

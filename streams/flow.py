@@ -10,15 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple, get_args
 
 import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Struct
 
-from domain.entity import C, Command, E, Kind, V, VersionedEntity
+from domain.entity import C, Command, E, Kind, V
 from domain.errors import MalformedRecord, Rejected
+from streams.cause import Cause, Woken, carried
 from streams.claims import CLAIM
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
@@ -49,19 +49,10 @@ from streams.kafka.roles import (
 )
 from streams.messages import EntityResult, Time
 from streams.topic import STATE_HISTORY, Key, Message, Topic, TopicSpec
-from streams.trace import TRACEPARENT, TRACESTATE
 from streams.writing.outputs import Output
 
 WAKE_KEY: Final = b"@wake"
 """The key of wakes, which cannot be an entity's id."""
-
-CARRIED_ON: Final[tuple[str, ...]] = (TRACEPARENT, TRACESTATE, "request_id")
-"""Headers of a command that all resulting records carry too."""
-
-
-def carried(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those among the headers of a record that what follows from it carries on."""
-    return {name: headers[name] for name in CARRIED_ON if name in headers}
 
 
 class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
@@ -72,39 +63,6 @@ class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
     """
 
     at: Time
-
-
-class Cause(NamedTuple):
-    """The cause of an event; it is the same on every replay.
-
-    Attributes:
-        id: The command's id, or one derived from a wake's moment; the ids of all resulting records derive
-            from it.
-        at: The broker's time of the command; for a wake the moment itself, even if it is noticed late.
-        headers: Headers that all resulting records carry on, such as the trace.
-        keyed: Whether the command came under an `Idempotency-Key`.
-        answered_by_state: Whether its sender learns from the changelog that it was applied.
-        event_id: The id that what it announces shall have; empty for the usual one.
-    """
-
-    id: str
-    at: datetime
-    headers: Mapping[str, str] = MappingProxyType({})
-    keyed: bool = False
-    answered_by_state: bool = False
-    event_id: str = ""
-
-
-class Woken(NamedTuple):
-    """A decoded wake.
-
-    Attributes:
-        at: The broker's time of its record; entities whose moment has come by this time are woken.
-        published_at: The clock of the worker that published it.
-    """
-
-    at: datetime
-    published_at: datetime
 
 
 class Reference(NamedTuple):
@@ -389,28 +347,3 @@ def _results_on(name: str) -> Topic:
 def _schema_of(topic: str) -> str:
     """The schema's name of a public topic: `resource-created` for `resource.created`."""
     return topic.replace(".", "-")
-
-
-def announcement(
-    topic: str,
-    key: str,
-    value: object,
-    after: VersionedEntity,
-    cause: Cause,
-    *,
-    event_id: str | None = None,
-) -> Output:
-    """A public record, with the headers that all public records have; `Flow.announced` adds `producer`.
-
-    Args:
-        event_id: Its id unless the cause has one for it; otherwise that of the cause.
-    """
-    headers = {
-        "event_id": cause.event_id or event_id or cause.id,
-        "event_type": topic,
-        "aggregate_version": str(after.version),
-        "occurred_at": rfc3339(cause.at),
-        "schema_version": "1",
-        **cause.headers,
-    }
-    return Output(topic, key.encode(), encode(value), headers)

@@ -6,7 +6,8 @@ from datetime import timedelta
 from domain.policy import Policy
 from domain.resource import Changed, Commands, Resource, ResourceState, resource_kind
 from domain.values import Struct
-from streams.flow import Cause, Flow, announcement
+from streams.cause import Cause, announcement
+from streams.flow import Flow
 from streams.kafka.roles import GRPC
 from streams.writing.outputs import Output
 

@@ -11,7 +11,8 @@ from domain.ids import deterministic_id
 from domain.policy import Policy
 from domain.task import Changed, Claim, Commands, Complete, Fail, Renew, Task, TaskState, task_kind
 from domain.values import Struct
-from streams.flow import Cause, Flow, Reference, announcement
+from streams.cause import Cause, announcement
+from streams.flow import Flow, Reference
 from streams.kafka.roles import GRPC, WEB
 from streams.topic import Key
 from streams.work import Queue

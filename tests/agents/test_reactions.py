@@ -10,7 +10,7 @@ from agents.reactions import ACTIONS, start_task
 from domain.policy import Policy
 from domain.resource import Changed, Resource, ResourceState
 from domain.task import Commands, Start
-from streams.flow import Cause
+from streams.cause import Cause
 from streams.task import task_flow
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)

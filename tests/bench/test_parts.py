@@ -15,8 +15,8 @@ from bench.usage import usage
 from bench.writes import CLUSTER_KINDS, RESOURCE_KINDS, requests, resource
 from domain.policy import Policy
 from domain.resource import Create, Update
+from streams.cause import Cause
 from streams.cluster.codec import read_command
-from streams.flow import Cause
 from streams.resource import resource_flow
 from tests.domain.given import T0
 

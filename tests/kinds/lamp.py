@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from domain.entity import Command, Kind, VersionedEntity, absent, present
 from domain.values import Meta, Struct, replace
-from streams.flow import Cause, Flow, announcement
+from streams.cause import Cause, announcement
+from streams.flow import Flow
 from streams.writing.outputs import Output
 
 WARM_UP = timedelta(seconds=2)

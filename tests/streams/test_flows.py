@@ -12,10 +12,11 @@ from jsonschema.validators import Draft202012Validator
 
 from domain.entity import Kind, VersionedEntity
 from domain.errors import MalformedRecord
+from streams.cause import Cause, Woken
 from streams.cluster.flow import CLUSTER
 from streams.described.asyncapi import document
 from streams.described.schemas.catalogue import documents
-from streams.flow import Cause, Flow, Woken
+from streams.flow import Flow
 from streams.json import encode
 from streams.kafka.acls import checked
 from streams.kafka.roles import SINK, WEB, WORKER

@@ -9,7 +9,7 @@ import pytest
 
 from domain.policy import Policy
 from domain.resource import Create, Delete, Update
-from streams.flow import Cause
+from streams.cause import Cause
 from streams.resource import resource_flow
 from streams.topics import Topics
 from tests.domain.given import T0

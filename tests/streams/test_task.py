@@ -9,7 +9,7 @@ import pytest
 
 from domain.policy import Policy
 from domain.task import Claim, Complete, Create, Fail
-from streams.flow import Cause
+from streams.cause import Cause
 from streams.task import task_flow, task_queue
 
 T0 = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from domain.entity import Command, Kind, VersionedEntity, absent, present
 from domain.values import Meta, Struct, replace
-from streams.flow import Cause, Flow, announcement
+from streams.cause import Cause, announcement
+from streams.flow import Flow
 from streams.writing.outputs import Output
 
 Name = Annotated[str, Meta(min_length=1, max_length=20)]
