@@ -213,7 +213,7 @@ class Collection:
     async def created(self, request: web.Request, command: Any, *, keyed: bool) -> web.Response:
         """Have a create decided; answer with what it has created."""
         result = await self._decided(request, command, keyed=keyed)
-        headers = {"Location": f"{self.path}/{command.id}"}
+        headers = {"Location": f"{request.path.rstrip('/')}/{command.id}"}
         return self._answer(request, result, "created", status=201, headers=headers)
 
     async def written(self, request: web.Request, command: Any) -> web.Response:

@@ -66,9 +66,11 @@ class Flat:
     def cluster(self, cluster_id: str) -> FlatCluster | None:
         """A live cluster; None if there is none."""
         entry = self._view.get(cluster_id)
-        if entry is None:
-            return None
-        known = _decode(entry.document)
+        return None if entry is None else self.of(cluster_id, entry.document)
+
+    def of(self, cluster_id: str, document: bytes) -> FlatCluster:
+        """A cluster as its native document shows it."""
+        known = _decode(document)
         return FlatCluster(
             id=cluster_id,
             name=known.name,

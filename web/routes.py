@@ -8,7 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
-from web import droplet, resource, task
+from web import droplet, hello, resource, task
+from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
 from web.described.operations import HTML, Answer, Operation, Route
@@ -29,11 +30,26 @@ _HEALTH: Final = Operation(
 COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS)
 """The simple kinds at the edge."""
 
+OPERATORS: Final = "/genie"
+"""Before the paths of a second mount: clients of operators can be told what precedes `/api/v1`, no more."""
+
+
+def mounted(routes: Sequence[Route]) -> tuple[Route, ...]:
+    """The same routes on the second mount."""
+    return tuple(
+        route._replace(path=OPERATORS + route.path, name=f"operators_{route.operation_id}")
+        for route in routes
+    )
+
+
 ROUTES: Final = (
     *cluster.ROUTES,
     *resource.ROUTES,
     *task.ROUTES,
     *droplet.ROUTES,
+    *hello.ROUTES,
+    *flat.ROUTES,
+    *mounted((*droplet.ROUTES, *hello.ROUTES)),
     Route(
         "GET",
         "/api/v1/info",

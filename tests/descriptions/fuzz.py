@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,12 +58,12 @@ class Findings:
 
 @dataclass
 class Fuzzer:
-    """Sends cases and checks their answers; knows clusters that are there, lest all ids be unknown."""
+    """Sends cases and checks their answers; knows what is there by collection, lest all ids be unknown."""
 
     url: str
     chance: random.Random
     findings: Findings = field(default_factory=Findings)
-    known: list[str] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     session: requests.Session = field(default_factory=requests.Session)
 
     def send(self, case: Case, *emails: str | None) -> None:
@@ -74,11 +74,12 @@ class Fuzzer:
         response = case.call(base_url=self.url, session=self.session, headers=headers, timeout=30)
         self.findings.cases[case.operation.label] += 1
         self.findings.statuses[response.status_code] += 1
+        known = self.known[_collection(case.operation.path)]
         if response.status_code == 201:
-            self.known.append(response.json()["id"])
-        gone = (case.path_parameters or {}).get("id") if response.status_code in (202, 204) else None
-        if gone is not None and len(self.known) > 1 and case.operation.label.startswith("DELETE"):
-            self.known = [known for known in self.known if known != gone]
+            known.append(_id_in(response.json()))
+        gone = (case.path_parameters or {}).get("id") if response.status_code in (200, 202, 204) else None
+        if gone in known and len(known) > 1 and case.operation.label.startswith("DELETE"):
+            known.remove(gone)
         wrong = _body_is_wrong(case) and response.status_code != 413  # refused by its size
         checks = CHECKS + ([negative_data_rejection] if wrong else [])
         try:
@@ -89,10 +90,22 @@ class Fuzzer:
             ]
 
     def _adapt(self, case: Case) -> None:
-        if self.known and "id" in (case.path_parameters or {}) and self.chance.random() < 0.8:
-            case.path_parameters["id"] = self.chance.choice(self.known)
+        known = self.known[_collection(case.operation.path)]
+        if known and "id" in (case.path_parameters or {}) and self.chance.random() < 0.8:
+            case.path_parameters["id"] = self.chance.choice(known)
         if "true" in str((case.query or {}).get("watch", "")).lower():
             del case.query["watch"]  # an answer without end; the feed has tests of its own
+
+
+def _collection(path: str) -> str:
+    """The collection that a path is in, under whatever mount."""
+    return path.partition("/{id}")[0].rpartition("/")[2]
+
+
+def _id_in(created: dict[str, Any]) -> str:
+    """The id of what was created, which may be wrapped."""
+    wrapped = [inner for inner in created.values() if isinstance(inner, dict) and "id" in inner]
+    return str(created["id"] if "id" in created else wrapped[0]["id"])
 
 
 def _body_is_wrong(case: Case) -> bool:
@@ -109,7 +122,7 @@ def fuzz(url: str, *, cases: int, seed_: int, document: dict[str, Any] | None = 
     for _ in range(5):
         body = {"name": f"known-{uuid4()}", "spec": {"platform": {"type": "gcp"}}}
         made = requests.post(f"{url}/api/v1/clusters", json=body, headers={"X-User-Email": OWNER}, timeout=30)
-        fuzzer.known.append(made.json()["id"])
+        fuzzer.known["clusters"].append(made.json()["id"])
     for operation in operations:
         _cover(fuzzer, operation)
     weights = {operation: _weight(operation) for operation in operations}

@@ -51,9 +51,17 @@ async def create_cluster(request: web.Request) -> web.Response:
     """Create a cluster; answered once it exists."""
     email = caller(request)
     body = (await body_of(request, _create_decoder)).meaning()
-    name, project_id = body.name or "", body.target_project_id or ""
+    project_id = body.target_project_id or ""
+    result, cluster_id = await create(request, email, body.name or "", body.spec, project_id)
+    return _document(result, status=201, headers={"Location": f"/api/v1/clusters/{cluster_id}"})
+
+
+async def create(
+    request: web.Request, email: str, name: str, given: dict[str, object] | None, project_id: str = ""
+) -> tuple[WriteResult, str]:
+    """Create a cluster; returns what became of that, and its id. Raises: Rejected."""
     check_name(name)
-    spec = _acceptable(body.spec, request)
+    spec = _acceptable(given, request)
     check_project_id(project_id)
     command_id, keyed = command_identity(request, email, "create")
     command = Create(
@@ -68,9 +76,7 @@ async def create_cluster(request: web.Request) -> web.Response:
         target_project_id=project_id,
     )
     request[REQUEST_STATE].entity_id = command.cluster_id
-    result = await _decided(request, command)
-    location = f"/api/v1/clusters/{command.cluster_id}"
-    return _document(result, status=201, headers={"Location": location})
+    return await _decided(request, command), command.cluster_id
 
 
 def _new_cluster_id(request: web.Request, email: str, name: str, command_id: str | None) -> str:
@@ -100,10 +106,10 @@ async def update_cluster(request: web.Request) -> web.Response:
     email = caller(request)
     cluster_id = path_id(request, "cluster")
     body = await body_of(request, _update_decoder)
-    with _behind(_absence(request, email)):
+    with behind(absence(request, email)):
         command_id, keyed = command_identity(request, email, "update", cluster_id)
         message = body.meaning()
-        spec = _acceptable(message.spec, request, before=lambda: _shown_spec(request, email))
+        spec = _acceptable(message.spec, request, before=lambda: shown_spec(request, email))
         expected = _expected_version(request, message.resource_version or None)
     command = Update(
         command_id=command_id,
@@ -122,7 +128,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
     """Delete; takes effect at once."""
     email = caller(request)
     cluster_id = path_id(request, "cluster")
-    with _behind(_absence(request, email)):
+    with behind(absence(request, email)):
         command_id, keyed = command_identity(request, email, "delete", cluster_id)
         expected = _expected_version(request, None)
     command = Delete(
@@ -146,7 +152,7 @@ async def _decided(request: web.Request, command: Create | Update) -> WriteResul
         return await request.app[WRITES].submit(command)
 
 
-def _absence(request: web.Request, email: str) -> Rejected | None:
+def absence(request: web.Request, email: str) -> Rejected | None:
     """Why the cluster of the path can't be found, where a key may still make the request a repeat.
 
     The cluster's agent answers a repeat, though the cluster is gone.
@@ -163,7 +169,7 @@ def _absence(request: web.Request, email: str) -> Rejected | None:
 
 
 @contextmanager
-def _behind(absence: Rejected | None) -> Iterator[None]:
+def behind(absence: Rejected | None) -> Iterator[None]:
     """Look for the meaning of a request. Where the cluster is absent, that is what a bad one is told.
 
     What could never be applied has no first outcome either.
@@ -217,7 +223,7 @@ class _Specified(msgspec.Struct):
 _spec_decoder = decoder_of(_Specified)
 
 
-def _shown_spec(request: web.Request, email: str) -> Mapping[str, object]:
+def shown_spec(request: web.Request, email: str) -> Mapping[str, object]:
     """The spec of the path's cluster as this process shows it; empty while it shows none."""
     try:
         entry = request.app[READS].entry(email, request.match_info["id"])
