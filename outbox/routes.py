@@ -50,7 +50,7 @@ class Routes:
     """The records of rows in one deployment.
 
     Args:
-        flows: The flows of simple kinds, as they are declared.
+        flows: The flows of simple kinds, as they are declared; those of internal kinds are left out.
         from_rows: By kind and type, what becomes of rows (`outbox.kinds`).
         allowed: The types that are published, beside stored commands.
     """
@@ -67,7 +67,7 @@ class Routes:
         self._allowed = frozenset(allowed)
         self._topics = topics
         self._policy = policy
-        self._stored = {flow.commands: flow.deployed(topics.of) for flow in flows}
+        self._stored = {flow.commands: flow.deployed(topics.of) for flow in flows if not flow.internal}
         self._commands: dict[str, tuple[AnyFlow, FromRow]] = {
             type: (flow, command_of)
             for flow in self._stored.values()

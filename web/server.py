@@ -103,6 +103,7 @@ async def run(
                 backend.freshness,
                 topic=topics.state,
                 partitions=settings.kafka.partitions,
+                may_wait=settings.fallback,
             )
         },
     )

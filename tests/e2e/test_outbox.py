@@ -211,6 +211,7 @@ async def test_rows_ask_for_tasks_and_end_them(
         ("resource.created", {"description": "d" * 3_000_000}, "description must have"),
         ("order.created", {}, "OUTBOX_ALLOWED_TYPES"),
         ("resource-state", {}, "OUTBOX_ALLOWED_TYPES"),
+        pytest.param("members.commands", {}, "OUTBOX_ALLOWED_TYPES", id="commands between kinds"),
     ],
 )
 async def test_what_can_never_be_published_is_parked_with_the_reason_and_holds_up_nobody(
