@@ -1,11 +1,12 @@
 """The rules of droplets: machines, of a cluster or of none (operations contract, sections 1.2 and 5)."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Annotated, Final, Literal
 
-from domain.entity import Command, Kind, VersionedEntity, absent, present
+from domain.entity import ENTITY_ID, Command, Kind, VersionedEntity, absent, present
 from domain.errors import Rejected, invalid
 from domain.networks import Address, Blocks, blocks_of
 from domain.policy import Policy
@@ -17,6 +18,8 @@ IMAGE: Final = "ubuntu-20-04-x64"
 
 ASKED_AGAIN_AFTER: Final = timedelta(seconds=30)
 """When a request for an address is repeated that has come to nothing, as in a Kafka that was lost."""
+
+_CLUSTER_ID: Final = re.compile(ENTITY_ID)
 
 Status = Literal["provisioning", "active", "inactive", "failed"]
 Text = Annotated[str, Meta(extra_json_schema={"maxLength": MAX_TEXT})]
@@ -122,13 +125,17 @@ class Changed(Struct, frozen=True, kw_only=True):
 
 
 def check(create: Create) -> None:
-    """Raises: Rejected: `VALIDATION_FAILED`, a member is out of bounds."""
+    """Raises: Rejected: `VALIDATION_FAILED`, a member is out of bounds, or `CLUSTER_NOT_FOUND`."""
     for name in ("name", "region"):
         if not getattr(create, name).strip():
             raise invalid(f"{name} is required", field=name)
     for name in ("name", "region", "size", "image", "provider", "cluster_id"):
         if len(getattr(create, name) or "") > MAX_TEXT:
             raise invalid(f"{name} must have at most {MAX_TEXT} characters", field=name)
+    if create.cluster_id and _CLUSTER_ID.fullmatch(create.cluster_id) is None:
+        raise Rejected(
+            "CLUSTER_NOT_FOUND", "cluster not found: no cluster has such an id", field="cluster_id"
+        )
 
 
 def decide(

@@ -128,6 +128,7 @@ def _remembered(
     return (*beyond[-REMEMBERED_KEYS:], *recent[-REMEMBERED_COMMANDS:])
 
 
+ENTITY_ID: Final = r"[A-Za-z0-9._:~-]{1,100}"
 EntityId = Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9._:~-]+$")]
 """An id that fits into a path, a key and a column, and is no internal key."""
 

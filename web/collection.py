@@ -14,6 +14,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct, UnsetType, structs
 
+from domain.entity import ENTITY_ID
 from domain.errors import Rejected
 from domain.ids import entity_id_of
 from domain.policy import Policy
@@ -45,7 +46,7 @@ from web.watch import WATCHES, is_watch
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Codes = tuple[str, ...]
 
-_ID: Final = re.compile(r"[A-Za-z0-9._:~-]{1,100}")
+_ID: Final = re.compile(ENTITY_ID)
 _ONE: Final = "/{id:[^/]+}"
 _STORED: Final = "Stored while Kafka is away, and decided once it is back (`WRITE_FALLBACK=outbox`)"
 
@@ -150,12 +151,11 @@ class Collection:
         request.app[HEALTH].require_view()
         limit = limit_of(request)
         found = served.view.after(wanted, place_of(request), limit=limit + 1)
-        page = fitting(found[:limit], request.app[SETTINGS].max_unread_each)
-        response = shown(
-            ReadAnswer(self.shape.many([self._completed(request.app, entry.document) for entry in page]))
-        )
+        documents = (self._completed(request.app, entry.document) for entry in found[:limit])
+        page = fitting(documents, request.app[SETTINGS].max_unread_each)
+        response = shown(ReadAnswer(self.shape.many(page)))
         if len(page) < len(found):
-            response.headers["X-Next-Cursor"] = cursor_after(page[-1])
+            response.headers["X-Next-Cursor"] = cursor_after(found[len(page) - 1])
         return response
 
     @property

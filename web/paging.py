@@ -1,14 +1,13 @@
 """Pages of lists by cursor: how many, from where, and what fits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from aiohttp import web
 
 from domain.errors import Rejected
 from serving.paging import place_after
-from tables.entries import KindEntry
 from tables.view import BEFORE_ALL, SortKey
 from web.described.kind_parameters import MAX_LIMIT
 
@@ -36,11 +35,12 @@ def place_of(request: web.Request) -> SortKey:
         raise Rejected("INVALID_PARAMETER", "cursor is not one of ours", field="cursor") from None
 
 
-def fitting(entries: Sequence[KindEntry], most: int) -> Sequence[KindEntry]:
-    """The first entries whose documents fit into that many bytes, or the first alone."""
-    length = 0
-    for number, entry in enumerate(entries):
-        length += len(entry.document) + 1
-        if length > most and number:
-            return entries[:number]
-    return entries
+def fitting(documents: Iterable[bytes], most: int) -> Sequence[bytes]:
+    """The first documents that fit into that many bytes, or the first alone; no others are made."""
+    page, length = list[bytes](), 0
+    for document in documents:
+        length += len(document) + 1
+        if length > most and page:
+            break
+        page.append(document)
+    return page

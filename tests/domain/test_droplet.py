@@ -68,6 +68,10 @@ def test_a_member_out_of_bounds_is_refused(members):
     assert "VALIDATION_FAILED" == code(None, create(**members))
 
 
+def test_a_cluster_that_cannot_be_is_not_found():
+    assert "CLUSTER_NOT_FOUND" == code(None, create(cluster_id="no id"))
+
+
 def test_an_id_in_use_is_refused():
     assert "RESOURCE_CONFLICT" == code(live(create()), create(command_id="other"))
 

@@ -32,6 +32,7 @@ from web.http.errors import json_response
 from web.http.identity import caller
 from web.http.pieces import ReadAnswer
 from web.keys import HEALTH, REQUEST_STATE, SETTINGS
+from web.paging import fitting
 from web.requests import command_identity, path_id, replayed, shown
 from web.shapes import Message, Wrapped
 
@@ -74,17 +75,11 @@ async def list_flat_clusters(request: web.Request) -> web.StreamResponse:
     request.app[HEALTH].require_view()
     wanted: Filter = request.app[READS].filter(email, PageQuery.of({}))
     found = request.app[FEED].view.after(wanted, _place_of(request), limit=MOST + 1)
-    documents, length, last = list[bytes](), 0, BEFORE_ALL
-    for entry in found[:MOST]:
-        document = _flat(request, entry.id)
-        length += len(document)
-        if documents and length > request.app[SETTINGS].max_unread_each:
-            break
-        documents.append(document)
-        last = entry.place
-    response = shown(ReadAnswer(_SHAPE.many(documents)))
-    if len(documents) < len(found):
-        response.headers["X-Next-Cursor"] = msgspec.json.encode(last).hex()
+    documents = (_flat(request, entry.id) for entry in found[:MOST])
+    page = fitting(documents, request.app[SETTINGS].max_unread_each)
+    response = shown(ReadAnswer(_SHAPE.many(page)))
+    if len(page) < len(found):
+        response.headers["X-Next-Cursor"] = msgspec.json.encode(found[len(page) - 1].place).hex()
     return response
 
 
