@@ -28,4 +28,5 @@ async def require(reference: Reference, other: Kept, own: Kept, command: Command
         return
     if keyed and await own.exists(command.id):
         return
-    raise Rejected(reference.code, f"{reference.kind} not found: {short(id)}", field=reference.member)
+    text = reference.text or f"There is no {reference.kind} {short(id)}"
+    raise Rejected(reference.code, text, field=reference.member)

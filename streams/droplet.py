@@ -53,7 +53,9 @@ def droplet_flow(policy: Policy) -> Flow[DropletState, Commands, Changed]:
         commands="droplet.commands",
         state="droplet-state",
         joins={envelope.EVENTS: EVENT},
-        refers=Reference("cluster_id", "cluster", code="CLUSTER_NOT_FOUND", always=True),
+        refers=Reference(
+            "cluster_id", "cluster", code="CLUSTER_NOT_FOUND", text="cluster not found", always=True
+        ),
         announce=announce,
         shown="droplet",
     )

@@ -69,13 +69,14 @@ class Reference(NamedTuple):
     """A member of commands that names an entity of another kind.
 
     Attributes:
-        code: Of the refusal where there is no such entity.
+        code, text: Of the refusal where there is no such entity; without a text the usual one.
         always: Whether it must exist; if not, operators decide.
     """
 
     member: str
     kind: str
     code: str = "RESOURCE_NOT_FOUND"
+    text: str = ""
     always: bool = False
 
 

@@ -9,7 +9,7 @@ from domain.entity import Command, Kind, VersionedEntity, present
 from domain.values import replace
 from streams.flow import Flow
 from streams.json import encode
-from tables.entries import KindEntry, entries
+from tables.entries import KindEntry, entries, grouped_by
 from tables.view import View
 from tests.tables.given import Record
 
@@ -60,9 +60,12 @@ FLOW = Flow(
 
 
 def jar_view() -> View[KindEntry]:
-    """A view of all jars, counted by colour."""
+    """A view of all jars, counted by colour, grouped by owner."""
+    columns = ("colour", "owner")
     return View(
-        entries(shown="jar", columns=("colour", "owner")), counted=lambda entry: entry.columns[0] or ""
+        entries(shown="jar", columns=columns),
+        counted=lambda entry: entry.columns[0] or "",
+        grouped=grouped_by("owner", columns),
     )
 
 

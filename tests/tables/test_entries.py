@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from msgspec import DecodeError
 
 from streams.json import encode
-from tables.entries import ColumnFilter, counted_by, entries, newest_first
+from tables.entries import ColumnFilter, counted_by, entries, grouped_by, newest_first
 from tables.view import BEFORE_ALL, View
 from tests.tables.given import Record
 from tests.tables.kinds import START, id_of, jar, jar_view, record
@@ -63,6 +63,24 @@ def test_pages_are_those_of_a_plain_list(said, wanted, offset, limit):
     documents, total = view.page(wanted, limit=limit, offset=offset)
     assert len(expected) == total
     assert [encode(each) for each in expected[offset : offset + limit]] == documents
+
+
+@given(st.lists(changes, max_size=20))
+def test_a_group_is_the_list_of_those_that_share_a_column(said):
+    view, states = viewed(said)
+    for owner in ("me", "you"):
+        expected = [each.id for each in listed(states, ColumnFilter((None, owner)))]
+        assert expected == [entry.id for entry in view.group(owner)]
+
+
+@pytest.mark.parametrize(("column", "expected"), [("owner", ["a"]), ("status", [])])
+def test_entities_without_the_column_or_a_value_are_in_no_group(column, expected):
+    columns = ("colour", "owner")
+    view = View(entries(shown="jar", columns=columns), grouped=grouped_by(column, columns))
+    for offset, (id, owner) in enumerate({"a": "ann", "b": None}.items()):
+        view.apply(record(jar(id, owner=owner), offset=offset))
+    assert expected == [entry.id for entry in view.group("ann")]
+    assert [] == view.group("")
 
 
 @given(st.lists(changes, max_size=20), filters, st.integers(1, 3))
