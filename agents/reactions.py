@@ -11,10 +11,10 @@ from uuid import UUID
 
 from agents.entity import Reaction
 from domain import address, droplet, task
-from domain import members as fleet
 from domain.entity import Command
 from domain.ids import deterministic_id
-from domain.members import Join, Leave
+from domain.members import FULL, NOT_FOUND, Join, Leave, MembersState
+from domain.members import Changed as MembersChanged
 from domain.resource import Changed, ResourceState
 from streams.cause import Cause
 from streams.cluster.messages import AttachMessage
@@ -28,7 +28,6 @@ ACTIONS: Final[Mapping[str, str]] = {
     "updated": "reprocess_resource",
     "deleted": "cleanup_resource",
 }
-
 
 NO_ADDRESS: Final = "No address is free"
 
@@ -121,9 +120,7 @@ def tell_members(
     yield _sent(members, kind(id=cluster_id, command_id=command_id, droplet=id), cause)
 
 
-def ask_cluster(
-    accepted: str, event: fleet.Changed, after: fleet.MembersState, cause: Cause
-) -> Iterator[Output]:
+def ask_cluster(accepted: str, event: MembersChanged, after: MembersState, cause: Cause) -> Iterator[Output]:
     """Ask the agent of clusters whether there is one of this id."""
     if event.how != "asked":
         return
@@ -134,10 +131,10 @@ def ask_cluster(
 
 
 def tell_droplets(
-    droplets: Flow[Any, Any, Any], event: fleet.Changed, after: fleet.MembersState, cause: Cause
+    droplets: Flow[Any, Any, Any], event: MembersChanged, after: MembersState, cause: Cause
 ) -> Iterator[Output]:
     """Have the droplets of a cluster go with it, and fail those that name one that there is not."""
-    reason = {"closed": fleet.NOT_FOUND, "refused": fleet.FULL}.get(event.how)
+    reason = {"closed": NOT_FOUND, "refused": FULL}.get(event.how)
     for id in event.droplets:
         command_id = deterministic_id(cause.id, id, event.how)
         if reason is None:

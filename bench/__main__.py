@@ -23,6 +23,7 @@ COMMANDS: Final = (
     "mechanism",
     "events",
     "resources",
+    "droplets",
     "tasks",
     "ended",
     "relay",

@@ -10,7 +10,7 @@ from bench.fleet import PLATFORMS, cluster_id, owner, resource_id
 from bench.load import MOMENT, NUMBER
 from bench.wire import request_bytes
 
-Kind = Literal["PUT cluster", "PUT status", "POST cluster", "PUT resource", "POST resource"]
+Kind = Literal["PUT cluster", "PUT status", "POST cluster", "PUT resource", "POST resource", "POST droplet"]
 CLUSTER_KINDS: Final[tuple[Kind, ...]] = ("PUT cluster", "PUT status", "POST cluster")
 RESOURCE_KINDS: Final[tuple[Kind, ...]] = ("PUT resource", "POST resource")
 
@@ -79,3 +79,6 @@ def requests(kind: Kind, count: int) -> list[bytes]:
             return [request_bytes("PUT", path, email=OWNER, body=resource()) for path in paths]
         case "POST resource":
             return [request_bytes("POST", "/api/v1/resources", email=OWNER, body=resource())]
+        case "POST droplet":
+            body = {"name": f"droplet {NUMBER}", "region": "nyc3", "size": "s-2vcpu-2gb"}
+            return [request_bytes("POST", "/api/v1/droplets", email=OWNER, body=body)]
