@@ -26,7 +26,7 @@ from agents.names import NameDesk
 from agents.results import Results, Word, result_output
 from domain.cluster.commands import Attach, Command, Create, Delete, Report
 from domain.cluster.decide import decide_report, repeats
-from domain.cluster.events import Attached, Deleted, Event, Ignored
+from domain.cluster.events import Attached, Deleted, Event, HealthSet, Ignored
 from domain.cluster.kind import cluster_kind
 from domain.cluster.names import NameRecord, live_under, name_key
 from domain.cluster.reactive import announce
@@ -225,6 +225,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         after = self._kind.evolve(before, event)
         if isinstance(event, Attached):
             return after, [self._told_members(command, Open)]
+        if isinstance(event, HealthSet):
+            return after, []
         assert isinstance(event, PublicEvent)
         after, announced = announce(before, after, event, at=cause.at, policy=self._policy)
         outputs = [

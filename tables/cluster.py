@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from domain.cluster.state import ControllerReport
+from domain.cluster.state import ControllerReport, Health
 from streams.decoding import decoder_of
 from tables.view import SortKey, View
 
@@ -49,6 +49,8 @@ class _State(Struct, gc=False):
     cluster: Raw
     reports: Raw
     secrets: dict[str, str] = {}
+    health_override: Health | None = None
+    checked_at: datetime | None = None
     deleted_at: datetime | None = None
 
 
@@ -92,6 +94,8 @@ class ClusterEntry(Struct, frozen=True, gc=False):
         document: The JSON that GET answers.
         reports: The JSON object of its controllers' reports.
         secrets: Members of its spec that the document omits, encrypted.
+        health: What operators have said of its health; None unless they have.
+        checked_at: When they did last, or took it back.
     """
 
     id: str
@@ -102,6 +106,8 @@ class ClusterEntry(Struct, frozen=True, gc=False):
     document: bytes
     reports: bytes
     secrets: Mapping[str, str]
+    health: Health | None = None
+    checked_at: datetime | None = None
 
     @property
     def place(self) -> SortKey:
@@ -145,7 +151,13 @@ def read_state(cluster_id: str, data: bytes, before: ClusterEntry | None) -> tup
     secrets = state.secrets or _NO_SECRETS
     if before is not None and before.document == document:
         # Keep one document in memory, however many records carry it.
-        return state.revision, structs.replace(before, reports=reports, secrets=secrets)
+        return state.revision, structs.replace(
+            before,
+            reports=reports,
+            secrets=secrets,
+            health=state.health_override,
+            checked_at=state.checked_at,
+        )
     shown = _document_decoder.decode(document)
     return state.revision, ClusterEntry(
         cluster_id,
@@ -160,4 +172,6 @@ def read_state(cluster_id: str, data: bytes, before: ClusterEntry | None) -> tup
         document,
         reports,
         secrets,
+        state.health_override,
+        state.checked_at,
     )

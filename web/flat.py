@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 from msgspec import Struct, field
 
+from domain.cluster.state import Health
 from tables.cluster import ClusterEntry
 from tables.view import View
-
-Health = Literal["healthy", "warning", "critical"]
 
 
 class FlatCluster(Struct, kw_only=True):
@@ -20,8 +19,8 @@ class FlatCluster(Struct, kw_only=True):
     Attributes:
         region: `spec.region`, or else that of its platform; empty if there is none.
         droplets: The ids of its droplets, oldest first.
-        status: Its health, which follows from its phase.
-        last_checked: When its controllers' reports were last added up.
+        status: Its health: what operators have said of it, or else what follows from its phase.
+        last_checked: When its controllers' reports were last added up, or operators have said how it is.
     """
 
     id: str
@@ -69,15 +68,17 @@ class Flat:
         return None if entry is None else self.of(cluster_id, entry.document)
 
     def of(self, cluster_id: str, document: bytes) -> FlatCluster:
-        """A cluster as its native document shows it."""
-        known = _decode(document)
+        """A cluster as its native document shows it, and as operators see its health."""
+        entry, known = self._view.get(cluster_id), _decode(document)
+        said, checked_at = (None, None) if entry is None else (entry.health, entry.checked_at)
+        by_phase: Health = "critical" if known.status.phase in ("Failed", "Error") else "healthy"
         return FlatCluster(
             id=cluster_id,
             name=known.name,
             region=_region(known.spec),
             droplets=self._droplets(cluster_id),
-            status="critical" if known.status.phase in ("Failed", "Error") else "healthy",
-            last_checked=max(known.created_at, known.status.updated_at),
+            status=said or by_phase,
+            last_checked=max(filter(None, (known.created_at, known.status.updated_at, checked_at))),
         )
 
 

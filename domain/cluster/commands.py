@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from domain.cluster.state import LastError, ReportedCondition
+from domain.cluster.state import Health, LastError, ReportedCondition
 from domain.values import Struct, field
 
 
@@ -70,6 +70,12 @@ class Attach(Command, frozen=True, kw_only=True):
     """Say whether the cluster exists, and later that it was deleted, to those who look after its droplets."""
 
     user_email: str = ""
+
+
+class SetHealth(Command, frozen=True, kw_only=True):
+    """Say how the cluster is, whatever its phase says; None takes that back."""
+
+    health: Health | None
 
 
 class Report(Struct, frozen=True, kw_only=True):

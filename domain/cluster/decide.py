@@ -8,12 +8,23 @@ from datetime import datetime
 
 from domain.access import may_see
 from domain.cluster.believed import Now, believed
-from domain.cluster.commands import Attach, Command, Create, Delete, Guarded, Reconcile, Report, Update
+from domain.cluster.commands import (
+    Attach,
+    Command,
+    Create,
+    Delete,
+    Guarded,
+    Reconcile,
+    Report,
+    SetHealth,
+    Update,
+)
 from domain.cluster.events import (
     Attached,
     Created,
     Deleted,
     Event,
+    HealthSet,
     Ignored,
     Reconciled,
     Reevaluated,
@@ -36,7 +47,7 @@ from domain.cluster.status import aggregate
 from domain.errors import Rejected, not_found
 from domain.ids import deterministic_id
 from domain.policy import Policy
-from domain.values import replace
+from domain.values import UNSET, replace
 
 
 def decide(state: ClusterState | None, command: Command, *, at: datetime, policy: Policy) -> Event:
@@ -51,6 +62,9 @@ def decide(state: ClusterState | None, command: Command, *, at: datetime, policy
         case Reconcile():
             visible(state, command.user_email, policy)
             return Reconciled(reason="manual_trigger", scheduled_by="manual_trigger", at=at)
+        case SetHealth(health=health):
+            visible(state, command.user_email, policy)
+            return HealthSet(health=health, at=at)
         case Attach():
             if state is None or state.deleted_at:
                 raise not_found()
@@ -212,6 +226,8 @@ def evolve(state: ClusterState | None, event: Event, policy: Policy) -> ClusterS
             return replace(state, deleted_at=event.at, cluster=cluster, secrets={}, reactive=None)
         case Attached():
             return replace(state, attached=True)
+        case HealthSet(health=health, at=at):
+            return replace(state, health_override=UNSET if health is None else health, checked_at=at)
         case Reported():
             reports = {**state.reports, event.report.controller_name: event.report}
             return _restated(state, reports, event.at, policy)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from domain.cluster.state import ControllerReport
+from domain.cluster.state import ControllerReport, Health
 from domain.values import Struct, field
 
 
@@ -65,6 +65,13 @@ class Attached(Struct, frozen=True, kw_only=True):
     at: datetime
 
 
+class HealthSet(Struct, frozen=True, kw_only=True):
+    """An operator has said how the cluster is, or has taken that back."""
+
+    health: Health | None
+    at: datetime
+
+
 class Reported(Struct, frozen=True, kw_only=True):
     """A controller's report was accepted."""
 
@@ -84,4 +91,4 @@ class Ignored(Struct, frozen=True, kw_only=True):
     result: Literal["stale", "duplicate"]
 
 
-Event = Created | Updated | Deleted | Reconciled | Attached | Reported | Reevaluated | Ignored
+Event = Created | Updated | Deleted | Reconciled | Attached | HealthSet | Reported | Reevaluated | Ignored

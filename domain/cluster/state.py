@@ -134,6 +134,10 @@ class Reactive(Struct, frozen=True, kw_only=True):
     waiting: Mapping[str, PendingAnnouncement] = field(default_factory=dict)
 
 
+Health = Literal["healthy", "warning", "critical"]
+"""How a cluster is, in the words of operators."""
+
+
 class ClusterState(Entity, frozen=True, kw_only=True):
     """All that one key of the table holds.
 
@@ -143,6 +147,8 @@ class ClusterState(Entity, frozen=True, kw_only=True):
         reactive: What was announced lately; None until something is.
         first_report_at: When the first report for the current generation arrived.
         attached: Whether it has had droplets; absent until it has.
+        health_override: What operators have said of its health; absent unless they have.
+        checked_at: When they did last, or took it back.
     """
 
     cluster: Cluster
@@ -152,6 +158,8 @@ class ClusterState(Entity, frozen=True, kw_only=True):
     reactive: Reactive | None = None
     first_report_at: datetime | None = None
     attached: bool | UnsetType = UNSET
+    health_override: Health | UnsetType = UNSET
+    checked_at: datetime | UnsetType = UNSET
 
 
 def counted(state: ClusterState) -> tuple[ControllerReport, ...]:

@@ -37,6 +37,10 @@ _AS_THEY_ARE: Final = (
 )
 
 
+# Absent from a state that has none.
+_IF_ANY: Final = ("health_override", "checked_at", "attached")
+
+
 class Page(NamedTuple):
     """Some clusters, and the last id among them, after which the next page begins."""
 
@@ -75,6 +79,7 @@ def _record(
         "schedule": _schedule(row, schedule),
         "first_report_at": row["first_report_at"],
         "deleted_at": row["deleted_at"],
+        **{name: row[name] for name in _IF_ANY if row[name]},
     }
     try:
         return decode_record(encode(state))

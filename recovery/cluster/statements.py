@@ -101,7 +101,8 @@ WHERE stored.id = seen.id
 
 CLUSTERS_AFTER: Final = """
 SELECT id::text, name, coalesce(target_project_id, '') AS target_project_id, created_by, generation,
-    resource_version, spec, status, created_at, updated_at, deleted_at, secrets, first_report_at
+    resource_version, spec, status, created_at, updated_at, deleted_at, secrets, first_report_at,
+    health_override, checked_at, attached
 FROM clusters WHERE id > $1::uuid ORDER BY id LIMIT $2
 """
 

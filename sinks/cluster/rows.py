@@ -13,6 +13,7 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
+from domain.cluster.state import Health
 from domain.errors import MalformedRecord
 from sinks.mapping import decoded, text_of, written_at
 from streams.cluster.messages import Generation
@@ -41,6 +42,9 @@ class ClusterRow(NamedTuple):
     state_offset: int
     secrets: str
     first_report_at: datetime | None
+    health_override: str | None
+    checked_at: datetime | None
+    attached: bool
     yielded: bool = False
 
 
@@ -137,6 +141,9 @@ class State(Struct):
     reports: dict[str, _Report] = {}
     secrets: Raw = Raw(b"{}")
     first_report_at: Time | None = None
+    health_override: Health | None = None
+    checked_at: Time | None = None
+    attached: bool = False
     deleted_at: Time | None = None
 
 
@@ -187,6 +194,9 @@ def state_rows(record: ConsumerRecord, state: State) -> StateRows:
             record.offset,
             text_of(state.secrets),
             state.first_report_at,
+            state.health_override,
+            state.checked_at,
+            state.attached,
         ),
         tuple(_report_row(cluster.id, name, report) for name, report in state.reports.items()),
         None

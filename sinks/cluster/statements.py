@@ -6,16 +6,18 @@ UPSERT_CLUSTERS: Final = """
 INSERT INTO clusters AS stored (
     id, name, target_project_id, created_by, generation, resource_version, spec, status, status_dirty,
     created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at,
-    yielded)
+    health_override, checked_at, attached, yielded)
 SELECT id, name, target_project_id, created_by, generation, resource_version, spec, status, false,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at,
+    health_override, checked_at, attached, yielded
 FROM unnest(
     $1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::text[], $7::jsonb[], $8::jsonb[],
     $9::timestamptz[], $10::timestamptz[], $11::timestamptz[], $12::int[], $13::bigint[], $14::jsonb[],
-    $15::timestamptz[], $16::boolean[]
+    $15::timestamptz[], $16::text[], $17::timestamptz[], $18::boolean[], $19::boolean[]
 ) AS incoming (
     id, name, target_project_id, created_by, generation, resource_version, spec, status,
-    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at, yielded)
+    created_at, updated_at, deleted_at, state_partition, state_offset, secrets, first_report_at,
+    health_override, checked_at, attached, yielded)
 ON CONFLICT (id) DO UPDATE SET
     name = excluded.name, target_project_id = excluded.target_project_id, created_by = excluded.created_by,
     generation = excluded.generation, resource_version = excluded.resource_version,
@@ -23,7 +25,8 @@ ON CONFLICT (id) DO UPDATE SET
     created_at = excluded.created_at, updated_at = excluded.updated_at, deleted_at = excluded.deleted_at,
     state_partition = excluded.state_partition, state_offset = excluded.state_offset,
     secrets = excluded.secrets, first_report_at = excluded.first_report_at,
-    yielded = excluded.yielded
+    health_override = excluded.health_override, checked_at = excluded.checked_at,
+    attached = excluded.attached, yielded = excluded.yielded
 -- Only if newer; offsets of two partitions say nothing about each other.
 WHERE stored.state_partition <> excluded.state_partition OR stored.state_offset < excluded.state_offset
 RETURNING stored.id::text

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from domain.access import valid_email
-from domain.cluster.commands import Attach, Command, Create, Delete, Reconcile, Report, Update
+from domain.cluster.commands import Attach, Command, Create, Delete, Reconcile, Report, SetHealth, Update
 from domain.cluster.names import NameRecord
 from domain.cluster.state import ClusterState, LastError, ReportedCondition
 from domain.errors import MalformedRecord, Rejected, invalid
@@ -29,6 +29,7 @@ from streams.cluster.messages import (
     ReleaseMessage,
     ReportBody,
     ReportMessage,
+    SetHealthMessage,
     UpdateMessage,
 )
 from streams.decoding import decode_body, decoder_of
@@ -73,7 +74,11 @@ def is_held(data: bytes) -> bool:
 
 
 def command_of(
-    message: CommandMessage, *, triggered_by: str, request_id: str | None, keyed: bool = False
+    message: CommandMessage | SetHealthMessage,
+    *,
+    triggered_by: str,
+    request_id: str | None,
+    keyed: bool = False,
 ) -> Command:
     """Convert a command message into the domain's command.
 
@@ -109,6 +114,8 @@ def command_of(
             )
         case ReconcileMessage():
             return Reconcile(**common)
+        case SetHealthMessage(health=health):
+            return SetHealth(**common, health=health)
 
 
 def message_of(command: Command, *, issued_at: datetime) -> CommandBase:
@@ -138,6 +145,8 @@ def message_of(command: Command, *, issued_at: datetime) -> CommandBase:
             )
         case Reconcile():
             return ReconcileMessage(**common)
+        case SetHealth(health=health):
+            return SetHealthMessage(**common, health=health)
         case _:
             raise TypeError(f"no message for {type(command).__name__}")
 
@@ -291,7 +300,9 @@ def read_report(value: bytes, headers: Mapping[str, str], at: datetime) -> Repor
     return _read(read)
 
 
-def _to_command(message: CommandMessage, headers: Mapping[str, str], *, accepted: bool) -> Command:
+def _to_command(
+    message: CommandMessage | SetHealthMessage, headers: Mapping[str, str], *, accepted: bool
+) -> Command:
     by_rest = accepted and headers.get(TRIGGERED_BY) == BY_REST
     return command_of(
         message,

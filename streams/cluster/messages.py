@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from domain.cluster.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
-from domain.cluster.state import Cluster, ConditionStatus
+from domain.cluster.state import Cluster, ConditionStatus, Health
 from streams.messages import SOURCE, Email, Holds, ResultBase, Source, Time, Uuid
 
 Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]
@@ -60,6 +60,12 @@ class AttachMessage(Struct, kw_only=True, tag_field="type", tag="cluster.attach"
     cluster_id: Uuid
 
 
+class SetHealthMessage(CommandBase, tag="cluster.health"):
+    """Say how the cluster is, whatever its phase says; without `health` that is taken back."""
+
+    health: Health | None = None
+
+
 class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release"):
     """Free a name on `cluster-name-requests`, if this cluster holds it."""
 
@@ -68,7 +74,7 @@ class ReleaseMessage(Struct, kw_only=True, tag_field="type", tag="name.release")
 
 
 CommandMessage = CreateMessage | UpdateMessage | DeleteMessage | ReconcileMessage
-AcceptedMessage = CommandMessage | AttachMessage
+AcceptedMessage = CommandMessage | AttachMessage | SetHealthMessage
 NameRequestMessage = CreateMessage | ReleaseMessage
 
 

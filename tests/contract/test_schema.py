@@ -25,6 +25,9 @@ TABLES = {
         "deleted_at": (TIME, True),
         "state_partition": ("integer", False),
         "state_offset": (BIG, False),
+        "health_override": ("character varying(50)", True),
+        "checked_at": (TIME, True),
+        "attached": (BOOL, False),
     },
     "controller_status": {
         "cluster_id": (UUID, False),

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import until
 from tests.e2e.product import Answer, Client, Deployment, an_owner
 
 MOUNT = "/genie/api/v1"
@@ -77,6 +78,31 @@ async def test_both_clients_see_the_same_cluster(client):
     assert "nyc3" == (await client.get(flat["id"]))["spec"]["region"]
 
 
+async def test_what_an_operator_says_of_a_cluster_counts_until_it_is_taken_back(client, place):
+    # given
+    replica = (await place.web()).as_(client.email)
+    cluster = await made(client)
+    generation = (await client.get(cluster["id"]))["generation"]
+    # when
+    said = await on(client, "PUT", cluster["id"], {"status": "critical"})
+    moved = await on(client, "PUT", cluster["id"], {"status": "warning", "region": "lon1"})
+    # then
+    assert ("critical", "warning") == (said["cluster"]["status"], moved["cluster"]["status"])
+    assert cluster["last_checked"] < said["cluster"]["last_checked"] < moved["cluster"]["last_checked"]
+    assert ("warning", "lon1") == (moved["cluster"]["status"], moved["cluster"]["region"])
+
+    async def seen() -> bool:
+        return bool((await on(replica, "GET", cluster["id"]))["cluster"] == moved["cluster"])
+
+    await until(seen, within=10, what="the same in another process")
+    # and the native cluster has moved on by the region alone
+    assert generation + 1 == (await client.get(cluster["id"]))["generation"]
+    # when it is taken back
+    back = await on(client, "PUT", cluster["id"], {"status": "auto"})
+    # then
+    assert "healthy" == back["cluster"]["status"]
+
+
 async def test_lists_are_flat_and_newest_first(client):
     ids = [(await made(client, name))["id"] for name in ("a", "b", "c")]
     answer = await client.request("GET", f"{MOUNT}/clusters")
@@ -123,7 +149,7 @@ async def test_what_cannot_be_is_refused(client, method, id, body, status):
     assert isinstance(answer["error"], str)
 
 
-@pytest.mark.parametrize("body", [{"name": "other"}, {"status": "critical"}, {"region": 7}])
+@pytest.mark.parametrize("body", [{"name": "other"}, {"status": "good"}, {"region": 7}])
 async def test_what_cannot_be_changed_is_refused(client, body):
     cluster = await made(client)
     assert 400 == (await on(client, "PUT", cluster["id"], body)).status

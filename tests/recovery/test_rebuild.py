@@ -170,6 +170,9 @@ async def test_a_new_kafka_takes_over(servers, another, tmp_path):
 async def stored(servers):
     """A database with 400 clusters, every tenth deleted; written by a sink that is gone."""
     records = [cluster(n, reports=[report("dns")], deleted=100 if n % 10 == 0 else None) for n in range(400)]
+    for n in range(1, 400, 7):  # what operators have said of it, and that it has droplets
+        at = records[n].cluster.created_at
+        records[n] = replace(records[n], attached=True, health_override="warning", checked_at=at)
     async with a_world(await servers.new_topics(partitions=3), await servers.new_database()) as world:
         await world.publish(*records)
         await world.drain()

@@ -12,7 +12,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from domain.cluster.commands import Delete, Update
+from domain.cluster.commands import Delete, SetHealth, Update
+from domain.cluster.state import Health
 from domain.errors import Rejected, invalid, not_found
 from serving.ids import new_id
 from serving.submit import WriteResult
@@ -39,6 +40,14 @@ from web.shapes import Message, Wrapped
 PATH: Final = "/genie/api/v1/clusters"
 MOST: Final = 1000
 """Clusters on a page."""
+
+STATUSES: Final[Mapping[str, Health | None]] = {
+    "healthy": "healthy",
+    "warning": "warning",
+    "critical": "critical",
+    "auto": None,
+}
+"""What operators may say of a cluster; `auto` takes it back."""
 
 TRIES: Final = 5
 """Of an update that somebody else's has overtaken."""
@@ -112,7 +121,10 @@ async def create_flat_cluster(request: web.Request) -> web.Response:
 
 
 async def update_flat_cluster(request: web.Request) -> web.Response:
-    """Change the region of a cluster."""
+    """Change the region of a cluster, or say how it is.
+
+    A `status` counts until the next one, whatever the phase of the cluster says; `auto` takes it back.
+    """
     email = caller(request)
     cluster_id = _path_id(request)
     body = (await body_of(request, _update_decoder)).meaning()
@@ -120,12 +132,17 @@ async def update_flat_cluster(request: web.Request) -> web.Response:
     known = request.app[FLAT].cluster(entry.id)
     if known is not None and body.name and body.name != known.name:
         raise invalid("name can't be changed", field="name", value=body.name)
-    if body.status:
-        raise invalid("status follows from the cluster and can't be set", field="status", value=body.status)
+    status = body.status or ""
+    if status and status not in STATUSES:
+        text = f"status must be one of {', '.join(STATUSES)}"
+        raise invalid(text, field="status", value=status)
     if body.region and body.region.strip():
         result = await _moved(request, email, cluster_id, body.region.strip())
-        return _answer(request, cluster_id, result, "updated")
-    return json_response(b"".join(_SHAPE.one(_flat(request, entry.id), "updated")))
+    if status:
+        result = await _judged(request, email, cluster_id, STATUSES[status])
+    if not status and not (body.region or "").strip():
+        return json_response(b"".join(_SHAPE.one(_flat(request, entry.id), "updated")))
+    return _answer(request, cluster_id, result, "updated")
 
 
 async def _moved(request: web.Request, email: str, cluster_id: str, region: str) -> WriteResult:
@@ -147,6 +164,19 @@ async def _moved(request: web.Request, email: str, cluster_id: str, region: str)
                 raise
             await asyncio.sleep(RETRY_AFTER)
     raise AssertionError("the last try returns or raises")
+
+
+async def _judged(request: web.Request, email: str, cluster_id: str, health: Health | None) -> WriteResult:
+    """Say how a cluster is, whatever its phase says; None takes that back."""
+    command = SetHealth(
+        command_id=new_id(),
+        cluster_id=cluster_id,
+        user_email=email,
+        triggered_by="api_request",
+        request_id=request[REQUEST_STATE].request_id,
+        health=health,
+    )
+    return await request.app[WRITES].submit(command)
 
 
 async def delete_flat_cluster(request: web.Request) -> web.Response:
