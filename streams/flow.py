@@ -80,6 +80,10 @@ class Reference(NamedTuple):
     always: bool = False
 
 
+def _nothing(event: object, after: object, cause: Cause) -> Iterable[Output]:
+    return ()
+
+
 _wake_decoder: Final = decoder_of(Wake)
 
 
@@ -118,7 +122,7 @@ class Flow(Generic[V, C, E]):
     queue: str = ""
     internal: bool = False
     joins: Mapping[str, Message] = field(default_factory=dict)
-    announce: Callable[[E, V, Cause], Iterable[Output]] = lambda event, after, cause: ()
+    announce: Callable[[E, V, Cause], Iterable[Output]] = _nothing
     shown: str
     results: str = "command-results"
     retention: timedelta = timedelta(days=7)
