@@ -38,7 +38,8 @@ class Envelope(Struct, kw_only=True):
 def told(event: Envelope, key: str, after: VersionedEntity, cause: Cause) -> Output:
     """The record of an event, under the key of what it is about."""
     own = cause._replace(event_id=event.event_id)  # whatever its sender wants
-    return announcement(EVENTS, key, event, after, own)
+    record = announcement(EVENTS, key, event, after, own)
+    return record._replace(headers={**record.headers, "event_type": event.type})
 
 
 def common(kind: str, entity_id: str, type_: str, cause: Cause) -> dict[str, Any]:

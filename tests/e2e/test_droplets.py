@@ -10,7 +10,7 @@ import pytest
 
 from domain.policy import Policy
 from tests.conftest import until
-from tests.e2e.product import Answer, Client, Deployment, an_owner
+from tests.e2e.product import Answer, Client, Deployment, an_owner, headers_of
 
 PATH = "/api/v1/droplets"
 SPEC = {"platform": {"type": "gcp", "gcp": {"projectID": "demo", "region": "europe-west3"}}}
@@ -273,6 +273,10 @@ async def test_events_tell_the_life_of_a_droplet_in_their_envelope(client, place
     assert droplet["ip_address"] == events[1]["droplet"]["ip_address"]
     assert all(event["droplet"] == event["payload"]["droplet"] for event in events)
     assert 3 == len({event["event_id"] for event in events})
+    # and headers say the same
+    headers = [headers_of(record) for record in await log.of(droplet["id"])]
+    assert [event["type"] for event in events] == [each["event_type"] for each in headers]
+    assert [event["event_id"] for event in events] == [each["event_id"] for each in headers]
 
 
 async def test_a_command_of_a_kafka_client_counts_as_much(client, place):
