@@ -25,12 +25,14 @@ Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer)
 BOMB: Final = 2 * MAX_BATCH_BYTES  # bytes, of which the packed ones are a thousandth
 
 WINDOW: Final = 0.2  # seconds of input that are repeated together
+SOON: Final = 3.0  # seconds, in which a cluster gets fewer commands than it remembers
 
 
 class Repeater:
     """Publishes records of the input topics again soon after they came, in another order, some twice.
 
-    They keep partition, key, value and headers, as a client's retry or a mirror would have them.
+    They keep partition, key, value and headers, as a client's retry or a mirror would have them. Those that a
+    broker that was away has held up are passed over: a cluster that many write to has forgotten them by then.
     """
 
     def __init__(self, bootstrap_servers: str, draws: random.Random, topics: Topics | None = None) -> None:
@@ -76,7 +78,8 @@ class Repeater:
             again = [record for record in window for _ in range(self._draws.choice((1, 1, 2)))]
             self._draws.shuffle(again)
             for record in again:
-                await self._repeat(record)
+                if time.time() - record.timestamp / 1000 < SOON:
+                    await self._repeat(record)
             await asyncio.sleep(WINDOW)
 
     async def _repeat(self, record: ConsumerRecord) -> None:
