@@ -21,8 +21,10 @@ from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import WEB
+from streams.reading.fresh import Freshness
 from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
+from tables.view import View
 from web import keys
 from web.cluster.kept import KeptClusters
 from web.cluster.keys import FEED, READS, WRITES
@@ -96,16 +98,7 @@ async def run(
         if database is None or not settings.fallback
         else Fallback(database, simple_flows(settings.policy)),
         require_referred=settings.require_resource,
-        others={
-            "cluster": KeptClusters(
-                feed.view,
-                backend.health,
-                backend.freshness,
-                topic=topics.state,
-                partitions=settings.kafka.partitions,
-                may_wait=settings.fallback,
-            )
-        },
+        others={"cluster": kept_clusters(feed.view, backend.health, backend.freshness, settings)},
     )
     app = create_app(settings, feed=feed, submitter=backend.submitter, health=backend.health, served=served)
     async with AsyncExitStack() as stack:
@@ -147,6 +140,20 @@ def create_app(
     app.on_shutdown.append(watches.close)
     add_routes(app)
     return app
+
+
+def kept_clusters(
+    view: View[ClusterEntry], health: HealthMonitor, freshness: Freshness, settings: WebSettings
+) -> KeptClusters:
+    """The clusters that droplets may name."""
+    return KeptClusters(
+        view,
+        health,
+        freshness,
+        topic=settings.kafka.topics.state,
+        partitions=settings.kafka.partitions,
+        may_wait=settings.fallback,
+    )
 
 
 def _droplets_of(served: Mapping[str, Served], cluster_id: str) -> Sequence[str]:

@@ -21,7 +21,7 @@ from tables.feed import Feed
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
 from web.routes import COLLECTIONS
-from web.server import create_app, serve
+from web.server import create_app, kept_clusters, serve
 from web.settings import WebSettings
 
 OWNER = "owner@example.com"
@@ -78,7 +78,15 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
     )
     feeds = kind_feeds(COLLECTIONS, KAFKA.topics)
     freshness = Freshness(nothing_came, at_once)
-    served = serve_kinds(COLLECTIONS, KAFKA, feeds, submitter=submitter, health=health, freshness=freshness)
+    served = serve_kinds(
+        COLLECTIONS,
+        KAFKA,
+        feeds,
+        submitter=submitter,
+        health=health,
+        freshness=freshness,
+        others={"cluster": kept_clusters(feed.view, health, freshness, settings)},
+    )
     app = create_app(settings, feed=feed, submitter=submitter, health=health, served=served)
     runner = await serve(app)
     host, port = runner.addresses[0]
