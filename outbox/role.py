@@ -38,6 +38,11 @@ LONGEST_PAUSE: Final = 5.0
 _SESSION: Final = {"synchronous_commit": "off", "idle_in_transaction_session_timeout": "10s", "jit": "off"}
 
 
+LOOKS: Final = 3
+LOOK_AGAIN: Final = 1.0
+"""Seconds after which a topic is looked for again: a new one is not known to every broker at once."""
+
+
 class NoSession(PermanentError):
     """A pooler stands where a relay needs a session of its own."""
 
@@ -76,10 +81,12 @@ async def run(
     async def ask() -> Mapping[str, str]:
         await require_rights(kafka, RELAY)
         await check_topics(kafka, RELAY)
-        found = await topic_ids(kafka, routes.topics)
-        if missing := [topic for topic in routes.topics if topic not in found]:
-            raise MissingTopics(f"{', '.join(missing)}: OUTBOX_ALLOWED_TYPES names what is no topic")
-        return found
+        for _ in range(LOOKS):
+            found = await topic_ids(kafka, routes.topics)
+            if not (missing := [topic for topic in routes.topics if topic not in found]):
+                return found
+            await asyncio.sleep(LOOK_AGAIN)
+        raise MissingTopics(f"{', '.join(missing)}: OUTBOX_ALLOWED_TYPES names what is no topic")
 
     if (ids := await once_it_answers(ask, stop=stop, log=log)) is not None:
         await _run(settings, routes, ids, stop=stop, ready=ready)
