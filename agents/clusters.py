@@ -42,7 +42,7 @@ from streams.cause import Cause
 from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
-from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, ORIGIN, answered_by_state, headers_of
+from streams.headers import BY_REST, FOLLOWED, ORIGIN, answered_by_state, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
@@ -240,10 +240,10 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         return after, outputs
 
     def _told_members(self, cause: Command, kind: type[Open | Close], **members: bool) -> Output:
-        """What those who look after the droplets of a cluster are told about it."""
+        """A command that tells the agent of members whether a cluster exists (`domain/members.py`)."""
         id = deterministic_id(cause.command_id, cause.cluster_id, kind.__name__)
         told = kind(id=cause.cluster_id, command_id=id, **members)
-        return self._members.command(told, {"content_type": "application/json", ANSWERED_BY: BY_STATE})
+        return self._members.command(told, FOLLOWED)
 
     def _named_before(self, here: Here[ClusterState]) -> bool:
         """Whether the name of a create was taken in an earlier turn, and not in this one."""

@@ -19,7 +19,7 @@ from domain.resource import Changed, ResourceState
 from streams.cause import Cause
 from streams.cluster.messages import AttachMessage
 from streams.flow import Flow
-from streams.headers import ANSWERED_BY, BY_STATE
+from streams.headers import FOLLOWED
 from streams.json import encode
 from streams.writing.outputs import Output
 
@@ -126,8 +126,7 @@ def ask_cluster(accepted: str, event: MembersChanged, after: MembersState, cause
         return
     cluster_id = event.members.id
     attach = AttachMessage(command_id=deterministic_id(cause.id, cluster_id), cluster_id=cluster_id)
-    headers = {"content_type": "application/json", ANSWERED_BY: BY_STATE, **cause.headers}
-    yield Output(accepted, cluster_id.encode(), encode(attach), headers)
+    yield Output(accepted, cluster_id.encode(), encode(attach), {**FOLLOWED, **cause.headers})
 
 
 def tell_droplets(
@@ -145,7 +144,7 @@ def tell_droplets(
 
 def _sent(flow: Flow[Any, Any, Any], command: Command, cause: Cause) -> Output:
     """A command that follows from an event. Nobody waits for its result."""
-    return flow.command(command, {"content_type": "application/json", ANSWERED_BY: BY_STATE, **cause.headers})
+    return flow.command(command, {**FOLLOWED, **cause.headers})
 
 
 def _is_uuid(text: str) -> bool:

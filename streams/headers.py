@@ -20,6 +20,9 @@ ANSWERED_BY: Final = "answered_by"
 
 BY_STATE: Final = "state"
 
+FOLLOWED: Final[Mapping[str, str]] = {"content_type": "application/json", ANSWERED_BY: BY_STATE}
+"""Headers of a command whose sender follows the changelog, or of which nobody waits for a result."""
+
 ANSWERS: Final = "answers"
 """Header of a state, once for each record that it answers: the id of the command or report."""
 

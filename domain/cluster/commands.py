@@ -67,7 +67,7 @@ class Reconcile(Command, frozen=True, kw_only=True):
 
 
 class Attach(Command, frozen=True, kw_only=True):
-    """Say whether the cluster exists, and later that it was deleted, to those who look after its droplets."""
+    """Mark the cluster as one with droplets, whose agent is told when it is deleted."""
 
     user_email: str = ""
 

@@ -22,7 +22,7 @@ from streams.json import encode
 from tables.cluster import Filter
 from tables.view import BEFORE_ALL, SortKey
 from web.cluster import parameters
-from web.cluster.handlers import absence, behind, create, shown_spec
+from web.cluster.handlers import absence, behind, create, said_by, shown_spec
 from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.reads import PageQuery
 from web.described import kind_parameters
@@ -32,7 +32,7 @@ from web.http.bodies import body_of
 from web.http.errors import json_response
 from web.http.identity import caller
 from web.http.pieces import ReadAnswer
-from web.keys import HEALTH, REQUEST_STATE, SETTINGS
+from web.keys import HEALTH, SETTINGS
 from web.paging import fitting
 from web.requests import command_identity, path_id, replayed, shown
 from web.shapes import Message, Wrapped
@@ -149,11 +149,7 @@ async def _moved(request: web.Request, email: str, cluster_id: str, region: str)
     """Replace the region of a cluster, and nothing that anybody else has written meanwhile."""
     for left in reversed(range(TRIES)):
         command = Update(
-            command_id=new_id(),
-            cluster_id=cluster_id,
-            user_email=email,
-            triggered_by="api_request",
-            request_id=request[REQUEST_STATE].request_id,
+            **said_by(request, email, cluster_id, new_id()),
             spec={**shown_spec(request, email), "region": region},
             expected_resource_version=request.app[READS].entry(email, cluster_id).version,
         )
@@ -169,11 +165,7 @@ async def _moved(request: web.Request, email: str, cluster_id: str, region: str)
 async def _judged(request: web.Request, email: str, cluster_id: str, health: Health | None) -> WriteResult:
     """Say how a cluster is, whatever its phase says; None takes that back."""
     command = SetHealth(
-        command_id=new_id(),
-        cluster_id=cluster_id,
-        user_email=email,
-        triggered_by="api_request",
-        request_id=request[REQUEST_STATE].request_id,
+        **said_by(request, email, cluster_id, new_id()),
         health=health,
     )
     return await request.app[WRITES].submit(command)
@@ -186,12 +178,7 @@ async def delete_flat_cluster(request: web.Request) -> web.Response:
     with behind(absence(request, email)):
         command_id, keyed = command_identity(request, email, "delete", cluster_id)
     command = Delete(
-        command_id=command_id,
-        cluster_id=cluster_id,
-        user_email=email,
-        triggered_by="api_request",
-        request_id=request[REQUEST_STATE].request_id,
-        keyed=keyed,
+        **said_by(request, email, cluster_id, command_id, keyed=keyed),
         force=True,
     )
     result = await request.app[WRITES].submit(command)

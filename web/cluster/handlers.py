@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -64,19 +65,29 @@ async def create(
     spec = _acceptable(given, request)
     check_project_id(project_id)
     command_id, keyed = command_identity(request, email, "create")
+    cluster_id = _new_cluster_id(request, email, name, command_id if keyed else None)
     command = Create(
-        command_id=command_id,
-        cluster_id=_new_cluster_id(request, email, name, command_id if keyed else None),
-        user_email=email,
-        triggered_by="api_request",
-        request_id=request[REQUEST_STATE].request_id,
-        keyed=keyed,
+        **said_by(request, email, cluster_id, command_id, keyed=keyed),
         name=name,
         spec=spec,
         target_project_id=project_id,
     )
-    request[REQUEST_STATE].entity_id = command.cluster_id
-    return await _decided(request, command), command.cluster_id
+    request[REQUEST_STATE].entity_id = cluster_id
+    return await _decided(request, command), cluster_id
+
+
+def said_by(
+    request: web.Request, email: str, cluster_id: str, command_id: str, *, keyed: bool = False
+) -> dict[str, Any]:
+    """The members that every command of a request has."""
+    return {
+        "command_id": command_id,
+        "cluster_id": cluster_id,
+        "user_email": email,
+        "triggered_by": "api_request",
+        "request_id": request[REQUEST_STATE].request_id,
+        "keyed": keyed,
+    }
 
 
 def _new_cluster_id(request: web.Request, email: str, name: str, command_id: str | None) -> str:
@@ -112,12 +123,7 @@ async def update_cluster(request: web.Request) -> web.Response:
         spec = _acceptable(message.spec, request, before=lambda: shown_spec(request, email))
         expected = _expected_version(request, message.resource_version or None)
     command = Update(
-        command_id=command_id,
-        cluster_id=cluster_id,
-        user_email=email,
-        triggered_by="api_request",
-        request_id=request[REQUEST_STATE].request_id,
-        keyed=keyed,
+        **said_by(request, email, cluster_id, command_id, keyed=keyed),
         spec=spec,
         expected_resource_version=expected,
     )
@@ -132,12 +138,7 @@ async def delete_cluster(request: web.Request) -> web.Response:
         command_id, keyed = command_identity(request, email, "delete", cluster_id)
         expected = _expected_version(request, None)
     command = Delete(
-        command_id=command_id,
-        cluster_id=cluster_id,
-        user_email=email,
-        triggered_by="api_request",
-        request_id=request[REQUEST_STATE].request_id,
-        keyed=keyed,
+        **said_by(request, email, cluster_id, command_id, keyed=keyed),
         force=request.query.get("force", "").lower() == "true",
         expected_resource_version=expected,
     )

@@ -8,14 +8,13 @@ from domain.cluster.names import name_key
 from serving.submit import Destination, Submitter, WriteResult, results_showing
 from streams.cluster.codec import message_of
 from streams.cluster.messages import ReportMessage
-from streams.headers import ANSWERED_BY, BY_REST, BY_STATE, KEYED, TRIGGERED_BY
+from streams.headers import BY_REST, FOLLOWED, KEYED, TRIGGERED_BY
 from streams.json import encode
 from streams.topics import Topics
 from streams.writing.outputs import Headers, Output
 from tables.cluster import ClusterEntry
 from tables.view import View
 
-_HEADERS: Final = {"content_type": "application/json", ANSWERED_BY: BY_STATE}
 _OF_COMMANDS: Final[Headers] = [(TRIGGERED_BY, BY_REST.encode())]
 
 
@@ -41,7 +40,7 @@ class ClusterWrites:
         else:
             destination, topic = self._commands, self._topics.accepted_commands
             key = command.cluster_id
-        headers = {**_HEADERS, TRIGGERED_BY: command.triggered_by}
+        headers = {**FOLLOWED, TRIGGERED_BY: command.triggered_by}
         if command.request_id:
             headers["request_id"] = command.request_id
         if command.keyed:
@@ -53,7 +52,7 @@ class ClusterWrites:
 
     async def report(self, report: ReportMessage, report_id: str, *, request_id: str) -> WriteResult:
         """Have a status report decided; like `submit`, and `stale` is a result too."""
-        headers = {**_HEADERS, "answer": "true", "request_id": request_id}
+        headers = {**FOLLOWED, "answer": "true", "request_id": request_id}
         output = Output(self._topics.reports, report.cluster_id.encode(), encode(report), headers)
         return await self._submitter.submit(
             self._reports, output, command_id=report_id, entity_id=report.cluster_id
