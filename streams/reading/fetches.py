@@ -53,14 +53,21 @@ def fetch_in_sessions(consumer: AIOKafkaConsumer, *, pause: float = 0.0) -> None
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
-    """Disconnect. While a broker is away, aiokafka raises for a fetch that it has cancelled itself."""
+    """Leave the group, if there is one, and disconnect.
+
+    aiokafka raises for what was cancelled and is no task of ours: a fetch while a broker is away, or a
+    rebalance that waits for a worker which is told to stop. What it has not come to is done here.
+    """
     try:
         await consumer.stop()
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        log.info("stopped while a broker is away")
+        log.info("stopped while Kafka had not answered")
+        if consumer._group_id is not None:
+            await consumer._coordinator._stop_heartbeat_task()
+            await consumer._coordinator._maybe_leave_group()
         await consumer._client.close()
 
 

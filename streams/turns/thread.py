@@ -17,10 +17,11 @@ from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode.threads import QueueServiceThread
 
 from domain.offsets import Resumption, life_of, resume
 from streams.kafka.brokers import Brokers
-from streams.reading.fetches import fetch_in_sessions
+from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.settings import MAX_FETCH_BYTES, READ_COMMITTED
 
 log = logging.getLogger("clusterflow.batches")
@@ -49,6 +50,12 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):
         fetch_in_sessions(self._consumer)
         self.app.lease.renew_by(self._consumer._coordinator)
         self._commit_lives()
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, in the middle of a rebalance too, which Faust's own stop lets end the thread."""
+        await QueueServiceThread.on_thread_stop(self)
+        if self._consumer is not None:
+            await stop_consumer(self._consumer)
 
     # --- committed offsets ------------------------------------------------------------------------
 

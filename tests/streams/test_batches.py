@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -204,6 +204,37 @@ async def test_a_worker_that_cannot_claim_what_it_is_given_does_not_stay(kafka, 
     async with worker(kafka, seen) as app:
         await asyncio.wait_for(app.until_crashed(), timeout=40)
         assert isinstance(app.crash_reason, LeaseLost)
+
+
+async def test_a_worker_that_is_stopped_in_a_rebalance_leaves_the_group(kafka, monkeypatch):
+    """Its thread is asked for the ends of its partitions meanwhile, and answers no more."""
+    seen: Seen = defaultdict(list)
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    highwaters = BatchConsumerThread._highwaters
+
+    async def unanswered(thread: BatchConsumerThread, partitions: list[TP]) -> Any:
+        if thread is not first.consumer._thread:
+            return await highwaters(thread, partitions)
+        loop.call_soon_threadsafe(asked.set)
+        return await asyncio.Event().wait()
+
+    # given a worker
+    async with AsyncExitStack() as works:
+        first = await works.enter_async_context(worker(kafka, seen))
+        await publish(kafka, kafka.partitions)
+        await until_committed(kafka)
+        monkeypatch.setattr(BatchConsumerThread, "_highwaters", unanswered)
+
+        # when it is stopped before it has its share of what it shares with another one
+        async with worker(kafka, seen):
+            await asyncio.wait_for(asked.wait(), timeout=40)
+            await works.aclose()
+
+            # then it ends in good order, and the other one works on
+            assert first.consumer._thread._shutdown.is_set()
+            await publish(kafka, 400)
+            await until_committed(kafka)
+    assert kafka.partitions + 400 == distinct(seen)
 
 
 async def test_markers_of_foreign_transactions_are_holes_that_stop_nobody(kafka):

@@ -43,8 +43,8 @@ USED = {
     BatchBuilder: "append",
     DefaultRecordBatchBuilder: "estimate_size_in_bytes",
     Sender: "close",
-    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _isolation_level"
-    " _subscription",
+    AIOKafkaConsumer: "_client _coordinator _fetch_max_bytes _fetch_max_wait_ms _fetcher _group_id"
+    " _isolation_level _subscription",
     Fetcher: "_client _select_read_replica _subscriptions fetched_records",
     FetchResult: "_assignment _partition_records _topic_partition _update_position check_assignment has_more",
     PartitionRecords: "_records",
@@ -55,7 +55,7 @@ USED = {
     " get_random_node hosts send",
     AIOKafkaConnection: "_requests close connected send",
     ClusterMetadata: "brokers failed_update leader_for_partition partitions_for_topic update_metadata",
-    GroupCoordinator: "_send_req fetch_committed_offsets",
+    GroupCoordinator: "_maybe_leave_group _send_req _stop_heartbeat_task fetch_committed_offsets",
     SubscriptionState: "_assigned_state subscription",
     TopicPartitionState: "_position highwater lso",
     driver.AIOKafkaConsumerThread: "_consumer _create_worker_consumer _ensure_consumer _stopped call_thread"
