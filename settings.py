@@ -40,6 +40,7 @@ from cli.values import (
     ServicePort,
     Statuses,
     TopicText,
+    WorkKinds,
     WriteFallback,
 )
 from database import DatabaseSettings, Pooler
@@ -47,9 +48,10 @@ from database.names import DATABASES, DatabaseName
 from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
+from domain.values import replace
 from domain.work import Limits
 from streams.envelope import EVENTS
-from streams.flows import PUBLIC
+from streams.flows import PUBLIC, WORK
 from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSecurity, KafkaSettings
@@ -126,6 +128,7 @@ class Settings(DatabaseVariables):
     delete_retention: Duration = timedelta(days=7)
     resource_statuses: Statuses = ("active", "inactive")
 
+    executor_kinds: WorkKinds = WORK
     executor_tasks: Count = 100
     task_max_attempts: Count = 5
     task_timeout: Duration = timedelta(seconds=30)
@@ -133,6 +136,13 @@ class Settings(DatabaseVariables):
     task_retention: Duration = timedelta(days=7)
     droplet_provision_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2.0
     droplet_network: Network = "10.128.0.0/16"
+    clustergenie_worker_count: Count = 4
+    clustergenie_worker_queue: Count = 100
+    shutdown_grace: Duration = timedelta(seconds=30)
+    job_max_attempts: Count = 3
+    job_lease_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    job_timeout: Duration = timedelta(minutes=10)
+    job_retention: Duration = timedelta(days=7)
     task_require_resource: Boolean = False
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
@@ -255,6 +265,13 @@ class Settings(DatabaseVariables):
                 attempts=self.task_max_attempts, lease=self.task_lease, time=self.task_timeout
             ),
             task_retention=self.task_retention,
+            job_limits=replace(
+                Policy().job_limits,
+                attempts=self.job_max_attempts,
+                lease=timedelta(seconds=self.job_lease_seconds),
+                time=self.job_timeout,
+            ),
+            job_retention=self.job_retention,
             droplet_provisioning=timedelta(seconds=self.droplet_provision_seconds),
             droplet_network=self.droplet_network,
             reconcile_enabled=self.reconciliation_enabled,

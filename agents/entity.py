@@ -313,6 +313,6 @@ class KindAgent(EntityAgent[V, C, E]):
             self.wakes.put_off(here.partition, key, max(woken.published_at, woken.at) + PUT_OFF)
 
 
-def _digest(command: object) -> str:
+def _digest(command: Any) -> str:
     """What tells two requests under one key apart."""
-    return blake2b(encode(command), digest_size=12).hexdigest()
+    return blake2b(encode(command.request()), digest_size=12).hexdigest()

@@ -10,16 +10,18 @@ from typing import Any, Final
 from uuid import UUID
 
 from agents.entity import Reaction
-from domain import address, droplet, task
+from domain import address, droplet, job, task
 from domain.entity import Command
 from domain.ids import deterministic_id
-from domain.members import FULL, NOT_FOUND, Join, Leave, MembersState
+from domain.members import FULL, NOT_FOUND, Join, Leave, MembersState, Note
 from domain.members import Changed as MembersChanged
 from domain.resource import Changed, ResourceState
+from domain.work import ENDED
 from streams.cause import Cause
 from streams.cluster.messages import AttachMessage
 from streams.flow import Flow
 from streams.headers import FOLLOWED
+from streams.job_metrics import PROCESSED
 from streams.json import encode
 from streams.writing.outputs import Output
 
@@ -44,7 +46,12 @@ def reactions_of(
     return {
         "resource": (partial(start_task, flows["task"]),),
         "droplet": (partial(ask_address, flows["address"]), partial(tell_members, flows["members"])),
-        "members": (partial(ask_cluster, accepted), partial(tell_droplets, flows["droplet"])),
+        "members": (
+            partial(ask_cluster, accepted),
+            partial(tell_droplets, flows["droplet"]),
+            partial(scale, flows["droplet"]),
+        ),
+        "job": (count_job,),
         "address": (partial(answer_droplet, flows["droplet"], flows["address"]),),
     }
 
@@ -111,13 +118,20 @@ def answer_droplet(
 def tell_members(
     members: Flow[Any, Any, Any], event: droplet.Changed, after: droplet.DropletState, cause: Cause
 ) -> Iterator[Output]:
-    """Have a droplet be among those of its cluster while it exists."""
+    """Have a droplet be among those of its cluster while it exists, and they know whether it is active."""
     cluster_id, id = event.droplet.cluster_id, event.droplet.id
-    if cluster_id is None or event.how not in ("created", "deleted"):
+    if cluster_id is None:
         return
-    kind = Join if event.how == "created" else Leave
     command_id = deterministic_id(cause.id, id, event.how)
-    yield _sent(members, kind(id=cluster_id, command_id=command_id, droplet=id), cause)
+    match event.how:
+        case "created":
+            yield _sent(members, Join(id=cluster_id, command_id=command_id, droplet=id), cause)
+        case "updated":
+            active = event.droplet.status == "active"
+            note = Note(id=cluster_id, command_id=command_id, droplet=id, active=active)
+            yield _sent(members, note, cause)
+        case "deleted":
+            yield _sent(members, Leave(id=cluster_id, command_id=command_id, droplet=id), cause)
 
 
 def ask_cluster(accepted: str, event: MembersChanged, after: MembersState, cause: Cause) -> Iterator[Output]:
@@ -133,6 +147,8 @@ def tell_droplets(
     droplets: Flow[Any, Any, Any], event: MembersChanged, after: MembersState, cause: Cause
 ) -> Iterator[Output]:
     """Have the droplets of a cluster go with it, and fail those that name one that there is not."""
+    if event.how not in ("deleted", "closed", "refused"):
+        return
     reason = {"closed": NOT_FOUND, "refused": FULL}.get(event.how)
     for id in event.droplets:
         command_id = deterministic_id(cause.id, id, event.how)
@@ -140,6 +156,35 @@ def tell_droplets(
             yield _sent(droplets, droplet.Delete(id=id, command_id=command_id), cause)
         else:
             yield _sent(droplets, droplet.Fail(id=id, command_id=command_id, reason=reason), cause)
+
+
+def count_job(event: job.Changed, after: job.JobState, cause: Cause) -> Sequence[Output]:
+    """Count the jobs that have ended; nobody is told."""
+    if event.how in ENDED:
+        PROCESSED.labels(event.job.type, event.how).inc()
+    return ()
+
+
+def scale(
+    droplets: Flow[Any, Any, Any], event: MembersChanged, after: MembersState, cause: Cause
+) -> Iterator[Output]:
+    """Make the droplets that a cluster grows by, and delete those that it shrinks by."""
+    if event.how not in ("grown", "shrunk"):
+        return
+    for number, id in enumerate(event.droplets, 1):
+        command_id = deterministic_id(cause.id, id, event.how)
+        if event.how == "shrunk":
+            yield _sent(droplets, droplet.Delete(id=id, command_id=command_id), cause)
+            continue
+        create = droplet.Create(
+            id=id,
+            command_id=command_id,
+            name=f"scaled-droplet-{event.at:%Y%m%d%H%M%S}-{number}",
+            region=event.region,
+            image=droplet.SCALED_IMAGE,
+            cluster_id=event.members.id,
+        )
+        yield _sent(droplets, create, cause)
 
 
 def _sent(flow: Flow[Any, Any, Any], command: Command, cause: Cause) -> Output:

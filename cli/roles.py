@@ -16,7 +16,7 @@ from streams.kafka.admin import Declared, declare_topics
 from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import TOPICS
-from streams.settings import EXECUTOR_GROUP, RECORDER_GROUP, SINK_GROUP
+from streams.settings import RECORDER_GROUP, SINK_GROUP
 
 app = typer.Typer()
 
@@ -53,7 +53,7 @@ def recorder_role() -> None:
 
 @app.command("executor")
 def executor_role() -> None:
-    """Do the work of tasks."""
+    """Do the work of tasks and jobs."""
     run_role("executor", _executor)
 
 
@@ -69,6 +69,7 @@ def relay_role() -> None:
 async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> None:
     import web.server
     import web.settings
+    from web.job_pool import JobPoolSettings
 
     await web.server.run(
         web.settings.WebSettings(
@@ -83,6 +84,9 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             max_header_bytes=settings.server_max_header_bytes,
             max_unread=settings.server_max_unread_bytes,
             max_unread_each=settings.server_max_unread_bytes_per_connection,
+            job_pool=JobPoolSettings(
+                places=settings.clustergenie_worker_count, queue=settings.clustergenie_worker_queue
+            ),
             max_watchers=settings.max_watches,
             max_watchers_each=settings.max_watches_per_identity,
             allowed_hosts=settings.allowed_hosts,
@@ -178,8 +182,10 @@ async def _executor(settings: Settings, stop: asyncio.Event, ready: Readiness) -
             kafka=settings.kafka,
             policy=settings.policy,
             handlers=load(),
-            group_id=settings.kafka.topics.prefix + EXECUTOR_GROUP,
+            kinds=settings.executor_kinds,
             most=settings.executor_tasks,
+            most_jobs=settings.clustergenie_worker_count,
+            stop_within=settings.shutdown_grace,
             simulated_work=timedelta(milliseconds=settings.task_simulated_work_ms),
         ),
         stop=stop,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from domain.cluster.spec import CHANNEL_GROUPS
-from streams.flows import PUBLIC
+from streams.flows import PUBLIC, WORK
 from streams.messages import SOURCE_PATTERN
 from streams.secrets import BadKeys, Keyring
 
@@ -139,6 +139,7 @@ HostNames = Annotated[
 ]
 ChangeTypes = Annotated[Listed, AfterValidator(_one_of("spec", "status", "controller_status"))]
 PublicTopics = Annotated[Listed, AfterValidator(_one_of(*PUBLIC))]
+WorkKinds = Annotated[Listed, AfterValidator(_one_of(*WORK))]
 Statuses = Annotated[
     Listed,
     AfterValidator(

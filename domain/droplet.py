@@ -15,6 +15,8 @@ from domain.values import Meta, Struct, replace
 MAX_TEXT: Final = 255
 SIZE: Final = "s-1vcpu-1gb"
 IMAGE: Final = "ubuntu-20-04-x64"
+SCALED_IMAGE: Final = "ubuntu-22-04-x64"
+"""Of droplets that make a cluster larger (operations contract, section 5)."""
 
 ASKED_AGAIN_AFTER: Final = timedelta(seconds=30)
 """When a request for an address is repeated that has come to nothing, as in a Kafka that was lost."""

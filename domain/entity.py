@@ -148,6 +148,10 @@ class Command(Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults
     command_id: CommandId
     expected_version: Annotated[int, Meta(ge=1, le=2**63 - 1)] | None = None
 
+    def request(self) -> Self:
+        """The part of it that a repeat under the same `Idempotency-Key` must have in common with it."""
+        return self
+
 
 S = TypeVar("S", bound=Entity)
 C = TypeVar("C")

@@ -3,14 +3,19 @@
 A cluster with droplets has an entity of this kind under its own id. Its first droplet has it ask the agent
 of clusters whether there is such a cluster. That agent remembers the question, and says when the cluster is
 deleted. So clusters without droplets cost nothing here.
+
+It is also who makes a cluster larger or smaller, one decision after the other, since nobody else knows all of
+its droplets at that moment.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta
 from typing import Annotated, Final, Literal
 
 from domain.entity import Command, EntityId, Kind, VersionedEntity
+from domain.errors import Rejected
+from domain.ids import entity_id_of
 from domain.values import Meta, Struct, replace
 
 MAX_MEMBERS: Final = 1000
@@ -26,6 +31,26 @@ _CLUSTER_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 NOT_FOUND: Final = "cluster not found"
 FULL: Final = f"the cluster has {MAX_MEMBERS} droplets already"
+NONE_LEFT: Final = "no droplets to scale down"
+
+MOST_AT_ONCE: Final = 10
+"""Droplets that one command may make or delete."""
+
+Action = Literal["scale_up", "scale_down"]
+
+
+class Scaled(Struct, frozen=True, kw_only=True):
+    """The last time that a cluster was made larger or smaller.
+
+    Attributes:
+        by: The id of the command.
+        droplets: The ids of those that were made or deleted.
+    """
+
+    by: str
+    action: Action
+    droplets: tuple[str, ...]
+    at: datetime
 
 
 class Members(Struct, frozen=True, kw_only=True):
@@ -34,12 +59,15 @@ class Members(Struct, frozen=True, kw_only=True):
     Attributes:
         id: That of the cluster.
         droplets: Their ids, in the order in which they came.
+        active: The ids of those among them that are active.
         known: Whether the cluster is known to exist.
     """
 
     id: str
     droplets: tuple[str, ...] = ()
+    active: tuple[str, ...] = ()
     known: bool = False
+    scaled: Scaled | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -67,6 +95,25 @@ class Leave(Command, frozen=True, kw_only=True, tag="members.leave"):
     droplet: EntityId
 
 
+class Note(Command, frozen=True, kw_only=True, tag="members.note"):
+    """The status of a droplet of the cluster has changed."""
+
+    droplet: EntityId
+    active: bool
+
+
+class Scale(Command, frozen=True, kw_only=True, tag="members.scale"):
+    """Make the cluster larger, or smaller by the newest of its active droplets.
+
+    Attributes:
+        region: Of new droplets.
+    """
+
+    action: Action
+    count: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
+    region: Annotated[str, Meta(min_length=1, max_length=255)]
+
+
 class Open(Command, frozen=True, kw_only=True, tag="members.open"):
     """The cluster exists."""
 
@@ -81,7 +128,7 @@ class Close(Command, frozen=True, kw_only=True, tag="members.close"):
     deleted: Annotated[bool, Meta(description="Whether there was one")]
 
 
-Commands = Join | Leave | Open | Close
+Commands = Join | Leave | Note | Scale | Open | Close
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -91,23 +138,32 @@ class Changed(Struct, frozen=True, kw_only=True):
         how: `asked` if the agent of clusters shall say whether there is one; `refused` where there are too
             many; `closed` where there is no cluster, `deleted` where there is none any more.
         droplets: Those it is about, where it is about some of them.
+        region: Of new droplets.
     """
 
-    how: Literal["asked", "joined", "left", "opened", "closed", "deleted", "refused"]
+    how: Literal[
+        "asked", "joined", "left", "noted", "grown", "shrunk", "opened", "closed", "deleted", "refused"
+    ]
     members: Members
     at: datetime
     droplets: tuple[str, ...] = ()
+    region: str = ""
 
 
 def decide(state: MembersState | None, command: Commands, at: datetime) -> Sequence[Changed]:
-    """The events that a command leads to."""
+    """The events that a command leads to. Raises: Rejected: it can't be scaled like that."""
     live = None if state is None or state.deleted_at is not None else state.members
     match command:
         case Join(droplet=droplet):
             return _joined(live or Members(id=command.id, created_at=at, updated_at=at), droplet, at)
         case Leave(droplet=droplet) if live is not None and droplet in live.droplets:
-            left = tuple(each for each in live.droplets if each != droplet)
-            return (Changed(how="left", members=replace(live, droplets=left, updated_at=at), at=at),)
+            return (Changed(how="left", members=_without(live, {droplet}, at), at=at),)
+        case Note(droplet=droplet, active=active) if live is not None and droplet in live.droplets:
+            return _noted(live, droplet, at, active=active)
+        case Scale(action="scale_up"):
+            return _grown(live or Members(id=command.id, created_at=at, updated_at=at), command, at)
+        case Scale():
+            return _shrunk(live, command, at)
         case Open() if live is not None:
             return (Changed(how="opened", members=replace(live, known=True, updated_at=at), at=at),)
         case Close(deleted=deleted) if live is not None:
@@ -125,6 +181,46 @@ def _joined(members: Members, droplet: str, at: datetime) -> Sequence[Changed]:
         return (Changed(how="refused", members=members, at=at, droplets=(droplet,)),)
     joined = replace(members, droplets=(*members.droplets, droplet), updated_at=at)
     return (Changed(how="joined" if members.droplets else "asked", members=joined, at=at),)
+
+
+def _without(members: Members, gone: Set[str], at: datetime) -> Members:
+    droplets, active = (
+        tuple(id for id in ids if id not in gone) for ids in (members.droplets, members.active)
+    )
+    return replace(members, droplets=droplets, active=active, updated_at=at)
+
+
+def _noted(members: Members, droplet: str, at: datetime, *, active: bool) -> Sequence[Changed]:
+    if active is (droplet in members.active):
+        return ()
+    others = tuple(id for id in members.active if id != droplet)
+    noted = replace(members, active=(*others, droplet) if active else others, updated_at=at)
+    return (Changed(how="noted", members=noted, at=at),)
+
+
+def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
+    """New droplets count from now on, before they exist; one decision must know of the last one."""
+    if _CLUSTER_ID.fullmatch(members.id) is None:
+        raise Rejected("CLUSTER_NOT_FOUND", NOT_FOUND, field="cluster_id")
+    if len(members.droplets) + scale.count > MAX_MEMBERS:
+        raise Rejected("RESOURCE_CONFLICT", FULL, field="count")
+    new = tuple(
+        f"droplet-{entity_id_of(f'{scale.command_id} {number}', 'droplet')}" for number in range(scale.count)
+    )
+    scaled = Scaled(by=scale.command_id, action=scale.action, droplets=new, at=at)
+    grown = replace(members, droplets=(*members.droplets, *new), scaled=scaled, updated_at=at)
+    events = (Changed(how="grown", members=grown, at=at, droplets=new, region=scale.region),)
+    return events if members.droplets else (*events, Changed(how="asked", members=grown, at=at))
+
+
+def _shrunk(members: Members | None, scale: Scale, at: datetime) -> Sequence[Changed]:
+    if members is None or not members.active:
+        raise Rejected("RESOURCE_CONFLICT", NONE_LEFT)
+    newest = [id for id in reversed(members.droplets) if id in members.active]
+    gone = tuple(newest[: scale.count])
+    scaled = Scaled(by=scale.command_id, action=scale.action, droplets=gone, at=at)
+    left = replace(_without(members, {*gone}, at), scaled=scaled)
+    return (Changed(how="shrunk", members=left, at=at, droplets=gone),)
 
 
 def wake_at(state: MembersState) -> datetime | None:

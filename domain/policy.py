@@ -29,6 +29,8 @@ class Policy(Struct, frozen=True, kw_only=True):
         resource_statuses: The possible statuses of a resource; a new resource has the first.
         task_limits: How long and how often tasks are tried.
         task_retention: How long an ended task is kept in memory; its row stays.
+        job_limits: How long and how often jobs are tried.
+        job_retention: How long an ended job is kept in memory; its row stays.
         droplet_provisioning: How long a new droplet takes until it asks for its address.
         droplet_network: The network, in the form of a CIDR, that addresses of droplets are from.
         reactive_change_types: The types among `spec`, `status` and `controller_status` that are announced.
@@ -53,6 +55,15 @@ class Policy(Struct, frozen=True, kw_only=True):
     resource_statuses: tuple[str, ...] = ("active", "inactive")
     task_limits: Limits = Limits()
     task_retention: timedelta = timedelta(days=7)
+    job_limits: Limits = Limits(
+        attempts=3,
+        lease=timedelta(seconds=60),
+        time=timedelta(minutes=10),
+        factor=4.0,
+        longest_pause=timedelta(seconds=16),
+        jitter=0.0,
+    )
+    job_retention: timedelta = timedelta(days=7)
     droplet_provisioning: timedelta = timedelta(seconds=2)
     droplet_network: str = "10.128.0.0/16"
     reactive: bool = False

@@ -1,6 +1,6 @@
 """Work that somebody else does: queued, claimed under a lease, tried again, and ended exactly once.
 
-A kind whose entities are work (tasks, and jobs when they come) has a `Work` in its state, and these rules in
+A kind whose entities are work (tasks and jobs) has a `Work` in its state, and these rules in
 its `decide` and `wake`. An executor, which does the work, keeps no state. It claims a piece by a command, and
 names the id of that command in every later command about the piece. A late command, from an executor that was
 taken for dead, names a claim that is gone and changes nothing.
@@ -25,6 +25,7 @@ from domain.values import Meta, Struct, replace
 
 MAX_RESULT: Final = 65_536
 MAX_ERROR: Final = 4_096
+MAX_MESSAGE: Final = 1_000
 
 Phase = Literal["queued", "waiting", "claimed", "completed", "failed", "cancelled"]
 
@@ -109,6 +110,18 @@ class Held(Command, frozen=True, kw_only=True):
 
 class Renew(Held, frozen=True, kw_only=True):
     """Prolong the lease: the piece is being worked on."""
+
+
+class Progress(Renew, frozen=True, kw_only=True):
+    """Say how far the work on a piece has come, which prolongs the lease as well.
+
+    Attributes:
+        percent: What counts beyond 0 to 100 counts as the nearer end.
+        message: What is being done.
+    """
+
+    percent: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+    message: Annotated[str, Meta(max_length=MAX_MESSAGE)] = ""
 
 
 class Complete(Held, frozen=True, kw_only=True):

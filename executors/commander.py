@@ -7,7 +7,7 @@ outcome. What needs no result is sent until Kafka has acknowledged it.
 import asyncio
 import logging
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from aiokafka import ConsumerRecord
@@ -25,54 +25,61 @@ AGAIN_AFTER: Final = 5.0
 """Seconds without a result after which a command is sent again; a turn takes some milliseconds."""
 
 
+AnyFlow = Flow[Any, Any, Any]
+
+
+class _Asked(NamedTuple):
+    """A command whose result is waited for."""
+
+    kind: str
+    answer: "asyncio.Future[EntityResult]"
+
+
 class Commander:
-    """Sends the commands of one kind.
+    """Sends the commands of kinds; their results come on one topic."""
 
-    Args:
-        flow: As it is deployed.
-    """
-
-    def __init__(self, producer: Producer, flow: Flow[Any, Any, Any]) -> None:
+    def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._flow = flow
-        self._waiting: dict[str, asyncio.Future[EntityResult]] = {}
+        self._waiting: dict[str, _Asked] = {}
         self._decode = msgspec.json.Decoder(EntityResult).decode
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of the topic of results; those of others are not even decoded."""
-        waiting = self._waiting.get(answered_command(record))
-        if waiting is None or waiting.done() or record.value is None:
+        asked = self._waiting.get(answered_command(record))
+        if asked is None or asked.answer.done() or record.value is None:
             return
         result = self._decode(record.value)
-        if result.kind == self._flow.kind.name:
-            waiting.set_result(result)
+        if result.kind == asked.kind:
+            asked.answer.set_result(result)
 
-    async def ask(self, command: Command, origin: Mapping[str, str]) -> EntityResult:
+    async def ask(self, flow: AnyFlow, command: Command, origin: Mapping[str, str]) -> EntityResult:
         """Have a command decided; return what it led to.
 
         Args:
+            flow: Its kind, as it is deployed.
             origin: Headers that everything that follows from it carries on (`streams.cause.CARRIED_ON`).
 
         Raises: Rejected: it was refused.
         """
-        waiting = self._waiting[command.command_id] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[EntityResult] = asyncio.get_running_loop().create_future()
+        self._waiting[command.command_id] = _Asked(flow.kind.name, answer)
         try:
-            while not waiting.done():
-                await self._published(command, origin)
-                await asyncio.wait({waiting}, timeout=AGAIN_AFTER)
+            while not answer.done():
+                await self._published(flow, command, origin)
+                await asyncio.wait({answer}, timeout=AGAIN_AFTER)
         finally:
             del self._waiting[command.command_id]
-        result: EntityResult = waiting.result()
+        result = answer.result()
         if result.code is not None:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
 
-    async def tell(self, command: Command, origin: Mapping[str, str]) -> None:
+    async def tell(self, flow: AnyFlow, command: Command, origin: Mapping[str, str]) -> None:
         """Send a command whose result nobody needs; return once it cannot be lost."""
-        await self._published(command, {ANSWERED_BY: BY_STATE, **origin})
+        await self._published(flow, command, {ANSWERED_BY: BY_STATE, **origin})
 
-    async def _published(self, command: Command, headers: Mapping[str, str]) -> None:
-        output = self._flow.command(command, {"content_type": "application/json", **headers})
+    async def _published(self, flow: AnyFlow, command: Command, headers: Mapping[str, str]) -> None:
+        output = flow.command(command, {"content_type": "application/json", **headers})
         while True:
             try:
                 await self._producer.publish([output])

@@ -8,10 +8,10 @@ before, the lease lapses and the owner of the work has it tried again.
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
@@ -22,10 +22,9 @@ from msgspec import Raw, UnsetType
 
 from domain.entity import Command
 from domain.errors import MalformedRecord, PermanentError, Rejected
-from domain.work import MAX_ERROR, MAX_RESULT, OVERTIME, Limits
+from domain.work import MAX_ERROR, MAX_RESULT, OVERTIME, Limits, Renew
 from executors import metrics
 from executors.commander import Commander
-from executors.handlers import Handler, called
 from executors.queue import Lines, Positions
 from executors.room import Room
 from streams.cause import carried
@@ -44,27 +43,39 @@ STOPPED: Final = "The executor was stopped"
 
 
 @dataclass(eq=False, slots=True)
-class _Held:
-    """A claim of ours.
+class Held:
+    """A claim of ours, as those see it who do the work.
 
     Attributes:
-        doing: Runs its handler.
         origin: Headers of the record that it came by, which everything about it carries on.
+        doing: Does the work.
         refused: Why the last heartbeat was; None while it holds.
     """
 
     id: str
     claim: str
-    doing: "asyncio.Task[str]"
     origin: Mapping[str, str]
+    executor: "Executor"
+    doing: "asyncio.Task[str] | None" = None
     refused: str | None = None
+
+    async def progress(self, percent: int, message: str) -> None:
+        """Say how far the work has come; raises CancelledError where it shall end, as a heartbeat does."""
+        await self.executor.progressed(self, percent, message)
+        await asyncio.sleep(0)  # where a cancellation reaches who has asked
+
+
+Doer = Callable[[Any, Held], Coroutine[Any, Any, str]]
+"""Does a piece of work under a claim; returns its result."""
 
 
 class Executor:
     """Does the work of one kind.
 
     Args:
+        do: Does a piece, and returns its result.
         most: Pieces that are done at one time.
+        ahead: Whether pieces may be claimed before there is a place for them (`executors/room.py`).
         name: Of this process, for people who look for a piece.
     """
 
@@ -72,27 +83,32 @@ class Executor:
         self,
         queue: Queue,
         commander: Commander,
-        handlers: Mapping[str, Handler],
-        default: Handler,
+        do: Doer,
         *,
         limits: Limits,
         most: int,
         name: str,
+        ahead: bool = True,
     ) -> None:
         self._queue = queue
+        self._flow, self._kind = queue.flow, queue.flow.kind.name
         self._commander = commander
-        self._handlers, self._default = handlers, default
+        self._do = do
         self._limits = limits
         self._name = name
-        self._room = Room(most)
-        self._threads = ThreadPoolExecutor(most, thread_name_prefix="handler")
+        self._room = Room(most, ahead=ahead)
         self._lines = Lines()
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, Held] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._read_value: Callable[[bytes], Any] = msgspec.json.Decoder(queue.message).decode
         self._read_document: Callable[[Raw], Any] = msgspec.json.Decoder(queue.document).decode
         self.positions = Positions()
+
+    @property
+    def queue(self) -> str:
+        """The topic that its work comes from."""
+        return self._flow.queue
 
     # --- records ------------------------------------------------------------------------------------
 
@@ -134,7 +150,7 @@ class Executor:
                 if not self._stopping and self.positions.owns(record):
                     told = await self._work_on(record, origin)
             if told is not None:
-                await self._commander.tell(told, origin)
+                await self._commander.tell(self._flow, told, origin)
         except Exception:
             log.exception("a piece of work was given up", extra={"offset": record.offset})
         finally:
@@ -147,9 +163,9 @@ class Executor:
         claim = self._queue.claim(id=piece, command_id=str(uuid4()), executor=self._name)
         began = monotonic()
         try:
-            document = (await self._commander.ask(claim, origin)).document
+            document = (await self._commander.ask(self._flow, claim, origin)).document
         except Rejected as refusal:  # it was claimed by another, or has ended, or nobody knows it
-            metrics.NOT_CLAIMED.labels(self._queue.kind, refusal.code).inc()
+            metrics.NOT_CLAIMED.labels(self._kind, refusal.code).inc()
             self.positions.settle(record)
             return None
         self._room.claimed(monotonic() - began)
@@ -162,15 +178,15 @@ class Executor:
 
     async def _done(self, piece: Any, claim: str, origin: Mapping[str, str]) -> Command:
         """Do a piece of work; return the command that says how it ended."""
-        handler = self._handlers.get(action := self._queue.action_of(piece), self._default)
         ids = {"id": piece.id, "command_id": str(uuid4()), "claim": claim}
         if self._stopping:  # it was claimed ahead, and will be tried elsewhere
             return self._queue.fail(**ids, error=STOPPED)
-        doing = asyncio.create_task(called(handler, piece, self._threads))
+        held = self._held[claim] = Held(piece.id, claim, origin, self)
+        doing = held.doing = asyncio.create_task(self._do(piece, held))
         doing.add_done_callback(noticed)  # what one raises that was given up concerns nobody
-        held = self._held[claim] = _Held(piece.id, claim, doing, origin)
-        about = {"id": piece.id, "action": action, "attempt": piece.attempt, "trace_id": trace_id(origin)}
-        with metrics.DOING.labels(self._queue.kind).track_inprogress():
+        action = self._queue.action_of(piece)
+        about = {"id": piece.id, "action": action, "claim": claim, "trace_id": trace_id(origin)}
+        with metrics.DOING.labels(self._kind).track_inprogress():
             await asyncio.wait({doing}, timeout=self._limits.time.total_seconds())
         del self._held[claim]
         if not doing.done():
@@ -179,13 +195,15 @@ class Executor:
         elif doing.cancelled():
             error, permanent = held.refused or STOPPED, False
         elif (raised := doing.exception()) is None:
-            metrics.DONE.labels(self._queue.kind, "completed").inc()
+            metrics.DONE.labels(self._kind, "completed").inc()
             return self._queue.complete(**ids, result=doing.result()[:MAX_RESULT])
         else:
             # The error's text is for those who may read the work, and may hold what no log should.
-            error, permanent = f"{type(raised).__name__}: {raised}", isinstance(raised, PermanentError)
+            known = isinstance(raised, Rejected)
+            error = str(raised) if known else f"{type(raised).__name__}: {raised}"
+            permanent = isinstance(raised, PermanentError)
             log.warning("a handler failed", extra={**about, "error": type(raised).__name__})
-        metrics.DONE.labels(self._queue.kind, "failed").inc()
+        metrics.DONE.labels(self._kind, "failed").inc()
         return self._queue.fail(**ids, error=error[:MAX_ERROR], permanent=permanent)
 
     async def beat(self) -> None:
@@ -194,13 +212,24 @@ class Executor:
             await asyncio.sleep(self._limits.lease.total_seconds() / BEATS)
             await asyncio.gather(*(self._renew(held) for held in [*self._held.values()]))
 
-    async def _renew(self, held: _Held) -> None:
+    async def _renew(self, held: Held) -> None:
         renew = self._queue.renew(id=held.id, command_id=str(uuid4()), claim=held.claim)
+        await self.say(renew, held)
+
+    async def say(self, renew: Renew, held: Held) -> None:
+        """Prolong a claim of ours by a command; what is being done ends where that is refused."""
         try:
-            await self._commander.ask(renew, held.origin)
+            await self._commander.ask(self._flow, renew, held.origin)
         except Rejected as refusal:
             held.refused = refusal.text
+            assert held.doing is not None
             held.doing.cancel()
+
+    async def progressed(self, held: Held, percent: int, message: str) -> None:
+        """Say how far a piece has come, in kinds that show it."""
+        if self._queue.progress is not None:
+            say = partial(self._queue.progress, percent=percent, message=message)
+            await self.say(say(id=held.id, command_id=str(uuid4()), claim=held.claim), held)
 
     # --- stopping -----------------------------------------------------------------------------------
 
@@ -211,5 +240,5 @@ class Executor:
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=within.total_seconds())
             for held in self._held.values():
-                held.doing.cancel()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+                if held.doing is not None:
+                    held.doing.cancel()

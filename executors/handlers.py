@@ -16,6 +16,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Executor as Pool
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import entry_points
 from typing import Any, Final
 
@@ -58,6 +59,37 @@ def default(seconds: float = 0.0) -> Handler:
         return f"Completed {piece.action} for resource {piece.resource_id}"
 
     return complete
+
+
+class Handlers:
+    """Has pieces of work done by the handlers of their actions; plain functions run in threads.
+
+    Args:
+        otherwise: The handler of actions that have none.
+        action_of: The action of a piece.
+        most: Pieces that are done at one time.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        otherwise: Handler,
+        action_of: Callable[[Any], str],
+        *,
+        most: int,
+    ) -> None:
+        self._handlers, self._otherwise = handlers, otherwise
+        self._action_of = action_of
+        self._threads = ThreadPoolExecutor(most, thread_name_prefix="handler")
+
+    async def do(self, piece: Any, held: object) -> str:
+        """Do a piece of work; return its result."""
+        handler = self._handlers.get(self._action_of(piece), self._otherwise)
+        return await called(handler, piece, self._threads)
+
+    def stop(self) -> None:
+        """Let the threads end once what runs in them has."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def called(handler: Handler, piece: Any, threads: Pool) -> str:

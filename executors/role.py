@@ -1,52 +1,44 @@
-"""The role `executor`: reads the queues of all kinds of work, and does what is in them."""
+"""The role `executor`: reads the queues of kinds of work, and does what is in them."""
 
 import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
-
-from domain.errors import MalformedRecord
 from executors import handlers
-from executors.commander import Commander
-from executors.executor import Executor
+from executors.commander import AnyFlow, Commander
+from executors.executor import Doer, Executor
+from executors.handlers import Handlers
+from executors.jobs import Jobs
+from executors.reader import Reader, reading
 from executors.settings import ExecutorSettings
-from streams.flow import Flow
+from executors.views import Views
 from streams.flows import simple_flows
+from streams.job import job_queue
 from streams.kafka.admin import check_topics
-from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
 from streams.kafka.patience import once_it_answers
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import EXECUTOR
-from streams.kafka.timeouts import group_request_within
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS
-from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.reading.tail import Tail
-from streams.settings import READ_COMMITTED
+from streams.settings import EXECUTOR_GROUP, JOB_EXECUTOR_GROUP
 from streams.task import task_queue
-from streams.writing.dead_letters import parked
+from streams.work import Queue
 from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.executor")
-
-POLL_MS: Final = 500
-"""Milliseconds of one poll, after which a request to stop is noticed."""
-
-COMMIT_EVERY: Final = 1.0
-"""Seconds between two commits of positions. What is read twice after a crash is not claimed twice."""
 
 
 async def run(
     settings: ExecutorSettings, *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
 ) -> None:
-    """Do work until asked to stop; handlers that run then may end.
+    """Do work until asked to stop; what is being done then may end.
 
     A Kafka that is away at the start is waited for.
 
@@ -60,140 +52,117 @@ async def run(
         KafkaError: Kafka is away for good.
     """
     kafka = settings.kafka
-    (flow,) = (each.deployed(kafka.topics.of) for each in simple_flows(settings.policy) if each.queue)
+    flows = {each.kind.name: each.deployed(kafka.topics.of) for each in simple_flows(settings.policy)}
+    queues = [flows[kind].queue for kind in settings.kinds]
 
     async def ask() -> Mapping[str, str]:
         await require_rights(kafka, EXECUTOR)
         await check_topics(kafka, EXECUTOR)
-        return await topic_ids(kafka, (flow.queue,))
+        return await topic_ids(kafka, queues)
 
     if (ids := await once_it_answers(ask, stop=stop, log=log)) is not None:
-        await _run(settings, flow, ids, stop=stop, ready=ready)
+        async with AsyncExitStack() as stack:
+            await _Process(settings, flows, stack).run(ids, stop=stop, ready=ready)
 
 
-async def _run(
-    settings: ExecutorSettings,
-    flow: Flow[Any, Any, Any],
-    ids: Mapping[str, str],
-    *,
-    stop: asyncio.Event,
-    ready: Callable[[Callable[[], bool]], None],
-) -> None:
-    kafka = settings.kafka
-    async with AsyncExitStack() as stack:
-        producer = Producer(kafka, client_id="clusterflow-executor")
-        stack.push_async_callback(producer.stop)
-        await producer.start()
-        commander = Commander(producer, flow)
-        executor = Executor(
-            task_queue(flow),
-            commander,
-            settings.handlers,
-            handlers.default(settings.simulated_work.total_seconds()),
-            limits=settings.policy.task_limits,
-            most=settings.most,
-            name=f"{socket.gethostname()}-{os.getpid()}",
-        )
-        tail = Tail(
-            kafka, client_id="clusterflow-executor-results", from_end={flow.results: commander.on_result}
-        )
-        await tail.start()
-        stack.push_async_callback(tail.stop)
-        reader = await stack.enter_async_context(_reader(settings, flow.queue, executor))
-        log.info("handlers", extra={"actions": sorted(settings.handlers)})
-        ready(lambda: bool(reader.consumer.assignment()) and not HELD.names)
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A kind whose work this process does."""
+
+    executor: Executor
+    reader: Reader
+
+
+class _Process:
+    """An executor as a process: what it does of each kind, and what keeps that up.
+
+    Args:
+        stack: Ends what is begun here.
+    """
+
+    def __init__(
+        self, settings: ExecutorSettings, flows: Mapping[str, AnyFlow], stack: AsyncExitStack
+    ) -> None:
+        self._settings = settings
+        self._flows = flows
+        self._stack = stack
+        self._producer = Producer(settings.kafka, client_id="clusterflow-executor")
+        self._commander = Commander(self._producer)
+        (results,) = {flow.results for flow in flows.values()}
+        self._tails = [
+            Tail(
+                settings.kafka,
+                client_id="clusterflow-executor-results",
+                from_end={results: self._commander.on_result},
+            )
+        ]
+
+    async def run(
+        self, ids: Mapping[str, str], *, stop: asyncio.Event, ready: Callable[[Callable[[], bool]], None]
+    ) -> None:
+        """Do work until asked to stop."""
+        self._stack.push_async_callback(self._producer.stop)
+        await self._producer.start()
+        makers = {"task": self._tasks, "job": self._jobs}
+        made = [makers[kind]() for kind in self._settings.kinds]
+        for tail in self._tails:
+            await tail.start()
+            self._stack.push_async_callback(tail.stop)
+        kinds = [_Kind(executor, await self._reading(executor, group)) for executor, group in made]
+        readers = [kind.reader for kind in kinds]
+        ready(lambda: all(each.consumer.assignment() for each in readers) and not HELD.names)
         async with asyncio.TaskGroup() as group:
-            reading = group.create_task(reader.run(producer, stop))
-            others = [
-                group.create_task(tail.run()),
-                group.create_task(executor.beat()),
-                group.create_task(HELD.watch(lambda: (reader.consumer, tail.consumer))),
-                group.create_task(UNAVAILABLE_PARTITIONS.watch(reader.unreachable)),
-                group.create_task(watch_topics(kafka, ids)),
-            ]
-            await asyncio.wait([reading])
-            await executor.stop(settings.stop_within)
-            await reader.commit()
+            reads = [group.create_task(each.run(self._producer, stop)) for each in readers]
+            others = [group.create_task(each) for each in self._others(kinds, ids)]
+            await asyncio.wait(reads)
+            within = self._settings.stop_within
+            await asyncio.gather(*(kind.executor.stop(within) for kind in kinds))
+            for reader in readers:
+                await reader.commit()
             for other in others:
                 other.cancel()
 
+    def _others(self, kinds: Sequence[_Kind], ids: Mapping[str, str]) -> Sequence[Coroutine[Any, Any, Any]]:
+        consumers = [kind.reader.consumer for kind in kinds] + [tail.consumer for tail in self._tails]
 
-class _Reader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
-    """Reads a queue within bounds, and commits what is settled."""
+        def unreachable() -> set[tuple[str, int]]:
+            return {place for kind in kinds for place in kind.reader.unreachable()}
 
-    def __init__(self, consumer: AIOKafkaConsumer, executor: Executor, held: int) -> None:
-        self.consumer = consumer
-        self._brokers = Brokers.of(consumer)
-        self._executor = executor
-        self._held = held
+        return (
+            *(tail.run() for tail in self._tails),
+            *(kind.executor.beat() for kind in kinds),
+            HELD.watch(lambda: consumers),
+            UNAVAILABLE_PARTITIONS.watch(unreachable),
+            watch_topics(self._settings.kafka, ids),
+        )
 
-    def unreachable(self) -> set[tuple[str, int]]:
-        """The partitions whose leader does not answer."""
-        return set(self._brokers.unreachable(self.consumer.assignment()))
+    async def _reading(self, executor: Executor, group: str) -> Reader:
+        return await self._stack.enter_async_context(
+            reading(self._settings.kafka, executor, group=group, held=self._settings.held)
+        )
 
-    async def run(self, producer: Producer, stop: asyncio.Event) -> None:
-        """Read until asked to stop."""
-        due = 0.0
-        clock = asyncio.get_running_loop().time
-        while not stop.is_set():
-            if (room := self._held - self._executor.positions.open) > 0:
-                polled = await self.consumer.getmany(timeout_ms=POLL_MS, max_records=room)
-                await self._take(producer, polled)
-            else:
-                await asyncio.sleep(POLL_MS / 1000)
-            if clock() >= due:
-                due = clock() + COMMIT_EVERY
-                await self.commit()
+    # --- kinds --------------------------------------------------------------------------------------
 
-    async def _take(self, producer: Producer, polled: Mapping[TopicPartition, list[ConsumerRecord]]) -> None:
-        bad: list[tuple[ConsumerRecord, MalformedRecord]] = []
-        for records in polled.values():
-            for record in records:
-                if (error := self._executor.take(record)) is not None:
-                    bad.append((record, error))
-        if bad:
-            await producer.publish([parked(record, error) for record, error in bad])
-            for record, _ in bad:
-                self._executor.positions.settle(record)
+    def _tasks(self) -> tuple[Executor, str]:
+        settings = self._settings
+        queue = task_queue(self._flows["task"])
+        otherwise = handlers.default(settings.simulated_work.total_seconds())
+        doers = Handlers(settings.handlers, otherwise, queue.action_of, most=settings.most)
+        self._stack.callback(doers.stop)
+        log.info("handlers", extra={"actions": sorted(settings.handlers)})
+        return self._executor(queue, doers.do, most=settings.most), EXECUTOR_GROUP
 
-    async def commit(self) -> None:
-        """Commit what is settled; what a commit that fails leaves out is read again, and not done again."""
-        if not (positions := self._executor.positions.to_commit()):
-            return
-        try:
-            await self.consumer.commit(dict(positions))
-        except KafkaError as error:
-            log.info("positions not committed", extra={"error": repr(error)})
-        else:
-            self._executor.positions.committed(positions)
+    def _jobs(self) -> tuple[Executor, str]:
+        views = Views(self._settings.kafka)
+        self._tails.append(views.tail)
+        jobs = Jobs(self._commander, self._flows, views)
+        queue = job_queue(self._flows["job"])
+        most = self._settings.most_jobs
+        # The number of jobs at work is what operators have set, so none is claimed before there is a place.
+        return self._executor(queue, jobs.do, most=most, ahead=False), JOB_EXECUTOR_GROUP
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """Commit what is settled; the next owner of a partition reads the rest."""
-        await self.commit()
-        self._executor.positions.forget(revoked)
-
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Nothing to do: aiokafka begins at the committed positions."""
-
-
-@asynccontextmanager
-async def _reader(settings: ExecutorSettings, queue: str, executor: Executor) -> AsyncIterator[_Reader]:
-    kafka = settings.kafka
-    consumer = AIOKafkaConsumer(
-        **kafka.client("clusterflow-executor"),
-        group_id=settings.group_id,
-        enable_auto_commit=False,
-        isolation_level=READ_COMMITTED,
-        auto_offset_reset="earliest",
-        session_timeout_ms=int(kafka.session_timeout * 1000),
-        heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 6),
-        request_timeout_ms=int(group_request_within(kafka.session_timeout) * 1000),
-    )
-    reader = _Reader(consumer, executor, settings.held)
-    consumer.subscribe([queue], listener=reader)
-    try:
-        await consumer.start()
-        fetch_in_sessions(consumer)
-        yield reader
-    finally:
-        await stop_consumer(consumer)
+    def _executor(self, queue: Queue, do: Doer, *, most: int, ahead: bool = True) -> Executor:
+        policy = self._settings.policy
+        limits = {"task": policy.task_limits, "job": policy.job_limits}[queue.flow.kind.name]
+        name = f"{socket.gethostname()}-{os.getpid()}"
+        return Executor(queue, self._commander, do, limits=limits, most=most, name=name, ahead=ahead)

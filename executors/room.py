@@ -26,11 +26,13 @@ class Room:
 
     Args:
         most: Pieces that are done at one time.
+        ahead: Whether any may be claimed before there is a place for it.
         clock: Seconds, monotonic.
     """
 
-    def __init__(self, most: int, *, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(self, most: int, *, ahead: bool = True, clock: Callable[[], float] = monotonic) -> None:
         self._most = most
+        self._may_claim_ahead = ahead
         self._clock = clock
         self._places = asyncio.Semaphore(most)
         self._open = 0  # pieces that are being claimed, wait for a place, or are being done
@@ -41,7 +43,7 @@ class Room:
     @property
     def ahead(self) -> int:
         """How many pieces may be claimed before there is a place for them."""
-        if self._working is None:
+        if self._working is None or not self._may_claim_ahead:
             return 0
         if self._claiming * MARGIN >= self._working:
             return self._most

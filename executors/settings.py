@@ -6,7 +6,8 @@ from datetime import timedelta
 
 from domain.policy import Policy
 from executors.handlers import Handler
-from streams.settings import EXECUTOR_GROUP, KafkaSettings
+from streams.flows import WORK
+from streams.settings import KafkaSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,10 +15,11 @@ class ExecutorSettings:
     """The settings of an executor.
 
     Attributes:
-        handlers: By action; the default handler does the rest.
-        group_id: Consumer group that shares the queues among all executors.
-        most: Pieces of work that one process does at one time.
-        held: Records that it has read and not settled, or that wait behind one that is not, at most.
+        kinds: Those whose work this process does.
+        handlers: Of tasks, by action; the default handler does the rest.
+        most: Tasks that one process does at one time.
+        most_jobs: Jobs, likewise.
+        held: Records of a kind, at most, that it has read and not settled, or that wait behind such a one.
         simulated_work: What the default handler takes.
         stop_within: How long a stopping process lets its handlers go on.
     """
@@ -25,8 +27,9 @@ class ExecutorSettings:
     kafka: KafkaSettings
     policy: Policy = field(default_factory=Policy)
     handlers: Mapping[str, Handler] = field(default_factory=dict)
-    group_id: str = EXECUTOR_GROUP
+    kinds: tuple[str, ...] = WORK
     most: int = 100
+    most_jobs: int = 4
     held: int = 2000
     simulated_work: timedelta = timedelta(0)
     stop_within: timedelta = timedelta(seconds=30)

@@ -12,7 +12,9 @@ class MembersRow(NamedTuple):
 
     id: str
     droplets: Json
+    active: Json
     known: bool
+    scaled: Json | None
     wakes_at: datetime | None
     created_at: datetime
     updated_at: datetime

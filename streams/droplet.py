@@ -9,6 +9,7 @@ from streams import envelope
 from streams.cause import Cause
 from streams.envelope import Envelope
 from streams.flow import Flow, Reference
+from streams.kafka.roles import EXECUTOR
 from streams.topic import Key, Message
 from streams.writing.outputs import Output
 
@@ -57,5 +58,7 @@ def droplet_flow(policy: Policy) -> Flow[DropletState, Commands, Changed]:
             "cluster_id", "cluster", code="CLUSTER_NOT_FOUND", text="cluster not found", always=True
         ),
         announce=announce,
+        followers=(EXECUTOR,),
+        helpers=(EXECUTOR,),
         shown="droplet",
     )

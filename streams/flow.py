@@ -102,7 +102,9 @@ class Flow(Generic[V, C, E]):
         apis: The roles that serve it to clients.
         followers: Other roles that follow its changelog.
         refers: The entity of another kind that a create names.
-        queue: The public topic that executors take work from; empty for kinds whose entities are no work.
+        queue: The topic that executors take work from; empty for kinds whose entities are no work.
+        queued: The type of its values, where it is none of the public topics.
+        helpers: Other roles that send its commands, in the course of their work.
         internal: Whether only other kinds send its commands, and no client may.
         joins: What it announces on topics that another flow declares, by topic.
         announce: The public records that an event leads to.
@@ -120,6 +122,8 @@ class Flow(Generic[V, C, E]):
     followers: tuple[str, ...] = ()
     refers: Reference | None = None
     queue: str = ""
+    queued: type | None = None
+    helpers: tuple[str, ...] = ()
     internal: bool = False
     joins: Mapping[str, Message] = field(default_factory=dict)
     announce: Callable[[E, V, Cause], Iterable[Output]] = _nothing
@@ -158,7 +162,7 @@ class Flow(Generic[V, C, E]):
         return (
             self._input,
             self._changelog,
-            *(self._announcements(name) for name in self.public),
+            *(self._announcements(name) for name in self._announced_on),
             _results_on(self.results),
         )
 
@@ -177,13 +181,18 @@ class Flow(Generic[V, C, E]):
             Message(name=f"{name}-state", title=f"{name.capitalize()} state", types=(self.kind.state,)),
             *(
                 Message(name=_schema_of(topic), title=topic, types=(value,))
-                for topic, value in self.public.items()
+                for topic, value in self._announced_on.items()
             ),
             *self.joins.values(),
             RESULT,
             WAKE,
             CLAIM,
         )
+
+    @property
+    def _announced_on(self) -> Mapping[str, type]:
+        """Its public topics and its queue, with the type of their values."""
+        return self.public if self.queued is None else {**self.public, self.queue: self.queued}
 
     @property
     def _key(self) -> Key:
@@ -195,6 +204,12 @@ class Flow(Generic[V, C, E]):
         return (EXECUTOR,) if self.queue else ()
 
     @property
+    def _senders(self) -> tuple[str, ...]:
+        """Our roles that send its commands, apart from workers."""
+        own = () if self.internal else (*self.apis, RELAY)
+        return tuple(dict.fromkeys((*own, *self._executors, *self.helpers)))
+
+    @property
     def _agent(self) -> str:
         """The name of this kind's agent in AsyncAPI."""
         return f"{self.kind.name} agent"
@@ -202,7 +217,7 @@ class Flow(Generic[V, C, E]):
     @property
     def _input(self) -> Topic:
         # A worker publishes wakes, commands from other kinds, and records from the wrong partition.
-        own = (*self.apis, RELAY)
+        clients, commander = ((), ()) if self.internal else (("clients",), (COMMANDER,))
         return Topic(
             spec=TopicSpec(
                 name=self.commands,
@@ -215,13 +230,13 @@ class Flow(Generic[V, C, E]):
             messages=(f"{self.kind.name}-command", WAKE.name),
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
-            senders=("worker",) if self.internal else ("clients", *own, "worker", *self._executors),
+            senders=(*clients, *self._senders, "worker"),
             receivers=(self._agent,),
             use=Use(
                 reads=(WORKER,),
-                writes=(WORKER,) if self.internal else (*own, WORKER, COMMANDER, *self._executors),
+                writes=(*self._senders, WORKER, *commander),
                 parks=(WORKER,),
-                checks=() if self.internal else (*own, *self._executors),
+                checks=self._senders,
             ),
         )
 
@@ -244,6 +259,8 @@ class Flow(Generic[V, C, E]):
 
     def _announcements(self, name: str) -> Topic:
         executors = self._executors if name == self.queue else ()
+        recorders = (RECORDER,) if name in self.public else ()
+        clients = ("clients", "recorder") if recorders else ()
         return Topic(
             spec=TopicSpec(
                 name=name,
@@ -255,12 +272,12 @@ class Flow(Generic[V, C, E]):
             about="One record per change, in order per key, at least once.",
             headers=AnnouncementHeaders,
             senders=(self._agent,),
-            receivers=("clients", "recorder", *executors),
+            receivers=(*clients, *executors),
             use=Use(
-                reads=(EVENTS_READER, RECORDER, *executors),
+                reads=(*((EVENTS_READER,) if recorders else ()), *recorders, *executors),
                 writes=(WORKER, *((REBUILD,) if executors else ())),
-                parks=(RECORDER, *executors),
-                checks=(RECORDER, *executors),
+                parks=(*recorders, *executors),
+                checks=(*recorders, *executors),
             ),
         )
 

@@ -8,6 +8,7 @@ from streams.address import address_flow
 from streams.cluster.flow import CLUSTER
 from streams.droplet import droplet_flow
 from streams.flow import Flow
+from streams.job import job_flow
 from streams.resource import resource_flow
 from streams.task import task_flow
 from streams.topic import Declaration
@@ -21,6 +22,7 @@ def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
         droplet_flow(policy),
         address_flow(policy),
         members.FLOW,
+        job_flow(policy),
     )
 
 
@@ -29,6 +31,9 @@ SIMPLE_FLOWS: Final = simple_flows(Policy())
 
 PUBLIC: Final = tuple(name for flow in SIMPLE_FLOWS for name in flow.public)
 """Their public topics, without the deployment's prefix."""
+
+WORK: Final = tuple(flow.kind.name for flow in SIMPLE_FLOWS if flow.queue)
+"""The kinds whose entities are work for executors."""
 
 FLOWS: Final[tuple[Declaration, ...]] = (CLUSTER, *SIMPLE_FLOWS)
 """All flows."""

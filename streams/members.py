@@ -4,6 +4,7 @@ from typing import Final
 
 from domain.members import MEMBERS, Changed, Commands, MembersState
 from streams.flow import Flow
+from streams.kafka.roles import EXECUTOR
 
 FLOW: Final[Flow[MembersState, Commands, Changed]] = Flow(
     kind=MEMBERS,
@@ -11,6 +12,7 @@ FLOW: Final[Flow[MembersState, Commands, Changed]] = Flow(
     commands="members.commands",
     state="members-state",
     apis=(),
+    helpers=(EXECUTOR,),
     internal=True,
     shown="members",
 )

@@ -14,7 +14,8 @@ READ_COMMITTED: Final = "read_committed"
 GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
 RECORDER_GROUP: Final = "clusterflow-recorder"  # of the recorders, likewise
-EXECUTOR_GROUP: Final = "clusterflow-executor"  # of the executors, likewise
+EXECUTOR_GROUP: Final = "clusterflow-executor"  # of the executors of tasks, likewise
+JOB_EXECUTOR_GROUP: Final = "clusterflow-executor-jobs"  # of the executors of jobs, likewise
 
 # Bytes of one answer of a broker, for all partitions together. With the client's default of 50 MB, a fetch of
 # many partitions allocates a buffer of that size, copies it three times and reads nothing meanwhile. That is

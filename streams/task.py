@@ -92,8 +92,7 @@ def task_flow(policy: Policy) -> Flow[TaskState, Commands, Changed]:
 def task_queue(flow: Flow[Any, Any, Any]) -> Queue:
     """What executors need to know of tasks, on the topics of a deployment."""
     return Queue(
-        kind=flow.kind.name,
-        topic=flow.queue,
+        flow=flow,
         message=Requested,
         id_of=attrgetter("task_id"),
         key_of=attrgetter("resource_id"),

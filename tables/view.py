@@ -151,6 +151,10 @@ class View(Generic[Ent]):
         row = self._rows.get(entity_id)
         return None if row is None else row.entry
 
+    def revision(self, entity_id: str) -> int:
+        """The revision of an entity that this view shows; 0 if it knows none."""
+        return self._revisions.get(entity_id, 0)
+
     def page(self, wanted: EntryFilter, *, limit: int, offset: int) -> tuple[list[bytes], int]:
         """The documents of one page of a list and the number of all matches.
 

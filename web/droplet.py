@@ -10,8 +10,10 @@ from domain.droplet import Create, Delete, Droplet, Status, check
 from domain.policy import Policy
 from streams.droplet import droplet_flow
 from streams.json import encode
-from web.collection import Collection, Filtered
-from web.flat import FLAT, FlatCluster
+from tables.flat import FlatCluster
+from web.collection import Collection
+from web.entities import Filtered
+from web.flat import FLAT
 from web.shapes import Wrapped
 
 

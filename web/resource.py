@@ -5,7 +5,8 @@ from typing import Final
 from domain.policy import Policy
 from domain.resource import Create, Delete, Resource, Update, check
 from streams.resource import resource_flow
-from web.collection import Collection, Filtered
+from web.collection import Collection
+from web.entities import Filtered
 
 RESOURCES: Final = Collection(
     resource_flow(Policy()),

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import droplet, hello, resource, task
+from web import droplet, hello, job, resource, task
 from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
@@ -27,7 +27,7 @@ _HEALTH: Final = Operation(
 )
 
 
-COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS)
+COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS)
 """The simple kinds at the edge."""
 
 OPERATORS: Final = "/genie"
@@ -49,6 +49,7 @@ ROUTES: Final = (
     *droplet.ROUTES,
     *hello.ROUTES,
     *flat.ROUTES,
+    *job.ROUTES,
     *mounted((*droplet.ROUTES, *hello.ROUTES)),
     Route(
         "GET",

@@ -24,6 +24,7 @@ from streams.kafka.roles import WEB
 from streams.reading.fresh import Freshness
 from tables.cluster import ClusterEntry, ClusterView
 from tables.feed import Feed
+from tables.flat import Flat
 from tables.view import View
 from web import keys
 from web.cluster.kept import KeptClusters
@@ -35,12 +36,14 @@ from web.counts import show_counts
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
 from web.droplet import DROPLETS
-from web.flat import FLAT, Flat
+from web.flat import FLAT
 from web.http.edge import Edge, stamp
 from web.http.headers import CORS, Cors
 from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import UNREAD, Unread
+from web.job import JOB_POOL
+from web.job_pool import JobPool
 from web.routes import COLLECTIONS, ROUTES, add_routes
 from web.settings import WebSettings
 from web.watch import WATCHES, Watches
@@ -105,7 +108,7 @@ async def run(
         await backend.start(stack, topics=topics.worked_on)
         runner = await serve(app)
         # Closing stops accepting, and lets requests under way finish.
-        await backend.follow(stop, _count(app), closing=runner.cleanup)
+        await backend.follow(stop, _count(app), app[JOB_POOL].watch(settings.kafka), closing=runner.cleanup)
 
 
 def create_app(
@@ -123,6 +126,7 @@ def create_app(
     app[FEED] = feed
     app[READS] = reads = Reads(feed.view, health, settings)
     app[FLAT] = Flat(feed.view, lambda cluster_id: _droplets_of(served, cluster_id))
+    app[JOB_POOL] = JobPool(settings.job_pool)
     app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
     app[PLAIN] = plain_reads(reads)
     app[CORS] = Cors(settings.cors_origins)

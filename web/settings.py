@@ -8,6 +8,7 @@ from domain.policy import Policy
 from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSettings
+from web.job_pool import JobPoolSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class WebSettings:
         max_unread_each: The same of one connection, so that a page holds no more either.
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         service_name: What `/health` and `/api/v1/info` call the service, as its events do.
+        job_pool: What each executor of jobs does, and may have waiting.
         disable_auth: Requests without a valid identity act as a controller.
     """
 
@@ -60,6 +62,7 @@ class WebSettings:
     database: DatabaseSettings | None = None
     fallback: bool = False
     require_resource: bool = False
+    job_pool: JobPoolSettings = field(default_factory=JobPoolSettings)
     environment: str = "development"
     service_name: str = SOURCE
     version: str = "0"

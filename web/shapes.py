@@ -78,12 +78,14 @@ class Wrapped:
 
     Args:
         kind: The name of the kind, under which they are there.
+        title: What the types of answers are called after; the kind unless said otherwise.
     """
 
     slugs = False
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, title: str = "") -> None:
         self._kind = kind
+        self._title = title or kind.capitalize()
         self._types: dict[type, type] = {}
 
     def one(self, document: bytes, done: str) -> Pieces:  # noqa: D102
@@ -113,8 +115,7 @@ class Wrapped:
         return f"{self._kind.capitalize()} {done}"
 
     def _made(self, name: str, members: Sequence[tuple[str, Any]], about: str) -> type[Struct]:
-        name = f"{self._kind.capitalize()}{name}"
-        return msgspec.defstruct(name, members, kw_only=True, namespace={"__doc__": about})
+        return msgspec.defstruct(f"{self._title}{name}", members, kw_only=True, namespace={"__doc__": about})
 
 
 def _listed(documents: Sequence[bytes]) -> Sequence[bytes]:

@@ -5,7 +5,8 @@ from typing import Final, get_args
 from domain.policy import Policy
 from domain.task import Create, Status, Task, check
 from streams.task import task_flow
-from web.collection import Collection, Filtered
+from web.collection import Collection
+from web.entities import Filtered
 
 TASKS: Final = Collection(
     task_flow(Policy()),

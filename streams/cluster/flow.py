@@ -30,6 +30,7 @@ from streams.kafka.roles import (
     CONTROLLER,
     CREATOR,
     EVENTS_READER,
+    EXECUTOR,
     REBUILD,
     RESULTS_READER,
     SINK,
@@ -176,12 +177,12 @@ TOPICS: Final = (
         about="Changelog of the table of clusters; a null value removes a cluster.",
         headers=ChangelogHeaders,
         senders=("cluster agent",),
-        receivers=("cluster agent", "web", "sink"),
+        receivers=("cluster agent", "web", "executor", "sink"),
         use=Use(
-            reads=(WEB, WORKER, SINK, VERIFY, REBUILD),
+            reads=(WEB, WORKER, EXECUTOR, SINK, VERIFY, REBUILD),
             writes=(WORKER, REBUILD),
             parks=(SINK,),
-            checks=(WEB, SINK),
+            checks=(WEB, EXECUTOR, SINK),
         ),
     ),
     Topic(

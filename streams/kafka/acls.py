@@ -22,7 +22,7 @@ from streams.kafka.roles import (
     WORKER,
     Use,
 )
-from streams.settings import EXECUTOR_GROUP, GROUP, RECORDER_GROUP, SINK_GROUP
+from streams.settings import EXECUTOR_GROUP, GROUP, JOB_EXECUTOR_GROUP, RECORDER_GROUP, SINK_GROUP
 from streams.topic import DEAD_LETTER_SUFFIX
 from streams.topics import Topics
 
@@ -119,6 +119,8 @@ def _own_topics(who: str, topics: Topics, controllers: Sequence[str]) -> Iterato
 
 def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Grant]:
     match who:
+        case "web":  # looks who shares the queue of jobs
+            yield Grant(who, "group", topics.prefix + JOB_EXECUTOR_GROUP, ("Describe",))
         case "worker":
             yield Grant(who, "group", topics.prefix + GROUP, ("Read",))
         case "sink":
@@ -126,7 +128,8 @@ def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Gr
         case "recorder":
             yield Grant(who, "group", topics.prefix + RECORDER_GROUP, ("Read",))
         case "executor":
-            yield Grant(who, "group", topics.prefix + EXECUTOR_GROUP, ("Read",))
+            for group in (EXECUTOR_GROUP, JOB_EXECUTOR_GROUP):
+                yield Grant(who, "group", topics.prefix + group, ("Read",))
         case "rebuild":  # refuses while workers are alive
             yield Grant(who, "group", topics.prefix + GROUP, ("Describe",))
         case "controller":

@@ -47,8 +47,8 @@ class Tail:
         kafka: KafkaSettings,
         *,
         client_id: str,
-        from_beginning: Mapping[str, Callable[[ConsumerRecord], None]] = MappingProxyType({}),
-        from_end: Mapping[str, Callable[[ConsumerRecord], None]] = MappingProxyType({}),
+        from_beginning: Mapping[str, Callable[[ConsumerRecord], object]] = MappingProxyType({}),
+        from_end: Mapping[str, Callable[[ConsumerRecord], object]] = MappingProxyType({}),
     ) -> None:
         self._handlers = {**from_beginning, **from_end}
         self._from_beginning = from_beginning
@@ -184,7 +184,7 @@ class Tail:
         return [TopicPartition(topic, partition) for partition in sorted(partitions)]
 
 
-def _handled(handle: Callable[[ConsumerRecord], None], record: ConsumerRecord) -> None:
+def _handled(handle: Callable[[ConsumerRecord], object], record: ConsumerRecord) -> None:
     """Handle a record; one that cannot be read must not stop a process from following all others."""
     try:
         if (why := unreadable(record)) is not None:

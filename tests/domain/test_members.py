@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.errors import Rejected
 from domain.members import (
     ASKED_AGAIN_AFTER,
     LOOKED_AFTER,
@@ -14,7 +15,9 @@ from domain.members import (
     Leave,
     Members,
     MembersState,
+    Note,
     Open,
+    Scale,
 )
 from tests.domain.given import CLUSTER_ID, T0, after
 
@@ -105,3 +108,78 @@ def test_without_droplets_there_is_nothing_to_ask_for():
     (event,) = MEMBERS.wake(state, after(hours=6))
     assert ("closed", ()) == (event.how, event.droplets)
     assert MEMBERS.evolve(state, event).deleted_at is not None
+
+
+# --- larger and smaller -------------------------------------------------------------------------------
+
+
+def active(droplet, *, now=True):
+    return Note(id=CLUSTER_ID, command_id=f"note {droplet} {now}", droplet=droplet, active=now)
+
+
+def scale(action, count=1, by="s", id=CLUSTER_ID):
+    return Scale(id=id, command_id=by, action=action, count=count, region="nyc1")
+
+
+def test_new_droplets_count_before_they_exist():
+    state, said = told(join("a"), OPEN, scale("scale_up", 2))
+    new = said[-1].droplets
+    assert ("grown", 2, "nyc1") == (said[-1].how, len(new), said[-1].region)
+    assert ("a", *new) == state.members.droplets
+    # and when they come they are there already
+    again, said = told(join(new[0]), state=state)
+    assert (state, []) == (again, said)
+
+
+def test_a_cluster_without_droplets_is_asked_for_when_it_grows():
+    _, said = told(scale("scale_up"))
+    assert ["grown", "asked"] == hows(said)
+
+
+def test_the_newest_active_droplets_go():
+    state, said = told(
+        *map(join, "abcd"), OPEN, active("a"), active("b"), active("d"), scale("scale_down", 2)
+    )
+    assert ("shrunk", ("d", "b")) == (said[-1].how, said[-1].droplets)
+    assert (("a", "c"), ("a",)) == (state.members.droplets, state.members.active)
+    assert ("s", "scale_down", ("d", "b"), T0) == (
+        state.members.scaled.by,
+        state.members.scaled.action,
+        state.members.scaled.droplets,
+        state.members.scaled.at,
+    )
+
+
+@pytest.mark.parametrize(
+    "before",
+    [(), (join("a"), OPEN), (join("a"), active("a"), active("a", now=False)), (join("a"), DELETED)],
+    ids=["nobody", "nobody active", "nobody active any more", "no cluster any more"],
+)
+def test_without_active_droplets_nothing_becomes_smaller(before):
+    state, _ = told(*before)
+    with pytest.raises(Rejected, match="no droplets to scale down"):
+        told(scale("scale_down"), state=state)
+
+
+def test_what_is_no_cluster_does_not_grow():
+    with pytest.raises(Rejected, match="cluster not found"):
+        told(scale("scale_up", id="no-uuid"))
+
+
+def test_a_cluster_does_not_grow_beyond_its_bound():
+    droplets = tuple(map(str, range(MAX_MEMBERS - 1)))
+    members = Members(id=CLUSTER_ID, droplets=droplets, known=True, created_at=T0, updated_at=T0)
+    state = MembersState(revision=1, members=members)
+    with pytest.raises(Rejected, match=str(MAX_MEMBERS)):
+        told(scale("scale_up", 2), state=state)
+    assert MAX_MEMBERS == len(told(scale("scale_up"), state=state)[0].members.droplets)
+
+
+def test_a_status_is_noted_once_and_of_members_alone():
+    _, said = told(join("a"), active("a"), active("a"), active("stranger"))
+    assert ["asked", "noted"] == hows(said)
+
+
+def test_a_droplet_that_leaves_is_not_active_any_more():
+    state, _ = told(join("a"), join("b"), active("a"), leave("a"))
+    assert () == state.members.active

@@ -33,7 +33,7 @@ from executors.settings import ExecutorSettings
 from outbox.settings import RelaySettings
 from rpc.settings import RpcSettings
 from streams.flows import SIMPLE_FLOWS
-from streams.settings import EXECUTOR_GROUP, KafkaSettings
+from streams.settings import KafkaSettings
 from tests.conftest import until
 from web.settings import WebSettings
 
@@ -318,7 +318,6 @@ class Deployment:
             kafka=self.kafka,
             policy=self.policy,
             handlers=handlers or {},
-            group_id=self.kafka.topics.prefix + EXECUTOR_GROUP,
             **settings,
         )
         return await self._run(lambda stop, ready: executors.role.run(executor, stop=stop, ready=ready))

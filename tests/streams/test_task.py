@@ -69,7 +69,7 @@ def test_executors_find_task_and_line_in_a_record_of_the_queue():
     queue = task_queue(FLOW)
     (queued,) = told(CREATE)
     value = queue.message(**json.loads(queued.value))
-    assert ("task.process", "t", "r") == (queue.topic, queue.id_of(value), queue.key_of(value))
+    assert ("task.process", "t", "r") == (queue.flow.queue, queue.id_of(value), queue.key_of(value))
 
 
 def test_its_topics_are_queue_and_announcements():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tables.cluster import ClusterView
+from tables.flat import Flat, FlatCluster
 from tests.tables.given import START, Record, document, value
-from web.flat import Flat, FlatCluster
 
 CHECKED = START.replace(hour=3).isoformat()
 

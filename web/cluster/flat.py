@@ -1,7 +1,7 @@
 """Clusters as operators read and write them (operations contract, sections 2 and 15).
 
-Each is six fields (`web/flat.py`), wrapped as all answers of that contract. A write is one of the ordinary
-commands: a region is a member of the spec, and a delete asks nobody twice.
+Each is six fields (`tables/flat.py`), wrapped as all answers of that contract. A write is one of the
+ordinary commands: a region is a member of the spec, and a delete asks nobody twice.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from serving.submit import WriteResult
 from streams.decoding import decoder_of
 from streams.json import encode
 from tables.cluster import Filter
+from tables.flat import FlatCluster
 from tables.view import BEFORE_ALL, SortKey
 from web.cluster import parameters
 from web.cluster.handlers import absence, behind, create, said_by, shown_spec
@@ -27,7 +28,7 @@ from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.reads import PageQuery
 from web.described import kind_parameters
 from web.described.operations import IDEMPOTENCY_KEY, Answer, Operation, Route
-from web.flat import FLAT, FlatCluster
+from web.flat import FLAT
 from web.http.bodies import body_of
 from web.http.errors import json_response
 from web.http.identity import caller

@@ -1,0 +1,113 @@
+"""Does jobs: makes droplets, and clusters larger and smaller (operations contract, sections 4 and 5).
+
+A job may be begun again after its executor has died. So whatever it asks for has ids that follow from the
+job's own, and whoever is asked again answers with what was done the first time.
+"""
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Final
+
+import msgspec
+
+from domain import droplet, members
+from domain.errors import Rejected
+from domain.ids import deterministic_id, entity_id_of
+from domain.job import Job, parameters_of, scaling_of, text_of
+from executors.commander import AnyFlow, Commander
+from executors.executor import Held
+from executors.metrics import JOB_SECONDS
+from executors.views import Views
+from tables.flat import FlatCluster
+
+REGION: Final = "nyc3"
+"""Of a droplet whose job names none."""
+
+SCALED_REGION: Final = "nyc1"
+"""Of a droplet that makes a cluster larger which is in no region."""
+
+_read_members: Final = msgspec.json.Decoder(members.Members).decode
+
+
+class Jobs:
+    """The doer of jobs.
+
+    Args:
+        flows: Of the kinds that jobs change, as they are deployed.
+    """
+
+    def __init__(self, commander: Commander, flows: Mapping[str, AnyFlow], views: Views) -> None:
+        self._commander = commander
+        self._flows = flows
+        self._views = views
+
+    async def do(self, job: Job, held: Held) -> str:
+        """Do a job; return what was done as a JSON text. Raises: Rejected: it can't be done."""
+        began, status = monotonic(), "failed"
+        try:
+            match job.type:
+                case "provision":
+                    done = await self._provision(job, held)
+                case "scale":
+                    done = await self._scale(job, held)
+            status = "completed"
+        finally:
+            JOB_SECONDS.labels(job.type, status).observe(monotonic() - began)
+        return msgspec.json.encode(done).decode()
+
+    async def _provision(self, job: Job, held: Held) -> Mapping[str, object]:
+        await held.progress(10, "Looking for the cluster")
+        await self._cluster(job)
+        asked = parameters_of(job)
+        create = droplet.Create(
+            id=f"droplet-{entity_id_of(job.id, 'droplet')}",
+            command_id=deterministic_id(job.id, "provision"),
+            name=text_of(asked, "name", f"droplet-{job.id[-8:]}"),
+            region=text_of(asked, "region", REGION),
+            size=text_of(asked, "size", droplet.SIZE),
+            image=text_of(asked, "image", droplet.IMAGE),
+            provider=text_of(asked, "provider", ""),
+            cluster_id=job.cluster_id,
+        )
+        droplet.check(create)
+        await held.progress(30, "Creating a droplet")
+        result = await self._commander.ask(self._flows["droplet"], create, held.origin)
+        await held.progress(75, "Waiting until the droplet is active")
+        made = await self._views.provisioned(create.id, result.revision)
+        if made is None:
+            raise Rejected("RESOURCE_CONFLICT", "the droplet was deleted before it was active")
+        if made.status == "failed":
+            raise Rejected("RESOURCE_CONFLICT", made.reason)
+        return {"droplet_id": made.id, "ip_address": made.ip_address}
+
+    async def _scale(self, job: Job, held: Held) -> Mapping[str, object]:
+        await held.progress(10, "Looking for the cluster")
+        cluster = await self._cluster(job)
+        wanted = scaling_of(parameters_of(job))
+        scale = members.Scale(
+            id=job.cluster_id,
+            command_id=deterministic_id(job.id, "scale"),
+            action=wanted.action,
+            count=wanted.count,
+            region=cluster.region or SCALED_REGION,
+        )
+        await held.progress(30, "Scaling the cluster")
+        result = await self._commander.ask(self._flows["members"], scale, held.origin)
+        scaled = _read_members(result.document).scaled  # type: ignore[arg-type]  # what was applied has one
+        done: dict[str, object] = {"action": wanted.action}
+        if scaled is None or scaled.by != scale.command_id:  # it was done long ago, and not told of
+            return done
+        done["droplets"] = scaled.droplets
+        if wanted.action == "scale_up":
+            await held.progress(75, "Waiting until the droplets are active")
+            for id in scaled.droplets:
+                made = await self._views.provisioned(id)
+                if made is not None and made.status == "failed":
+                    raise Rejected("RESOURCE_CONFLICT", made.reason)
+        return done
+
+    async def _cluster(self, job: Job) -> FlatCluster:
+        """The cluster of a job. Raises: Rejected: there is none."""
+        if (found := await self._views.cluster(job.cluster_id)) is None:
+            raise Rejected("CLUSTER_NOT_FOUND", members.NOT_FOUND)
+        return found

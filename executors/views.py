@@ -1,0 +1,80 @@
+"""What executors read of the fleet, from views of their own: clusters, and the droplets that they have."""
+
+import asyncio
+from typing import Final
+
+import msgspec
+
+from domain.droplet import Droplet
+from domain.policy import Policy
+from streams.droplet import droplet_flow
+from streams.kafka.partitions import partition_of
+from streams.reading.fresh import Freshness
+from streams.reading.tail import Tail
+from streams.settings import KafkaSettings
+from tables.cluster import ClusterView
+from tables.entries import KindEntry, entries, grouped_by
+from tables.flat import Flat, FlatCluster
+from tables.view import View
+
+_COLUMNS: Final = ("cluster_id",)
+_read_droplet: Final = msgspec.json.Decoder(Droplet).decode
+
+
+class Views:
+    """Follows the changelogs of clusters and droplets from their beginning.
+
+    Attributes:
+        tail: Reads them; it is started, run and stopped with the process.
+    """
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._kafka = kafka
+        self._topics = kafka.topics.state, kafka.topics.of(droplet_flow(Policy()).state)
+        self._clusters = ClusterView()
+        self._droplets: View[KindEntry] = View(
+            entries(shown="droplet", columns=_COLUMNS), grouped=grouped_by("cluster_id", _COLUMNS)
+        )
+        self._flat = Flat(self._clusters, self._of_cluster)
+        self.tail = Tail(
+            kafka,
+            client_id="clusterflow-executor-states",
+            from_beginning={
+                self._topics[0]: self._clusters.apply,
+                self._topics[1]: self._droplets.apply,
+            },
+        )
+        self._freshness = Freshness(self.tail.ends, self.tail.reached)
+
+    async def cluster(self, cluster_id: str) -> FlatCluster | None:
+        """A live cluster as any process has answered it; None if there is none. Raises: Unavailable."""
+        await self.tail.caught_up.wait()
+        partition = partition_of(cluster_id.encode(), self._kafka.partitions)
+        await self._freshness.caught_up(self._topics[0], partition)
+        return self._flat.cluster(cluster_id)
+
+    async def provisioned(self, droplet_id: str, revision: int = 1) -> Droplet | None:
+        """A droplet once it is not being provisioned any more; None if it was deleted before.
+
+        Args:
+            revision: That it has at least; 1 for a droplet that is on its way into the stream.
+        """
+        await self._shown(droplet_id, revision)
+        while (entry := self._droplets.get(droplet_id)) is not None:
+            droplet = _read_droplet(entry.document)
+            if droplet.status != "provisioning":
+                return droplet
+            await self._shown(droplet_id, self._droplets.revision(droplet_id) + 1)
+        return None
+
+    async def _shown(self, droplet_id: str, revision: int) -> None:
+        """Wait until a droplet has been seen at a revision."""
+        shown: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._droplets.when_shown(droplet_id, revision, shown)
+        try:
+            await shown
+        finally:
+            self._droplets.forget(droplet_id, shown)
+
+    def _of_cluster(self, cluster_id: str) -> list[str]:
+        return [entry.id for entry in reversed(self._droplets.group(cluster_id))]
