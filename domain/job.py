@@ -23,7 +23,7 @@ MOST_AT_ONCE: Final = 10
 CLAIMED: Final = 5
 """The progress of a job that has been claimed, at least."""
 
-Type = Literal["provision", "scale"]
+Type = Literal["provision", "scale", "diagnose"]
 Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
 Action = Literal["scale_up", "scale_down"]
 Scalar = str | int | float | bool | None

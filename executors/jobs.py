@@ -1,9 +1,11 @@
-"""Does jobs: makes droplets, and clusters larger and smaller (operations contract, sections 4 and 5).
+"""Does jobs: makes droplets, scales clusters, diagnoses them (operations contract, sections 4 to 6).
 
 A job may be begun again after its executor has died. So whatever it asks for has ids that follow from the
 job's own, and whoever is asked again answers with what was done the first time.
 """
 
+import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from time import monotonic
 from typing import Final
@@ -11,6 +13,7 @@ from typing import Final
 import msgspec
 
 from domain import droplet, members
+from domain.checkup import Checkup, Diagnose
 from domain.errors import Rejected
 from domain.ids import deterministic_id, entity_id_of
 from domain.job import Job, parameters_of, scaling_of, text_of
@@ -26,6 +29,7 @@ REGION: Final = "nyc3"
 SCALED_REGION: Final = "nyc1"
 """Of a droplet that makes a cluster larger which is in no region."""
 
+_read_checkup: Final = msgspec.json.Decoder(Checkup).decode
 _read_members: Final = msgspec.json.Decoder(members.Members).decode
 
 
@@ -50,6 +54,8 @@ class Jobs:
                     done = await self._provision(job, held)
                 case "scale":
                     done = await self._scale(job, held)
+                case "diagnose":
+                    done = await self._diagnose(job, held)
             status = "completed"
         finally:
             JOB_SECONDS.labels(job.type, status).observe(monotonic() - began)
@@ -105,6 +111,28 @@ class Jobs:
                 if made is not None and made.status == "failed":
                     raise Rejected("RESOURCE_CONFLICT", made.reason)
         return done
+
+    async def _diagnose(self, job: Job, held: Held) -> Mapping[str, object]:
+        """Diagnose the cluster of a job, or all clusters if it has none."""
+        if job.cluster_id:
+            await held.progress(10, "Looking for the cluster")
+            if (checkup := await self._diagnosed(job, job.cluster_id, held)) is None:
+                raise Rejected("CLUSTER_NOT_FOUND", members.NOT_FOUND)
+            return {"insights": checkup.insights, "recommendations": checkup.recommendations}
+        how = Counter[str]()
+        async for ids in self._views.clusters():
+            found = await asyncio.gather(*(self._diagnosed(job, id, held) for id in ids))
+            how.update(checkup.status for checkup in found if checkup is not None)
+            await held.progress(50, f"Clusters diagnosed: {how.total()}")
+        return {"clusters": how.total(), "statuses": how}
+
+    async def _diagnosed(self, job: Job, cluster_id: str, held: Held) -> Checkup | None:
+        """The diagnosis of a cluster; None if there is none of this id."""
+        if (facts := await self._views.facts(cluster_id)) is None:
+            return None
+        command = Diagnose(id=cluster_id, command_id=deterministic_id(job.id, cluster_id), facts=facts)
+        result = await self._commander.ask(self._flows["checkup"], command, held.origin)
+        return _read_checkup(result.document)  # type: ignore[arg-type]  # what was applied has one
 
     async def _cluster(self, job: Job) -> FlatCluster:
         """The cluster of a job. Raises: Rejected: there is none."""

@@ -1,10 +1,12 @@
 """What executors read of the fleet, from views of their own: clusters, and the droplets that they have."""
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
 
+from domain.diagnosis import Facts
 from domain.droplet import Droplet
 from domain.policy import Policy
 from streams.droplet import droplet_flow
@@ -12,13 +14,17 @@ from streams.kafka.partitions import partition_of
 from streams.reading.fresh import Freshness
 from streams.reading.tail import Tail
 from streams.settings import KafkaSettings
-from tables.cluster import ClusterView
+from tables.cluster import ClusterView, Filter
 from tables.entries import KindEntry, entries, grouped_by
 from tables.flat import Flat, FlatCluster
-from tables.view import View
+from tables.view import BEFORE_ALL, View
 
 _COLUMNS: Final = ("cluster_id",)
 _read_droplet: Final = msgspec.json.Decoder(Droplet).decode
+
+
+SLICE: Final = 50
+"""Clusters that are looked at together where all are."""
 
 
 class Views:
@@ -52,6 +58,18 @@ class Views:
         partition = partition_of(cluster_id.encode(), self._kafka.partitions)
         await self._freshness.caught_up(self._topics[0], partition)
         return self._flat.cluster(cluster_id)
+
+    async def facts(self, cluster_id: str) -> Facts | None:
+        """What a live cluster is diagnosed by, as fresh as `cluster`; None if there is none."""
+        return None if await self.cluster(cluster_id) is None else self._flat.facts(cluster_id)
+
+    async def clusters(self) -> AsyncIterator[Sequence[str]]:
+        """The ids of all live clusters, some at a time, newest first."""
+        await self.tail.caught_up.wait()
+        place = BEFORE_ALL
+        while found := self._clusters.after(Filter(), place, limit=SLICE):
+            yield [entry.id for entry in found]
+            place = found[-1].place
 
     async def provisioned(self, droplet_id: str, revision: int = 1) -> Droplet | None:
         """A droplet once it is not being provisioned any more; None if it was deleted before.

@@ -14,11 +14,11 @@ from database import Pool
 from domain.policy import Policy
 from rpc.calls import Calls
 from rpc.settings import RpcSettings
-from rpc.task.service import SERVICE, TASKS, Exposed, TaskService
+from rpc.task.service import SERVICE, TASKS, TaskService
 from rpc.task.v1.task_pb2_grpc import add_TaskServiceServicer_to_server
 from serving.backend import Backend
 from serving.fallback import Fallback
-from serving.kinds import Served, kind_feeds, kind_results, serve_kinds
+from serving.kinds import Followed, Served, kind_feeds, kind_results, serve_kinds
 from serving.monitor import HealthMonitor
 from streams.flows import simple_flows
 from streams.kafka.admin import check_topics
@@ -28,7 +28,7 @@ from streams.resource import resource_flow
 
 log = logging.getLogger("clusterflow.grpc")
 
-RESOURCES: Final = Exposed(resource_flow(Policy()))
+RESOURCES: Final = Followed(resource_flow(Policy()))
 """Followed where tasks may be of resources alone that exist; nothing of them is served."""
 
 NAMES: Final = ("", SERVICE)

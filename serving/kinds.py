@@ -53,6 +53,16 @@ class Exposed(Protocol):
     def grouped(self) -> str: ...  # noqa: D102
 
 
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """A kind that a process follows, and may write to, while no list of it is shown (`Exposed`)."""
+
+    flow: Flow[Any, Any, Any]
+    columns: tuple[str, ...] = ()
+    fresh: bool = True
+    grouped: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """What one process serves a kind from.
@@ -145,7 +155,12 @@ def serve_kinds(
         (name := each.flow.kind.name): Served(
             view=(feed := feeds[name]).view,
             feed=feed,
-            writes=KindWrites(submitter, each.flow.deployed(kafka.topics.of), feed.view, fallback),
+            writes=KindWrites(
+                submitter,
+                each.flow.deployed(kafka.topics.of),
+                feed.view,
+                None if each.flow.internal else fallback,
+            ),
             health=health,
             freshness=freshness if each.fresh else None,
             topic=feed.topic,

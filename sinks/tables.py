@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from database import DatabaseSettings
 from database.names import DatabaseName
-from sinks import address, droplet, job, members, resource, task
+from sinks import address, checkup, droplet, job, members, resource, task
 from sinks.cluster.mapping import ClusterRows
 from sinks.events import AllEventRows
 from sinks.mapping import Mappings
@@ -19,6 +19,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     address.TABLE,
     members.TABLE,
     job.TABLE,
+    checkup.TABLE,
 )
 """Every kind that is a single table; clusters need several."""
 

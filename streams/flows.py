@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from domain.policy import Policy
-from streams import members
+from streams import checkup, members
 from streams.address import address_flow
 from streams.cluster.flow import CLUSTER
 from streams.droplet import droplet_flow
@@ -23,6 +23,7 @@ def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
         address_flow(policy),
         members.FLOW,
         job_flow(policy),
+        checkup.FLOW,
     )
 
 

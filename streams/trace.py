@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from typing import Final
+from uuid import UUID
 
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
@@ -29,6 +30,15 @@ def trace_of(parent: str | None, state: str | None = None) -> dict[str, str]:
     if state is None or _STATE.fullmatch(state) is None:
         return {TRACEPARENT: parent}
     return {TRACEPARENT: parent, TRACESTATE: state}
+
+
+def trace_named(name: str) -> dict[str, str]:
+    """The headers of a new trace under an id that has the form of a UUID; of any, if this is none."""
+    try:
+        digits = UUID(name).hex if len(name) == len(str(UUID(int=0))) else ""
+    except ValueError:
+        digits = ""
+    return trace_of(f"00-{digits}-{secrets.token_hex(8)}-01")
 
 
 def trace_id(headers: Mapping[str, str]) -> str:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from domain.cluster.state import ControllerReport, Health
+from domain.cluster.state import ControllerReport
+from domain.health import Health
 from streams.decoding import decoder_of
 from tables.view import SortKey, View
 

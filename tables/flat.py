@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from domain.cluster.state import Health
+from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts
+from domain.health import Health
 from tables.cluster import ClusterEntry
 from tables.view import View
 
@@ -19,7 +20,8 @@ class FlatCluster(Struct, kw_only=True):
         region: `spec.region`, or else that of its platform; empty if there is none.
         droplets: The ids of its droplets, oldest first.
         status: Its health: what operators have said of it, or else what follows from its phase.
-        last_checked: When its controllers' reports were last added up, or operators have said how it is.
+        last_checked: When its controllers' reports were last added up, it was diagnosed, or operators have
+            said how it is.
     """
 
     id: str
@@ -55,11 +57,18 @@ class Flat:
 
     Args:
         droplets: Returns the ids of the droplets of a cluster, oldest first.
+        diagnosed: Returns when a cluster was diagnosed last; None if it is not known to have been.
     """
 
-    def __init__(self, view: View[ClusterEntry], droplets: Callable[[str], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        view: View[ClusterEntry],
+        droplets: Callable[[str], Sequence[str]],
+        diagnosed: Callable[[str], datetime | None] = lambda cluster_id: None,
+    ) -> None:
         self._view = view
         self._droplets = droplets
+        self._diagnosed = diagnosed
 
     def cluster(self, cluster_id: str) -> FlatCluster | None:
         """A live cluster; None if there is none."""
@@ -77,8 +86,36 @@ class Flat:
             region=_region(known.spec),
             droplets=self._droplets(cluster_id),
             status=said or by_phase,
-            last_checked=max(filter(None, (known.created_at, known.status.updated_at, checked_at))),
+            last_checked=max(
+                filter(
+                    None,
+                    (known.created_at, known.status.updated_at, checked_at, self._diagnosed(cluster_id)),
+                )
+            ),
         )
+
+    def facts(self, cluster_id: str) -> Facts | None:
+        """What a live cluster is diagnosed by; None if there is none."""
+        entry, flat = self._view.get(cluster_id), self.cluster(cluster_id)
+        if entry is None or flat is None:
+            return None
+        failing = [
+            _failing(name, condition.type)
+            for name, report in sorted(entry.controller_statuses().items())
+            for condition in report.conditions
+            if condition.status == "False"
+        ]
+        return Facts(
+            name=flat.name,
+            region=flat.region[:MAX_TEXT],
+            status=flat.status,
+            droplets=len(flat.droplets),
+            failing=tuple(failing[:MOST_FAILING]),
+        )
+
+
+def _failing(controller: str, condition: str) -> str:
+    return f"Controller {controller}: {condition} is False"[:MAX_SENTENCE]
 
 
 def _region(spec: _Spec) -> str:

@@ -22,12 +22,13 @@ from serving.kinds import Served, not_found
 from serving.paging import cursor_after
 from serving.submit import WriteResult
 from streams.flow import Flow
-from streams.trace import TRACEPARENT, TRACESTATE, trace_of
+from streams.trace import TRACEPARENT, TRACESTATE, trace_named, trace_of
 from tables.entries import ColumnFilter, KindEntry
 from tables.feed import Watched
 from web.command_bodies import members_of
 from web.described import kind_parameters
 from web.http.errors import json_response
+from web.http.headers import TRACE_ID
 from web.http.pieces import ReadAnswer
 from web.http.unread import UNREAD
 from web.keys import HEALTH, REQUEST_STATE, SERVED, SETTINGS
@@ -266,9 +267,13 @@ def reader_of(request: web.Request) -> str:
 
 
 def traced(request: web.Request) -> Mapping[str, str]:
-    """The headers of the trace that a request belongs to; of a new one, if it came with none."""
-    state = request[REQUEST_STATE]
+    """The headers of the trace that a request belongs to; of a new one, if it came with none.
+
+    Clients of operators may name theirs by `X-Trace-ID`, and each answer to a write does.
+    """
+    state, headers = request[REQUEST_STATE], request.headers
     if state.trace is None:
-        given = [", ".join(request.headers.getall(name, ())) for name in (TRACEPARENT, TRACESTATE)]
-        state.trace = trace_of(*given)
+        parent, rest = (", ".join(headers.getall(name, ())) for name in (TRACEPARENT, TRACESTATE))
+        named = headers.get(TRACE_ID)
+        state.trace = trace_of(parent, rest) if parent or named is None else trace_named(named)
     return state.trace

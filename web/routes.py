@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import droplet, hello, job, resource, task
+from web import diagnosis, droplet, hello, job, resource, task
 from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
@@ -26,6 +26,9 @@ _HEALTH: Final = Operation(
     public=True,
 )
 
+
+FOLLOWED: Final = (diagnosis.CHECKUPS,)
+"""Kinds that are not shown themselves, and tell something of others."""
 
 COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS)
 """The simple kinds at the edge."""
@@ -50,7 +53,8 @@ ROUTES: Final = (
     *hello.ROUTES,
     *flat.ROUTES,
     *job.ROUTES,
-    *mounted((*droplet.ROUTES, *hello.ROUTES)),
+    *diagnosis.ROUTES,
+    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES)),
     Route(
         "GET",
         "/api/v1/info",

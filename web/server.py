@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 from aiohttp import web
@@ -27,7 +28,7 @@ from tables.feed import Feed
 from tables.flat import Flat
 from tables.view import View
 from web import keys
-from web.cluster.kept import KeptClusters
+from web.cluster.kept import KEPT, KeptClusters
 from web.cluster.keys import FEED, READS, WRITES
 from web.cluster.plain import plain_reads
 from web.cluster.reads import Reads
@@ -35,6 +36,7 @@ from web.cluster.writes import ClusterWrites
 from web.counts import show_counts
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
+from web.diagnosis import diagnosed
 from web.droplet import DROPLETS
 from web.flat import FLAT
 from web.http.edge import Edge, stamp
@@ -44,7 +46,7 @@ from web.http.protocol import Runner
 from web.http.unread import UNREAD, Unread
 from web.job import JOB_POOL
 from web.job_pool import JobPool
-from web.routes import COLLECTIONS, ROUTES, add_routes
+from web.routes import COLLECTIONS, FOLLOWED, ROUTES, add_routes
 from web.settings import WebSettings
 from web.watch import WATCHES, Watches
 
@@ -79,19 +81,21 @@ async def run(
     feed = Feed(
         ClusterView(), topic=topics.state, max_changes=settings.feed_changes, max_bytes=settings.feed_bytes
     )
-    feeds = kind_feeds(COLLECTIONS, topics)
+    kinds = (*COLLECTIONS, *FOLLOWED)
+    feeds = kind_feeds(kinds, topics)
     database = None if settings.database is None else Pool(settings.database, application=NAME)
     backend = Backend(
         settings.kafka,
         name=NAME,
         feeds=(feed, *feeds.values()),
-        results=(topics.results, *kind_results(COLLECTIONS, topics)),
+        results=(topics.results, *kind_results(kinds, topics)),
         timeout=settings.command_timeout,
         database=database,
     )
     ready(lambda: backend.health.ready)
+    clusters = kept_clusters(feed.view, backend.health, backend.freshness, settings)
     served = serve_kinds(
-        COLLECTIONS,
+        kinds,
         settings.kafka,
         feeds,
         submitter=backend.submitter,
@@ -101,9 +105,16 @@ async def run(
         if database is None or not settings.fallback
         else Fallback(database, simple_flows(settings.policy)),
         require_referred=settings.require_resource,
-        others={"cluster": kept_clusters(feed.view, backend.health, backend.freshness, settings)},
+        others={"cluster": clusters},
     )
-    app = create_app(settings, feed=feed, submitter=backend.submitter, health=backend.health, served=served)
+    app = create_app(
+        settings,
+        feed=feed,
+        submitter=backend.submitter,
+        health=backend.health,
+        served=served,
+        clusters=clusters,
+    )
     async with AsyncExitStack() as stack:
         await backend.start(stack, topics=topics.worked_on)
         runner = await serve(app)
@@ -118,6 +129,7 @@ def create_app(
     submitter: Submitter,
     health: HealthMonitor,
     served: Mapping[str, Served],
+    clusters: KeptClusters,
 ) -> web.Application:
     """The application over its parts; `serve` serves it."""
     app = web.Application(client_max_size=MAX_BODY)
@@ -125,7 +137,12 @@ def create_app(
     app[keys.SETTINGS] = settings
     app[FEED] = feed
     app[READS] = reads = Reads(feed.view, health, settings)
-    app[FLAT] = Flat(feed.view, lambda cluster_id: _droplets_of(served, cluster_id))
+    app[FLAT] = Flat(
+        feed.view,
+        lambda cluster_id: _droplets_of(served, cluster_id),
+        partial(diagnosed, served),
+    )
+    app[KEPT] = clusters
     app[JOB_POOL] = JobPool(settings.job_pool)
     app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
     app[PLAIN] = plain_reads(reads)

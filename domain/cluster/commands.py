@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from domain.cluster.state import Health, LastError, ReportedCondition
+from domain.cluster.state import LastError, ReportedCondition
+from domain.health import Health
 from domain.values import Struct, field
 
 

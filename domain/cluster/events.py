@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from domain.cluster.state import ControllerReport, Health
+from domain.cluster.state import ControllerReport
+from domain.health import Health
 from domain.values import Struct, field
 
 

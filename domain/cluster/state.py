@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from domain.entity import Entity
+from domain.health import Health
 from domain.values import UNSET, Struct, UnsetType, field
 
 # Brokers' clocks may differ by half a minute; a moment further ahead than this is not believed.
@@ -132,10 +133,6 @@ class Reactive(Struct, frozen=True, kw_only=True):
     sent: tuple[datetime, ...] = ()
     last: Mapping[str, datetime] = field(default_factory=dict)
     waiting: Mapping[str, PendingAnnouncement] = field(default_factory=dict)
-
-
-Health = Literal["healthy", "warning", "critical"]
-"""How a cluster is, in the words of operators."""
 
 
 class ClusterState(Entity, frozen=True, kw_only=True):

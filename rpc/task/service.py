@@ -1,6 +1,5 @@
 """The service of tasks: each method asks the view of tasks, or has a command decided."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,9 +17,8 @@ from rpc.calls import origin
 from rpc.task.v1 import task_pb2 as v1
 from rpc.task.v1.task_pb2_grpc import TaskServiceServicer
 from serving.ids import keyed_id, new_id
-from serving.kinds import Served
+from serving.kinds import Followed, Served
 from serving.paging import cursor_after, place_after
-from streams.flow import Flow
 from streams.task import task_flow
 from tables.entries import ColumnFilter
 from tables.view import BEFORE_ALL
@@ -37,17 +35,7 @@ _ALL: Final = ColumnFilter(())
 _read_task: Final = msgspec.json.Decoder(Task).decode
 
 
-@dataclass(frozen=True, slots=True)
-class Exposed:
-    """A kind as this process follows it (`serving.kinds.Exposed`)."""
-
-    flow: Flow[Any, Any, Any]
-    columns: tuple[str, ...] = ()
-    fresh: bool = True
-    grouped: str = ""
-
-
-TASKS: Final = Exposed(task_flow(Policy()))
+TASKS: Final = Followed(task_flow(Policy()))
 
 
 class TaskService(TaskServiceServicer):

@@ -13,8 +13,8 @@ import msgspec
 from aiokafka import ConsumerRecord
 from msgspec import Meta, Raw, Struct
 
-from domain.cluster.state import Health
 from domain.errors import MalformedRecord
+from domain.health import Health
 from sinks.mapping import decoded, text_of, written_at
 from streams.cluster.messages import Generation
 from streams.messages import UUID_PATTERN, Uuid

@@ -7,7 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from domain.cluster.spec import MAX_NAME, MAX_PROJECT_ID, NAME_PATTERN
-from domain.cluster.state import Cluster, ConditionStatus, Health
+from domain.cluster.state import Cluster, ConditionStatus
+from domain.health import Health
 from streams.messages import SOURCE, Email, Holds, ResultBase, Source, Time, Uuid
 
 Generation = Annotated[int, Meta(ge=1, le=2**63 - 1)]

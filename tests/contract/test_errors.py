@@ -48,6 +48,7 @@ async def get(path: str, health: object, **headers: str) -> Answer:
         submitter=Submitter(producer=Kafka(), health=Ready(), timeout=timedelta(seconds=1)),  # type: ignore[arg-type]
         health=health,  # type: ignore[arg-type]
         served={},
+        clusters=None,  # type: ignore[arg-type]  # no request here names one
     )
     runner = await serve(app)
     host, port = runner.addresses[0]

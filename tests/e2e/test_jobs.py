@@ -71,11 +71,11 @@ async def get(client: Client, id: str) -> dict[str, Any]:
 
 
 async def once(client: Client, id: str, *statuses: str) -> dict[str, Any]:
-    """A job as soon as it has one of these statuses."""
+    """A job as soon as it is there and has one of these statuses."""
 
     async def found() -> dict[str, Any] | None:
-        job = await get(client, id)
-        return job if job["status"] in statuses else None
+        answer = await client.request("GET", f"{JOBS}/{id}")
+        return answer["job"] if answer.status == 200 and answer["job"]["status"] in statuses else None
 
     return await until(found, within=30, what=f"a job that is {' or '.join(statuses)}")
 
@@ -236,6 +236,14 @@ async def test_events_tell_the_way_of_a_job(client, place):
     (droplet,) = await droplets_of(client, cluster)
     created = await place.log("cluster-events").wait_for(droplet["id"])
     assert (str(trace), str(trace)) == (created["trace_id"], job["trace_id"])
+
+
+async def test_a_client_may_name_its_trace(client):
+    trace, body = str(uuid4()), {"type": "provision", "cluster_id": ABSENT}
+    named = await client.request("POST", JOBS, body, headers={"X-Trace-ID": trace})
+    other = await client.request("POST", JOBS, body, headers={"X-Trace-ID": "what"})
+    assert (trace, trace) == (named["job"]["trace_id"], named.headers["X-Trace-ID"])
+    assert str(UUID(other["job"]["trace_id"])) == other.headers["X-Trace-ID"]
 
 
 async def test_a_failure_is_told_with_its_reason(client, place):

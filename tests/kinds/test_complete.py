@@ -50,6 +50,8 @@ WITHOUT: Final[Mapping[tuple[str, str], str]] = {
     ("address", "metrics"): "its entities are blocks, whose number says nothing",
     ("members", "view"): "a cluster shows its droplets, which readers find by the droplets themselves",
     ("members", "metrics"): "its entities are clusters, which are counted as such",
+    ("checkup", "view"): "a cluster shows when it was diagnosed, and a diagnosis answers its caller",
+    ("checkup", "metrics"): "its entities are clusters, which are counted as such",
 }
 """By kind and part, why there is none."""
 

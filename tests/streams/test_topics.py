@@ -20,6 +20,7 @@ from sinks import SinkSettings
 from sinks import run as run_sink
 from streams.flows import SIMPLE_FLOWS
 from streams.kafka.admin import TopicMismatch, check_topics, declare_topics
+from streams.kafka.roles import WEB
 from streams.settings import KafkaSettings
 from streams.topics import Topics
 from tests.conftest import until
@@ -160,7 +161,7 @@ async def test_a_role_that_may_not_ask_for_settings_starts_and_says_so(kafka, ca
     doubtful = {record.topic for record in caplog.records if record.message == "doubtful topic"}
     topics = kafka.topics
     requests = {topics.create_requests, topics.name_requests, topics.commands, topics.accepted_commands}
-    served = [flow for flow in SIMPLE_FLOWS if not flow.internal]
+    served = [flow for flow in SIMPLE_FLOWS if WEB in (*flow.apis, *flow.helpers)]
     kinds = {topics.of(name) for flow in served for name in (flow.commands, flow.state, flow.results)}
     assert {*requests, topics.reports, topics.results, topics.state, *kinds} == doubtful
 

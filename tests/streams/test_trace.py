@@ -2,7 +2,7 @@
 
 import pytest
 
-from streams.trace import trace_id, trace_of
+from streams.trace import trace_id, trace_named, trace_of
 
 ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{ID}-00f067aa0ba902b7-01"
@@ -46,3 +46,15 @@ def test_a_state_that_is_no_text_or_too_long_is_dropped(state):
 
 def test_a_record_without_a_trace_has_no_id():
     assert "" == trace_id({}) == trace_id({"traceparent": "what"})
+
+
+def test_a_trace_is_named_by_a_uuid():
+    name = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
+    assert name.replace("-", "") == trace_id(trace_named(name))
+
+
+@pytest.mark.parametrize("name", ["", "what", "0" * 32, "00000000-0000-0000-0000-000000000000", "a" * 99])
+def test_what_is_no_uuid_names_none(name):
+    given = trace_id(trace_named(name))
+    assert 32 == len(given)
+    assert {"0"} != {*given}

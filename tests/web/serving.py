@@ -20,7 +20,7 @@ from tables.cluster import ClusterView
 from tables.feed import Feed
 from tests.e2e.product import RAW_HOST, Client
 from tests.tables.given import Record, document, value
-from web.routes import COLLECTIONS
+from web.routes import COLLECTIONS, FOLLOWED
 from web.server import create_app, kept_clusters, serve
 from web.settings import WebSettings
 
@@ -76,18 +76,22 @@ async def serving(*, identity: str = "here", **given: Any) -> AsyncIterator[Serv
         health=health,
         timeout=settings.command_timeout,
     )
-    feeds = kind_feeds(COLLECTIONS, KAFKA.topics)
+    kinds = (*COLLECTIONS, *FOLLOWED)
+    feeds = kind_feeds(kinds, KAFKA.topics)
     freshness = Freshness(nothing_came, at_once)
+    clusters = kept_clusters(feed.view, health, freshness, settings)
     served = serve_kinds(
-        COLLECTIONS,
+        kinds,
         KAFKA,
         feeds,
         submitter=submitter,
         health=health,
         freshness=freshness,
-        others={"cluster": kept_clusters(feed.view, health, freshness, settings)},
+        others={"cluster": clusters},
     )
-    app = create_app(settings, feed=feed, submitter=submitter, health=health, served=served)
+    app = create_app(
+        settings, feed=feed, submitter=submitter, health=health, served=served, clusters=clusters
+    )
     runner = await serve(app)
     host, port = runner.addresses[0]
     async with aiohttp.ClientSession() as session:

@@ -119,7 +119,16 @@ HEADERS = {
         "accept",
         "origin",
     ),
-    *("cache-control", "x-requested-with", "x-user-email", "x-request-id", "if-match", "idempotency-key"),
+    *(
+        "cache-control",
+        "x-requested-with",
+        "x-user-email",
+        "x-user-id",
+        "x-request-id",
+        "x-trace-id",
+        "if-match",
+        "idempotency-key",
+    ),
 }
 
 
@@ -143,7 +152,7 @@ async def test_a_preflight_needs_nobody_and_nothing(listed_origins, path):
     assert listed(METHODS) == listed(answer.headers["Access-Control-Allow-Methods"])
     assert listed(answer.headers["Access-Control-Allow-Headers"]) == HEADERS
     exposed = listed(answer.headers["Access-Control-Expose-Headers"])
-    assert {"x-request-id", "x-response-time", "etag"} <= exposed
+    assert {"x-request-id", "x-response-time", "x-trace-id", "etag", "retry-after"} <= exposed
     assert UUID4.fullmatch(answer.headers["X-Request-ID"])
 
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from msgspec import Struct
 
 from domain.cluster.commands import Delete, SetHealth, Update
-from domain.cluster.state import Health
 from domain.errors import Rejected, invalid, not_found
+from domain.health import Health
 from serving.ids import new_id
 from serving.submit import WriteResult
 from streams.decoding import decoder_of

@@ -1,5 +1,9 @@
 """Whether a cluster exists, as far as any process has answered."""
 
+from typing import Final
+
+from aiohttp import web
+
 from domain.errors import Unavailable
 from serving.monitor import HealthMonitor
 from streams.kafka.partitions import partition_of
@@ -45,3 +49,6 @@ class KeptClusters:
             if not self._may_wait:
                 raise
         return self._view.get(entity_id) is not None
+
+
+KEPT: Final = web.AppKey("kept clusters", KeptClusters)

@@ -129,6 +129,11 @@ HEADERS: Final[Mapping[str, Header]] = {
         about="Until the headers were sent, in milliseconds",
         schema={"type": "string", "pattern": r"^\d+(\.\d+)?ms$"},
     ),
+    "X-Trace-ID": Header(
+        about="The trace of a write to a simple kind; what follows from it has the same",
+        schema={"type": "string", "format": "uuid"},
+        required=False,
+    ),
     "ETag": Header(
         about="The quoted `resource_version`, for `If-Match`", schema={"type": "string", "pattern": '^".*"$'}
     ),
@@ -145,7 +150,7 @@ HEADERS: Final[Mapping[str, Header]] = {
     "Retry-After": Header(about="Seconds to wait", schema={"type": "integer", "minimum": 1}),
 }
 
-EVERY_ANSWER: Final = ("X-Request-ID", "X-Response-Time")
+EVERY_ANSWER: Final = ("X-Request-ID", "X-Response-Time", "X-Trace-ID")
 OF_STATUS: Final[Mapping[int, tuple[str, ...]]] = {
     405: ("Allow",),
     429: ("Retry-After",),

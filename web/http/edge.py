@@ -20,6 +20,7 @@ from datetime import timedelta
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
+from uuid import UUID
 
 from aiohttp import HttpVersion10, HttpVersion11, web
 from aiohttp.hdrs import HOST, ORIGIN
@@ -29,6 +30,7 @@ from multidict import CIMultiDict, MultiMapping, istr
 from domain.errors import Rejected, TransientError, invalid
 from domain.hosts import Hosts
 from serving.ids import new_id, request_id
+from streams.trace import trace_id
 from web.http.errors import (
     JSON_TYPE,
     error_response,
@@ -36,7 +38,7 @@ from web.http.errors import (
     rejection_response,
     unavailable_response,
 )
-from web.http.headers import CORS, Cors, once, response_time
+from web.http.headers import CORS, TRACE_ID, Cors, once, response_time
 from web.http.pieces import Pieces, body_of, pieces_of
 from web.http.plain import Plain, PlainReads
 from web.http.request_log import UNMATCHED, log_exchange, log_request, route_of
@@ -118,6 +120,8 @@ class Edge:
         log_request(request, status=response.status, seconds=seconds)
         if response.prepared:  # a stream has bounds of its own
             return response
+        if state.trace is not None:
+            response.headers[TRACE_ID] = str(UUID(hex=trace_id(state.trace)))
         length = _length(request, response)
         if (body := usual_body(request, response)) is not None:
             head = self._head(request.headers, given, _begun(response), length, seconds)

@@ -17,11 +17,17 @@ _ALLOWED: Final = {
     "Access-Control-Allow-Methods": "POST, OPTIONS, GET, PUT, DELETE",
     "Access-Control-Allow-Headers": (
         "Content-Type, Content-Length, Accept-Encoding, X-CSRF-Token, Authorization, accept, origin,"
-        " Cache-Control, X-Requested-With, X-User-Email, X-Request-ID, If-Match, Idempotency-Key"
+        " Cache-Control, X-Requested-With, X-User-Email, X-User-ID, X-Request-ID, X-Trace-ID, If-Match,"
+        " Idempotency-Key"
     ),
-    "Access-Control-Expose-Headers": "X-Request-ID, X-Response-Time, ETag, Location, Idempotent-Replayed",
+    "Access-Control-Expose-Headers": (
+        "X-Request-ID, X-Response-Time, X-Trace-ID, ETag, Location, Idempotent-Replayed, Retry-After"
+    ),
 }
 
+
+TRACE_ID: Final = "X-Trace-ID"
+"""The trace of a request as a UUID, which clients of operators may name."""
 
 BY_CALLER: Final = "X-User-Email"
 """The header on which nearly all answers depend, even a 404, so no cache may serve one to another caller.
