@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -27,15 +27,13 @@ from streams.envelope import EVENTS
 from streams.members import FLOW as MEMBERS
 from streams.topics import Topics
 from tests.chaos.check import Finding
-from tests.chaos.clients import GIVE_UP_AFTER, RETRY_AFTER, HttpClient, Owned
+from tests.chaos.clients import HttpClient, Owned
 from tests.chaos.observe import all_records, counts
+from tests.chaos.tries import OPEN, tries
 
 DROPLETS: Final = droplet_flow(Policy())
 ADDRESSES: Final = address_flow(Policy())
 PATH: Final = "/api/v1/droplets"
-OPEN: Final = (0, 503, 504)
-"""Statuses after which nobody knows whether a write was done; 0 is no answer at all."""
-
 SETTLED_WITHIN: Final = 60.0
 """Seconds until all droplets are active after a run; a question for an address is repeated after 30."""
 
@@ -63,6 +61,8 @@ class DropletHistory:
 
     unanswered: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
+    others: set[str] = field(default_factory=set)
+    """Droplets that jobs have made (`tests/chaos/jobs.py`)."""
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class DropletClient:
         name = f"{self.clusters.name}-{next(self._names)}"
         cluster_id = self.random.choice([*(each.id for each in self.clusters.own), None])
         body = {"name": name, "region": "nyc3"} | ({} if cluster_id is None else {"cluster_id": cluster_id})
-        async for said in self._tries(f"create {name}", "POST", PATH, body, {"Idempotency-Key": name}):
+        async for said in self._tries("POST", PATH, body, {"Idempotency-Key": name}):
             if said.status == 201:
                 self.own.append(made := Made(said.json()["droplet"]["id"], cluster_id))
                 self.history.droplets.append(made)
@@ -111,12 +111,13 @@ class DropletClient:
                 self.history.wrong.append(f"{said.status} for the create {name}: {said.body!r}")
                 return
         self.history.opened.append(name)
+        self.history.unanswered.append(f"{self.clusters.name}: create {name}")
 
     async def _delete(self) -> None:
         droplet = self.random.choice(self.own)
         self.own.remove(droplet)
         tried = False
-        async for said in self._tries(f"delete of {droplet.id}", "DELETE", f"{PATH}/{droplet.id}"):
+        async for said in self._tries("DELETE", f"{PATH}/{droplet.id}"):
             if said.status == 200 or (said.status == 404 and tried):
                 droplet.deleted = True
                 return
@@ -124,6 +125,7 @@ class DropletClient:
                 self.history.wrong.append(f"{said.status} for the delete of {droplet.id}")
                 return
             droplet.deleted, tried = None, True
+        self.history.unanswered.append(f"{self.clusters.name}: delete of {droplet.id}")
 
     async def _delete_cluster(self) -> None:
         cluster: Owned = self.random.choice(self.clusters.own[1:])
@@ -132,24 +134,11 @@ class DropletClient:
             self.own.remove(droplet)
             droplet.deleted = True if answered else None
 
-    async def _tries(
-        self,
-        what: str,
-        method: str,
-        path: str,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Any:
-        """The answers of one web process after another, for as long as somebody would try."""
-        began = time.monotonic()
-        wire = request_bytes(method, path, email=self.clusters.email, body=body, headers=headers)
-        while time.monotonic() - began < GIVE_UP_AFTER:
-            try:
-                yield await self.random.choice(self.clusters.webs).exchange(wire)
-            except (OSError, EOFError, TimeoutError):
-                yield Answer(0, b"")
-            await asyncio.sleep(RETRY_AFTER)
-        self.history.unanswered.append(f"{self.clusters.name}: {what}")
+    def _tries(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Answer]:
+        webs, email = self.clusters.webs, self.clusters.email
+        return tries(webs, self.random, method, path, email=email, body=body, headers=headers)
 
 
 # --- what there is to see ---------------------------------------------------------------------------
@@ -247,7 +236,7 @@ def _writes(history: DropletHistory, seen: SeenDroplets) -> Iterator[Finding]:
     for id, events in seen.events.items():
         if len(events) != len(set(events)) or events[0] != "droplet.created":
             yield Finding("doubled", f"{id} has the events {events}")
-    known = {made.id for made in history.droplets}
+    known = {made.id for made in history.droplets} | history.others
     for id, state in seen.droplets.items():
         if id not in known and state["droplet"]["name"] not in history.opened:
             yield Finding("wrong", f"{id} was created by nobody")

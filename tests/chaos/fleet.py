@@ -98,6 +98,7 @@ class Fleet:
             "RECONCILIATION_CHECK_INTERVAL": "5s",
             "COMMAND_TIMEOUT": "5s",
             "TASK_LEASE": "5s",
+            "JOB_LEASE_SECONDS": "5",
             **environment,
         }
 

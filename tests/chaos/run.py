@@ -17,13 +17,14 @@ from bench.wire import AsyncConnection
 from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import droplets, recorded, relayed, resources, tasks
+from tests.chaos import droplets, jobs, recorded, relayed, resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.droplets import DropletHistory, SeenDroplets
 from tests.chaos.fleet import WEBS, Fleet
 from tests.chaos.history import History
 from tests.chaos.inject import inject
+from tests.chaos.jobs import JobHistory, SeenJobs
 from tests.chaos.native import OWNER, NativeClient, WaveringClient
 from tests.chaos.observe import (
     Observed,
@@ -40,10 +41,13 @@ from tests.chaos.resources import ResourceHistory, SeenResources
 SHARED: Final = 4  # clusters that all clients write to
 NATIVE: Final = 12  # clusters of the native client
 WAVERING: Final = 4  # of the one with transactions
-HOPS: Final = 4  # turns that follow from each other: a cluster's, its members', a droplet's, an address's
+HOPS: Final = (
+    5  # turns that follow from each other: a job's, a cluster's, its members', a droplet's, an address's
+)
 QUIET_WITHIN: Final = 90.0  # seconds
 RESOURCES: Final = 3  # clients that write resources
 DROPLETS: Final = 2  # clients that write droplets
+JOBS: Final = 2  # clients that ask for jobs
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
 FEWEST: Final = 3  # operations that must have begun in the time of each fault
@@ -72,6 +76,7 @@ class Outcome:
     moments: list[tuple[float, str]] = field(default_factory=list)
     resources: ResourceHistory = field(default_factory=ResourceHistory)
     droplets: DropletHistory = field(default_factory=DropletHistory)
+    jobs: JobHistory = field(default_factory=JobHistory)
 
     @property
     def void(self) -> str:
@@ -133,6 +138,9 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
             draws,
             per_second=plan.per_second,
         ),
+        *jobs.clients(
+            [_client(fleet, history, draws, f"jobs-{n}") for n in range(JOBS)], outcome.jobs, draws
+        ),
     ]
     rows = relayed.RowHistory()
     writer = relayed.RowClient(fleet.stage.database_url, rows, random.Random(draws.random()))
@@ -156,12 +164,15 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     servers, database_url = fleet.stage.bootstrap_servers, fleet.stage.database_url
     seen_tasks = await tasks.observe(servers, Topics())
     seen_records = await recorded.observe(servers, database_url, Topics())
+    droplets_seen, jobs_seen = await seen_fleet(fleet.stage)
+    outcome.droplets.others = {*jobs.made_by(jobs_seen)}
     outcome.findings = [
         *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
         *resources.check_resources(outcome.resources, seen),
         *tasks.check_tasks(seen, seen_tasks),
         *recorded.check_recorded(seen_records),
-        *droplets.check_droplets(outcome.droplets, await seen_droplets(fleet.stage)),
+        *droplets.check_droplets(outcome.droplets, droplets_seen),
+        *jobs.check_jobs(outcome.jobs, jobs_seen, droplets_seen),
         *relayed.check_rows(rows, await relayed.observe(database_url), seen),
     ]
     return outcome
@@ -173,10 +184,11 @@ async def seen_resources(stage: Stage, topics: Topics | None = None) -> SeenReso
         return await resources.observe(stage.bootstrap_servers, topics or Topics(), webs)
 
 
-async def seen_droplets(stage: Stage) -> SeenDroplets:
-    """What topics and the web processes of a stage say of droplets."""
+async def seen_fleet(stage: Stage) -> tuple[SeenDroplets, SeenJobs]:
+    """What topics and the web processes of a stage say of droplets and jobs."""
+    servers, topics = stage.bootstrap_servers, Topics()
     async with _asked(stage) as webs:
-        return await droplets.observe(stage.bootstrap_servers, Topics(), webs)
+        return await droplets.observe(servers, topics, webs), await jobs.observe(servers, topics, webs)
 
 
 @asynccontextmanager
@@ -288,6 +300,7 @@ async def settle(
     inputs = (*requests, topics.commands, topics.accepted_commands, topics.reports, *kinds)
     await relayed.until_relayed(stage)
     await tasks.until_ended(stage)
+    await jobs.until_ended(stage)
     await droplets.until_settled(stage)
     await _worked_off(stage, topics, inputs, observed)
     ids = await _known(stage, history, topics)
