@@ -28,7 +28,7 @@ from domain.entity import KEPT_FOR, C, E, Kind, Outcome, S, V
 from domain.errors import Rejected
 from domain.ids import deterministic_id
 from domain.offsets import Seen
-from domain.values import UNSET
+from domain.values import UNSET, replace
 from streams.cause import Cause, Woken
 from streams.flow import WAKE_KEY, Flow
 from streams.json import encode
@@ -138,6 +138,8 @@ class EntityAgent(Generic[S, C, E]):
             outputs += self._refused(here, command)
         else:
             after, outputs = self._followed(here, before, events, command, cause)
+            if details := self._kind.details(events):
+                outcome = replace(outcome, details=details)
         # A caller who may not see the entity must not be able to evict others' outcomes from its state.
         if (stored := after is not None and outcome.code != "RESOURCE_NOT_FOUND") and after is not None:
             after = after.sealed(seen=seen, at=cause.at, outcome=outcome)

@@ -28,6 +28,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     Attributes:
         caller: Who sent it; empty for the entity's owner, and where entities have none.
         code: Why it was refused; None if it was applied.
+        details: More about a refusal, or about what was done (`Kind.details`).
         until: How long it must be remembered, whatever comes after it; None: for the next 63 commands.
         digest: Of what was asked for under an `Idempotency-Key`; a repeat that asks for something else is no
             repeat. Only where a kind tells the two apart.
@@ -118,7 +119,7 @@ def _remembered(
     recent: tuple[str | Outcome, ...], outcome: Outcome, at: datetime
 ) -> tuple[str | Outcome, ...]:
     """The outcomes to keep, oldest first: the last ones, and older ones whose day is not over."""
-    plain = outcome.applied and outcome.until is None and not outcome.caller
+    plain = outcome.applied and outcome.until is None and not outcome.caller and not outcome.details
     recent = (*recent, outcome.command_id if plain else outcome)
     beyond = [
         known
@@ -167,6 +168,10 @@ def _nothing(state: Entity, at: datetime) -> Sequence[Any]:
     return ()
 
 
+def _no_details(events: Sequence[Any]) -> Mapping[str, Any]:
+    return {}
+
+
 def _no_events(state: Entity) -> Sequence[Any]:
     return ()
 
@@ -183,6 +188,8 @@ class Kind(Generic[S, C, E]):
         wake_at: When an entity wants to be woken next; None means never.
         wake: The events that being woken leads to; afterwards `wake_at` must differ.
         missed: The events that a new Kafka, filled from rows, has no announcement of and must have.
+        details: What the result of a command says of the events it has led to, beside the state after them;
+            a repeat is told the same.
         retention: How long a deleted state is kept, so that a repeated command still finds its outcome.
     """
 
@@ -193,6 +200,7 @@ class Kind(Generic[S, C, E]):
     wake_at: Callable[[S], datetime | None] = _never
     wake: Callable[[S, datetime], Sequence[E]] = _nothing
     missed: Callable[[S], Sequence[E]] = _no_events
+    details: Callable[[Sequence[E]], Mapping[str, Any]] = _no_details
     retention: timedelta = KEPT_FOR
 
     def due_at(self, state: S) -> datetime | None:

@@ -9,9 +9,9 @@ its droplets at that moment.
 """
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from domain.entity import Command, EntityId, Kind, VersionedEntity
 from domain.errors import Rejected
@@ -39,20 +39,6 @@ MOST_AT_ONCE: Final = 10
 Action = Literal["scale_up", "scale_down"]
 
 
-class Scaled(Struct, frozen=True, kw_only=True):
-    """The last time that a cluster was made larger or smaller.
-
-    Attributes:
-        by: The id of the command.
-        droplets: The ids of those that were made or deleted.
-    """
-
-    by: str
-    action: Action
-    droplets: tuple[str, ...]
-    at: datetime
-
-
 class Members(Struct, frozen=True, kw_only=True):
     """The droplets of a cluster.
 
@@ -67,7 +53,6 @@ class Members(Struct, frozen=True, kw_only=True):
     droplets: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     known: bool = False
-    scaled: Scaled | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -207,8 +192,7 @@ def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
     new = tuple(
         f"droplet-{entity_id_of(f'{scale.command_id} {number}', 'droplet')}" for number in range(scale.count)
     )
-    scaled = Scaled(by=scale.command_id, action=scale.action, droplets=new, at=at)
-    grown = replace(members, droplets=(*members.droplets, *new), scaled=scaled, updated_at=at)
+    grown = replace(members, droplets=(*members.droplets, *new), updated_at=at)
     events = (Changed(how="grown", members=grown, at=at, droplets=new, region=scale.region),)
     return events if members.droplets else (*events, Changed(how="asked", members=grown, at=at))
 
@@ -218,9 +202,13 @@ def _shrunk(members: Members | None, scale: Scale, at: datetime) -> Sequence[Cha
         raise Rejected("RESOURCE_CONFLICT", NONE_LEFT)
     newest = [id for id in reversed(members.droplets) if id in members.active]
     gone = tuple(newest[: scale.count])
-    scaled = Scaled(by=scale.command_id, action=scale.action, droplets=gone, at=at)
-    left = replace(_without(members, {*gone}, at), scaled=scaled)
-    return (Changed(how="shrunk", members=left, at=at, droplets=gone),)
+    return (Changed(how="shrunk", members=_without(members, {*gone}, at), at=at, droplets=gone),)
+
+
+def details(events: Sequence[Changed]) -> Mapping[str, Any]:
+    """The droplets that were made or deleted, for who has asked for that."""
+    scaled = [event.droplets for event in events if event.how in ("grown", "shrunk")]
+    return {"droplets": [id for droplets in scaled for id in droplets]} if scaled else {}
 
 
 def wake_at(state: MembersState) -> datetime | None:
@@ -250,5 +238,11 @@ def _wakes_at(state: MembersState, event: Changed) -> datetime | None:
 
 
 MEMBERS: Final = Kind(
-    name="members", state=MembersState, decide=decide, evolve=evolve, wake_at=wake_at, wake=wake
+    name="members",
+    state=MembersState,
+    decide=decide,
+    evolve=evolve,
+    wake_at=wake_at,
+    wake=wake,
+    details=details,
 )

@@ -30,7 +30,6 @@ SCALED_REGION: Final = "nyc1"
 """Of a droplet that makes a cluster larger which is in no region."""
 
 _read_checkup: Final = msgspec.json.Decoder(Checkup).decode
-_read_members: Final = msgspec.json.Decoder(members.Members).decode
 
 
 class Jobs:
@@ -99,18 +98,14 @@ class Jobs:
         )
         await held.progress(30, "Scaling the cluster")
         result = await self._commander.ask(self._flows["members"], scale, held.origin)
-        scaled = _read_members(result.document).scaled  # type: ignore[arg-type]  # what was applied has one
-        done: dict[str, object] = {"action": wanted.action}
-        if scaled is None or scaled.by != scale.command_id:  # it was done long ago, and not told of
-            return done
-        done["droplets"] = scaled.droplets
+        droplets = (result.details or {})["droplets"]
         if wanted.action == "scale_up":
             await held.progress(75, "Waiting until the droplets are active")
-            for id in scaled.droplets:
+            for id in droplets:
                 made = await self._views.provisioned(id)
                 if made is not None and made.status == "failed":
                     raise Rejected("RESOURCE_CONFLICT", made.reason)
-        return done
+        return {"action": wanted.action, "droplets": droplets}
 
     async def _diagnose(self, job: Job, held: Held) -> Mapping[str, object]:
         """Diagnose the cluster of a job, or all clusters if it has none."""

@@ -23,7 +23,6 @@ CREATE INDEX jobs_cluster_id ON jobs (cluster_id);
 CREATE INDEX jobs_created_at ON jobs (created_at DESC);
 CREATE INDEX jobs_status ON jobs (status);
 
--- Which droplets of a cluster are active, and when it was made larger or smaller last.
+-- Which droplets of a cluster are active.
 ALTER TABLE cluster_members
-    ADD COLUMN active jsonb NOT NULL DEFAULT '[]',
-    ADD COLUMN scaled jsonb;
+    ADD COLUMN active jsonb NOT NULL DEFAULT '[]';

@@ -14,7 +14,6 @@ class MembersRow(NamedTuple):
     droplets: Json
     active: Json
     known: bool
-    scaled: Json | None
     wakes_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -142,12 +142,8 @@ def test_the_newest_active_droplets_go():
     )
     assert ("shrunk", ("d", "b")) == (said[-1].how, said[-1].droplets)
     assert (("a", "c"), ("a",)) == (state.members.droplets, state.members.active)
-    assert ("s", "scale_down", ("d", "b"), T0) == (
-        state.members.scaled.by,
-        state.members.scaled.action,
-        state.members.scaled.droplets,
-        state.members.scaled.at,
-    )
+    assert {"droplets": ["d", "b"]} == MEMBERS.details(said[-1:])
+    assert {} == MEMBERS.details(said[:1])
 
 
 @pytest.mark.parametrize(
