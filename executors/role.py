@@ -16,7 +16,7 @@ from executors.handlers import Handlers
 from executors.jobs import Jobs
 from executors.reader import Reader, reading
 from executors.settings import ExecutorSettings
-from executors.views import Views
+from executors.views import Views, topics_of_views
 from streams.flows import simple_flows
 from streams.job import job_queue
 from streams.kafka.admin import check_topics
@@ -48,17 +48,19 @@ async def run(
     Raises:
         TopicMismatch: topics are missing or differ from the configuration.
         NotPermitted: Kafka does not grant what an executor needs.
-        TopicReplaced: one of the queues was deleted and created again.
+        TopicReplaced: a topic that it reads was deleted and created again.
         KafkaError: Kafka is away for good.
     """
     kafka = settings.kafka
     flows = {each.kind.name: each.deployed(kafka.topics.of) for each in simple_flows(settings.policy)}
-    queues = [flows[kind].queue for kind in settings.kinds]
+    worked_on = [flows[kind].queue for kind in settings.kinds]
+    if "job" in settings.kinds:
+        worked_on += topics_of_views(kafka)
 
     async def ask() -> Mapping[str, str]:
         await require_rights(kafka, EXECUTOR)
         await check_topics(kafka, EXECUTOR)
-        return await topic_ids(kafka, queues)
+        return await topic_ids(kafka, worked_on)
 
     if (ids := await once_it_answers(ask, stop=stop, log=log)) is not None:
         async with AsyncExitStack() as stack:

@@ -27,6 +27,11 @@ SLICE: Final = 50
 """Clusters that are looked at together where all are."""
 
 
+def topics_of_views(kafka: KafkaSettings) -> tuple[str, str]:
+    """The changelogs of clusters and droplets."""
+    return kafka.topics.state, kafka.topics.of(droplet_flow(Policy()).state)
+
+
 class Views:
     """Follows the changelogs of clusters and droplets from their beginning.
 
@@ -36,7 +41,7 @@ class Views:
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
-        self._topics = kafka.topics.state, kafka.topics.of(droplet_flow(Policy()).state)
+        self._topics = topics_of_views(kafka)
         self._clusters = ClusterView()
         self._droplets: View[KindEntry] = View(
             entries(shown="droplet", columns=_COLUMNS), grouped=grouped_by("cluster_id", _COLUMNS)

@@ -17,7 +17,6 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from domain.errors import Unavailable
 from domain.job import TYPES, Cancel, Create, Job, Parameters, Status, check
 from domain.policy import Policy
 from streams.job import job_flow
@@ -32,7 +31,7 @@ from web.described import kind_parameters
 from web.described.operations import TEXT, Answer, Operation, Parameter, Route
 from web.entities import Filtered, Identity, traced
 from web.http.errors import json_response
-from web.job_pool import JobPool
+from web.job_pool import JobPool, QueueFull
 from web.keys import HEALTH, SERVED, SETTINGS
 from web.numbered import NumberedPage, page_of, page_parameters
 from web.paging import fitting
@@ -157,7 +156,7 @@ async def _create(jobs: Collection, request: web.Request) -> web.Response:
     try:
         with nullcontext() if repeated else request.app[JOB_POOL].admitted(view.counts().get("queued", 0)):
             return await jobs.created(request, create, keyed=who.keyed)
-    except Unavailable:
+    except QueueFull:
         PROCESSED.labels(create.job_type, "rejected").inc()
         raise
 

@@ -22,6 +22,10 @@ RETRY_AFTER: Final = 5.0
 """Seconds after which a caller may try again whose job found the queue full."""
 
 
+class QueueFull(Unavailable):
+    """As many jobs wait as may."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobPoolSettings:
     """What one executor of jobs does and may have waiting.
@@ -64,10 +68,10 @@ class JobPool:
         Args:
             queued: Jobs that wait already, apart from those that are being let in.
 
-        Raises: Unavailable: the queue is full.
+        Raises: QueueFull.
         """
         if queued + self._coming >= self.capacity:
-            raise Unavailable("The queue of jobs is full", retry_after=RETRY_AFTER)
+            raise QueueFull("The queue of jobs is full", retry_after=RETRY_AFTER)
         self._coming += 1
         try:
             yield
@@ -76,11 +80,14 @@ class JobPool:
 
     async def watch(self, kafka: KafkaSettings) -> None:
         """Look who is there, until cancelled."""
+        known = True
         while True:
             try:
                 found = await group_members(kafka, kafka.topics.prefix + JOB_EXECUTOR_GROUP)
             except KafkaError as error:
-                log.info("executors of jobs are not known now", extra={"error": repr(error)})
+                if known:  # once for each time that it is away
+                    log.warning("executors of jobs are not known now", extra={"error": repr(error)})
+                known = False
             else:
-                self.instances = tuple(sorted(found))
+                self.instances, known = tuple(sorted(found)), True
             await asyncio.sleep(LOOK_EVERY)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from domain.policy import Policy
 from domain.values import replace
@@ -112,6 +113,8 @@ async def test_a_droplet_is_provisioned(client):
     assert ("queued", 0, cluster) == (job["status"], job["progress"], job["cluster_id"])
     assert {"cluster_id": cluster, "size": "c-2", "job_name": "mine"} == json.loads(job["parameters"])
     assert {"result", "error", "completed_at"}.isdisjoint(job)
+    labels = {"job_type": "provision", "status": "completed"}
+    assert REGISTRY.get_sample_value("clustergenie_job_processing_seconds_count", labels)
     # and there is a droplet as it was asked for
     assert ("completed", 100, 1) == (ended["status"], ended["progress"], ended["attempts"])
     (droplet,) = await droplets_of(client, cluster)
@@ -306,6 +309,8 @@ async def test_more_than_the_queue_holds_are_turned_away(idle):
     assert ("5", "The queue of jobs is full") == (answers[2].headers["Retry-After"], answers[2]["error"])
     assert 201 == repeated.status
     assert 2 == (await client.request("GET", JOBS))["total"]
+    labels = {"job_type": "provision", "status": "rejected"}
+    assert 1 == REGISTRY.get_sample_value("clustergenie_jobs_processed_total", labels)
 
 
 async def test_no_more_are_done_at_once_than_an_executor_may(idle):

@@ -86,6 +86,12 @@ async def test_twice_as_many_are_claimed_ahead_as_become_free_meanwhile(room, cl
     assert ahead == room.ahead
 
 
+async def test_none_is_claimed_ahead_where_that_is_not_wanted(clock):
+    room = Room(MOST, ahead=False, clock=clock)
+    await worked(room, claim=0.03, work=0.0, clock=clock)
+    assert 0 == room.ahead
+
+
 async def test_no_more_are_done_at_a_time_than_there_are_places(room, clock):
     await worked(room, claim=1.0, work=0.0, clock=clock)
     doing, most = 0, 0
