@@ -11,7 +11,7 @@ its droplets at that moment.
 import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
 from domain.entity import Command, EntityId, Kind, VersionedEntity
 from domain.errors import Rejected
@@ -97,6 +97,10 @@ class Scale(Command, frozen=True, kw_only=True, tag="members.scale"):
     action: Action
     count: Annotated[int, Meta(ge=1, le=MOST_AT_ONCE)] = 1
     region: Annotated[str, Meta(min_length=1, max_length=255)]
+
+    def request(self) -> Self:
+        """A repeat may come once the cluster was moved."""
+        return replace(self, region="")
 
 
 class Open(Command, frozen=True, kw_only=True, tag="members.open"):

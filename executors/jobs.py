@@ -21,6 +21,7 @@ from executors.commander import AnyFlow, Commander
 from executors.executor import Held
 from executors.metrics import JOB_SECONDS
 from executors.views import Views
+from streams.headers import KEYED
 from tables.flat import FlatCluster
 
 REGION: Final = "nyc3"
@@ -97,7 +98,9 @@ class Jobs:
             region=cluster.region or SCALED_REGION,
         )
         await held.progress(30, "Scaling the cluster")
-        result = await self._commander.ask(self._flows["members"], scale, held.origin)
+        # Remembered for a day: members are told so much that an outcome is soon forgotten otherwise.
+        origin = {**held.origin, KEYED: "true"}
+        result = await self._commander.ask(self._flows["members"], scale, origin)
         droplets = (result.details or {})["droplets"]
         if wanted.action == "scale_up":
             await held.progress(75, "Waiting until the droplets are active")
