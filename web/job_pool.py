@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.errors import KafkaError
+from prometheus_client import Gauge
 
 from domain.errors import Unavailable
 from streams.kafka.admin import group_members
@@ -20,6 +21,11 @@ LOOK_EVERY: Final = 2.0
 
 RETRY_AFTER: Final = 5.0
 """Seconds after which a caller may try again whose job found the queue full."""
+
+
+QUEUED: Final = Gauge("clustergenie_workerpool_queue_length", "Jobs that wait")
+ACTIVE: Final = Gauge("clustergenie_workerpool_active_workers", "Jobs that are being done")
+WORKERS: Final = Gauge("clustergenie_workerpool_worker_count", "Jobs that may be done at one time")
 
 
 class QueueFull(Unavailable):
@@ -77,6 +83,16 @@ class JobPool:
             yield
         finally:
             self._coming -= 1
+
+    def show(self, counts: Mapping[str, int]) -> None:
+        """Set the metrics of the pool.
+
+        Args:
+            counts: How many jobs there are, by their status.
+        """
+        QUEUED.set(counts.get("queued", 0))
+        ACTIVE.set(counts.get("processing", 0))
+        WORKERS.set(self.workers)
 
     async def watch(self, kafka: KafkaSettings) -> None:
         """Look who is there, until cancelled."""

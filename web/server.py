@@ -44,7 +44,7 @@ from web.http.headers import CORS, Cors
 from web.http.plain import PLAIN, PlainReads
 from web.http.protocol import Runner
 from web.http.unread import UNREAD, Unread
-from web.job import JOB_POOL
+from web.job import JOB_POOL, JOBS
 from web.job_pool import JobPool
 from web.routes import COLLECTIONS, FOLLOWED, ROUTES, add_routes
 from web.settings import WebSettings
@@ -220,4 +220,5 @@ async def _count(app: web.Application) -> None:
         for phase, count in app[FEED].view.counts().items():
             CLUSTERS.labels(phase).set(count)
         show_counts(views, app[keys.SETTINGS].policy)
+        app[JOB_POOL].show(views[JOBS.kind].counts())
         await asyncio.sleep(1)
