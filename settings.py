@@ -40,18 +40,16 @@ from cli.values import (
     ServicePort,
     Statuses,
     TopicText,
-    WorkKinds,
     WriteFallback,
 )
+from cli.work import WorkVariables
 from database import DatabaseSettings, Pooler
 from database.names import DATABASES, DatabaseName
 from domain.errors import ControlPlaneError
 from domain.hosts import LOOPBACK, Hosts, canonical
 from domain.policy import Policy
-from domain.values import replace
-from domain.work import Limits
 from streams.envelope import EVENTS
-from streams.flows import PUBLIC, WORK
+from streams.flows import PUBLIC
 from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSecurity, KafkaSettings
@@ -65,7 +63,7 @@ class BadSettings(ControlPlaneError):
     """The environment cannot be used; the text names each variable and what was expected."""
 
 
-class Settings(DatabaseVariables):
+class Settings(DatabaseVariables, WorkVariables):
     """All settings of all roles, with their defaults."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
@@ -128,23 +126,9 @@ class Settings(DatabaseVariables):
     delete_retention: Duration = timedelta(days=7)
     resource_statuses: Statuses = ("active", "inactive")
 
-    executor_kinds: WorkKinds = WORK
-    executor_tasks: Count = 100
-    task_max_attempts: Count = 5
-    task_timeout: Duration = timedelta(seconds=30)
-    task_lease: Duration = timedelta(seconds=20)
-    task_retention: Duration = timedelta(days=7)
     droplet_provision_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2.0
     droplet_network: Network = "10.128.0.0/16"
-    clustergenie_worker_count: Count = 4
-    clustergenie_worker_queue: Count = 100
-    shutdown_grace: Duration = timedelta(seconds=30)
-    job_max_attempts: Count = 3
-    job_lease_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
-    job_timeout: Duration = timedelta(minutes=10)
-    job_retention: Duration = timedelta(days=7)
     task_require_resource: Boolean = False
-    task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
     worker_topics: PublicTopics = PUBLIC
     write_fallback: WriteFallback = WriteFallback.NONE
@@ -261,16 +245,9 @@ class Settings(DatabaseVariables):
             reconcile_cap=self.reconciliation_max_concurrent,
             delete_retention=self.delete_retention,
             resource_statuses=self.resource_statuses,
-            task_limits=Limits(
-                attempts=self.task_max_attempts, lease=self.task_lease, time=self.task_timeout
-            ),
+            task_limits=self.task_limits,
             task_retention=self.task_retention,
-            job_limits=replace(
-                Policy().job_limits,
-                attempts=self.job_max_attempts,
-                lease=timedelta(seconds=self.job_lease_seconds),
-                time=self.job_timeout,
-            ),
+            job_limits=self.job_limits,
             job_retention=self.job_retention,
             droplet_provisioning=timedelta(seconds=self.droplet_provision_seconds),
             droplet_network=self.droplet_network,

@@ -21,7 +21,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Codes = tuple[str, ...]
 
 _ONE: Final = "/{id:[^/]+}"
-_STORED: Final = "Stored while Kafka is away, and decided once it is back (`WRITE_FALLBACK=outbox`)"
+STORED: Final = "Stored while Kafka is away, and decided once it is back (`WRITE_FALLBACK=outbox`)"
 
 
 class Collection(Entities):
@@ -85,7 +85,7 @@ class Collection(Entities):
             parameters=(kind_parameters.KEY,),
             body=body,
             example=example,
-            answers=(answer, Answer(status=202, about=_STORED, body=self.shown, headers=("Location",))),
+            answers=(answer, Answer(status=202, about=STORED, body=self.shown, headers=("Location",))),
             refusals=("IDEMPOTENCY_CONFLICT", *refusals),
         )
         about = about or f"Create a {self.kind}; answered once it exists."
@@ -111,7 +111,7 @@ class Collection(Entities):
             example=example,
             answers=(
                 Answer(status=200, about="Updated", body=self.shown, headers=("ETag",)),
-                Answer(status=202, about=_STORED, body=self.shown),
+                Answer(status=202, about=STORED, body=self.shown),
             ),
             refusals=("VERSION_MISMATCH", *refusals),
         )
@@ -130,7 +130,7 @@ class Collection(Entities):
             parameters=(self.id_parameter, kind_parameters.IF_MATCH),
             answers=(
                 deleted := self.shape.deleted(),
-                replace(deleted, status=202, about=_STORED),
+                replace(deleted, status=202, about=STORED),
             ),
             refusals=("VERSION_MISMATCH", *refusals),
         )

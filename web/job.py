@@ -25,7 +25,7 @@ from streams.json import encode
 from streams.trace import trace_id
 from tables.entries import ColumnFilter, KindEntry
 from tables.view import BEFORE_ALL, View
-from web.collection import Collection
+from web.collection import STORED, Collection
 from web.command_bodies import bodies
 from web.described import kind_parameters
 from web.described.operations import TEXT, Answer, Operation, Parameter, Route
@@ -250,71 +250,63 @@ def _page_type(document: type) -> type:
     return msgspec.defstruct(f"{document.__name__}Page", members, kw_only=True, namespace=about)
 
 
+def _list_route(jobs: Collection, prefix: str) -> Route:
+    paging = (*page_parameters(size=PAGE, most=LONGEST_PAGE), *_SORTING)
+    body = _page_type(jobs.document)
+    operation = jobs.operation(
+        parameters=(*paging, *jobs.filter_parameters, *kind_parameters.WATCHING),
+        answers=(Answer(status=200, about="A page of jobs, or the change feed", body=body, stream=True),),
+        refusals=("INVALID_PARAMETER", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
+    )
+    about = "A page of jobs, newest first, or shorter where they are long; or all and how they change."
+    return jobs.route("GET", "", partial(_list, jobs), operation, name=f"{prefix}list_jobs", about=about)
+
+
+def _create_route(jobs: Collection, prefix: str) -> Route:
+    headers = ("ETag", "Location", "Idempotent-Replayed")
+    operation = jobs.operation(
+        parameters=(kind_parameters.KEY,),
+        body=NewJob,
+        example=_EXAMPLE,
+        answers=(
+            Answer(status=201, about="Queued", body=jobs.shown, headers=headers),
+            Answer(status=202, about=STORED, body=jobs.shown, headers=("Location",)),
+        ),
+        refusals=("IDEMPOTENCY_CONFLICT",),
+    )
+    about = "Have something done; answered once it is queued. 503 where as many wait as may."
+    return jobs.route("POST", "", partial(_create, jobs), operation, name=f"{prefix}create_job", about=about)
+
+
+def _cancel_route(jobs: Collection, prefix: str) -> Route:
+    operation = jobs.operation(
+        parameters=(jobs.id_parameter, kind_parameters.KEY),
+        answers=(
+            Answer(status=200, about="It ends, or has ended", body=jobs.shown, headers=("ETag",)),
+            Answer(status=202, about=STORED, body=jobs.shown),
+        ),
+        refusals=("WORK_ENDED",),
+    )
+    about = "End a job: at once while it waits, between two steps while it is being done."
+    path, name = "/{id:[^/]+}/cancel", f"{prefix}cancel_job"
+    return jobs.route("POST", path, partial(_cancel, jobs), operation, name=name, about=about)
+
+
+def _pool_route(jobs: Collection, prefix: str) -> Route:
+    operation = Operation(
+        tag="Jobs", answers=(Answer(status=200, about="The pool", body=Snapshot),), public=True
+    )
+    path = jobs.path.removesuffix("jobs") + "observability/workerpool"
+    return Route("GET", path, show_workerpool, operation, name=f"{prefix}show_workerpool")
+
+
 def _routes(jobs: Collection, prefix: str) -> tuple[Route, ...]:
-    page = Answer(
-        status=200, about="A page of jobs, or the change feed", body=_page_type(jobs.document), stream=True
-    )
-    made = Answer(
-        status=201, about="Queued", body=jobs.shown, headers=("ETag", "Location", "Idempotent-Replayed")
-    )
-    stored = Answer(status=202, about="Stored until Kafka is back", body=jobs.shown, headers=("Location",))
-    ended = Answer(status=200, about="It ends, or has ended", body=jobs.shown, headers=("ETag",))
     return (
-        jobs.route(
-            "GET",
-            "",
-            partial(_list, jobs),
-            jobs.operation(
-                parameters=(
-                    *page_parameters(size=PAGE, most=LONGEST_PAGE),
-                    *_SORTING,
-                    *jobs.filter_parameters,
-                    *kind_parameters.WATCHING,
-                ),
-                answers=(page,),
-                refusals=("INVALID_PARAMETER", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
-            ),
-            name=f"{prefix}list_jobs",
-            about="A page of jobs, newest first, or shorter where they are long; or all and how they change.",
-        ),
-        jobs.route(
-            "POST",
-            "",
-            partial(_create, jobs),
-            jobs.operation(
-                parameters=(kind_parameters.KEY,),
-                body=NewJob,
-                example=_EXAMPLE,
-                answers=(made, stored),
-                refusals=("IDEMPOTENCY_CONFLICT",),
-            ),
-            name=f"{prefix}create_job",
-            about="Have something done; answered once it is queued. 503 where as many wait as may.",
-        ),
+        _list_route(jobs, prefix),
+        _create_route(jobs, prefix),
         jobs.get()._replace(name=f"{prefix}get_job"),
-        jobs.route(
-            "POST",
-            "/{id:[^/]+}/cancel",
-            partial(_cancel, jobs),
-            jobs.operation(
-                parameters=(jobs.id_parameter, kind_parameters.KEY),
-                answers=(ended,),
-                refusals=("WORK_ENDED",),
-            ),
-            name=f"{prefix}cancel_job",
-            about="End a job: at once while it waits, between two steps while it is being done.",
-        ),
-        Route(
-            "GET",
-            jobs.path.removesuffix("jobs") + "observability/workerpool",
-            show_workerpool,
-            Operation(
-                tag="Jobs",
-                answers=(Answer(status=200, about="The pool", body=Snapshot),),
-                public=True,
-            ),
-            name=f"{prefix}show_workerpool",
-        ),
+        _cancel_route(jobs, prefix),
+        _pool_route(jobs, prefix),
     )
 
 
