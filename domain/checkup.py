@@ -10,7 +10,7 @@ from domain.health import Health
 from domain.values import Struct, replace
 
 KEPT_FOR: Final = timedelta(days=7)
-"""How long a checkup counts; one of a cluster that was deleted goes with it, too."""
+"""How long a checkup counts, whether its cluster lives or not."""
 
 
 class Checkup(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,10 @@ MAX_PARAMETER_BYTES: Final = 8192
 MOST_AT_ONCE: Final = 10
 """Droplets that one job may make or delete."""
 
+TRACE_ID: Final = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+MAX_DIGITS: Final = 4
+
 CLAIMED: Final = 5
 """The progress of a job that has been claimed, at least."""
 
@@ -95,7 +99,7 @@ class Create(Command, frozen=True, kw_only=True, tag="job.create"):
     job_type: Text
     parameters: Parameters | None = None
     cluster_id: Text | None = None
-    trace_id: Annotated[str, Meta(max_length=36)] = ""
+    trace_id: Annotated[str, Meta(pattern=f"^({TRACE_ID})?$")] = ""
 
     def request(self) -> Self:
         """A repeat comes with a trace of its own."""
@@ -181,7 +185,7 @@ def scaling_of(parameters: Mapping[str, Scalar]) -> Scaling:
     action, count = parameters.get("action") or "scale_up", parameters.get("count")
     if action not in get_args(Action):
         raise invalid(f"action must be one of {', '.join(get_args(Action))}", field="parameters")
-    if isinstance(count, str) and count.isascii() and count.isdecimal() and len(count) < MOST_AT_ONCE:
+    if isinstance(count, str) and count.isascii() and count.isdecimal() and len(count) <= MAX_DIGITS:
         count = int(count)  # forms send numbers as texts
     if count in (None, ""):
         count = 1
@@ -244,12 +248,14 @@ def decide(
             id=command.id, command_id=command.command_id, claim=command.claim, result=command.message
         )
         return (_changed(job, work.decide(job.work, done, at, key=job.job.id, limits=limits)),)
+    check_json(command.message, field="message")
     percent = max(job.job.progress, command.percent)
     shown = replace(job.job, progress=percent, result=command.message or job.job.result)
     return (Changed("progressed", _later(shown, at), moved.work, at),)
 
 
 def _new(create: Create, at: datetime) -> Job:
+    given = create.trace_id if create.trace_id.strip("0-") else ""  # no trace is all zeros
     return Job(
         id=create.id,
         cluster_id=cluster_of(create),
@@ -257,7 +263,7 @@ def _new(create: Create, at: datetime) -> Job:
         status="queued",
         progress=0,
         attempts=0,
-        trace_id=create.trace_id or deterministic_id(create.command_id, "trace"),
+        trace_id=given or deterministic_id(create.command_id, "trace"),
         parameters=_encoded(create.parameters) if create.parameters else "",
         created_at=at,
         updated_at=at,

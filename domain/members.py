@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from domain.entity import Command, EntityId, Kind, VersionedEntity
-from domain.errors import Rejected
+from domain.errors import Rejected, invalid
 from domain.ids import entity_id_of
 from domain.values import Meta, Struct, replace
 
@@ -191,6 +191,8 @@ def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
     """New droplets count from now on, before they exist; one decision must know of the last one."""
     if _CLUSTER_ID.fullmatch(members.id) is None:
         raise Rejected("CLUSTER_NOT_FOUND", NOT_FOUND, field="cluster_id")
+    if not scale.region.strip():
+        raise invalid("region is required", field="region")
     if len(members.droplets) + scale.count > MAX_MEMBERS:
         raise Rejected("RESOURCE_CONFLICT", FULL, field="count")
     new = tuple(

@@ -21,6 +21,7 @@ from typing import Annotated, Final, Literal
 
 from domain.entity import Command, CommandId
 from domain.errors import Rejected
+from domain.json import check_json
 from domain.values import Meta, Struct, replace
 
 MAX_RESULT: Final = 65_536
@@ -193,6 +194,8 @@ def decide(work: Work, command: Command, at: datetime, *, key: str, limits: Limi
             claim that does not hold the piece any more; `WORK_CANCELLED` for a heartbeat of what shall end;
             `WORK_ENDED` for a cancellation or a conclusion that comes too late.
     """
+    for name in ("result", "error"):
+        check_json(getattr(command, name, None), field=name)
     match command:
         case Claim(command_id=claim):
             return _claimed(work, claim, at, limits)

@@ -6,6 +6,7 @@ outcome. What needs no result is sent until Kafka has acknowledged it.
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -32,6 +33,7 @@ class _Asked(NamedTuple):
     """A command whose result is waited for."""
 
     kind: str
+    key: bytes
     answer: "asyncio.Future[EntityResult]"
 
 
@@ -40,17 +42,19 @@ class Commander:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._waiting: dict[str, _Asked] = {}
+        self._waiting = defaultdict[str, list[_Asked]](list)
         self._decode = msgspec.json.Decoder(EntityResult).decode
 
     def on_result(self, record: ConsumerRecord) -> None:
         """Take over a record of the topic of results; those of others are not even decoded."""
-        asked = self._waiting.get(answered_command(record))
-        if asked is None or asked.answer.done() or record.value is None:
+        waiting = self._waiting.get(answered_command(record))
+        if waiting is None or record.value is None:
             return
         result = self._decode(record.value)
-        if result.kind == asked.kind:
-            asked.answer.set_result(result)
+        # Others may know the id of a command, or give one of theirs the same.
+        for asked in waiting:
+            if (asked.kind, asked.key) == (result.kind, record.key) and not asked.answer.done():
+                asked.answer.set_result(result)
 
     async def ask(self, flow: AnyFlow, command: Command, origin: Mapping[str, str]) -> EntityResult:
         """Have a command decided; return what it led to.
@@ -62,13 +66,16 @@ class Commander:
         Raises: Rejected: it was refused.
         """
         answer: asyncio.Future[EntityResult] = asyncio.get_running_loop().create_future()
-        self._waiting[command.command_id] = _Asked(flow.kind.name, answer)
+        waiting = self._waiting[command.command_id]
+        waiting.append(asked := _Asked(flow.kind.name, command.id.encode(), answer))
         try:
             while not answer.done():
                 await self._published(flow, command, origin)
                 await asyncio.wait({answer}, timeout=AGAIN_AFTER)
         finally:
-            del self._waiting[command.command_id]
+            waiting.remove(asked)
+            if not waiting:
+                del self._waiting[command.command_id]
         result = answer.result()
         if result.code is not None:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))

@@ -69,6 +69,11 @@ Doer = Callable[[Any, Held], Coroutine[Any, Any, str]]
 """Does a piece of work under a claim; returns its result."""
 
 
+def storable(text: str) -> str:
+    """A text as every store takes it: PostgreSQL has no NUL."""
+    return text.replace("\0", "\ufffd")
+
+
 class Executor:
     """Does the work of one kind.
 
@@ -196,7 +201,7 @@ class Executor:
             error, permanent = held.refused or STOPPED, False
         elif (raised := doing.exception()) is None:
             metrics.DONE.labels(self._kind, "completed").inc()
-            return self._queue.complete(**ids, result=doing.result()[:MAX_RESULT])
+            return self._queue.complete(**ids, result=storable(doing.result())[:MAX_RESULT])
         else:
             # The error's text is for those who may read the work, and may hold what no log should.
             known = isinstance(raised, Rejected)
@@ -204,17 +209,23 @@ class Executor:
             permanent = isinstance(raised, PermanentError)
             log.warning("a handler failed", extra={**about, "error": type(raised).__name__})
         metrics.DONE.labels(self._kind, "failed").inc()
-        return self._queue.fail(**ids, error=error[:MAX_ERROR], permanent=permanent)
+        return self._queue.fail(**ids, error=storable(error)[:MAX_ERROR], permanent=permanent)
 
     async def beat(self) -> None:
         """Send heartbeats for all that is being done, until cancelled."""
+        pause = self._limits.lease.total_seconds() / BEATS
         while True:
-            await asyncio.sleep(self._limits.lease.total_seconds() / BEATS)
-            await asyncio.gather(*(self._renew(held) for held in [*self._held.values()]))
+            await asyncio.sleep(pause)
+            await asyncio.gather(*(self._renew(held, within=pause) for held in [*self._held.values()]))
 
-    async def _renew(self, held: Held) -> None:
+    async def _renew(self, held: Held, *, within: float) -> None:
+        """Send one heartbeat; where nobody answers, others go on, and the next one tries again."""
         renew = self._queue.renew(id=held.id, command_id=str(uuid4()), claim=held.claim)
-        await self.say(renew, held)
+        try:
+            async with asyncio.timeout(within):
+                await self.say(renew, held)
+        except TimeoutError:
+            log.warning("a heartbeat was not answered", extra={"kind": self._kind, "id": held.id})
 
     async def say(self, renew: Renew, held: Held) -> None:
         """Prolong a claim of ours by a command; what is being done ends where that is refused."""

@@ -14,6 +14,7 @@ import msgspec
 
 from domain import droplet, members
 from domain.checkup import Checkup, Diagnose
+from domain.entity import Command
 from domain.errors import Rejected
 from domain.ids import deterministic_id, entity_id_of
 from domain.job import Job, parameters_of, scaling_of, text_of
@@ -22,6 +23,8 @@ from executors.executor import Held
 from executors.metrics import JOB_SECONDS
 from executors.views import Views
 from streams.headers import KEYED
+from streams.json import encode
+from streams.messages import EntityResult
 from tables.flat import FlatCluster
 
 REGION: Final = "nyc3"
@@ -59,7 +62,7 @@ class Jobs:
             status = "completed"
         finally:
             JOB_SECONDS.labels(job.type, status).observe(monotonic() - began)
-        return msgspec.json.encode(done).decode()
+        return encode(done).decode()
 
     async def _provision(self, job: Job, held: Held) -> Mapping[str, object]:
         await held.progress(10, "Looking for the cluster")
@@ -77,7 +80,7 @@ class Jobs:
         )
         droplet.check(create)
         await held.progress(30, "Creating a droplet")
-        result = await self._commander.ask(self._flows["droplet"], create, held.origin)
+        result = await self._asked("droplet", create, held.origin)
         await held.progress(75, "Waiting until the droplet is active")
         made = await self._views.provisioned(create.id, result.revision)
         if made is None:
@@ -95,12 +98,12 @@ class Jobs:
             command_id=deterministic_id(job.id, "scale"),
             action=wanted.action,
             count=wanted.count,
-            region=cluster.region or SCALED_REGION,
+            region=cluster.region[: droplet.MAX_TEXT] or SCALED_REGION,
         )
         await held.progress(30, "Scaling the cluster")
         # Remembered for a day: members are told so much that an outcome is soon forgotten otherwise.
         origin = {**held.origin, KEYED: "true"}
-        result = await self._commander.ask(self._flows["members"], scale, origin)
+        result = await self._asked("members", scale, origin)
         droplets = (result.details or {})["droplets"]
         if wanted.action == "scale_up":
             await held.progress(75, "Waiting until the droplets are active")
@@ -119,8 +122,13 @@ class Jobs:
             return {"insights": checkup.insights, "recommendations": checkup.recommendations}
         how = Counter[str]()
         async for ids in self._views.clusters():
-            found = await asyncio.gather(*(self._diagnosed(job, id, held) for id in ids))
-            how.update(checkup.status for checkup in found if checkup is not None)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    found = [group.create_task(self._diagnosed(job, id, held)) for id in ids]
+            except ExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+            checkups = (task.result() for task in found)
+            how.update(checkup.status for checkup in checkups if checkup is not None)
             await held.progress(50, f"Clusters diagnosed: {how.total()}")
         return {"clusters": how.total(), "statuses": how}
 
@@ -129,8 +137,14 @@ class Jobs:
         if (facts := await self._views.facts(cluster_id)) is None:
             return None
         command = Diagnose(id=cluster_id, command_id=deterministic_id(job.id, cluster_id), facts=facts)
-        result = await self._commander.ask(self._flows["checkup"], command, held.origin)
+        result = await self._asked("checkup", command, held.origin)
         return _read_checkup(result.document)  # type: ignore[arg-type]  # what was applied has one
+
+    async def _asked(self, kind: str, command: Command, origin: Mapping[str, str]) -> EntityResult:
+        """Have a command decided. Raises: Rejected: it was, or nobody could read it."""
+        flow = self._flows[kind]
+        flow.read_command(encode(command))  # one that can't be read is parked, and nobody answers it
+        return await self._commander.ask(flow, command, origin)
 
     async def _cluster(self, job: Job) -> FlatCluster:
         """The cluster of a job. Raises: Rejected: there is none."""

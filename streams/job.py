@@ -28,6 +28,7 @@ from streams.cause import Cause, announcement
 from streams.envelope import Envelope
 from streams.flow import Flow
 from streams.topic import Key, Message
+from streams.trace import TRACEPARENT
 from streams.work import Queue
 from streams.writing.outputs import Output
 
@@ -70,7 +71,7 @@ EVENT: Final = Message(
 
 def announce(event: Changed, after: JobState, cause: Cause) -> Iterator[Output]:
     """Publish an attempt that is queued, and what readers see of the rest."""
-    job = event.job
+    job, cause = event.job, _traced(cause, event.job)
     if event.how == "queued":
         attempt = event.work.attempt
         value = Requested(job_id=job.id, job_type=job.type, attempt=attempt)
@@ -80,6 +81,14 @@ def announce(event: Changed, after: JobState, cause: Cause) -> Iterator[Output]:
     type_ = "job.requested" if first else TYPES.get(event.how)
     if type_ is not None:
         yield envelope.told(_event(job, type_, cause), job.id, after, cause)
+
+
+def _traced(cause: Cause, job: Job) -> Cause:
+    """The same cause in the trace of the job, where it has none: a wake, or a command without."""
+    if TRACEPARENT in cause.headers:
+        return cause
+    digits = job.trace_id.replace("-", "")
+    return cause._replace(headers={**cause.headers, TRACEPARENT: f"00-{digits}-{digits[:16]}-01"})
 
 
 def _event(job: Job, type_: str, cause: Cause) -> JobEvent:

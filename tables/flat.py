@@ -121,4 +121,5 @@ def _failing(controller: str, condition: str) -> str:
 def _region(spec: _Spec) -> str:
     platform = spec.platform.get(str(spec.platform.get("type", "")).lower())
     of_platform = platform.get("region") if isinstance(platform, dict) else None
-    return next((text for text in (spec.region, of_platform) if text and isinstance(text, str)), "")
+    texts = (text.strip() for text in (spec.region, of_platform) if isinstance(text, str))
+    return next(filter(None, texts), "")

@@ -36,7 +36,7 @@ class Collection(Entities):
         plural = f"{self.kind}s"
         pages = (kind_parameters.LIMIT, kind_parameters.CURSOR)
         operation = self.operation(
-            parameters=(*pages, *self.filter_parameters, *kind_parameters.WATCHING),
+            parameters=(*pages, *self.filter_parameters, *self.watching),
             answers=(
                 self.shape.page(self.document, f"A page of {plural}, newest first, or the change feed"),
             ),
@@ -52,10 +52,10 @@ class Collection(Entities):
             about=f"The {self.kind}, or its change feed",
             body=self.shown,
             headers=("ETag",),
-            stream=True,
+            stream=self.watchable,
         )
         operation = self.operation(
-            parameters=(self.id_parameter, *kind_parameters.WATCHING),
+            parameters=(self.id_parameter, *self.watching),
             answers=(answer,),
             refusals=("WATCH_EXPIRED", "TOO_MANY_WATCHES"),
         )
@@ -136,6 +136,11 @@ class Collection(Entities):
         )
         about = about or f"Delete a {self.kind}; takes effect at once."
         return self.route("DELETE", _ONE, delete, operation, name=f"delete_{self.kind}", about=about)
+
+    @property
+    def watching(self) -> Sequence[Parameter]:
+        """What asks for the change feed, if there is one."""
+        return kind_parameters.WATCHING if self.watchable else ()
 
     @property
     def filter_parameters(self) -> Sequence[Parameter]:

@@ -6,7 +6,7 @@ answered.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -37,12 +37,7 @@ from web.requests import command_identity, etag, replayed, shown
 from web.shapes import Bare, Shape
 from web.watch import WATCHES, is_watch
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Codes = tuple[str, ...]
-
 _ID: Final = re.compile(ENTITY_ID)
-_ONE: Final = "/{id:[^/]+}"
-_STORED: Final = "Stored while Kafka is away, and decided once it is back (`WRITE_FALLBACK=outbox`)"
 
 
 class Identity(NamedTuple):
@@ -85,6 +80,7 @@ class Entities:
         grouped: The column by which entities are found together; empty for none.
         completed: Adds to a document what other kinds know about it.
         prefix: With what the ids of new entities begin.
+        watchable: Whether it has a change feed, whose documents are those of the view.
     """
 
     def __init__(
@@ -101,6 +97,7 @@ class Entities:
         grouped: str = "",
         completed: Callable[[web.Application, bytes], bytes] = lambda app, document: document,
         prefix: str = "",
+        watchable: bool = True,
     ) -> None:
         self.flow = flow
         self.path = path
@@ -111,6 +108,7 @@ class Entities:
         self.grouped = grouped
         self.completed = completed
         self._prefix = prefix
+        self.watchable = watchable
         self.tag = tag
         self.document = document
         self.check = check
@@ -139,7 +137,7 @@ class Entities:
     async def get_one(self, request: web.Request) -> web.StreamResponse:
         """Answer with the entity of the path, or with how it changes."""
         served = self.served(request)
-        if is_watch(request):
+        if self.watches(request):
             wanted = Watched(self._everything, self._path_id(request))
             return await request.app[WATCHES].serve(request, reader_of(request), served.feed, wanted)
         entry = await self.present(request)
@@ -149,7 +147,7 @@ class Entities:
     async def get_page(self, request: web.Request) -> web.StreamResponse:
         """Answer with a page of the list, or with how its entities change."""
         served, wanted = self.served(request), self.wanted(request)
-        if is_watch(request):
+        if self.watches(request):
             return await self.watched(request, wanted)
         request.app[HEALTH].require_view()
         limit = limit_of(request)
@@ -160,6 +158,10 @@ class Entities:
         if len(page) < len(found):
             response.headers["X-Next-Cursor"] = cursor_after(found[len(page) - 1])
         return response
+
+    def watches(self, request: web.Request) -> bool:
+        """Whether a request is for the change feed."""
+        return self.watchable and is_watch(request)
 
     async def watched(self, request: web.Request, wanted: ColumnFilter) -> web.StreamResponse:
         """Answer with how the entities change that a filter shows."""

@@ -36,7 +36,6 @@ from web.keys import HEALTH, SERVED, SETTINGS
 from web.numbered import NumberedPage, page_of, page_parameters
 from web.paging import fitting
 from web.shapes import Wrapped
-from web.watch import is_watch
 
 JOB_POOL: Final = web.AppKey("job pool", JobPool)
 
@@ -124,7 +123,7 @@ def _collection(path: str, document: type, **members: Any) -> Collection:
 
 
 JOBS: Final = _collection("/api/v1/jobs", Job)
-FLAT_JOBS: Final = _collection("/genie/api/v1/jobs", FlatJob, completed=flat)
+FLAT_JOBS: Final = _collection("/genie/api/v1/jobs", FlatJob, completed=flat, watchable=False)
 
 # --- writes -------------------------------------------------------------------------------------------
 
@@ -171,7 +170,7 @@ async def _cancel(jobs: Collection, request: web.Request) -> web.Response:
 
 async def _list(jobs: Collection, request: web.Request) -> web.StreamResponse:
     wanted = jobs.wanted(request)
-    if is_watch(request):
+    if jobs.watches(request):
         return await jobs.watched(request, wanted)
     request.app[HEALTH].require_view()
     page = page_of(request, size=PAGE, most=LONGEST_PAGE)
@@ -254,8 +253,10 @@ def _list_route(jobs: Collection, prefix: str) -> Route:
     paging = (*page_parameters(size=PAGE, most=LONGEST_PAGE), *_SORTING)
     body = _page_type(jobs.document)
     operation = jobs.operation(
-        parameters=(*paging, *jobs.filter_parameters, *kind_parameters.WATCHING),
-        answers=(Answer(status=200, about="A page of jobs, or the change feed", body=body, stream=True),),
+        parameters=(*paging, *jobs.filter_parameters, *jobs.watching),
+        answers=(
+            Answer(status=200, about="A page of jobs, or the change feed", body=body, stream=jobs.watchable),
+        ),
         refusals=("INVALID_PARAMETER", "WATCH_EXPIRED", "TOO_MANY_WATCHES"),
     )
     about = "A page of jobs, newest first, or shorter where they are long; or all and how they change."
@@ -310,4 +311,8 @@ def _routes(jobs: Collection, prefix: str) -> tuple[Route, ...]:
     )
 
 
-ROUTES: Final = (*_routes(JOBS, ""), *_routes(FLAT_JOBS, "operators_"))
+ROUTES: Final = (
+    *_routes(JOBS, ""),
+    *_routes(FLAT_JOBS, "operators_"),
+    _pool_route(JOBS, "plain_")._replace(path="/observability/workerpool"),
+)

@@ -100,7 +100,7 @@ class JobPool:
         while True:
             try:
                 found = await group_members(kafka, kafka.topics.prefix + JOB_EXECUTOR_GROUP)
-            except KafkaError as error:
+            except (KafkaError, OSError, TimeoutError) as error:
                 if known:  # once for each time that it is away
                     log.warning("executors of jobs are not known now", extra={"error": repr(error)})
                 known = False

@@ -20,6 +20,7 @@ from typing import Any, Final
 from bench.stage import HOST, Stage
 from bench.wire import AsyncConnection, request_bytes
 from domain.ids import deterministic_id, entity_id_of
+from domain.members import NONE_LEFT
 from domain.policy import Policy
 from streams.envelope import EVENTS
 from streams.job import job_flow
@@ -202,7 +203,15 @@ def check_jobs(history: JobHistory, seen: SeenJobs, droplets: SeenDroplets) -> l
         *(Finding("lost", f"no job {id}") for id in history.jobs if id not in seen.states),
         *(finding for id, state in seen.states.items() for finding in _one(id, state["job"], seen)),
         *_droplets(history, seen, droplets),
+        *_idle(history, seen),
     ]
+
+
+def _idle(history: JobHistory, seen: SeenJobs) -> Iterator[Finding]:
+    """A run in which no droplet was provisioned shows nothing of jobs."""
+    done = {state["job"]["type"] for state in seen.states.values() if state["job"]["status"] == "completed"}
+    if history.jobs and "provision" not in done:
+        yield Finding("wrong", f"of {len(seen.states)} jobs none has provisioned a droplet")
 
 
 def _one(id: str, job: Mapping[str, Any], seen: SeenJobs) -> Iterator[Finding]:
@@ -214,6 +223,8 @@ def _one(id: str, job: Mapping[str, Any], seen: SeenJobs) -> Iterator[Finding]:
         yield Finding("lost", f"{id} is {status}, and nobody was told")
     elif ends != [ENDS[status]] or events[-1] != ENDS[status]:
         yield Finding("doubled", f"{id} is {status}, and was told to be {events}")
+    if status == "failed" and job.get("error") != NONE_LEFT:
+        yield Finding("wrong", f"{id} has failed: {job.get('error')}")
     for web, answers in seen.answers.items():
         if answers.get(id) != job:
             yield Finding("wrong", f"{web} shows {answers.get(id)} instead of {job}")

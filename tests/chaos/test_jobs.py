@@ -82,9 +82,21 @@ def not_deleted(jobs: SeenJobs, droplets: SeenDroplets) -> None:
     droplets.events[GONE].pop()
 
 
+def failed(jobs: SeenJobs, droplets: SeenDroplets) -> None:
+    for shown in (jobs.states["job-c"]["job"], jobs.answers["web"]["job-c"]):
+        shown |= {"status": "failed", "error": "no luck"}  # type: ignore[operator]
+    jobs.events["job-c"][-1] = "job.failed"
+
+
+def nothing_provisioned(jobs: SeenJobs, droplets: SeenDroplets) -> None:
+    del jobs.states["job-a"]
+
+
 @pytest.mark.parametrize(
     ("harm", "kind"),
     [
+        (failed, "wrong"),
+        (nothing_provisioned, "wrong"),
         (unended, "unanswered"),
         (untold, "lost"),
         (told_twice, "doubled"),

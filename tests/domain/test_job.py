@@ -143,6 +143,24 @@ def test_a_job_has_a_trace_whoever_asks_for_it():
     assert after(CREATE).job.trace_id == after(CREATE).job.trace_id
 
 
+def test_a_trace_of_zeros_is_none():
+    zeros = "00000000-0000-0000-0000-000000000000"
+    assert zeros != after(replace(CREATE, trace_id=zeros)).job.trace_id
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        progress(50, "a\0b"),
+        Complete(id="j", command_id="d", claim="k", result="a\0b"),
+        Fail(id="j", command_id="f", claim="k", error="a\0b"),
+    ],
+)
+def test_what_no_store_takes_is_refused(command):
+    with pytest.raises(Rejected, match=r"U\+0000"):
+        after(CREATE, claim(), command)
+
+
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [

@@ -157,6 +157,12 @@ def test_without_active_droplets_nothing_becomes_smaller(before):
         told(scale("scale_down"), state=state)
 
 
+def test_droplets_of_no_region_are_not_counted():
+    blank = Scale(id=CLUSTER_ID, command_id="s", action="scale_up", region="  ")
+    with pytest.raises(Rejected, match="region"):
+        told(blank)
+
+
 def test_what_is_no_cluster_does_not_grow():
     with pytest.raises(Rejected, match="cluster not found"):
         told(scale("scale_up", id="no-uuid"))

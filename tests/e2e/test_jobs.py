@@ -150,6 +150,15 @@ async def test_a_job_of_a_cluster_that_is_not_there_fails(client, type):
     assert [] == await droplets_of(client, ABSENT)
 
 
+@pytest.mark.parametrize("region", ["  ", "r" * 300])
+async def test_a_region_that_no_droplet_can_have_is_none(client, region):
+    spec = {"platform": {"type": "gcp"}, "region": region}
+    cluster = (await client.created(f"cluster-{next(_clusters)}", spec))["id"]
+    job = await done(client, "scale", cluster_id=cluster)
+    (droplet,) = await droplets_of(client, cluster)
+    assert ("completed", region.strip()[:255] or "nyc1") == (job["status"], droplet["region"])
+
+
 async def test_a_cluster_without_droplets_does_not_become_smaller(client):
     failed = await done(client, "scale", cluster_id=await a_cluster(client), action="scale_down")
     assert ("failed", "no droplets to scale down") == (failed["status"], failed["error"])
@@ -395,6 +404,19 @@ async def test_clients_of_operators_know_other_states(eight):
     cancelled = await client.request("POST", f"{path}/{created['job']['id']}/cancel")
     assert ("failed", "Cancelled") == (cancelled["job"]["status"], cancelled["job"]["error"])
     assert 6 == (await client.request("GET", f"{MOUNT}{POOL}"))["queue_length"]
+
+
+async def test_they_have_no_feed_that_would_show_others(eight):
+    client, _ = eight
+    page = await client.request("GET", f"{MOUNT}/jobs?watch=true")
+    assert (200, 8) == (page.status, page["total"])
+
+
+async def test_the_pool_is_shown_on_the_path_of_the_documentation_too(eight):
+    client, _ = eight
+    shown = [await client.request("GET", path) for path in (POOL, f"/api/v1{POOL}")]
+    assert [200, 200] == [answer.status for answer in shown]
+    assert shown[0].json == shown[1].json
 
 
 async def test_ids_sort_by_time_within_a_type(eight):

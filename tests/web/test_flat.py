@@ -44,6 +44,8 @@ def test_a_cluster_is_as_healthy_as_its_phase(phase, health):
     ("spec", "region"),
     [
         pytest.param({}, "", id="none"),
+        pytest.param({"region": " nyc3 "}, "nyc3", id="with space around it"),
+        pytest.param({"region": " ", "platform": {"type": "gcp", "gcp": {"region": " "}}}, "", id="blank"),
         pytest.param({"region": "nyc3"}, "nyc3", id="its own"),
         pytest.param({"platform": {"type": "GCP", "gcp": {"region": "eu"}}}, "eu", id="of its platform"),
         pytest.param({"region": "nyc3", "platform": {"type": "gcp", "gcp": {"region": "eu"}}}, "nyc3"),
