@@ -107,8 +107,13 @@ async def test_the_messages_of_the_page_do_what_it_says(product: Deployment, api
     update = await published(product, "cluster-commands", CLUSTER, UPDATE)
     report = await published(product, "cluster-status-reports", CLUSTER, REPORT, answer="true")
     assert ["applied"] * 3 == [create["outcome"], update["outcome"], report["outcome"]]
-    shown = (await api.get(CLUSTER)).json
-    assert ("Ready", 2, UPDATE["spec"]) == (shown["status"]["phase"], shown["generation"], shown["spec"])
+
+    async def ready() -> Any:  # who reads results may be quicker than a web process
+        shown = (await api.get(CLUSTER)).json
+        return shown if shown["status"]["phase"] == "Ready" else None
+
+    shown = await until(ready, what="a cluster that is Ready")
+    assert (2, UPDATE["spec"]) == (shown["generation"], shown["spec"])
 
 
 async def test_the_event_of_the_page_is_one(product: Deployment, api: Any) -> None:
