@@ -16,7 +16,7 @@ from streams.settings import JOB_EXECUTOR_GROUP, KafkaSettings
 
 log = logging.getLogger("clusterflow.api_server")
 
-LOOK_EVERY: Final = 2.0
+LOOK_EVERY: Final = 5.0
 """Seconds between two looks at who is there."""
 
 RETRY_AFTER: Final = 5.0
