@@ -84,7 +84,7 @@ class Snapshot(Struct, kw_only=True):
         active_workers: Jobs that are being done.
         queue_length, queue_capacity: Jobs that wait, and how many may.
         queued_ids: The first 20 that wait, oldest first.
-        instances: The executors.
+        instances: The executors, as they were at most five seconds ago.
     """
 
     worker_count: int
