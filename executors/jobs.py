@@ -33,6 +33,8 @@ REGION: Final = "nyc3"
 SCALED_REGION: Final = "nyc1"
 """Of a droplet that makes a cluster larger which is in no region."""
 
+GONE: Final = "the droplet was deleted meanwhile"
+
 _read_checkup: Final = msgspec.json.Decoder(Checkup).decode
 
 
@@ -84,7 +86,7 @@ class Jobs:
         await held.progress(75, "Waiting until the droplet is active")
         made = await self._views.provisioned(create.id, result.revision)
         if made is None:
-            raise Rejected("RESOURCE_CONFLICT", "the droplet was deleted before it was active")
+            raise Rejected("RESOURCE_CONFLICT", GONE)
         if made.status == "failed":
             raise Rejected("RESOURCE_CONFLICT", made.reason)
         return {"droplet_id": made.id, "ip_address": made.ip_address}

@@ -22,6 +22,7 @@ from bench.wire import AsyncConnection, request_bytes
 from domain.ids import deterministic_id, entity_id_of
 from domain.members import NONE_LEFT
 from domain.policy import Policy
+from executors.jobs import GONE
 from streams.envelope import EVENTS
 from streams.job import job_flow
 from streams.topics import Topics
@@ -203,8 +204,19 @@ def check_jobs(history: JobHistory, seen: SeenJobs, droplets: SeenDroplets) -> l
         *(Finding("lost", f"no job {id}") for id in history.jobs if id not in seen.states),
         *(finding for id, state in seen.states.items() for finding in _one(id, state["job"], seen)),
         *_droplets(history, seen, droplets),
+        *_failures(seen, droplets),
         *_idle(history, seen),
     ]
+
+
+def _failures(seen: SeenJobs, droplets: SeenDroplets) -> Iterator[Finding]:
+    """A job may fail where nothing is left to delete, or where another one has deleted what it has made."""
+    for id, state in seen.states.items():
+        if state["job"]["status"] != "failed" or (error := state["job"].get("error")) == NONE_LEFT:
+            continue
+        made = droplets.events.get(f"droplet-{entity_id_of(id, 'droplet')}", ())
+        if error != GONE or "droplet.deleted" not in made:
+            yield Finding("wrong", f"{id} has failed: {error}; its droplet has {made}")
 
 
 def _idle(history: JobHistory, seen: SeenJobs) -> Iterator[Finding]:
@@ -223,8 +235,6 @@ def _one(id: str, job: Mapping[str, Any], seen: SeenJobs) -> Iterator[Finding]:
         yield Finding("lost", f"{id} is {status}, and nobody was told")
     elif ends != [ENDS[status]] or events[-1] != ENDS[status]:
         yield Finding("doubled", f"{id} is {status}, and was told to be {events}")
-    if status == "failed" and job.get("error") != NONE_LEFT:
-        yield Finding("wrong", f"{id} has failed: {job.get('error')}")
     for web, answers in seen.answers.items():
         if answers.get(id) != job:
             yield Finding("wrong", f"{web} shows {answers.get(id)} instead of {job}")

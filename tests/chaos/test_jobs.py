@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from domain.ids import entity_id_of
+from executors import jobs as doer
 from tests.chaos.droplets import SeenDroplets
 from tests.chaos.jobs import JobHistory, SeenJobs, check_jobs, made_by
 
@@ -112,6 +113,17 @@ def test_each_harm_is_found(harm: Callable[[SeenJobs, SeenDroplets], None], kind
     jobs, droplets = seen()
     harm(jobs, droplets)
     assert kind in found(jobs, droplets)
+
+
+@pytest.mark.parametrize(("last", "kinds"), [("droplet.deleted", set()), ("droplet.updated", {"wrong"})])
+def test_a_job_may_fail_whose_droplet_another_has_deleted(last: str, kinds: set[str]):
+    jobs, droplets = seen()
+    shown = job("job-c", "provision", "failed") | {"error": doer.GONE}
+    jobs.states["job-c"] = {"job": shown}
+    jobs.answers["web"]["job-c"] = shown
+    jobs.events["job-c"][-1] = "job.failed"
+    droplets.events[f"droplet-{entity_id_of('job-c', 'droplet')}"] = ["droplet.created", last]
+    assert kinds == found(jobs, droplets)
 
 
 def test_a_job_that_is_not_there_was_lost():
