@@ -99,6 +99,7 @@ class Fleet:
             "COMMAND_TIMEOUT": "5s",
             "TASK_LEASE": "5s",
             "JOB_LEASE_SECONDS": "5",
+            "JOB_MAX_ATTEMPTS": "5",  # a lease of 5 s lapses in each of several faults in a row
             **environment,
         }
 
