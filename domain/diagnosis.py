@@ -15,7 +15,7 @@ _SAYS: Final = {
 }
 
 FEW: Final = 4
-"""With up to so many droplets, more of them are recommended."""
+"""The largest number of droplets at which more of them are recommended."""
 
 MAX_TEXT: Final = 255
 MAX_SENTENCE: Final = 1000

@@ -141,18 +141,7 @@ class Changed(Struct, frozen=True):
         job: As it is now.
     """
 
-    how: Literal[
-        "queued",
-        "waiting",
-        "claimed",
-        "progressed",
-        "completed",
-        "failed",
-        "cancelled",
-        "renewed",
-        "cancelling",
-        "forgotten",
-    ]
+    how: work.How | Literal["progressed", "forgotten"]
     job: Job
     work: work.Work
     at: datetime
@@ -294,9 +283,7 @@ def _later(job: Job, at: datetime) -> Job:
 
 def wake_at(state: JobState, *, retention: timedelta) -> datetime | None:
     """When a job moves by itself: its work does, or it has ended long enough ago to be forgotten."""
-    if state.work.ended_at is not None:
-        return state.work.ended_at + retention
-    return work.wake_at(state.work)
+    return work.due_at(state.work, retention=retention)
 
 
 def wake(state: JobState, at: datetime, *, limits: work.Limits) -> Sequence[Changed]:

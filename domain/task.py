@@ -119,17 +119,7 @@ class Changed(Struct, frozen=True):
         source: As in its state.
     """
 
-    how: Literal[
-        "queued",
-        "waiting",
-        "claimed",
-        "completed",
-        "failed",
-        "cancelled",
-        "renewed",
-        "cancelling",
-        "forgotten",
-    ]
+    how: work.How | Literal["forgotten"]
     task: Task
     work: work.Work
     at: datetime
@@ -174,9 +164,7 @@ def decide(
 
 def wake_at(state: TaskState, *, retention: timedelta) -> datetime | None:
     """When a task moves by itself: its work does, or it has ended long enough ago to be forgotten."""
-    if state.work.ended_at is not None:
-        return state.work.ended_at + retention
-    return work.wake_at(state.work)
+    return work.due_at(state.work, retention=retention)
 
 
 def wake(state: TaskState, at: datetime, *, limits: work.Limits) -> Sequence[Changed]:

@@ -161,6 +161,9 @@ class Cancel(Command, frozen=True, kw_only=True):
 # --- what follows ---------------------------------------------------------------------------------------
 
 
+How = Phase | Literal["renewed", "cancelling"]
+
+
 class Moved(Struct, frozen=True):
     """A piece has moved on.
 
@@ -171,7 +174,7 @@ class Moved(Struct, frozen=True):
         error: Why an attempt came to nothing.
     """
 
-    how: Phase | Literal["renewed", "cancelling"]
+    how: How
     work: Work
     at: datetime
     result: str = ""
@@ -222,6 +225,11 @@ def wake_at(work: Work) -> datetime | None:
         case "waiting":
             return work.queued_at
     return None
+
+
+def due_at(work: Work, *, retention: timedelta) -> datetime | None:
+    """When a piece moves by itself, or has ended long enough ago to be forgotten."""
+    return wake_at(work) if work.ended_at is None else work.ended_at + retention
 
 
 def wake(work: Work, at: datetime, *, key: str, limits: Limits) -> Moved:

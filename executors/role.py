@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from domain.work import Limits
 from executors import handlers
 from executors.commander import AnyFlow, Commander
 from executors.executor import Doer, Executor
@@ -152,19 +153,18 @@ class _Process:
         doers = Handlers(settings.handlers, otherwise, queue.action_of, most=settings.most)
         self._stack.callback(doers.stop)
         log.info("handlers", extra={"actions": sorted(settings.handlers)})
-        return self._executor(queue, doers.do, most=settings.most), EXECUTOR_GROUP
+        limits = settings.policy.task_limits
+        return self._executor(queue, doers.do, limits, most=settings.most), EXECUTOR_GROUP
 
     def _jobs(self) -> tuple[Executor, str]:
         views = Views(self._settings.kafka)
         self._tails.append(views.tail)
         jobs = Jobs(self._commander, self._flows, views)
         queue = job_queue(self._flows["job"])
-        most = self._settings.most_jobs
+        limits, most = self._settings.policy.job_limits, self._settings.most_jobs
         # The number of jobs at work is what operators have set, so none is claimed before there is a place.
-        return self._executor(queue, jobs.do, most=most, ahead=False), JOB_EXECUTOR_GROUP
+        return self._executor(queue, jobs.do, limits, most=most, ahead=False), JOB_EXECUTOR_GROUP
 
-    def _executor(self, queue: Queue, do: Doer, *, most: int, ahead: bool = True) -> Executor:
-        policy = self._settings.policy
-        limits = {"task": policy.task_limits, "job": policy.job_limits}[queue.flow.kind.name]
+    def _executor(self, queue: Queue, do: Doer, limits: Limits, *, most: int, ahead: bool = True) -> Executor:
         name = f"{socket.gethostname()}-{os.getpid()}"
         return Executor(queue, self._commander, do, limits=limits, most=most, name=name, ahead=ahead)
