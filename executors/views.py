@@ -59,14 +59,19 @@ class Views:
 
     async def cluster(self, cluster_id: str) -> FlatCluster | None:
         """A live cluster as any process has answered it; None if there is none. Raises: Unavailable."""
-        await self.tail.caught_up.wait()
-        partition = partition_of(cluster_id.encode(), self._kafka.partitions)
-        await self._freshness.caught_up(self._topics[0], partition)
+        await self._caught_up(cluster_id)
         return self._flat.cluster(cluster_id)
 
     async def facts(self, cluster_id: str) -> Facts | None:
         """What a live cluster is diagnosed by, as fresh as `cluster`; None if there is none."""
-        return None if await self.cluster(cluster_id) is None else self._flat.facts(cluster_id)
+        await self._caught_up(cluster_id)
+        return self._flat.facts(cluster_id)
+
+    async def _caught_up(self, cluster_id: str) -> None:
+        """Wait until all is known that was in the log of a cluster when this was asked."""
+        await self.tail.caught_up.wait()
+        partition = partition_of(cluster_id.encode(), self._kafka.partitions)
+        await self._freshness.caught_up(self._topics[0], partition)
 
     async def clusters(self) -> AsyncIterator[Sequence[str]]:
         """The ids of all live clusters, some at a time, newest first."""
