@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from cli.databases import DatabaseVariables
+from cli.limits import LimitVariables
 from cli.values import (
     Boolean,
     ChangeTypes,
@@ -63,7 +64,7 @@ class BadSettings(ControlPlaneError):
     """The environment cannot be used; the text names each variable and what was expected."""
 
 
-class Settings(DatabaseVariables, WorkVariables):
+class Settings(DatabaseVariables, LimitVariables, WorkVariables):
     """All settings of all roles, with their defaults."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)

@@ -142,7 +142,8 @@ class EntityAgent(Generic[S, C, E]):
                 outcome = replace(outcome, details=details)
         # A caller who may not see the entity must not be able to evict others' outcomes from its state.
         if (stored := after is not None and outcome.code != "RESOURCE_NOT_FOUND") and after is not None:
-            after = after.sealed(seen=seen, at=cause.at, outcome=outcome)
+            remembered = outcome if self._kind.remembers else None
+            after = after.sealed(seen=seen, at=cause.at, outcome=remembered)
         answer = None
         if cause.answered_by_state and outcome.applied and after is not None:
             answer = self._results.answer(here, command, outcome, after)

@@ -4,12 +4,12 @@ import asyncio
 from collections import defaultdict
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.process import EXIT_FAILED, Readiness, read_settings, run_command, run_role
-from cli.values import duration
+from cli.values import LimiterBackend, duration
 from database.names import DATABASES, GRPC, REST, WORKER, DatabaseName
 from settings import Settings
 from streams.kafka.admin import Declared, declare_topics
@@ -17,6 +17,9 @@ from streams.kafka.held import HELD
 from streams.kafka.rights import require_rights
 from streams.kafka.roles import TOPICS
 from streams.settings import RECORDER_GROUP, SINK_GROUP
+
+if TYPE_CHECKING:
+    from web.limits import LimiterSettings
 
 app = typer.Typer()
 
@@ -87,6 +90,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
             job_pool=JobPoolSettings(
                 places=settings.clustergenie_worker_count, queue=settings.clustergenie_worker_queue
             ),
+            limiter=_limits(settings),
             max_watchers=settings.max_watches,
             max_watchers_each=settings.max_watches_per_identity,
             allowed_hosts=settings.allowed_hosts,
@@ -104,6 +108,27 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
         ),
         stop=stop,
         ready=ready.ask_by,
+    )
+
+
+def _limits(settings: Settings) -> "LimiterSettings":
+    from domain.rates import Rate
+    from web.limits import Default, LimiterSettings
+
+    in_redis = settings.limiter_backend is LimiterBackend.REDIS
+    return LimiterSettings(
+        redis_url=settings.required("redis_url") if in_redis else "",
+        on_redis_error=settings.limiter_on_redis_error,
+        defaults={
+            "diagnosis": Default(
+                rate=Rate(settings.clustergenie_diag_cap, settings.clustergenie_diag_rate),
+                scope_type=settings.clustergenie_diag_scope,
+            ),
+            "jobs_create": Default(
+                rate=Rate(settings.clustergenie_jobs_cap, settings.clustergenie_jobs_rate),
+                scope_type=settings.clustergenie_jobs_scope,
+            ),
+        },
     )
 
 

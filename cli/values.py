@@ -187,6 +187,13 @@ class WriteFallback(StrEnum):
     OUTBOX = "outbox"
 
 
+class LimiterBackend(StrEnum):
+    """Where the buckets of limits are."""
+
+    TABLE = "table"
+    REDIS = "redis"
+
+
 class LogLevel(StrEnum):
     """From which level on log lines are written."""
 

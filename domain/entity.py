@@ -190,6 +190,8 @@ class Kind(Generic[S, C, E]):
         missed: The events that a new Kafka, filled from rows, has no announcement of and must have.
         details: What the result of a command says of the events it has led to, beside the state after them;
             a repeat is told the same.
+        remembers: Whether states hold the outcomes of the last commands; where they do not, a repeat is
+            decided anew, and only a record that is delivered again is recognised.
         retention: How long a deleted state is kept, so that a repeated command still finds its outcome.
     """
 
@@ -201,6 +203,7 @@ class Kind(Generic[S, C, E]):
     wake: Callable[[S, datetime], Sequence[E]] = _nothing
     missed: Callable[[S], Sequence[E]] = _no_events
     details: Callable[[Sequence[E]], Mapping[str, Any]] = _no_details
+    remembers: bool = True
     retention: timedelta = KEPT_FOR
 
     def due_at(self, state: S) -> datetime | None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from database import DatabaseSettings
 from database.names import DatabaseName
-from sinks import address, checkup, droplet, job, members, resource, task
+from sinks import address, checkup, droplet, job, limit, members, resource, task
 from sinks.cluster.mapping import ClusterRows
 from sinks.events import AllEventRows
 from sinks.mapping import Mappings
@@ -20,6 +20,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     members.TABLE,
     job.TABLE,
     checkup.TABLE,
+    limit.TABLE,
 )
 """Every kind that is a single table; clusters need several."""
 

@@ -22,6 +22,7 @@ from web.entities import traced
 from web.flat import FLAT
 from web.http.errors import json_response
 from web.keys import REQUEST_STATE, SERVED
+from web.limiter.limiter import limited
 
 CHECKUPS: Final = Followed(FLOW)
 
@@ -78,17 +79,20 @@ def diagnosed(served: Mapping[str, Served], cluster_id: str) -> datetime | None:
 
 
 ROUTES: Final = (
-    Route(
-        "POST",
-        "/api/v1/diagnosis/diagnose",
-        diagnose_cluster,
-        Operation(
-            tag="Diagnosis",
-            body=Patient,
-            example={"cluster_id": "4fe1157b-ebd4-4ece-9f79-dd52c6504f4e"},
-            answers=(Answer(status=200, about="What was found", body=Diagnosed),),
-            refusals=("RESOURCE_NOT_FOUND",),
-            public=True,
+    limited(
+        "diagnosis",
+        Route(
+            "POST",
+            "/api/v1/diagnosis/diagnose",
+            diagnose_cluster,
+            Operation(
+                tag="Diagnosis",
+                body=Patient,
+                example={"cluster_id": "4fe1157b-ebd4-4ece-9f79-dd52c6504f4e"},
+                answers=(Answer(status=200, about="What was found", body=Diagnosed),),
+                refusals=("RESOURCE_NOT_FOUND",),
+                public=True,
+            ),
         ),
     ),
 )

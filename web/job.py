@@ -33,6 +33,7 @@ from web.entities import Filtered, Identity, traced
 from web.http.errors import json_response
 from web.job_pool import JobPool, QueueFull
 from web.keys import HEALTH, SERVED, SETTINGS
+from web.limiter.limiter import limited
 from web.numbered import NumberedPage, page_of, page_parameters
 from web.paging import fitting
 from web.shapes import Wrapped
@@ -276,7 +277,10 @@ def _create_route(jobs: Collection, prefix: str) -> Route:
         refusals=("IDEMPOTENCY_CONFLICT",),
     )
     about = "Have something done; answered once it is queued. 503 where as many wait as may."
-    return jobs.route("POST", "", partial(_create, jobs), operation, name=f"{prefix}create_job", about=about)
+    name = f"{prefix}create_job"
+    return limited(
+        "jobs_create", jobs.route("POST", "", partial(_create, jobs), operation, name=name, about=about)
+    )
 
 
 def _cancel_route(jobs: Collection, prefix: str) -> Route:

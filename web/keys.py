@@ -38,6 +38,7 @@ class RequestState:
         entity_id: Of a create, whose path has none.
         stream: How a watch went.
         trace: The headers of the trace that a write belongs to (`streams/trace.py`).
+        limit: What its answer says of the limit of its route (`web/limiter/`).
     """
 
     request_id: str
@@ -46,6 +47,7 @@ class RequestState:
     entity_id: str | None = None
     stream: Mapping[str, Any] | None = None
     trace: Mapping[str, str] | None = None
+    limit: Mapping[str, str] | None = None
 
 
 REQUEST_STATE: Final = web.RequestKey("seen", RequestState)

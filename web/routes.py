@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import diagnosis, droplet, hello, job, resource, task
+from web import diagnosis, droplet, hello, job, limit, resource, task
 from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
@@ -16,6 +16,7 @@ from web.described.operations import HTML, Answer, Operation, Route
 from web.health import handlers as system
 from web.health.documents import Health, Info
 from web.keys import KINDS
+from web.limiter import limiter
 
 _HEALTH: Final = Operation(
     tag="Service",
@@ -27,7 +28,7 @@ _HEALTH: Final = Operation(
 )
 
 
-FOLLOWED: Final = (diagnosis.CHECKUPS,)
+FOLLOWED: Final = (diagnosis.CHECKUPS, *limiter.FOLLOWED)
 """Kinds that are not shown themselves, and tell something of others."""
 
 COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS)
@@ -54,7 +55,9 @@ ROUTES: Final = (
     *flat.ROUTES,
     *job.ROUTES,
     *diagnosis.ROUTES,
-    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES)),
+    *limit.ROUTES,
+    *limit.PLAIN_ROUTES,
+    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES, *limit.ROUTES)),
     Route(
         "GET",
         "/api/v1/info",

@@ -46,6 +46,7 @@ from web.http.protocol import Runner
 from web.http.unread import UNREAD, Unread
 from web.job import JOB_POOL, JOBS
 from web.job_pool import JobPool
+from web.limiter.limiter import LIMITER, limiter_of
 from web.routes import COLLECTIONS, FOLLOWED, ROUTES, add_routes
 from web.settings import WebSettings
 from web.watch import WATCHES, Watches
@@ -119,7 +120,13 @@ async def run(
         await backend.start(stack, topics=topics.worked_on)
         runner = await serve(app)
         # Closing stops accepting, and lets requests under way finish.
-        await backend.follow(stop, _count(app), app[JOB_POOL].watch(settings.kafka), closing=runner.cleanup)
+        await backend.follow(
+            stop,
+            _count(app),
+            app[JOB_POOL].watch(settings.kafka),
+            app[LIMITER].show(),
+            closing=runner.cleanup,
+        )
 
 
 def create_app(
@@ -144,6 +151,8 @@ def create_app(
     )
     app[KEPT] = clusters
     app[JOB_POOL] = JobPool(settings.job_pool)
+    app[LIMITER] = limiter = limiter_of(settings.limiter, settings.kafka.topics.prefix, served)
+    app.on_cleanup.append(limiter.close)
     app[WRITES] = ClusterWrites(submitter, feed.view, settings.kafka.topics)
     app[PLAIN] = plain_reads(reads)
     app[CORS] = Cors(settings.cors_origins)

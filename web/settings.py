@@ -9,6 +9,7 @@ from streams.messages import SOURCE
 from streams.secrets import Keyring
 from streams.settings import KafkaSettings
 from web.job_pool import JobPoolSettings
+from web.limits import LimiterSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class WebSettings:
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         service_name: What `/health` and `/api/v1/info` call the service, as its events do.
         job_pool: What each executor of jobs does, and may have waiting.
+        limiter: How fast callers may use limited routes.
         disable_auth: Requests without a valid identity act as a controller.
     """
 
@@ -63,6 +65,7 @@ class WebSettings:
     fallback: bool = False
     require_resource: bool = False
     job_pool: JobPoolSettings = field(default_factory=JobPoolSettings)
+    limiter: LimiterSettings = field(default_factory=LimiterSettings)
     environment: str = "development"
     service_name: str = SOURCE
     version: str = "0"

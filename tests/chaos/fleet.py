@@ -100,6 +100,8 @@ class Fleet:
             "TASK_LEASE": "5s",
             "JOB_LEASE_SECONDS": "5",
             "JOB_MAX_ATTEMPTS": "5",  # a lease of 5 s lapses in each of several faults in a row
+            "CLUSTERGENIE_JOBS_CAP": "1000000",  # what limits do under faults is asked of one of its own
+            "CLUSTERGENIE_DIAG_CAP": "1000000",
             **environment,
         }
 

@@ -115,7 +115,11 @@ def _body_is_wrong(case: Case) -> bool:
 
 
 def fuzz(url: str, *, cases: int, seed_: int, document: dict[str, Any] | None = None) -> Findings:
-    """Send at least this many cases, spread over all operations of the server's document or of another."""
+    """Send what covers all bounds, and at least this many random cases, spread over all operations.
+
+    Args:
+        document: Whose operations these are; by default the server's own.
+    """
     document = document or requests.get(f"{url}/openapi.json", timeout=30).json()
     operations = [result.ok() for result in schemathesis.openapi.from_dict(document).get_all_operations()]
     fuzzer = Fuzzer(url, random.Random(seed_))
@@ -125,6 +129,7 @@ def fuzz(url: str, *, cases: int, seed_: int, document: dict[str, Any] | None = 
         fuzzer.known["clusters"].append(made.json()["id"])
     for operation in operations:
         _cover(fuzzer, operation)
+    cases += fuzzer.findings.total
     weights = {operation: _weight(operation) for operation in operations}
     for round_ in range(20):  # a strategy may run out of cases before it has made as many as it may
         missing = cases - fuzzer.findings.total

@@ -20,7 +20,7 @@ from web.keys import SETTINGS
 from web.routes import ROUTES, add_routes
 from web.settings import WebSettings
 
-CASES, SEED = 3000, 20261122
+CASES, SEED = 1500, 20261122
 ONE = "/api/v1/clusters/{id}"
 START = ("GET", "/")  # the one path that is its own trailing slash
 PAGES = ["/", "/docs", "/docs/topics"]

@@ -28,6 +28,7 @@ from agents.worker import WorkerSettings
 from database import DatabaseSettings
 from deploy.embedded import ports
 from domain.policy import Policy
+from domain.rates import Rate
 from executors.handlers import Handler
 from executors.settings import ExecutorSettings
 from outbox.settings import RelaySettings
@@ -35,11 +36,16 @@ from rpc.settings import RpcSettings
 from streams.flows import SIMPLE_FLOWS
 from streams.settings import KafkaSettings
 from tests.conftest import until
+from web.limits import Default, LimiterSettings
 from web.settings import WebSettings
 
 CONTROLLER = "controller@system.local"
 RAW_HOST = "x"  # the `Host` of requests that tests write by hand
 SPEC: Mapping[str, Any] = {"platform": {"type": "gcp"}}
+ENOUGH = Rate(capacity=1e6, refill_rate=1e6)
+UNLIMITED = LimiterSettings(
+    defaults={name: Default(rate=ENOUGH, scope_type="global") for name in LimiterSettings().defaults}
+)
 LONG_AGO = timedelta(days=365)  # a tick interval at which no test sees a second tick
 
 _owners = count(1)
@@ -350,7 +356,13 @@ class Deployment:
     async def web_role(self, email: str | None = None, **settings: Any) -> tuple[Client, Role]:
         """A web process and its role."""
         port = free_port()
-        ours = {"kafka": self.kafka, "policy": self.policy, "port": port, "allowed_hosts": (RAW_HOST,)}
+        ours = {
+            "kafka": self.kafka,
+            "policy": self.policy,
+            "port": port,
+            "allowed_hosts": (RAW_HOST,),
+            "limiter": UNLIMITED,
+        }
         web_settings = WebSettings(**{**ours, **settings})
         role = await self._run(lambda stop, ready: web.server.run(web_settings, stop=stop, ready=ready))
         timeout = aiohttp.ClientTimeout(total=60)

@@ -20,6 +20,7 @@ SETTINGS: Final = {
     "JOB_LEASE_SECONDS": "3",
     "CLUSTERGENIE_WORKER_COUNT": "10",
     "EXECUTOR_KINDS": "job",
+    "CLUSTERGENIE_JOBS_CAP": "1000",
 }
 
 

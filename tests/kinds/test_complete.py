@@ -52,6 +52,12 @@ WITHOUT: Final[Mapping[tuple[str, str], str]] = {
     ("members", "metrics"): "its entities are clusters, which are counted as such",
     ("checkup", "view"): "a cluster shows when it was diagnosed, and a diagnosis answers its caller",
     ("checkup", "metrics"): "its entities are clusters, which are counted as such",
+    ("bucket", "view"): "a limit tells its tokens, and each answer of a limited route its own",
+    ("bucket", "rows"): "a bucket that is forgotten is full again",
+    ("bucket", "recovery"): "a bucket that is forgotten is full again",
+    ("bucket", "metrics"): "its entities are as many as callers, which no bounded metric can show",
+    ("limit", "view"): "its paths and answers are those of the original's clients, which know no ids",
+    ("limit", "metrics"): "its entities are settings, whose number says nothing",
 }
 """By kind and part, why there is none."""
 
@@ -68,6 +74,7 @@ MORE_LINES: Final[Mapping[str, tuple[int, str]]] = {
         "it has six commands, an address, and a document that shows its cluster",
     ),
     "members": (180, "it has six commands, and decides who goes when a cluster becomes smaller"),
+    "limit": (350, "its routes have the shape of the original's, and name scopes instead of ids"),
     "job": (580, "it has seven commands, a queue, lists of its own, and two sets of routes"),
 }
 """By kind, how many it may have instead, and why."""
@@ -121,8 +128,9 @@ class House:
 
 
 def layers_of(flow: AnyFlow) -> Sequence[str]:
-    """The layers that a kind is in; one for other kinds alone has no API."""
-    return [layer for layer in LAYERS if layer != "web" or not flow.internal]
+    """The layers that a kind is in; one for other kinds alone has no API, and one may have no rows."""
+    without = {"web": flow.internal, "sinks": (flow.kind.name, "rows") in WITHOUT}
+    return [layer for layer in LAYERS if not without.get(layer, False)]
 
 
 # --- the parts ----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from web.described.operations import (
     HEADERS,
     JSON,
     OF_STATUS,
+    RATE_LIMIT,
     REQUEST_ID,
     Answer,
     Operation,
@@ -139,6 +140,9 @@ def _body(answer: Answer) -> Document:
 
 
 def _error(status: int, codes: list[str], *, slugs: bool) -> Document:
+    said = _headers((*EVERY_ANSWER, *OF_STATUS.get(status, ())))
+    if "RATE_LIMITED" in codes:  # one that is refused before is told of no limit, nor where none comes back
+        said |= {name: {**_header(name), "required": False} for name in (*RATE_LIMIT, "Retry-After")}
     if slugs:
         codes = [slug(code) for code in codes]
     schema = {
@@ -146,7 +150,7 @@ def _error(status: int, codes: list[str], *, slugs: bool) -> Document:
     }
     return {
         "description": " or ".join(f"`{code}`" for code in codes),
-        "headers": _headers((*EVERY_ANSWER, *OF_STATUS.get(status, ()))),
+        "headers": said,
         "content": {JSON: {"schema": schema}},
     }
 

@@ -148,7 +148,17 @@ HEADERS: Final[Mapping[str, Header]] = {
     ),
     "Allow": Header(about="The methods that there are", schema=TEXT),
     "Retry-After": Header(about="Seconds to wait", schema={"type": "integer", "minimum": 1}),
+    "X-RateLimit-Limit": Header(about="Requests that may come at once", schema={"type": "integer"}),
+    "X-RateLimit-Remaining": Header(about="Those of them that may still come", schema={"type": "integer"}),
+    "X-RateLimit-Reset": Header(
+        about="When as many as ever may come again, in Unix seconds; absent where that is never",
+        schema={"type": "integer"},
+        required=False,
+    ),
 }
+
+RATE_LIMIT: Final = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
+"""What the answers of a limited route tell of its limit."""
 
 EVERY_ANSWER: Final = ("X-Request-ID", "X-Response-Time", "X-Trace-ID")
 OF_STATUS: Final[Mapping[int, tuple[str, ...]]] = {

@@ -7,7 +7,7 @@ so a caller learns that a cluster does not exist before they learn about mistake
 
 import asyncio
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 from aiohttp import web
@@ -20,6 +20,8 @@ from web.http.headers import once
 from web.keys import SETTINGS
 
 T = TypeVar("T")
+
+_KEPT: Final = web.RequestKey("kept body", bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,15 @@ async def body_of(
         return Body(refusal)
 
 
+async def kept_body(request: web.Request) -> bytes:
+    """The bytes of the body, which are there for the next reader as well. Raises: Rejected: as `body_of`."""
+    request[_KEPT] = data = await _read(request)
+    return data
+
+
 async def _read(request: web.Request) -> bytes:
+    if _KEPT in request:
+        return request[_KEPT]
     once(request.headers, CONTENT_ENCODING)
     try:
         if request.content.is_eof():  # all of it arrived with the headers, so there is nothing to wait for

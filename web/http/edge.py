@@ -122,6 +122,8 @@ class Edge:
             return response
         if state.trace is not None:
             response.headers[TRACE_ID] = str(UUID(hex=trace_id(state.trace)))
+        if state.limit is not None:
+            response.headers.update(state.limit)
         length = _length(request, response)
         if (body := usual_body(request, response)) is not None:
             head = self._head(request.headers, given, _begun(response), length, seconds)

@@ -72,6 +72,7 @@ STATUS: Final[Mapping[str, int]] = {
     "PAYLOAD_TOO_LARGE": 413,
     "MISDIRECTED_REQUEST": 421,
     "TOO_MANY_WATCHES": 429,
+    "RATE_LIMITED": 429,
     "INTERNAL_ERROR": 500,
     "UNAVAILABLE": 503,
     "UNCONFIRMED": 504,
@@ -142,10 +143,9 @@ def rejection_response(refusal: Rejected, *, request_id: str, slugs: bool = Fals
         for name, value in refusal.details.items()
         if value is not None
     }
-    status = STATUS.get(refusal.code, 500)
-    headers = {"Retry-After": RETRY_WATCH} if status == 429 else None
+    headers = {"Retry-After": RETRY_WATCH} if refusal.code == "TOO_MANY_WATCHES" else None
     return error_response(
-        status,
+        STATUS.get(refusal.code, 500),
         refusal.code,
         refusal.text,
         request_id=request_id,

@@ -21,7 +21,8 @@ _ALLOWED: Final = {
         " Idempotency-Key"
     ),
     "Access-Control-Expose-Headers": (
-        "X-Request-ID, X-Response-Time, X-Trace-ID, ETag, Location, Idempotent-Replayed, Retry-After"
+        "X-Request-ID, X-Response-Time, X-Trace-ID, ETag, Location, Idempotent-Replayed, Retry-After,"
+        " X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset"
     ),
 }
 

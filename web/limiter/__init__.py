@@ -1,0 +1,1 @@
+"""How fast callers may use a route (operations contract, section 3)."""
