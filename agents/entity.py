@@ -148,7 +148,7 @@ class EntityAgent(Generic[S, C, E]):
         if cause.answered_by_state and outcome.applied and after is not None:
             answer = self._results.answer(here, command, outcome, after)
         else:
-            outputs.append(self._results.of(here, command, outcome, after))
+            outputs += self._results.told(here, command, outcome, after)
         for output in outputs:
             here.publish(output)
         if stored:

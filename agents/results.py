@@ -1,5 +1,6 @@
 """What became of commands, as it is published for their senders."""
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final, Literal
 
@@ -37,7 +38,7 @@ class Results:
     """Makes the results of one kind.
 
     Args:
-        topic: Where they go.
+        topic: Where they go; empty where nobody waits for them.
         shown: The member of a state that readers see.
     """
 
@@ -45,6 +46,13 @@ class Results:
         self._topic = topic
         self._kind = kind
         self._shown = shown
+
+    def told(self, here: Here[Any], command: Any, outcome: Outcome, state: Entity | None) -> Sequence[Output]:
+        """The result of a command for whoever waits for it, as `of` makes it; counts it in any case."""
+        if self._topic:
+            return (self.of(here, command, outcome, state),)
+        self._count(command, outcome, result_kind(outcome, repeated=False))
+        return ()
 
     def of(
         self,

@@ -5,15 +5,17 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import timedelta
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agents import clusters
 from agents.entity import KindAgent, Reaction
 from agents.reactions import reactions_of
+from agents.telemetry import listen
 from agents.ticker import Ticker
 from agents.waker import KindWaker
 from domain.errors import Unavailable
 from domain.policy import Policy
+from domain.samples import SAMPLES
 from streams.flow import Flow
 from streams.flows import simple_flows
 from streams.kafka.admin import answers, check_topics
@@ -23,7 +25,7 @@ from streams.kafka.roles import WORKER
 from streams.kafka.topic_ids import TopicReplaced, topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition, Unacknowledged
 from streams.messages import SOURCE
-from streams.settings import KafkaSettings
+from streams.settings import GROUP, SAMPLES_GROUP, KafkaSettings
 from streams.turns.app import BatchApp, add_agent, create_app
 from streams.writing.producer import Producer
 from tables.declared import cluster_table, name_table, table_of
@@ -39,6 +41,9 @@ LEAVE_WITHIN: Final = 5.0
 MAX_MISSED_PROBES: Final = 2
 
 
+WorkerKinds = Literal["all", "core", "samples"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
     """The settings of a worker.
@@ -46,6 +51,8 @@ class WorkerSettings:
     Attributes:
         service_name: The `source` of its events, and the `producer` of what simple kinds announce.
         tick_interval: Time between two ticks of a partition.
+        kinds: What it decides: all, or all but samples (`core`), or samples alone. Workers of one deployment
+            decide all, or some of them core and others samples.
         standby_replicas: How many other workers follow each changelog partition, to take over fast.
     """
 
@@ -53,6 +60,7 @@ class WorkerSettings:
     policy: Policy = field(default_factory=Policy)
     service_name: str = SOURCE
     tick_interval: timedelta = timedelta(seconds=30)
+    kinds: WorkerKinds = "all"
     standby_replicas: int = 0
 
 
@@ -78,32 +86,21 @@ async def run(
     kafka = settings.kafka
     await require_rights(kafka, WORKER)
     await check_topics(kafka, WORKER)
-    app = create_app(kafka, standby_replicas=settings.standby_replicas)
+    group = SAMPLES_GROUP if settings.kinds == "samples" else GROUP
+    app = create_app(kafka, group=group, standby_replicas=settings.standby_replicas)
     producer = app.publisher
     await producer.start()
-    clock = clusters.attach(
-        app,
-        kafka=kafka,
-        clusters=cluster_table(app, kafka),
-        names=name_table(app, kafka),
-        producer=producer,
-        policy=settings.policy,
-        source=settings.service_name,
-    )
-    flows = [flow.deployed(kafka.topics.of) for flow in simple_flows(settings.policy)]
-    reactions = reactions_of(
-        {flow.kind.name: flow for flow in flows}, accepted=kafka.topics.accepted_commands
-    )
-    wakers = [_kind(app, settings, flow, reactions.get(flow.kind.name, ())) for flow in flows]
+    tickers = [] if settings.kinds == "samples" else [_clusters(app, settings)]
+    wakers = _kinds(app, settings)
     app.topic_ids = ids = await topic_ids(kafka, kafka.topics.worked_on)
     app.finalize()
     ready(lambda: app.at_work and not HELD.names)
     RECOVERING.set_function(lambda: float(app.recovering))
     await app.start()
-    ticker = Ticker(app, producer, clock, topic=kafka.topics.ticks)
     ticking = [
-        asyncio.create_task(ticker.tick(settings.tick_interval)),
-        *(asyncio.create_task(waker.run()) for waker in (ticker, *wakers)),
+        *(asyncio.create_task(ticker.tick(settings.tick_interval)) for ticker in tickers),
+        *(asyncio.create_task(waker.run()) for waker in (*tickers, *wakers)),
+        *(() if settings.kinds == "core" else (asyncio.create_task(listen(kafka)),)),
         asyncio.create_task(HELD.watch(app.kafka_consumers)),
         asyncio.create_task(UNAVAILABLE_PARTITIONS.watch(_unavailable(app))),
         asyncio.create_task(watch_topics(kafka, ids)),
@@ -125,6 +122,34 @@ async def run(
         for task in tasks:
             task.cancel()
     await _stop(app, producer, kafka)
+
+
+def _clusters(app: BatchApp, settings: WorkerSettings) -> Ticker:
+    """Add the agent of clusters to the app; returns what ticks for it."""
+    kafka = settings.kafka
+    clock = clusters.attach(
+        app,
+        kafka=kafka,
+        clusters=cluster_table(app, kafka),
+        names=name_table(app, kafka),
+        producer=app.publisher,
+        policy=settings.policy,
+        source=settings.service_name,
+    )
+    return Ticker(app, app.publisher, clock, topic=kafka.topics.ticks)
+
+
+def _kinds(app: BatchApp, settings: WorkerSettings) -> Sequence[KindWaker]:
+    """Add the agents of the simple kinds that this worker decides; returns what wakes their entities."""
+    topics = settings.kafka.topics
+    flows = {flow.kind.name: flow.deployed(topics.of) for flow in simple_flows(settings.policy)}
+    reactions = reactions_of(flows, accepted=topics.accepted_commands)
+    decided = {"all": {True, False}, "core": {False}, "samples": {True}}[settings.kinds]
+    return [
+        _kind(app, settings, flow, reactions.get(name, ()))
+        for name, flow in flows.items()
+        if (name == SAMPLES.name) in decided
+    ]
 
 
 def _kind(

@@ -91,6 +91,7 @@ async def _web(settings: Settings, stop: asyncio.Event, ready: Readiness) -> Non
                 places=settings.clustergenie_worker_count, queue=settings.clustergenie_worker_queue
             ),
             limiter=_limits(settings),
+            export_interval=settings.metrics_export_interval,
             max_watchers=settings.max_watches,
             max_watchers_each=settings.max_watches_per_identity,
             allowed_hosts=settings.allowed_hosts,
@@ -161,6 +162,7 @@ async def _worker(settings: Settings, stop: asyncio.Event, ready: Readiness) -> 
             policy=settings.policy,
             service_name=settings.service_name,
             tick_interval=settings.reconciliation_check_interval,
+            kinds=settings.worker_kinds,
             standby_replicas=settings.standby_replicas,
         ),
         stop=stop,
@@ -177,6 +179,7 @@ async def _sink(settings: Settings, stop: asyncio.Event, ready: Readiness) -> No
         database=settings.database_of(REST),
         elsewhere={GRPC: settings.database_of(GRPC)},
         group_id=settings.kafka.topics.prefix + SINK_GROUP,
+        samples_kept=settings.metrics_retention,
     )
     await sinks.run(
         sink_settings, stop=stop, ready=lambda is_ready: ready.ask_by(lambda: is_ready and not HELD.names)
@@ -211,6 +214,7 @@ async def _executor(settings: Settings, stop: asyncio.Event, ready: Readiness) -
             most=settings.executor_tasks,
             most_jobs=settings.clustergenie_worker_count,
             stop_within=settings.shutdown_grace,
+            synthetic=settings.monitoring_synthetic,
             simulated_work=timedelta(milliseconds=settings.task_simulated_work_ms),
         ),
         stop=stop,

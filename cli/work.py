@@ -1,12 +1,12 @@
 """The variables of work that somebody else does: who does what, how much, and how long it is tried."""
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from cli.values import Count, Duration, WorkKinds
+from cli.values import Boolean, Count, Duration, WorkKinds
 from domain.policy import Policy
 from domain.values import replace
 from domain.work import Limits
@@ -16,6 +16,7 @@ from streams.flows import WORK
 class WorkVariables(BaseSettings):
     """The variables that executors are told, and those that say how often work is tried."""
 
+    worker_kinds: Literal["all", "core", "samples"] = "all"
     executor_kinds: WorkKinds = WORK
     executor_tasks: Count = 100
     task_max_attempts: Count = 5
@@ -29,6 +30,9 @@ class WorkVariables(BaseSettings):
     job_lease_seconds: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     job_timeout: Duration = timedelta(minutes=10)
     job_retention: Duration = timedelta(days=7)
+    metrics_retention: Duration = timedelta(days=7)
+    metrics_export_interval: Duration = timedelta(seconds=30)
+    monitoring_synthetic: Boolean = False
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 
     @property

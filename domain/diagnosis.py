@@ -1,8 +1,10 @@
 """The rules by which a cluster is diagnosed (operations contract, section 6)."""
 
+from datetime import datetime
 from typing import Annotated, Final
 
 from domain.health import Health
+from domain.measures import MEASURED, Sample, excesses, fresh
 from domain.values import Meta, Struct
 
 MOST_FAILING: Final = 20
@@ -23,12 +25,17 @@ MAX_SENTENCE: Final = 1000
 Sentence = Annotated[str, Meta(max_length=MAX_SENTENCE)]
 
 
+class KnownSample(Sample, frozen=True, kw_only=True, omit_defaults=True):
+    """A sample as whoever asks for a diagnosis knows it."""
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """What is known of a cluster.
 
     Attributes:
         droplets: How many it has.
         failing: Conditions of its controllers that are False, in words.
+        samples: The newest sample of each type.
     """
 
     name: Annotated[str, Meta(max_length=MAX_TEXT)]
@@ -36,6 +43,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     status: Health
     droplets: Annotated[int, Meta(ge=0, le=100_000)]
     failing: Annotated[tuple[Sentence, ...], Meta(max_length=MOST_FAILING)] = ()
+    samples: Annotated[tuple[KnownSample, ...], Meta(max_length=len(MEASURED))] = ()
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True):
@@ -45,17 +53,18 @@ class Diagnosis(Struct, frozen=True, kw_only=True):
     recommendations: tuple[str, ...]
 
 
-def diagnose(facts: Facts) -> Diagnosis:
-    """What is to be said of a cluster, and what is recommended."""
-    return Diagnosis(insights=tuple(_insights(facts)), recommendations=tuple(_recommendations(facts)))
+def diagnose(facts: Facts, at: datetime) -> Diagnosis:
+    """What is to be said of a cluster at a moment, and what is recommended."""
+    return Diagnosis(insights=tuple(_insights(facts, at)), recommendations=tuple(_recommendations(facts)))
 
 
-def _insights(facts: Facts) -> list[str]:
+def _insights(facts: Facts, at: datetime) -> list[str]:
     plural = "" if facts.droplets == 1 else "s"
     return [
         f"Cluster {facts.name} has {facts.droplets} droplet{plural} running",
         f"It is in region {facts.region}" if facts.region else "It is in no region",
         _SAYS[facts.status],
+        *excesses(fresh(facts.samples, at)),
         *facts.failing,
     ]
 

@@ -27,7 +27,7 @@ MAX_DIGITS: Final = 4
 CLAIMED: Final = 5
 """The progress of a job that has been claimed, at least."""
 
-Type = Literal["provision", "scale", "diagnose"]
+Type = Literal["provision", "scale", "diagnose", "monitor"]
 Status = Literal["queued", "processing", "completed", "failed", "cancelled"]
 Action = Literal["scale_up", "scale_down"]
 Scalar = str | int | float | bool | None

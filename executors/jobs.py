@@ -1,4 +1,4 @@
-"""Does jobs: makes droplets, scales clusters, diagnoses them (operations contract, sections 4 to 6).
+"""Does jobs: makes droplets, scales clusters, diagnoses and checks them (operations contract, 4 to 8).
 
 A job may be begun again after its executor has died. So whatever it asks for has ids that follow from the
 job's own, and whoever is asked again answers with what was done the first time.
@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from domain import droplet, members
-from domain.checkup import Checkup, Diagnose
+from domain.checkup import Check, Checkup, Diagnose
 from domain.entity import Command
 from domain.errors import Rejected
 from domain.ids import deterministic_id, entity_id_of
@@ -59,8 +59,8 @@ class Jobs:
                     done = await self._provision(job, held)
                 case "scale":
                     done = await self._scale(job, held)
-                case "diagnose":
-                    done = await self._diagnose(job, held)
+                case "diagnose" | "monitor":
+                    done = await self._look(job, held)
             status = "completed"
         finally:
             JOB_SECONDS.labels(job.type, status).observe(monotonic() - began)
@@ -115,30 +115,34 @@ class Jobs:
                     raise Rejected("RESOURCE_CONFLICT", made.reason)
         return {"action": wanted.action, "droplets": droplets}
 
-    async def _diagnose(self, job: Job, held: Held) -> Mapping[str, object]:
-        """Diagnose the cluster of a job, or all clusters if it has none."""
+    async def _look(self, job: Job, held: Held) -> Mapping[str, object]:
+        """Diagnose the cluster of a job, or check its health; all clusters if the job has none."""
         if job.cluster_id:
             await held.progress(10, "Looking for the cluster")
-            if (checkup := await self._diagnosed(job, job.cluster_id, held)) is None:
+            if (checkup := await self._looked(job, job.cluster_id, held)) is None:
                 raise Rejected("CLUSTER_NOT_FOUND", members.NOT_FOUND)
+            if job.type == "monitor":
+                return {"status": checkup.health, "issues": checkup.issues}
             return {"insights": checkup.insights, "recommendations": checkup.recommendations}
         how = Counter[str]()
         async for ids in self._views.clusters():
             try:
                 async with asyncio.TaskGroup() as group:
-                    found = [group.create_task(self._diagnosed(job, id, held)) for id in ids]
+                    found = [group.create_task(self._looked(job, id, held)) for id in ids]
             except ExceptionGroup as errors:
                 raise errors.exceptions[0] from None
-            checkups = (task.result() for task in found)
-            how.update(checkup.status for checkup in checkups if checkup is not None)
-            await held.progress(50, f"Clusters diagnosed: {how.total()}")
+            checkups = filter(None, (task.result() for task in found))
+            how.update(_status(job, checkup) for checkup in checkups)
+            await held.progress(50, f"Clusters looked at: {how.total()}")
         return {"clusters": how.total(), "statuses": how}
 
-    async def _diagnosed(self, job: Job, cluster_id: str, held: Held) -> Checkup | None:
-        """The diagnosis of a cluster; None if there is none of this id."""
-        if (facts := await self._views.facts(cluster_id)) is None:
+    async def _looked(self, job: Job, cluster_id: str, held: Held) -> Checkup | None:
+        """The checkup of a cluster after it was looked at; None if there is none of this id."""
+        checks = job.type == "monitor"
+        if (facts := await self._views.facts(cluster_id, unchecked=checks)) is None:
             return None
-        command = Diagnose(id=cluster_id, command_id=deterministic_id(job.id, cluster_id), facts=facts)
+        kind = Check if checks else Diagnose
+        command = kind(id=cluster_id, command_id=deterministic_id(job.id, cluster_id), facts=facts)
         result = await self._asked("checkup", command, held.origin)
         return _read_checkup(result.document)  # type: ignore[arg-type]  # what was applied has one
 
@@ -153,3 +157,7 @@ class Jobs:
         if (found := await self._views.cluster(job.cluster_id)) is None:
             raise Rejected("CLUSTER_NOT_FOUND", members.NOT_FOUND)
         return found
+
+
+def _status(job: Job, checkup: Checkup) -> str:
+    return (checkup.health if job.type == "monitor" else None) or checkup.status

@@ -17,6 +17,7 @@ from executors.handlers import Handlers
 from executors.jobs import Jobs
 from executors.reader import Reader, reading
 from executors.settings import ExecutorSettings
+from executors.synthetic import make_up
 from executors.views import Views, topics_of_views
 from streams.flows import simple_flows
 from streams.job import job_queue
@@ -91,7 +92,8 @@ class _Process:
         self._stack = stack
         self._producer = Producer(settings.kafka, client_id="clusterflow-executor")
         self._commander = Commander(self._producer)
-        (results,) = {flow.results for flow in flows.values()}
+        self._also = list[Coroutine[Any, Any, None]]()
+        (results,) = {flow.results for flow in flows.values() if flow.results}
         self._tails = [
             Tail(
                 settings.kafka,
@@ -134,6 +136,7 @@ class _Process:
         return (
             *(tail.run() for tail in self._tails),
             *(kind.executor.beat() for kind in kinds),
+            *self._also,
             HELD.watch(lambda: consumers),
             UNAVAILABLE_PARTITIONS.watch(unreachable),
             watch_topics(self._settings.kafka, ids),
@@ -159,6 +162,8 @@ class _Process:
     def _jobs(self) -> tuple[Executor, str]:
         views = Views(self._settings.kafka)
         self._tails.append(views.tail)
+        if self._settings.synthetic:
+            self._also.append(make_up(views, self._flows["samples"], self._producer))
         jobs = Jobs(self._commander, self._flows, views)
         queue = job_queue(self._flows["job"])
         limits, most = self._settings.policy.job_limits, self._settings.most_jobs

@@ -22,6 +22,7 @@ class ExecutorSettings:
         held: Records of a kind, at most, that it has read and not settled, or that wait behind such a one.
         simulated_work: What the default handler takes.
         stop_within: How long a stopping process lets its handlers go on.
+        synthetic: Whether it makes up samples for all clusters, where it does jobs.
     """
 
     kafka: KafkaSettings
@@ -33,3 +34,4 @@ class ExecutorSettings:
     held: int = 2000
     simulated_work: timedelta = timedelta(0)
     stop_within: timedelta = timedelta(seconds=30)
+    synthetic: bool = False

@@ -1,4 +1,4 @@
-"""What executors read of the fleet, from views of their own: clusters, and the droplets that they have."""
+"""What executors read of the fleet, from views of their own: clusters, their droplets and their samples."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -8,11 +8,14 @@ import msgspec
 
 from domain.diagnosis import Facts
 from domain.droplet import Droplet
+from domain.measures import Sample
 from domain.policy import Policy
+from domain.samples import Samples
 from streams.droplet import droplet_flow
 from streams.kafka.partitions import partition_of
 from streams.reading.fresh import Freshness
 from streams.reading.tail import Tail
+from streams.samples import FLOW as SAMPLES
 from streams.settings import KafkaSettings
 from tables.cluster import ClusterView, Filter
 from tables.entries import KindEntry, entries, grouped_by
@@ -21,19 +24,21 @@ from tables.view import BEFORE_ALL, View
 
 _COLUMNS: Final = ("cluster_id",)
 _read_droplet: Final = msgspec.json.Decoder(Droplet).decode
+_read_samples: Final = msgspec.json.Decoder(Samples).decode
 
 
 SLICE: Final = 50
 """Clusters that are looked at together where all are."""
 
 
-def topics_of_views(kafka: KafkaSettings) -> tuple[str, str]:
-    """The changelogs of clusters and droplets."""
-    return kafka.topics.state, kafka.topics.of(droplet_flow(Policy()).state)
+def topics_of_views(kafka: KafkaSettings) -> tuple[str, str, str]:
+    """The changelogs of clusters, droplets and samples."""
+    topics = kafka.topics
+    return topics.state, topics.of(droplet_flow(Policy()).state), topics.of(SAMPLES.state)
 
 
 class Views:
-    """Follows the changelogs of clusters and droplets from their beginning.
+    """Follows the changelogs of clusters, droplets and samples from their beginning.
 
     Attributes:
         tail: Reads them; it is started, run and stopped with the process.
@@ -46,13 +51,15 @@ class Views:
         self._droplets: View[KindEntry] = View(
             entries(shown="droplet", columns=_COLUMNS), grouped=grouped_by("cluster_id", _COLUMNS)
         )
-        self._flat = Flat(self._clusters, self._of_cluster)
+        self._samples: View[KindEntry] = View(entries(shown=SAMPLES.shown))
+        self._flat = Flat(self._clusters, self._of_cluster, samples=self._of_samples)
         self.tail = Tail(
             kafka,
             client_id="clusterflow-executor-states",
             from_beginning={
                 self._topics[0]: self._clusters.apply,
                 self._topics[1]: self._droplets.apply,
+                self._topics[2]: self._samples.apply,
             },
         )
         self._freshness = Freshness(self.tail.ends, self.tail.reached)
@@ -62,10 +69,10 @@ class Views:
         await self._caught_up(cluster_id)
         return self._flat.cluster(cluster_id)
 
-    async def facts(self, cluster_id: str) -> Facts | None:
-        """What a live cluster is diagnosed by, as fresh as `cluster`; None if there is none."""
+    async def facts(self, cluster_id: str, *, unchecked: bool) -> Facts | None:
+        """What a live cluster is looked at by (`Flat.facts`), as fresh as `cluster`; None: there is none."""
         await self._caught_up(cluster_id)
-        return self._flat.facts(cluster_id)
+        return self._flat.facts(cluster_id, unchecked=unchecked)
 
     async def _caught_up(self, cluster_id: str) -> None:
         """Wait until all is known that was in the log of a cluster when this was asked."""
@@ -106,3 +113,7 @@ class Views:
 
     def _of_cluster(self, cluster_id: str) -> list[str]:
         return [entry.id for entry in reversed(self._droplets.group(cluster_id))]
+
+    def _of_samples(self, cluster_id: str) -> Sequence[Sample]:
+        entry = self._samples.get(cluster_id)
+        return () if entry is None else list(_read_samples(entry.document).latest.values())

@@ -129,7 +129,7 @@ def kind_feeds(kinds: Iterable[Exposed], topics: Topics) -> Feeds:
 
 def kind_results(kinds: Iterable[Exposed], topics: Topics) -> tuple[str, ...]:
     """The topics that results of kinds come on."""
-    return tuple(dict.fromkeys(topics.of(each.flow.results) for each in kinds))
+    return tuple(dict.fromkeys(topics.of(each.flow.results) for each in kinds if each.flow.results))
 
 
 def serve_kinds(

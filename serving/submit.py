@@ -229,6 +229,18 @@ class Submitter:
             raise Rejected(result.code, result.error or result.code, **(result.details or {}))
         return result
 
+    async def send(self, outputs: Sequence[Output]) -> None:
+        """Send records whose outcome nobody waits for; they are in their topics afterwards.
+
+        Raises: Unavailable: Kafka is away, or does not acknowledge them.
+        """
+        self._health.require_kafka()
+        try:
+            async with asyncio.timeout(ACKNOWLEDGED_WITHIN):
+                await self._producer.publish(outputs)
+        except TimeoutError:
+            raise Unavailable(UNKNOWN) from None
+
     def _publish_soon(self, write: _Write) -> None:
         """Publish it with all others of this round."""
         if not self._round:

@@ -1,6 +1,6 @@
 """Writes to the entities of a simple kind, as records of its command topic."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from domain.entity import Command
@@ -76,6 +76,13 @@ class KindWrites:
         headers = {"content_type": "application/json", **origin, KEYED: "true"}
         entry = self._view.get(command.id)
         return await self._fallback.store(self._flow.kind.name, command, headers, entry, why)
+
+    async def send(self, commands: Sequence[Command], *, origin: Mapping[str, str]) -> None:
+        """Send commands to one entity whose outcome nobody waits for. Raises: as `submit` does."""
+        if self.check is not None:
+            await self.check(commands[0], keyed=False)
+        headers = {"content_type": "application/json", **origin}
+        await self._submitter.send([self._flow.command(command, headers) for command in commands])
 
     async def _send(self, command: Command, origin: Mapping[str, str], *, keyed: bool) -> WriteResult:
         headers = {

@@ -15,6 +15,8 @@ class CheckupRow(NamedTuple):
     droplets: int
     insights: Json
     recommendations: Json
+    health: str | None
+    issues: Json
     created_at: datetime
     updated_at: datetime
     version: int

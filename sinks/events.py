@@ -12,6 +12,7 @@ from msgspec import Meta, Raw, Struct
 from domain.errors import MalformedRecord
 from sinks.cluster.mapping import EventRows
 from sinks.mapping import Change, columns_of, decoded, text_of
+from streams.envelope import HEALTH_CHANGED
 from streams.messages import UUID_PATTERN
 
 INSERT: Final = """
@@ -69,7 +70,8 @@ class AllEventRows:
 
     def read(self, record: ConsumerRecord) -> Any:
         """The row of an event. Raises: MalformedRecord: `bad_key` or `invalid_schema`."""
-        if decoded(record, _type_of).type.startswith(OF_CLUSTERS):
+        type_ = decoded(record, _type_of).type
+        if type_.startswith(OF_CLUSTERS) and type_ != HEALTH_CHANGED:
             return self._clusters.read(record)
         event = decoded(record, _operation)
         return OperationRow(

@@ -30,6 +30,7 @@ class SinkSettings:
         max_backoff: The maximum of seconds between tries while the database is away.
         tombstone_life: The minimum time for which changelogs keep tombstones; None for the topic's setting.
         touch_interval: Seconds between updates of positions that are at the ends of their partitions.
+        samples_kept: How long samples of clusters have rows.
         crash_after_commit: For tests: the process kills itself after this number of transactions, before it
             commits the positions in Kafka.
     """
@@ -45,6 +46,7 @@ class SinkSettings:
     max_backoff: float = 5.0
     tombstone_life: timedelta | None = None
     touch_interval: float = 600.0
+    samples_kept: timedelta = timedelta(days=7)
     crash_after_commit: int | None = None
 
     @property

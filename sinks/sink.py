@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from database import Pool
 from sinks import role
+from sinks.samples import prune
 from sinks.settings import SinkSettings
 from sinks.table import Table
 from sinks.tables import TABLES, by_database, mappings
@@ -28,4 +30,11 @@ async def run(
         for database, of in homes.items()
         if of or database == settings.database
     ]
-    await role.run(settings, shares, stop=stop, ready=ready)
+    pool = Pool(settings.database, application=settings.client_id)
+    pruning = asyncio.create_task(prune(pool, settings.samples_kept))
+    try:
+        await role.run(settings, shares, stop=stop, ready=ready)
+    finally:
+        pruning.cancel()
+        await asyncio.wait({pruning})
+        await pool.close()

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from database import DatabaseSettings
 from database.names import DatabaseName
-from sinks import address, checkup, droplet, job, limit, members, resource, task
+from sinks import address, checkup, droplet, job, limit, members, resource, samples, task
 from sinks.cluster.mapping import ClusterRows
 from sinks.events import AllEventRows
 from sinks.mapping import Mappings
@@ -30,7 +30,10 @@ def mappings(topics: Topics, tables: Iterable[Table[Any]] = TABLES, *, clusters:
     rows = [TableRows(table, topics.prefix) for table in tables]
     if not clusters:
         return Mappings(changelogs=rows)
-    return Mappings(changelogs=[ClusterRows(topics.state), *rows], others=[AllEventRows(topics.events)])
+    return Mappings(
+        changelogs=[ClusterRows(topics.state), *rows],
+        others=[AllEventRows(topics.events), samples.SampleRows(topics.prefix)],
+    )
 
 
 def by_database(

@@ -1,12 +1,12 @@
-"""Checkups of clusters on Kafka, and what is told of them (operations contract, sections 6 and 9)."""
+"""Checkups of clusters on Kafka, and what is told of them (operations contract, 6, 8 and 9)."""
 
 from collections.abc import Iterator
 from typing import Any, Final
 
-from domain.checkup import CHECKUP, Changed, CheckupState, Commands
+from domain.checkup import CHECKUP, Changed, Checkup, CheckupState, Commands
 from streams import envelope
 from streams.cause import Cause
-from streams.envelope import Envelope
+from streams.envelope import HEALTH_CHANGED, Envelope
 from streams.flow import Flow
 from streams.kafka.roles import EXECUTOR, WEB
 from streams.topic import Key, Message
@@ -19,28 +19,45 @@ class DiagnosisEvent(Envelope, kw_only=True):
     message: str
 
 
+class HealthEvent(Envelope, kw_only=True):
+    """Another health of a cluster was found than at the check before."""
+
+    message: str
+
+
 EVENT: Final = Message(
-    name="diagnosis-event",
-    title="Event of a diagnosis",
-    types=(DiagnosisEvent,),
+    name="checkup-event",
+    title="Event of a checkup",
+    types=(DiagnosisEvent, HealthEvent),
     keyed_by=Key("The id of the cluster"),
 )
 
 
 def announce(event: Changed, after: CheckupState, cause: Cause) -> Iterator[Output]:
     """Publish what was found."""
-    if event.how != "diagnosed":
-        return
     checkup = event.checkup
-    members: dict[str, Any] = envelope.common("checkup", checkup.id, "diagnosis.completed", cause)
-    payload = {
-        "status": checkup.status,
-        "insights": checkup.insights,
-        "recommendations": checkup.recommendations,
-    }
-    message = f"{len(checkup.recommendations)} recommendations"
-    said = DiagnosisEvent(**members, cluster_id=checkup.id, message=message, payload=payload)
+    match event.how:
+        case "diagnosed":
+            payload = {
+                "status": checkup.status,
+                "insights": checkup.insights,
+                "recommendations": checkup.recommendations,
+            }
+            message = f"{len(checkup.recommendations)} recommendations"
+            said: Envelope = DiagnosisEvent(
+                **_common(checkup, "diagnosis.completed", cause), message=message, payload=payload
+            )
+        case "changed":
+            changed = {"status": checkup.health, "before": event.before, "issues": checkup.issues}
+            message = f"The cluster is {checkup.health}, and was {event.before}"
+            said = HealthEvent(**_common(checkup, HEALTH_CHANGED, cause), message=message, payload=changed)
+        case _:
+            return
     yield envelope.told(said, checkup.id, after, cause)
+
+
+def _common(checkup: Checkup, type_: str, cause: Cause) -> dict[str, Any]:
+    return {**envelope.common("checkup", checkup.id, type_, cause), "cluster_id": checkup.id}
 
 
 FLOW: Final[Flow[CheckupState, Commands, Changed]] = Flow(

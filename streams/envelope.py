@@ -16,6 +16,9 @@ from streams.writing.outputs import Output
 EVENTS: Final = "cluster-events"
 """The topic of all public events of clusters and of what operators do to them."""
 
+HEALTH_CHANGED: Final = "cluster.health_changed"
+"""The one event of operations whose type begins as those of clusters do."""
+
 
 class Envelope(Struct, kw_only=True):
     """Something has happened to what operators look after.

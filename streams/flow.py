@@ -106,9 +106,11 @@ class Flow(Generic[V, C, E]):
         queued: The type of its values, where it is none of the public topics.
         helpers: Other roles that send its commands, in the course of their work.
         internal: Whether only other kinds send its commands, and no client may.
+        kept: Whether the sink keeps what its commands bring.
         joins: What it announces on topics that another flow declares, by topic.
         announce: The public records that an event leads to.
         shown: The member of the state that readers see (its document).
+        results: The topic that tells what became of commands; empty where nobody waits for that.
         retention: How long records of its commands and public topics are kept.
     """
 
@@ -125,6 +127,7 @@ class Flow(Generic[V, C, E]):
     queued: type | None = None
     helpers: tuple[str, ...] = ()
     internal: bool = False
+    kept: bool = False
     joins: Mapping[str, Message] = field(default_factory=dict)
     announce: Callable[[E, V, Cause], Iterable[Output]] = _nothing
     shown: str
@@ -150,7 +153,7 @@ class Flow(Generic[V, C, E]):
             self,
             commands=full_name(self.commands),
             state=full_name(self.state),
-            results=full_name(self.results),
+            results=full_name(self.results) if self.results else "",
             public={full_name(name): value for name, value in self.public.items()},
             queue=full_name(self.queue) if self.queue else "",
             announce=announce,
@@ -163,7 +166,7 @@ class Flow(Generic[V, C, E]):
             self._input,
             self._changelog,
             *(self._announcements(name) for name in self._announced_on),
-            _results_on(self.results),
+            *((_results_on(self.results),) if self.results else ()),
         )
 
     @property
@@ -218,6 +221,7 @@ class Flow(Generic[V, C, E]):
     def _input(self) -> Topic:
         # A worker publishes wakes, commands from other kinds, and records from the wrong partition.
         clients, commander = ((), ()) if self.internal else (("clients",), (COMMANDER,))
+        sink = (SINK,) if self.kept else ()
         return Topic(
             spec=TopicSpec(
                 name=self.commands,
@@ -231,12 +235,12 @@ class Flow(Generic[V, C, E]):
             about="Commands in one order, and among them the wakes of the clock.",
             headers=CommandHeaders,
             senders=(*clients, *self._senders, "worker"),
-            receivers=(self._agent,),
+            receivers=(self._agent, *sink),
             use=Use(
-                reads=(WORKER,),
+                reads=(WORKER, *sink),
                 writes=(*self._senders, WORKER, *commander),
-                parks=(WORKER,),
-                checks=self._senders,
+                parks=(WORKER, *sink),
+                checks=(*self._senders, *sink),
             ),
         )
 

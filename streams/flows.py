@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from domain.policy import Policy
-from streams import bucket, checkup, limit, members
+from streams import bucket, checkup, limit, members, samples
 from streams.address import address_flow
 from streams.cluster.flow import CLUSTER
 from streams.droplet import droplet_flow
@@ -24,6 +24,7 @@ def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
         members.FLOW,
         job_flow(policy),
         checkup.FLOW,
+        samples.FLOW,
         limit.FLOW,
         bucket.FLOW,
     )

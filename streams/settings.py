@@ -15,6 +15,8 @@ GROUP: Final = "clusterflow"  # of the workers, after the prefix of the topics
 SINK_GROUP: Final = "clusterflow-postgres"  # of the sinks, likewise
 RECORDER_GROUP: Final = "clusterflow-recorder"  # of the recorders, likewise
 EXECUTOR_GROUP: Final = "clusterflow-executor"  # of the executors of tasks, likewise
+SAMPLES_GROUP: Final = "clusterflow-samples"  # of the workers that are of samples alone, likewise
+TELEMETRY_GROUP: Final = "clusterflow-telemetry"  # of the workers where they listen to nodes, likewise
 JOB_EXECUTOR_GROUP: Final = "clusterflow-executor-jobs"  # of the executors of jobs, likewise
 
 # Bytes of one answer of a broker, for all partitions together. With the client's default of 50 MB, a fetch of

@@ -6,9 +6,12 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import asdict
 
-from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts
+from domain.checkup import Checkup
+from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts, KnownSample
 from domain.health import Health
+from domain.measures import WORSE, Sample
 from tables.cluster import ClusterEntry
 from tables.view import View
 
@@ -19,9 +22,10 @@ class FlatCluster(Struct, kw_only=True):
     Attributes:
         region: `spec.region`, or else that of its platform; empty if there is none.
         droplets: The ids of its droplets, oldest first.
-        status: Its health: what operators have said of it, or else what follows from its phase.
-        last_checked: When its controllers' reports were last added up, it was diagnosed, or operators have
-            said how it is.
+        status: Its health: what operators have said of it, or else the worse of what its phase says and what
+            the last check has found.
+        last_checked: When its controllers' reports were last added up, it was diagnosed or checked, or
+            operators have said how it is.
     """
 
     id: str
@@ -57,18 +61,21 @@ class Flat:
 
     Args:
         droplets: Returns the ids of the droplets of a cluster, oldest first.
-        diagnosed: Returns when a cluster was diagnosed last; None if it is not known to have been.
+        checkup: Returns the last look at a cluster; None if none is known.
+        samples: Returns the newest samples of a cluster.
     """
 
     def __init__(
         self,
         view: View[ClusterEntry],
         droplets: Callable[[str], Sequence[str]],
-        diagnosed: Callable[[str], datetime | None] = lambda cluster_id: None,
+        checkup: Callable[[str], Checkup | None] = lambda cluster_id: None,
+        samples: Callable[[str], Sequence[Sample]] = lambda cluster_id: (),
     ) -> None:
         self._view = view
         self._droplets = droplets
-        self._diagnosed = diagnosed
+        self._checkup = checkup
+        self._samples = samples
 
     def cluster(self, cluster_id: str) -> FlatCluster | None:
         """A live cluster; None if there is none."""
@@ -77,28 +84,29 @@ class Flat:
 
     def of(self, cluster_id: str, document: bytes) -> FlatCluster:
         """A cluster as its native document shows it, and as operators see its health."""
-        entry, known = self._view.get(cluster_id), _decode(document)
-        said, checked_at = (None, None) if entry is None else (entry.health, entry.checked_at)
-        by_phase: Health = "critical" if known.status.phase in ("Failed", "Error") else "healthy"
+        entry, known, checkup = self._view.get(cluster_id), _decode(document), self._checkup(cluster_id)
+        checked_at = None if entry is None else entry.checked_at
+        looked_at = None if checkup is None else checkup.updated_at
+        moments = (known.created_at, known.status.updated_at, checked_at, looked_at)
         return FlatCluster(
             id=cluster_id,
             name=known.name,
             region=_region(known.spec),
             droplets=self._droplets(cluster_id),
-            status=said or by_phase,
-            last_checked=max(
-                filter(
-                    None,
-                    (known.created_at, known.status.updated_at, checked_at, self._diagnosed(cluster_id)),
-                )
-            ),
+            status=_health(entry, known, checkup),
+            last_checked=max(filter(None, moments)),
         )
 
-    def facts(self, cluster_id: str) -> Facts | None:
-        """What a live cluster is diagnosed by; None if there is none."""
+    def facts(self, cluster_id: str, *, unchecked: bool = False) -> Facts | None:
+        """What a live cluster is diagnosed by; None if there is none.
+
+        Args:
+            unchecked: Whether its health shall leave out what the last check has found.
+        """
         entry, flat = self._view.get(cluster_id), self.cluster(cluster_id)
         if entry is None or flat is None:
             return None
+        status = _health(entry, _decode(entry.document), None) if unchecked else flat.status
         failing = [
             _failing(name, condition.type)
             for name, report in sorted(entry.controller_statuses().items())
@@ -108,10 +116,20 @@ class Flat:
         return Facts(
             name=flat.name,
             region=flat.region[:MAX_TEXT],
-            status=flat.status,
+            status=status,
             droplets=len(flat.droplets),
             failing=tuple(failing[:MOST_FAILING]),
+            samples=tuple(KnownSample(**asdict(sample)) for sample in self._samples(cluster_id)),
         )
+
+
+def _health(entry: ClusterEntry | None, cluster: _Cluster, checkup: Checkup | None) -> Health:
+    """What operators have said, or the worse of what its phase and the last check say."""
+    if entry is not None and entry.health is not None:
+        return entry.health
+    by_phase: Health = "critical" if cluster.status.phase in ("Failed", "Error") else "healthy"
+    found: Health = (checkup and checkup.health) or "healthy"
+    return max(by_phase, found, key=WORSE.__getitem__)
 
 
 def _failing(controller: str, condition: str) -> str:

@@ -232,9 +232,14 @@ async def product(servers: Servers) -> "AsyncIterator[Deployment]":
 
 
 @pytest.fixture(scope="session")
-async def shared_api(product: "Deployment") -> "Client":
-    """One web process of `product`."""
-    return await product.web()
+async def shared_api(servers: Servers, product: "Deployment") -> "Client":
+    """One web process of `product`, with a database that has no rows."""
+    from database import DatabaseSettings
+    from migrations.apply import migrate
+
+    url = await servers.new_database()
+    await migrate(url)
+    return await product.web(database=DatabaseSettings(url=url))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import diagnosis, droplet, hello, job, limit, resource, task
+from web import diagnosis, droplet, hello, job, limit, resource, samples, task
 from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
@@ -28,7 +28,7 @@ _HEALTH: Final = Operation(
 )
 
 
-FOLLOWED: Final = (diagnosis.CHECKUPS, *limiter.FOLLOWED)
+FOLLOWED: Final = (diagnosis.CHECKUPS, samples.SAMPLES, *limiter.FOLLOWED)
 """Kinds that are not shown themselves, and tell something of others."""
 
 COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS)
@@ -55,9 +55,10 @@ ROUTES: Final = (
     *flat.ROUTES,
     *job.ROUTES,
     *diagnosis.ROUTES,
+    *samples.ROUTES,
     *limit.ROUTES,
     *limit.PLAIN_ROUTES,
-    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES, *limit.ROUTES)),
+    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES, *samples.ROUTES, *limit.ROUTES)),
     Route(
         "GET",
         "/api/v1/info",

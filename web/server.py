@@ -36,8 +36,9 @@ from web.cluster.writes import ClusterWrites
 from web.counts import show_counts
 from web.described import openapi
 from web.described.pages import DESCRIPTIONS, Descriptions
-from web.diagnosis import diagnosed
+from web.diagnosis import checkup_of
 from web.droplet import DROPLETS
+from web.exporter import export
 from web.flat import FLAT
 from web.http.edge import Edge, stamp
 from web.http.headers import CORS, Cors
@@ -48,6 +49,7 @@ from web.job import JOB_POOL, JOBS
 from web.job_pool import JobPool
 from web.limiter.limiter import LIMITER, limiter_of
 from web.routes import COLLECTIONS, FOLLOWED, ROUTES, add_routes
+from web.samples import DATABASE, newest
 from web.settings import WebSettings
 from web.watch import WATCHES, Watches
 
@@ -116,6 +118,8 @@ async def run(
         served=served,
         clusters=clusters,
     )
+    if database is not None:
+        app[DATABASE] = database
     async with AsyncExitStack() as stack:
         await backend.start(stack, topics=topics.worked_on)
         runner = await serve(app)
@@ -125,6 +129,7 @@ async def run(
             _count(app),
             app[JOB_POOL].watch(settings.kafka),
             app[LIMITER].show(),
+            export(served, feed.view, settings.export_interval),
             closing=runner.cleanup,
         )
 
@@ -147,7 +152,8 @@ def create_app(
     app[FLAT] = Flat(
         feed.view,
         lambda cluster_id: _droplets_of(served, cluster_id),
-        partial(diagnosed, served),
+        partial(checkup_of, served),
+        partial(newest, served),
     )
     app[KEPT] = clusters
     app[JOB_POOL] = JobPool(settings.job_pool)

@@ -35,6 +35,7 @@ class WebSettings:
         feed_changes, feed_bytes: How many changes are kept for watchers, and how much of documents.
         service_name: What `/health` and `/api/v1/info` call the service, as its events do.
         job_pool: What each executor of jobs does, and may have waiting.
+        export_interval: Time between two looks at the newest samples, which are shown as metrics.
         limiter: How fast callers may use limited routes.
         disable_auth: Requests without a valid identity act as a controller.
     """
@@ -65,6 +66,7 @@ class WebSettings:
     fallback: bool = False
     require_resource: bool = False
     job_pool: JobPoolSettings = field(default_factory=JobPoolSettings)
+    export_interval: timedelta = timedelta(seconds=30)
     limiter: LimiterSettings = field(default_factory=LimiterSettings)
     environment: str = "development"
     service_name: str = SOURCE

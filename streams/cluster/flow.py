@@ -31,6 +31,7 @@ from streams.kafka.roles import (
     CREATOR,
     EVENTS_READER,
     EXECUTOR,
+    NODE,
     REBUILD,
     RESULTS_READER,
     SINK,
@@ -188,12 +189,18 @@ TOPICS: Final = (
     Topic(
         spec=TopicSpec(name=EVENTS, key=_ID, retention=_WEEK, least_retention=_DAY, dead_letters=True),
         messages=("cluster-event",),
-        about="One event per accepted change, in order per cluster, at least once.",
+        about=(
+            "One event per accepted change, in order per cluster, at least once. Among them are events of"
+            " nodes, whose metrics become samples, and which are believed in nothing else."
+        ),
         headers=EventHeaders,
-        senders=("cluster agent",),
-        receivers=("clients", "sink"),
+        senders=("cluster agent", "clients"),
+        receivers=("clients", "sink", "worker"),
         use=Use(
-            reads=(SINK, VERIFY, CONTROLLER, EVENTS_READER), writes=(WORKER,), parks=(SINK,), checks=(SINK,)
+            reads=(SINK, VERIFY, WORKER, CONTROLLER, EVENTS_READER),
+            writes=(WORKER, NODE),
+            parks=(SINK,),
+            checks=(SINK,),
         ),
     ),
     Topic(

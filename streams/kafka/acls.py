@@ -14,15 +14,28 @@ from streams.kafka.roles import (
     CLIENTS,
     CONTROLLER,
     DEAD_LETTER_READER,
+    EVENTS_READER,
+    EXECUTOR,
     REBUILD,
+    RECORDER,
+    RESULTS_READER,
     ROLES,
+    SINK,
     TOPICS,
     VERIFY,
     WEB,
     WORKER,
     Use,
 )
-from streams.settings import EXECUTOR_GROUP, GROUP, JOB_EXECUTOR_GROUP, RECORDER_GROUP, SINK_GROUP
+from streams.settings import (
+    EXECUTOR_GROUP,
+    GROUP,
+    JOB_EXECUTOR_GROUP,
+    RECORDER_GROUP,
+    SAMPLES_GROUP,
+    SINK_GROUP,
+    TELEMETRY_GROUP,
+)
 from streams.topic import DEAD_LETTER_SUFFIX
 from streams.topics import Topics
 
@@ -117,26 +130,30 @@ def _own_topics(who: str, topics: Topics, controllers: Sequence[str]) -> Iterato
             yield Grant(who, "topic", own, ("Create", "Write"))
 
 
+_READS_IN: Final[Mapping[str, tuple[str, ...]]] = {
+    WORKER: (GROUP, SAMPLES_GROUP, TELEMETRY_GROUP),
+    SINK: (SINK_GROUP,),
+    RECORDER: (RECORDER_GROUP,),
+    EXECUTOR: (EXECUTOR_GROUP, JOB_EXECUTOR_GROUP),
+}
+"""The groups that a role is a member of."""
+
+_LOOKS_AT: Final[Mapping[str, tuple[str, ...]]] = {
+    WEB: (JOB_EXECUTOR_GROUP,),  # who shares the queue of jobs
+    REBUILD: (GROUP, SAMPLES_GROUP),  # it refuses while workers are alive
+}
+
+
 def _groups(who: str, topics: Topics, controllers: Sequence[str]) -> Iterator[Grant]:
-    match who:
-        case "web":  # looks who shares the queue of jobs
-            yield Grant(who, "group", topics.prefix + JOB_EXECUTOR_GROUP, ("Describe",))
-        case "worker":
-            yield Grant(who, "group", topics.prefix + GROUP, ("Read",))
-        case "sink":
-            yield Grant(who, "group", topics.prefix + SINK_GROUP, ("Read",))
-        case "recorder":
-            yield Grant(who, "group", topics.prefix + RECORDER_GROUP, ("Read",))
-        case "executor":
-            for group in (EXECUTOR_GROUP, JOB_EXECUTOR_GROUP):
-                yield Grant(who, "group", topics.prefix + group, ("Read",))
-        case "rebuild":  # refuses while workers are alive
-            yield Grant(who, "group", topics.prefix + GROUP, ("Describe",))
-        case "controller":
-            for name in controllers:
-                yield Grant(who, "group", topics.prefix + name, ("Read",))
-        case "events-reader" | "results-reader" | "dead-letter-reader":
-            yield Grant(who, "group", topics.prefix + who, ("Read",), prefixed=True)
+    for group in _READS_IN.get(who, ()):
+        yield Grant(who, "group", topics.prefix + group, ("Read",))
+    for group in _LOOKS_AT.get(who, ()):
+        yield Grant(who, "group", topics.prefix + group, ("Describe",))
+    if who == CONTROLLER:
+        for name in controllers:
+            yield Grant(who, "group", topics.prefix + name, ("Read",))
+    if who in (EVENTS_READER, RESULTS_READER, DEAD_LETTER_READER):
+        yield Grant(who, "group", topics.prefix + who, ("Read",), prefixed=True)
 
 
 def principal_of(who: str) -> str:

@@ -21,6 +21,7 @@ TOPICS: Final = "topics"
 CREATOR: Final = "creator"
 COMMANDER: Final = "commander"
 CONTROLLER: Final = "controller"
+NODE: Final = "node"
 EVENTS_READER: Final = "events-reader"
 RESULTS_READER: Final = "results-reader"
 DEAD_LETTER_READER: Final = "dead-letter-reader"
@@ -43,6 +44,7 @@ CLIENTS: Final[Mapping[str, str]] = {
     CREATOR: "a program that publishes creates",
     COMMANDER: "a program that publishes commands, apart from creates of clusters",
     CONTROLLER: "a controller: follows events, publishes reports, parks what it cannot handle",
+    NODE: "a node that publishes telemetry among the events; who follows these has to trust it",
     EVENTS_READER: "a program that follows events",
     RESULTS_READER: "a program that waits for results of commands and reports",
     DEAD_LETTER_READER: "a person or program that looks after dead letters",

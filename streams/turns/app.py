@@ -166,15 +166,18 @@ class BatchApp(faust.App):
             lanes.give_up()
 
 
-def create_app(kafka: KafkaSettings, *, standby_replicas: int = 0) -> BatchApp:
+def create_app(kafka: KafkaSettings, *, group: str = GROUP, standby_replicas: int = 0) -> BatchApp:
     """The Faust app of a worker, tuned for batches.
+
+    Args:
+        group: Of the workers that share the partitions, after the prefix of the topics.
 
     `clusterflow topics` declares every topic, so Faust may create none, and its web server and leader topic
     are off. A worker that vanishes is noticed after the session time-out. So that time and the heartbeat are
     set here instead of left at Faust's default of a minute.
     """
     app = BatchApp(
-        kafka.topics.prefix + GROUP,  # two deployments on one Kafka share nothing
+        kafka.topics.prefix + group,  # two deployments on one Kafka share nothing
         broker=f"kafka://{kafka.bootstrap_servers.replace(',', ';kafka://')}",
         broker_credentials=_credentials(kafka.security),
         store="memory://",

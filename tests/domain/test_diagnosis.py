@@ -35,13 +35,13 @@ def facts(droplets=9, status="healthy", failing=()):
     ],
 )
 def test_recommendations_add_up_in_order(droplets, status, rules):
-    said = [text.lower() for text in diagnose(facts(droplets, status)).recommendations]
+    said = [text.lower() for text in diagnose(facts(droplets, status), T0).recommendations]
     assert len(rules) == len(said)
     assert all(WORDS[rule] in text for rule, text in zip(rules, said, strict=True))
 
 
 def test_monitoring_is_no_reason_to_scale():
-    said = diagnose(facts(status="warning")).recommendations[-1].lower()
+    said = diagnose(facts(status="warning"), T0).recommendations[-1].lower()
     assert "droplet" not in said
     assert "scale" not in said
 
@@ -51,7 +51,7 @@ def test_monitoring_is_no_reason_to_scale():
     [("healthy", "all good"), ("warning", "degraded performance"), ("critical", "critical issue")],
 )
 def test_insights_are_the_droplets_the_region_the_status_and_what_fails(status, words):
-    first, second, third, *rest = diagnose(facts(3, status, ("dns is down",))).insights
+    first, second, third, *rest = diagnose(facts(3, status, ("dns is down",)), T0).insights
     assert "3 droplets" in first
     assert "nyc3" in second
     assert words in third
@@ -59,8 +59,8 @@ def test_insights_are_the_droplets_the_region_the_status_and_what_fails(status, 
 
 
 def test_one_droplet_is_no_droplets():
-    assert "1 droplet running" in diagnose(facts(1)).insights[0]
-    assert "no region" in diagnose(Facts(name="o", region="", status="healthy", droplets=1)).insights[1]
+    assert "1 droplet running" in diagnose(facts(1), T0).insights[0]
+    assert "no region" in diagnose(Facts(name="o", region="", status="healthy", droplets=1), T0).insights[1]
 
 
 # --- checkups -------------------------------------------------------------------------------------------

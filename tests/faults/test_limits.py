@@ -117,7 +117,9 @@ async def configured(web: Client) -> None:
 
 
 def fallbacks() -> float:
-    return REGISTRY.get_sample_value("clusterflow_limiter_fallbacks_total", {"limiter": "diagnosis"}) or 0
+    return (
+        REGISTRY.get_sample_value("clustergenie_limiter_backend_errors_total", {"endpoint": "diagnosis"}) or 0
+    )
 
 
 def lost() -> float:

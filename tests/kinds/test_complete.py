@@ -52,6 +52,10 @@ WITHOUT: Final[Mapping[tuple[str, str], str]] = {
     ("members", "metrics"): "its entities are clusters, which are counted as such",
     ("checkup", "view"): "a cluster shows when it was diagnosed, and a diagnosis answers its caller",
     ("checkup", "metrics"): "its entities are clusters, which are counted as such",
+    ("samples", "view"): "they have no ids to be asked for by, and pages of them come from their rows",
+    ("samples", "rows"): "each sample has a row, made of the command that brings it",
+    ("samples", "recovery"): "the next samples say what the newest are",
+    ("samples", "metrics"): "its entities are clusters, which are counted as such",
     ("bucket", "view"): "a limit tells its tokens, and each answer of a limited route its own",
     ("bucket", "rows"): "a bucket that is forgotten is full again",
     ("bucket", "recovery"): "a bucket that is forgotten is full again",
@@ -74,6 +78,7 @@ MORE_LINES: Final[Mapping[str, tuple[int, str]]] = {
         "it has six commands, an address, and a document that shows its cluster",
     ),
     "members": (180, "it has six commands, and decides who goes when a cluster becomes smaller"),
+    "samples": (400, "its rows are made of commands, and its reads come from them"),
     "limit": (350, "its routes have the shape of the original's, and name scopes instead of ids"),
     "job": (580, "it has seven commands, a queue, lists of its own, and two sets of routes"),
 }
@@ -129,7 +134,7 @@ class House:
 
 def layers_of(flow: AnyFlow) -> Sequence[str]:
     """The layers that a kind is in; one for other kinds alone has no API, and one may have no rows."""
-    without = {"web": flow.internal, "sinks": (flow.kind.name, "rows") in WITHOUT}
+    without = {"web": flow.internal, "sinks": (flow.kind.name, "rows") in WITHOUT and not flow.kept}
     return [layer for layer in LAYERS if not without.get(layer, False)]
 
 

@@ -63,6 +63,7 @@ async def test_positions_from_before_take_the_present_id(world: World):
     await world.drain()
 
     assert rows_of(records) == await world.tables()
-    ids = await topic_ids(world.kafka, (world.topics.state, world.topics.events))
+    read = (world.topics.state, world.topics.events, world.topics.of(SAMPLES.commands))
+    ids = await topic_ids(world.kafka, read)
     stored = await world.fetch("SELECT DISTINCT topic, topic_id FROM sink_offsets")
     assert ids == {row["topic"]: row["topic_id"] for row in stored}

@@ -51,6 +51,7 @@ def test_no_client_may_write_or_read_more_than_its_own():
         *(("commander", flow.commands) for flow in SIMPLE_FLOWS if not flow.internal),
         ("controller", "cluster-status-reports"),
         ("controller", "cluster-events.dns.dlq"),
+        ("node", "cluster-events"),
     }
     kept = {"cluster-state", "cluster-names", *(flow.state for flow in SIMPLE_FLOWS)}
     assert kept.isdisjoint(each.name for each in ours)

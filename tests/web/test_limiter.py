@@ -5,7 +5,7 @@ from prometheus_client import REGISTRY
 from domain.rates import Rate
 from web.limiter.levels import MOST, Levels, Place
 from web.limiter.meters import MOST as MOST_NAMED
-from web.limiter.meters import Meters
+from web.limiter.meters import OTHERS, Meters
 
 NEVER = 0.0
 
@@ -84,7 +84,7 @@ def test_as_many_scopes_are_named_as_may_and_others_together():
         meters.exceeded(Place("measured", f"user:{number}"))
     meters.exceeded(Place("measured", "user:0"))
     assert 2 == measured(EXCEEDED, Place("measured", "user:0"))
-    assert 3 == measured(EXCEEDED, others, "other")
+    assert 3 == measured(EXCEEDED, others, OTHERS)
     assert measured(EXCEEDED, Place("measured", f"user:{MOST_NAMED}")) is None
 
 

@@ -11,8 +11,10 @@ from prometheus_client import Counter, Gauge
 from domain.rates import EVERYBODY, Rate
 from web.limiter.levels import Place
 
-MOST: Final = 200
-"""Scopes that are named by a metric; what goes beyond is counted as `other`."""
+MOST: Final = 1000
+"""Scopes of a limit that are named by a metric; what goes beyond is counted together."""
+
+OTHERS: Final = "_other"
 
 _LABELS: Final = ("endpoint", "scope_type", "scope_id")
 
@@ -28,15 +30,16 @@ class Meters:
     """Counts who is turned away, and shows how full the buckets are that are not full."""
 
     def __init__(self) -> None:
-        self._counted: set[Place] = set()
+        self._counted: dict[str, set[Place]] = {}
         self._shown: set[Place] = set()
 
     def exceeded(self, place: Place) -> None:
         """Count a request that was turned away."""
-        if place not in self._counted and len(self._counted) < MOST:
-            self._counted.add(place)
+        counted = self._counted.setdefault(place.name, set())
+        if len(counted) < MOST:
+            counted.add(place)
         kind, id = _parts(place)
-        EXCEEDED.labels(place.name, kind, id if place in self._counted else "other").inc()
+        EXCEEDED.labels(place.name, kind, id if place in counted else OTHERS).inc()
 
     def show(self, place: Place, tokens: float) -> None:
         """Show how full a bucket is."""

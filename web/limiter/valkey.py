@@ -32,7 +32,7 @@ ASK_AGAIN_AFTER: Final = 0.5
 CONNECTIONS: Final = 32
 
 FALLBACKS: Final = Counter(
-    "clusterflow_limiter_fallbacks_total", "Decisions made here since Valkey was away", ["limiter"]
+    "clustergenie_limiter_backend_errors_total", "Decisions made here since Valkey was away", ["endpoint"]
 )
 LOST: Final = Counter(
     "clusterflow_limiter_lost_buckets_total", "Buckets that Valkey had lost, and that began full", ["limiter"]

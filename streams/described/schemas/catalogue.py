@@ -82,4 +82,5 @@ def _one_object(variants: Sequence[Schema]) -> Schema:
         for tag, variant in by_tag.items()
         if (more := [name for name in variant["required"] if name not in common])
     ]
-    return {"type": "object", "properties": properties, "required": common, "allOf": conditions}
+    found = {"type": "object", "properties": properties, "required": common}
+    return {**found, "allOf": conditions} if conditions else found
