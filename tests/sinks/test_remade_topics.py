@@ -9,6 +9,7 @@ from recovery.errors import NotComparable
 from sinks import run
 from sinks.errors import ForeignPositions
 from streams.kafka.topic_ids import TopicReplaced, topic_ids
+from streams.samples import FLOW as SAMPLES
 from tests.e2e.remade import made_anew
 from tests.recovery.given import settings_of
 from tests.sinks.conftest import World
