@@ -20,6 +20,7 @@ from prometheus_client import Counter
 
 from agents.announcer import Announcer
 from agents.clock import Clock
+from agents.companions import Companions, moved
 from agents.entity import EntityAgent
 from agents.guard import pass_on
 from agents.names import NameDesk
@@ -33,16 +34,13 @@ from domain.cluster.reactive import announce
 from domain.cluster.state import ClusterState
 from domain.entity import Outcome
 from domain.errors import MalformedRecord, Rejected
-from domain.ids import deterministic_id
-from domain.members import Close, Open
 from domain.offsets import Seen
 from domain.policy import Policy
-from streams import members
 from streams.cause import Cause
 from streams.cluster.codec import read_command, read_report
 from streams.cluster.events import PublicEvent
 from streams.cluster.messages import ReleaseMessage, ResultMessage
-from streams.headers import BY_REST, FOLLOWED, ORIGIN, answered_by_state, headers_of
+from streams.headers import BY_REST, ORIGIN, answered_by_state, headers_of
 from streams.json import encode
 from streams.messages import SOURCE, ResultBase, ResultKind
 from streams.settings import KafkaSettings
@@ -109,7 +107,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             later=names,
         )
         self._topics = kafka.topics
-        self._members = members.FLOW.deployed(kafka.topics.of)
+        self._companions = Companions(kafka, policy)
         self._policy = policy
         self._announcer = Announcer(self._topics.events, source=source)
         self.clock = Clock(clusters, self._announcer, policy)
@@ -182,7 +180,8 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
             )
             here.publish(self._release(state.cluster.created_by, state.cluster.name, command.cluster_id))
             if state.attached is True:
-                here.publish(self._told_members(command, Close, deleted=True))
+                for told in self._companions.told_gone(command, deleted=True):
+                    here.publish(told)
         here.publish(self._results.of(here, command, known, state))
 
     def _repeated(
@@ -206,7 +205,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
 
     def _refused(self, here: Here[ClusterState], command: Command) -> Sequence[Output]:
         if isinstance(command, Attach):
-            return (self._told_members(command, Close, deleted=here.get() is not None),)
+            return self._companions.told_gone(command, deleted=here.get() is not None)
         if not isinstance(command, Create) or not self._named_before(here):
             return ()
         return (self._release(command.user_email, command.name, command.cluster_id),)
@@ -224,7 +223,7 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         assert command is not None
         after = self._kind.evolve(before, event)
         if isinstance(event, Attached):
-            return after, [self._told_members(command, Open)]
+            return after, self._companions.told_there(command, after)
         if isinstance(event, HealthSet):
             return after, []
         assert isinstance(event, PublicEvent)
@@ -236,14 +235,10 @@ class ClusterAgent(EntityAgent[ClusterState, Command, Event]):
         if isinstance(event, Deleted):
             outputs.append(self._release(after.cluster.created_by, after.cluster.name, command.cluster_id))
             if after.attached is True:
-                outputs.append(self._told_members(command, Close, deleted=True))
+                outputs += self._companions.told_gone(command, deleted=True)
+        elif after.attached is True and before is not None and moved(before, after):
+            outputs += self._companions.told_there(command, after)
         return after, outputs
-
-    def _told_members(self, cause: Command, kind: type[Open | Close], **members: bool) -> Output:
-        """A command that tells the agent of members whether a cluster exists (`domain/members.py`)."""
-        id = deterministic_id(cause.command_id, cause.cluster_id, kind.__name__)
-        told = kind(id=cause.cluster_id, command_id=id, **members)
-        return self._members.command(told, FOLLOWED)
 
     def _named_before(self, here: Here[ClusterState]) -> bool:
         """Whether the name of a create was taken in an earlier turn, and not in this one."""

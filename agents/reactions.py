@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
+from agents import scaling
 from agents.entity import Reaction
 from domain import address, droplet, job, task
 from domain.entity import Command
@@ -50,7 +51,15 @@ def reactions_of(
             partial(ask_cluster, accepted),
             partial(tell_droplets, flows["droplet"]),
             partial(scale, flows["droplet"]),
+            partial(scaling.count, flows["autoscaler"]),
         ),
+        "scaling": (partial(scaling.tell_autoscaler, flows["autoscaler"]),),
+        "autoscaler": (
+            partial(scaling.ask_cluster, accepted),
+            partial(scaling.drop_policies, flows["scaling"]),
+            partial(scaling.act, flows["members"], flows["samples"]),
+        ),
+        "samples": (partial(scaling.evaluate, flows["autoscaler"]),),
         "job": (count_job,),
         "address": (partial(answer_droplet, flows["droplet"], flows["address"]),),
     }

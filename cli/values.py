@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
+from domain.autoscale import zone_of
 from domain.cluster.spec import CHANNEL_GROUPS
 from streams.flows import PUBLIC, WORK
 from streams.messages import SOURCE_PATTERN
@@ -137,6 +138,16 @@ HostNames = Annotated[
         )
     ),
 ]
+
+
+def _time_zone(name: str) -> str:
+    try:
+        zone_of(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("expected the name of a time zone such as Europe/Berlin") from None
+    return name
+
+
 ChangeTypes = Annotated[Listed, AfterValidator(_one_of("spec", "status", "controller_status"))]
 PublicTopics = Annotated[Listed, AfterValidator(_one_of(*PUBLIC))]
 WorkKinds = Annotated[Listed, AfterValidator(_one_of(*WORK))]
@@ -165,6 +176,7 @@ DatabaseHost = Annotated[
         )
     ),
 ]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
 RedisUrl = Annotated[
     SecretStr, AfterValidator(_matching(r"(?s)(rediss?|unix)://.+", "redis://user:password@host:port/number"))
 ]

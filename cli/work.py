@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from cli.values import Boolean, Count, Duration, WorkKinds
+from cli.values import Boolean, Count, Duration, TimeZone, WorkKinds
 from domain.policy import Policy
 from domain.values import replace
 from domain.work import Limits
@@ -32,6 +32,9 @@ class WorkVariables(BaseSettings):
     job_retention: Duration = timedelta(days=7)
     metrics_retention: Duration = timedelta(days=7)
     metrics_export_interval: Duration = timedelta(seconds=30)
+    autoscale_interval: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    autoscale_cooldown: Annotated[float, Field(ge=0, le=86_400)] = 60.0
+    autoscale_tz: TimeZone = "UTC"
     monitoring_synthetic: Boolean = False
     task_simulated_work_ms: Annotated[int, Field(ge=0)] = 0
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Final
 
 from domain.health import Health
-from domain.measures import MEASURED, Sample, excesses, fresh
+from domain.measures import MEASURED, KnownSample, excesses, fresh
 from domain.values import Meta, Struct
 
 MOST_FAILING: Final = 20
@@ -23,10 +23,6 @@ MAX_TEXT: Final = 255
 MAX_SENTENCE: Final = 1000
 
 Sentence = Annotated[str, Meta(max_length=MAX_SENTENCE)]
-
-
-class KnownSample(Sample, frozen=True, kw_only=True, omit_defaults=True):
-    """A sample as whoever asks for a diagnosis knows it."""
 
 
 class Facts(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,10 @@ class Sample(Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: str | None = None
 
 
+class KnownSample(Sample, frozen=True, kw_only=True, omit_defaults=True):
+    """A sample as whoever wants something decided by it knows it."""
+
+
 class Judgement(NamedTuple):
     """How a cluster is, and why."""
 

@@ -31,6 +31,8 @@ _CLUSTER_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 NOT_FOUND: Final = "cluster not found"
 FULL: Final = f"the cluster has {MAX_MEMBERS} droplets already"
+AT_MOST: Final = "the cluster has as many droplets as its policies allow"
+AT_LEAST: Final = "the cluster has as few droplets as its policies allow"
 NONE_LEFT: Final = "no droplets to scale down"
 
 MOST_AT_ONCE: Final = 10
@@ -47,12 +49,15 @@ class Members(Struct, frozen=True, kw_only=True):
         droplets: Their ids, in the order in which they came.
         active: The ids of those among them that are active.
         known: Whether the cluster is known to exist.
+        least, most: How many its policies want; None where it has none. Whoever scales it keeps within them.
     """
 
     id: str
     droplets: tuple[str, ...] = ()
     active: tuple[str, ...] = ()
     known: bool = False
+    least: int | None = None
+    most: int | None = None
     created_at: datetime
     updated_at: datetime
 
@@ -117,7 +122,14 @@ class Close(Command, frozen=True, kw_only=True, tag="members.close"):
     deleted: Annotated[bool, Meta(description="Whether there was one")]
 
 
-Commands = Join | Leave | Note | Scale | Open | Close
+class Bound(Command, frozen=True, kw_only=True, tag="members.bound"):
+    """So many droplets the policies of the cluster want."""
+
+    least: Annotated[int, Meta(ge=0, le=MAX_MEMBERS)] | None = None
+    most: Annotated[int, Meta(ge=0, le=MAX_MEMBERS)] | None = None
+
+
+Commands = Join | Leave | Note | Scale | Bound | Open | Close
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -131,7 +143,17 @@ class Changed(Struct, frozen=True, kw_only=True):
     """
 
     how: Literal[
-        "asked", "joined", "left", "noted", "grown", "shrunk", "opened", "closed", "deleted", "refused"
+        "asked",
+        "joined",
+        "left",
+        "noted",
+        "grown",
+        "shrunk",
+        "bounded",
+        "opened",
+        "closed",
+        "deleted",
+        "refused",
     ]
     members: Members
     at: datetime
@@ -149,6 +171,10 @@ def decide(state: MembersState | None, command: Commands, at: datetime) -> Seque
             return (Changed(how="left", members=_without(live, {droplet}, at), at=at),)
         case Note(droplet=droplet, active=active) if live is not None and droplet in live.droplets:
             return _noted(live, droplet, at, active=active)
+        case Bound() if live is not None or command.most is not None:
+            known = live or Members(id=command.id, created_at=at, updated_at=at)
+            bounded = replace(known, least=command.least, most=command.most, updated_at=at)
+            return (Changed(how="bounded", members=bounded, at=at),)
         case Scale(action="scale_up"):
             return _grown(live or Members(id=command.id, created_at=at, updated_at=at), command, at)
         case Scale():
@@ -195,8 +221,11 @@ def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
         raise invalid("region is required", field="region")
     if len(members.droplets) + scale.count > MAX_MEMBERS:
         raise Rejected("RESOURCE_CONFLICT", FULL, field="count")
+    room = scale.count if members.most is None else min(scale.count, members.most - len(members.droplets))
+    if room <= 0:
+        raise Rejected("RESOURCE_CONFLICT", AT_MOST, field="count")
     new = tuple(
-        f"droplet-{entity_id_of(f'{scale.command_id} {number}', 'droplet')}" for number in range(scale.count)
+        f"droplet-{entity_id_of(f'{scale.command_id} {number}', 'droplet')}" for number in range(room)
     )
     grown = replace(members, droplets=(*members.droplets, *new), updated_at=at)
     events = (Changed(how="grown", members=grown, at=at, droplets=new, region=scale.region),)
@@ -206,8 +235,11 @@ def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
 def _shrunk(members: Members | None, scale: Scale, at: datetime) -> Sequence[Changed]:
     if members is None or not members.active:
         raise Rejected("RESOURCE_CONFLICT", NONE_LEFT)
+    spare = len(members.droplets) - (members.least or 0)
+    if spare <= 0:
+        raise Rejected("RESOURCE_CONFLICT", AT_LEAST, field="count")
     newest = [id for id in reversed(members.droplets) if id in members.active]
-    gone = tuple(newest[: scale.count])
+    gone = tuple(newest[: min(scale.count, spare)])
     return (Changed(how="shrunk", members=_without(members, {*gone}, at), at=at, droplets=gone),)
 
 

@@ -33,6 +33,9 @@ class Policy(Struct, frozen=True, kw_only=True):
         job_retention: How long an ended job is kept in memory; its row stays.
         droplet_provisioning: How long a new droplet takes until it asks for its address.
         droplet_network: The network, in the form of a CIDR, that addresses of droplets are from.
+        autoscale_interval: Time between two evaluations of a cluster's policies; none for never.
+        autoscale_cooldown: The shortest time between two of a cluster's scalings by policies.
+        autoscale_zone: The time zone of windows, by its name in the database of the IANA.
         reactive_change_types: The types among `spec`, `status` and `controller_status` that are announced.
     """
 
@@ -66,6 +69,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     job_retention: timedelta = timedelta(days=7)
     droplet_provisioning: timedelta = timedelta(seconds=2)
     droplet_network: str = "10.128.0.0/16"
+    autoscale_interval: timedelta = timedelta(seconds=30)
+    autoscale_cooldown: timedelta = timedelta(seconds=60)
+    autoscale_zone: str = "UTC"
     reactive: bool = False
     reactive_debounce: timedelta = timedelta(seconds=2)
     reactive_limit: int = 60

@@ -14,6 +14,8 @@ class MembersRow(NamedTuple):
     droplets: Json
     active: Json
     known: bool
+    least: int | None
+    most: int | None
     wakes_at: datetime | None
     created_at: datetime
     updated_at: datetime

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from database import DatabaseSettings
 from database.names import DatabaseName
-from sinks import address, checkup, droplet, job, limit, members, resource, samples, task
+from sinks import address, autoscaler, checkup, droplet, job, limit, members, resource, samples, scaling, task
 from sinks.cluster.mapping import ClusterRows
 from sinks.events import AllEventRows
 from sinks.mapping import Mappings
@@ -21,6 +21,8 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     job.TABLE,
     checkup.TABLE,
     limit.TABLE,
+    scaling.TABLE,
+    autoscaler.TABLE,
 )
 """Every kind that is a single table; clusters need several."""
 

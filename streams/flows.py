@@ -3,8 +3,9 @@
 from typing import Any, Final
 
 from domain.policy import Policy
-from streams import bucket, checkup, limit, members, samples
+from streams import bucket, checkup, limit, members, samples, scaling
 from streams.address import address_flow
+from streams.autoscaler import autoscaler_flow
 from streams.cluster.flow import CLUSTER
 from streams.droplet import droplet_flow
 from streams.flow import Flow
@@ -25,6 +26,8 @@ def simple_flows(policy: Policy) -> tuple[Flow[Any, Any, Any], ...]:
         job_flow(policy),
         checkup.FLOW,
         samples.FLOW,
+        scaling.FLOW,
+        autoscaler_flow(policy),
         limit.FLOW,
         bucket.FLOW,
     )

@@ -9,9 +9,10 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from domain.checkup import Checkup
-from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts, KnownSample
+from domain.cluster.spec import region_of
+from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts
 from domain.health import Health
-from domain.measures import WORSE, Sample
+from domain.measures import WORSE, KnownSample, Sample
 from tables.cluster import ClusterEntry
 from tables.view import View
 
@@ -91,7 +92,7 @@ class Flat:
         return FlatCluster(
             id=cluster_id,
             name=known.name,
-            region=_region(known.spec),
+            region=region_of({"region": known.spec.region, "platform": known.spec.platform}),
             droplets=self._droplets(cluster_id),
             status=_health(entry, known, checkup),
             last_checked=max(filter(None, moments)),
@@ -134,10 +135,3 @@ def _health(entry: ClusterEntry | None, cluster: _Cluster, checkup: Checkup | No
 
 def _failing(controller: str, condition: str) -> str:
     return f"Controller {controller}: {condition} is False"[:MAX_SENTENCE]
-
-
-def _region(spec: _Spec) -> str:
-    platform = spec.platform.get(str(spec.platform.get("type", "")).lower())
-    of_platform = platform.get("region") if isinstance(platform, dict) else None
-    texts = (text.strip() for text in (spec.region, of_platform) if isinstance(text, str))
-    return next(filter(None, texts), "")

@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from web import diagnosis, droplet, hello, job, limit, resource, samples, task
+from web import autoscaling, diagnosis, droplet, hello, job, limit, resource, samples, scaling, task
 from web.cluster import flat
 from web.cluster import routes as cluster
 from web.described import operations, pages
@@ -28,10 +28,15 @@ _HEALTH: Final = Operation(
 )
 
 
-FOLLOWED: Final = (diagnosis.CHECKUPS, samples.SAMPLES, *limiter.FOLLOWED)
+FOLLOWED: Final = (
+    diagnosis.CHECKUPS,
+    samples.SAMPLES,
+    autoscaling.AUTOSCALERS,
+    *limiter.FOLLOWED,
+)
 """Kinds that are not shown themselves, and tell something of others."""
 
-COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS)
+COLLECTIONS: Final = (resource.RESOURCES, task.TASKS, droplet.DROPLETS, job.JOBS, scaling.POLICIES)
 """The simple kinds at the edge."""
 
 OPERATORS: Final = "/genie"
@@ -58,7 +63,19 @@ ROUTES: Final = (
     *samples.ROUTES,
     *limit.ROUTES,
     *limit.PLAIN_ROUTES,
-    *mounted((*droplet.ROUTES, *hello.ROUTES, *diagnosis.ROUTES, *samples.ROUTES, *limit.ROUTES)),
+    *scaling.ROUTES,
+    *autoscaling.ROUTES,
+    *mounted(
+        (
+            *droplet.ROUTES,
+            *hello.ROUTES,
+            *diagnosis.ROUTES,
+            *samples.ROUTES,
+            *limit.ROUTES,
+            *scaling.ROUTES,
+            *autoscaling.ROUTES,
+        )
+    ),
     Route(
         "GET",
         "/api/v1/info",

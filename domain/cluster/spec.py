@@ -267,3 +267,12 @@ def _same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return all(_same(member, b[name]) for name, member in a.items())
     return not isinstance(a, list) or all(map(_same, a, b))
+
+
+def region_of(spec: Mapping[str, Any]) -> str:
+    """`region`, or else that of its platform; empty if there is none."""
+    platform = spec.get("platform")
+    named = platform.get(str(platform.get("type", "")).lower()) if isinstance(platform, Mapping) else None
+    of_platform = named.get("region") if isinstance(named, Mapping) else None
+    texts = (text.strip() for text in (spec.get("region"), of_platform) if isinstance(text, str))
+    return next(filter(None, texts), "")

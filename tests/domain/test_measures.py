@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from domain.checkup import CHECKUP, Check, Diagnose
-from domain.diagnosis import Facts, KnownSample, diagnose
-from domain.measures import FRESH, STALE, Sample, judge
+from domain.diagnosis import Facts, diagnose
+from domain.measures import FRESH, STALE, KnownSample, Sample, judge
 from tests.domain.given import CLUSTER_ID, T0
 
 

@@ -1,0 +1,127 @@
+"""The commands by which policies scale clusters: between policies, autoscalers, samples and members.
+
+policy ──put, drop──▶ autoscaler ──bound──▶ members ──count──▶ autoscaler
+autoscaler (due) ──tell──▶ samples ──evaluate──▶ autoscaler ──scale──▶ members
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from domain import autoscaler, samples, scaling
+from domain.autoscale import bounds_of
+from domain.entity import Command
+from domain.ids import deterministic_id
+from domain.measures import KnownSample
+from domain.members import Bound, MembersState, Scale
+from domain.members import Changed as MembersChanged
+from streams.cause import Cause
+from streams.cluster.messages import AttachMessage
+from streams.flow import Flow
+from streams.headers import FOLLOWED
+from streams.json import encode
+from streams.writing.outputs import Output
+
+AnyFlow = Flow[Any, Any, Any]
+
+REGION: Final = "nyc1"
+"""Of a droplet that makes a cluster larger which is in no region."""
+
+
+def tell_autoscaler(
+    autoscalers: AnyFlow, event: scaling.Changed, after: scaling.ScalingState, cause: Cause
+) -> Iterator[Output]:
+    """Have the autoscaler of its cluster know a policy while it exists."""
+    policy = event.policy
+    id = deterministic_id(cause.id, policy.id, event.how)
+    if event.how == "deleted":
+        drop = autoscaler.Drop(id=policy.cluster_id, command_id=id, policy_id=policy.id)
+        yield _sent(autoscalers, drop, cause)
+    else:
+        yield _sent(autoscalers, autoscaler.Put(id=policy.cluster_id, command_id=id, policy=policy), cause)
+
+
+def ask_cluster(
+    accepted: str, event: autoscaler.Changed, after: autoscaler.AutoscalerState, cause: Cause
+) -> Iterator[Output]:
+    """Ask the agent of clusters whether there is one of this id."""
+    if event.how != "asked":
+        return
+    cluster_id = event.autoscaler.id
+    attach = AttachMessage(
+        command_id=deterministic_id(cause.id, cluster_id, "autoscaler"), cluster_id=cluster_id
+    )
+    yield Output(accepted, cluster_id.encode(), encode(attach), {**FOLLOWED, **cause.headers})
+
+
+def drop_policies(
+    policies: AnyFlow, event: autoscaler.Changed, after: autoscaler.AutoscalerState, cause: Cause
+) -> Iterator[Output]:
+    """Delete the policies of a cluster that there is not, and one that is too many."""
+    match event.how:
+        case "closed":
+            gone = [policy.id for policy in event.autoscaler.policies]
+        case "full":
+            gone = [event.policy_id]
+        case _:
+            return
+    for id in gone:
+        command_id = deterministic_id(cause.id, id, event.how)
+        yield _sent(policies, scaling.Delete(id=id, command_id=command_id), cause)
+
+
+def act(
+    members: AnyFlow,
+    told: AnyFlow,
+    event: autoscaler.Changed,
+    after: autoscaler.AutoscalerState,
+    cause: Cause,
+) -> Iterator[Output]:
+    """Bound the droplets of a cluster by its policies, ask for its samples, and make it larger or smaller."""
+    cluster_id = event.autoscaler.id
+    id = deterministic_id(cause.id, cluster_id, event.how)
+    match event.how:
+        case "put" | "dropped":
+            bounds = bounds_of(event.autoscaler.policies)
+            yield _sent(members, Bound(id=cluster_id, command_id=id, **bounds._asdict()), cause)
+        case "closed":
+            yield _sent(members, Bound(id=cluster_id, command_id=id), cause)
+        case "due":
+            yield _sent(told, samples.Tell(id=cluster_id, command_id=id), cause)
+        case "acted":
+            assert event.decision is not None
+            assert event.decision.action in ("scale_up", "scale_down")
+            region = event.autoscaler.region or REGION
+            scale = Scale(id=cluster_id, command_id=id, action=event.decision.action, region=region)
+            yield _sent(members, scale, cause)
+
+
+def evaluate(
+    autoscalers: AnyFlow, event: samples.Changed, after: samples.SamplesState, cause: Cause
+) -> Iterator[Output]:
+    """Have policies evaluated by the samples that they were waiting for, or that are above a threshold."""
+    if event.how not in ("told", "crossed"):
+        return
+    known = event.samples
+    measured = "" if event.sample is None else event.sample.type
+    command = autoscaler.Evaluate(
+        id=known.id,
+        command_id=deterministic_id(cause.id, known.id, event.how, measured),
+        samples=tuple(KnownSample(**msgspec.structs.asdict(each)) for each in known.latest.values()),
+    )
+    yield _sent(autoscalers, command, cause)
+
+
+def count(autoscalers: AnyFlow, event: MembersChanged, after: MembersState, cause: Cause) -> Iterator[Output]:
+    """Tell the autoscaler of a cluster with policies how many droplets there are."""
+    members = event.members
+    if members.most is None or event.how in ("asked", "noted", "opened", "refused"):
+        return
+    id = deterministic_id(cause.id, members.id, event.how, "count")
+    droplets = len(members.droplets)
+    yield _sent(autoscalers, autoscaler.Count(id=members.id, command_id=id, droplets=droplets), cause)
+
+
+def _sent(flow: AnyFlow, command: Command, cause: Cause) -> Output:
+    return flow.command(command, {**FOLLOWED, **cause.headers})
