@@ -306,11 +306,14 @@ class KindAgent(EntityAgent[V, C, E]):
     def _purge(self, here: Here[V], key: bytes, deleted: V, woken: Woken) -> None:
         """Remove a deleted state, unless a record that it reflects may come again.
 
-        Without the state, a command that was refused since its id is taken would be decided on nothing. And a
-        purge cannot be undone, so the clock of the worker that asks must agree to it.
+        Without the state, a command that was refused since its id is taken would be decided on nothing. What
+        lies behind this wake may have been decided by a worker that died, so that this one must purge where
+        that one did, and nowhere else. Therefore the wake itself says what will not come again. And a purge
+        cannot be undone, so the clock of the worker that asks must agree to it.
         """
         moment = self._kind.due_at(deleted)
-        if moment is not None and moment <= woken.published_at and here.committed(deleted.offsets):
+        settled = deleted.offsets.get(here.log, -1) < woken.committed and here.committed(deleted.offsets)
+        if moment is not None and moment <= woken.published_at and settled:
             here.put(None, key)
         else:
             self.wakes.put_off(here.partition, key, max(woken.published_at, woken.at) + PUT_OFF)

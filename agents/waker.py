@@ -147,4 +147,5 @@ class KindWaker(Waker):
         for partition in partitions:
             goes_on = self._wakes.take_left(partition)
             if self._asks(partition, self._wakes.wanted_at(partition), now, goes_on=goes_on):
-                yield self._flow.wake(partition, now)
+                committed = self._app.committed.get((self._topic, partition), 0)
+                yield self._flow.wake(partition, now, committed=committed)

@@ -46,10 +46,12 @@ class Woken(NamedTuple):
     Attributes:
         at: The broker's time of its record; entities whose moment has come by this time are woken.
         published_at: The clock of the worker that published it.
+        committed: The offset from which that worker would have read the partition again.
     """
 
     at: datetime
     published_at: datetime
+    committed: int = 0
 
 
 def announcement(

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, Generic, NamedTuple, get_args
+from typing import Annotated, Any, Final, Generic, NamedTuple, get_args
 
 import msgspec
 from aiokafka import ConsumerRecord
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from domain.entity import C, Command, E, Kind, V
 from domain.errors import MalformedRecord, Rejected
@@ -60,9 +60,11 @@ class Wake(Struct, frozen=True, kw_only=True, tag="wake", tag_field="type"):
 
     Attributes:
         at: The clock of the worker that asks, a second opinion for what cannot be undone.
+        committed: The offset from which that worker would have read this partition again.
     """
 
     at: Time
+    committed: Annotated[int, Meta(ge=0)] = 0
 
 
 class Reference(NamedTuple):
@@ -331,7 +333,7 @@ class Flow(Generic[V, C, E]):
         """
         try:
             wake = decode_body(record.value, _wake_decoder)
-            return Woken(from_millis(record.timestamp), utc(wake.at, field="at"))
+            return Woken(from_millis(record.timestamp), utc(wake.at, field="at"), wake.committed)
         except Rejected as refusal:
             raise MalformedRecord("invalid_schema", refusal.text) from None
 
@@ -339,9 +341,14 @@ class Flow(Generic[V, C, E]):
         """The record of a command, from web or from another kind."""
         return Output(self.commands, command.id.encode(), encode(command), headers)
 
-    def wake(self, partition: int, at: datetime) -> Output:
-        """The record that wakes the due entities of a partition."""
-        return Output(self.commands, WAKE_KEY, encode(Wake(at=rfc3339(at))), partition=partition)
+    def wake(self, partition: int, at: datetime, *, committed: int = 0) -> Output:
+        """The record that wakes the due entities of a partition.
+
+        Args:
+            committed: The offset from which whoever asks would read the partition again.
+        """
+        wake = Wake(at=rfc3339(at), committed=committed)
+        return Output(self.commands, WAKE_KEY, encode(wake), partition=partition)
 
 
 RESULT: Final = Message(name="command-result", title="Result of a command", types=(EntityResult,))

@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.entity import Command
 from streams.headers import ANSWERED_BY, ANSWERS, BY_STATE, KEYED
+from streams.kafka.partitions import partition_of
 from tests.kinds.lamp import FLOW, LAMP, WARM_UP, Create, Delete, Paint
 from tests.memory import KAFKA, CrashedError, KindWorker, Log
 
@@ -142,7 +143,8 @@ class Story(RuleBasedStateMachine):
 
     @rule(partition=st.integers(0, KAFKA.partitions - 1))
     def wake(self, partition):
-        self.log.append(FLOW.wake(partition, self.log.now))
+        committed = self.committed.get(TP(FLOW.commands, partition), 0)
+        self.log.append(FLOW.wake(partition, self.log.now, committed=committed))
 
     @rule(most=st.sampled_from([1, 2, 100]))
     def work(self, most):
@@ -197,3 +199,25 @@ TestStory.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def test_a_wake_that_comes_again_purges_nothing_that_it_left_the_first_time():
+    """A command that was refused since its id is taken is refused again, though its worker died."""
+    # given a deleted lamp whose purge must wait, since its delete may come again
+    story = Story()
+    story.send("cellar", Create, None, keyed=False, by_state=False)
+    story.work(1)
+    story.send("cellar", Delete, None, keyed=False, by_state=False)
+    story.commit()
+    story.time_passes(61)
+    story.wake(partition_of(b"cellar", KAFKA.partitions))
+    story.work(100)
+    # when a worker dies that has refused to create it again, and told so, and stored nothing
+    story.send("cellar", Create, None, keyed=False, by_state=False)
+    story.crash(1, 100, indexed=True)
+    story.the_world_agrees()
+    # then all that comes again is decided as it was
+    story.work(1)
+    story.commit()
+    story.the_world_agrees()
+    story.teardown()

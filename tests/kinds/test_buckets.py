@@ -58,7 +58,8 @@ class Story(RuleBasedStateMachine):
 
     @rule(partition=st.integers(0, KAFKA.partitions - 1))
     def wake(self, partition):
-        self.log.append(FLOW.wake(partition, self.log.now))
+        committed = self.committed.get(TP(FLOW.commands, partition), 0)
+        self.log.append(FLOW.wake(partition, self.log.now, committed=committed))
 
     @rule(most=st.sampled_from([1, 2, 100]))
     def work(self, most):

@@ -156,7 +156,7 @@ def test_a_command_is_read_as_it_was_sent():
 
 def test_a_wake_is_read_with_both_times():
     told = T0.replace(year=2029)
-    assert Woken(T0, told) == TOY.read_wake(record_of(TOY.wake(3, told)))
+    assert Woken(T0, told, 42) == TOY.read_wake(record_of(TOY.wake(3, told, committed=42)))
 
 
 @pytest.mark.parametrize(
