@@ -24,6 +24,7 @@ COMMANDS: Final = (
     "events",
     "resources",
     "droplets",
+    "limits",
     "tasks",
     "ended",
     "relay",
