@@ -2,7 +2,8 @@
 
 Requests are refused once they were let through, so that nothing but the limit is in their way: a diagnosis of
 no cluster, beside samples of no cluster, which are refused by a route without a limit. One client asks for
-one after the other, in turn, of two web processes: an agent keeps the buckets of one, Valkey those of the other.
+one after the other, in turn, of two web processes: an agent keeps the buckets of one, Valkey those of the
+other.
 """
 
 import argparse

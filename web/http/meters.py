@@ -5,9 +5,9 @@ the client library, where each number has a lock of its own, take five times as 
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Final, NamedTuple
 
 from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -17,17 +17,20 @@ from prometheus_client.utils import floatToGoString
 BOUNDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets in seconds, inclusive."""
 
-_NAMES: Final = (*map(floatToGoString, BOUNDS), "+Inf")
+OPERATORS_BOUNDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+"""Those that dashboards of the operations contract know (section 11.1)."""
+
+_ALL: Final = tuple(sorted({*BOUNDS, *OPERATORS_BOUNDS}))
 
 
-class _Meter:
-    """The requests of one method and route."""
+class _Times:
+    """The requests of one method, route and status."""
 
-    __slots__ = ("seconds", "statuses", "within")
+    __slots__ = ("number", "seconds", "within")
 
     def __init__(self) -> None:
-        self.statuses: dict[int, int] = {}
-        self.within = [0] * (len(BOUNDS) + 1)  # per bucket, without those in smaller buckets
+        self.number = 0
+        self.within = [0] * (len(_ALL) + 1)  # per bucket, without those in smaller buckets
         self.seconds = 0.0
 
 
@@ -35,32 +38,64 @@ class Meters(Collector):
     """Counts requests; it must be called and collected on one thread."""
 
     def __init__(self) -> None:
-        self._meters: dict[tuple[str, str], _Meter] = {}
+        self._times: dict[tuple[str, str, int], _Times] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one request; there must be few values of `method` and `route`."""
-        meter = self._meters.get((method, route))
-        if meter is None:
-            meter = self._meters[method, route] = _Meter()
-        meter.statuses[status] = meter.statuses.get(status, 0) + 1
-        meter.within[bisect_left(BOUNDS, seconds)] += 1
-        meter.seconds += seconds
+        times = self._times.get((method, route, status))
+        if times is None:
+            times = self._times[method, route, status] = _Times()
+        times.number += 1
+        times.within[bisect_left(_ALL, seconds)] += 1
+        times.seconds += seconds
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics as they are now."""
-        requests = CounterMetricFamily(
-            "clusterflow_http_requests", "HTTP requests", labels=["method", "path", "status"]
-        )
-        durations = HistogramMetricFamily(
-            "clusterflow_http_request_duration_seconds", "Time to the answer", labels=["method", "path"]
-        )
-        for (method, route), meter in self._meters.items():
-            for status, number in meter.statuses.items():
-                requests.add_metric([method, route, str(status)], number)
-            buckets = list(zip(_NAMES, map(float, accumulate(meter.within)), strict=True))
-            durations.add_metric([method, route], buckets, meter.seconds)
-        yield requests
-        yield durations
+        """The metrics as they are now: ours, and the same numbers as operators' dashboards know them."""
+        each: dict[tuple[str, ...], _Taken] = {
+            (method, route, str(status)): _Taken(times.within, times.seconds)
+            for (method, route, status), times in self._times.items()
+        }
+        by_route: dict[tuple[str, ...], _Taken] = {}
+        for (*route, _), taken in each.items():
+            by_route[*route,] = taken.and_(by_route.get((*route,)))
+        yield self._requests("clusterflow_http_requests")
+        yield _durations("clusterflow_http_request_duration_seconds", ["method", "path"], by_route, BOUNDS)
+        yield self._requests("clustergenie_http_requests")
+        labels = ["method", "path", "status"]
+        yield _durations("clustergenie_http_request_duration_seconds", labels, each, OPERATORS_BOUNDS)
+
+    def _requests(self, name: str) -> Metric:
+        requests = CounterMetricFamily(name, "HTTP requests", labels=["method", "path", "status"])
+        for (method, route, status), times in self._times.items():
+            requests.add_metric([method, route, str(status)], times.number)
+        return requests
+
+
+class _Taken(NamedTuple):
+    """How long some requests took."""
+
+    within: Sequence[int]
+    seconds: float
+
+    def and_(self, others: "_Taken | None") -> "_Taken":
+        """The same of these and others."""
+        if others is None:
+            return self
+        within = [one + other for one, other in zip(self.within, others.within, strict=True)]
+        return _Taken(within, self.seconds + others.seconds)
+
+
+def _durations(
+    name: str, labels: Sequence[str], taken: Mapping[tuple[str, ...], _Taken], bounds: Sequence[float]
+) -> Metric:
+    durations = HistogramMetricFamily(name, "Time to the answer", labels=labels)
+    places = [*map(_ALL.index, bounds), len(_ALL)]
+    names = [*map(floatToGoString, bounds), "+Inf"]
+    for values, (within, seconds) in taken.items():
+        sums = list(accumulate(within))
+        buckets = [(each, float(sums[place])) for each, place in zip(names, places, strict=True)]
+        durations.add_metric(list(values), buckets, seconds)
+    return durations
 
 
 METERS: Final = Meters()
