@@ -58,11 +58,11 @@ def ask_cluster(
 def drop_policies(
     policies: AnyFlow, event: autoscaler.Changed, after: autoscaler.AutoscalerState, cause: Cause
 ) -> Iterator[Output]:
-    """Delete the policies of a cluster that there is not, and one that is too many."""
+    """Delete the policies of a cluster that there is not, and one that is unwanted."""
     match event.how:
         case "closed":
             gone = [policy.id for policy in event.autoscaler.policies]
-        case "full":
+        case "unwanted":
             gone = [event.policy_id]
         case _:
             return

@@ -25,6 +25,7 @@ COMMANDS: Final = (
     "resources",
     "droplets",
     "limits",
+    "samples",
     "tasks",
     "ended",
     "relay",

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 from domain.autoscale import MAX_DROPLETS, Decision, ScalingPolicy, Situation, evaluate, zone_of
 from domain.entity import Command, Kind, VersionedEntity
+from domain.ids import CLUSTER_ID
 from domain.measures import MEASURED, KnownSample
 from domain.policy import Policy
 from domain.values import Meta, Struct, replace
@@ -108,15 +109,15 @@ class Changed(Struct, frozen=True, kw_only=True):
     """Something has become of the policies of a cluster, or of what they depend on.
 
     Attributes:
-        how: `full` if there are too many policies, `asked` if the agent of clusters shall say whether there
-            is one, `due` if the policies are to be evaluated, `acted` if one of them makes the cluster larger
-            or smaller.
-        policy_id: That of the policy too many.
+        how: `unwanted` if there are too many policies, or no cluster can be called so; `asked` if the agent
+            of clusters shall say whether there is one, `due` if the policies are to be evaluated, `acted` if
+            one of them makes the cluster larger or smaller.
+        policy_id: That of the unwanted policy.
         decision: What the one that acts does.
     """
 
     how: Literal[
-        "put", "full", "dropped", "counted", "asked", "opened", "due", "evaluated", "acted", "closed"
+        "put", "unwanted", "dropped", "counted", "asked", "opened", "due", "evaluated", "acted", "closed"
     ]
     autoscaler: Autoscaler
     at: datetime
@@ -159,8 +160,8 @@ def _changed(before: Autoscaler, at: datetime, **members: object) -> Autoscaler:
 
 def _put(before: Autoscaler, policy: ScalingPolicy, at: datetime) -> Sequence[Changed]:
     others = [each for each in before.policies if each.id != policy.id]
-    if len(others) >= MAX_POLICIES:
-        return (Changed(how="full", autoscaler=before, at=at, policy_id=policy.id),)
+    if len(others) >= MAX_POLICIES or CLUSTER_ID.fullmatch(before.id) is None:
+        return (Changed(how="unwanted", autoscaler=before, at=at, policy_id=policy.id),)
     policies = tuple(sorted((*others, policy), key=lambda each: (each.created_at, each.id)))
     after = _changed(before, at, policies=policies)
     put = Changed(how="put", autoscaler=after, at=at)

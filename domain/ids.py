@@ -3,9 +3,13 @@
 They are formatted by hand, because each command needs several and `uuid` takes three times as long.
 """
 
+import re
 from hashlib import sha1
 from typing import Final
 from uuid import UUID
+
+CLUSTER_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The id of any cluster, in lower case."""
 
 # Changing it would let a replay publish a second identity for the same fact.
 NAMESPACE: Final = "6f0c1f0e-7f0b-5c39-9a5c-2f4a1c7d9b10"

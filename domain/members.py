@@ -8,14 +8,13 @@ It is also who makes a cluster larger or smaller, one decision after the other, 
 its droplets at that moment.
 """
 
-import re
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal, Self
 
 from domain.entity import Command, EntityId, Kind, VersionedEntity
 from domain.errors import Rejected, invalid
-from domain.ids import entity_id_of
+from domain.ids import CLUSTER_ID, entity_id_of
 from domain.values import Meta, Struct, replace
 
 MAX_MEMBERS: Final = 1000
@@ -26,8 +25,6 @@ ASKED_AGAIN_AFTER: Final = timedelta(minutes=1)
 
 LOOKED_AFTER: Final = timedelta(hours=6)
 """How often it is asked anyway: a Kafka that was lost, and filled again, has forgotten who asked."""
-
-_CLUSTER_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 NOT_FOUND: Final = "cluster not found"
 FULL: Final = f"the cluster has {MAX_MEMBERS} droplets already"
@@ -190,7 +187,7 @@ def decide(state: MembersState | None, command: Commands, at: datetime) -> Seque
 def _joined(members: Members, droplet: str, at: datetime) -> Sequence[Changed]:
     if droplet in members.droplets:
         return ()
-    if _CLUSTER_ID.fullmatch(members.id) is None:
+    if CLUSTER_ID.fullmatch(members.id) is None:
         return (Changed(how="closed", members=members, at=at, droplets=(droplet,)),)
     if len(members.droplets) >= MAX_MEMBERS:
         return (Changed(how="refused", members=members, at=at, droplets=(droplet,)),)
@@ -215,7 +212,7 @@ def _noted(members: Members, droplet: str, at: datetime, *, active: bool) -> Seq
 
 def _grown(members: Members, scale: Scale, at: datetime) -> Sequence[Changed]:
     """New droplets count from now on, before they exist; one decision must know of the last one."""
-    if _CLUSTER_ID.fullmatch(members.id) is None:
+    if CLUSTER_ID.fullmatch(members.id) is None:
         raise Rejected("CLUSTER_NOT_FOUND", NOT_FOUND, field="cluster_id")
     if not scale.region.strip():
         raise invalid("region is required", field="region")

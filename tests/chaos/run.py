@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 
 from bench.stage import HOST, NotReady, Stage, wait_ready
 from bench.wire import AsyncConnection
+from sinks.tables import TABLES
 from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
@@ -309,7 +310,7 @@ async def settle(
     for _ in range(HOPS):
         await _worked_off(stage, topics, inputs, observed)
     await end_workers()
-    outputs = [topics.state, topics.events, *(topics.of(flow.state) for flow in SIMPLE_FLOWS)]
+    outputs = [topics.state, topics.events, *(topics.of(table.flow.state) for table in TABLES)]
     if stage.running("recorder"):
         outputs += map(topics.of, PUBLIC)
     for left in await until_stored(servers, stage.database_url, topics=outputs, within=QUIET_WITHIN):

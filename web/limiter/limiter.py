@@ -21,7 +21,7 @@ from streams.limit import FLOW as LIMITS
 from web.described.operations import RATE_LIMIT, Route
 from web.http.bodies import kept_body
 from web.http.headers import once_as_text
-from web.keys import REQUEST_STATE
+from web.keys import HEALTH, REQUEST_STATE
 from web.limiter.backends import LOCAL, Backend, Table
 from web.limiter.levels import Levels, Place
 from web.limiter.meters import Meters
@@ -95,6 +95,7 @@ class Limiter:
 
     async def admit(self, request: web.Request, name: LimiterName) -> None:
         """Let a request through. Raises: Rejected: `RATE_LIMITED`. Unavailable: nobody can tell now."""
+        request.app[HEALTH].require_view()  # of what is configured
         place = Place(name, await self._scope(request, self._defaults[name].scope_type))
         rate, state = self.rate(place), request[REQUEST_STATE]
         decision = await self._backend.take(place, rate, request_id=state.request_id)
