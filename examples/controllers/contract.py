@@ -53,12 +53,22 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class _Typed(msgspec.Struct, frozen=True):
+    type: str
+
+
 _event_decoder = msgspec.json.Decoder(Event)
+_type_decoder = msgspec.json.Decoder(_Typed)
 
 
-def decode_event(value: bytes | None) -> Event:
-    """A record's value as an event. Raises: Unparseable."""
+def decode_event(value: bytes | None) -> Event | None:
+    """A record's value as an event; None for one of another type, such as the telemetry of a node.
+
+    Raises: Unparseable.
+    """
     try:
+        if _type_decoder.decode(value or b"").type not in EVERY_EVENT:
+            return None
         return _event_decoder.decode(value or b"")
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unparseable(str(error)) from error

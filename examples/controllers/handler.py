@@ -113,7 +113,7 @@ class Handler:
         except Unparseable as error:
             await self._park(record, "unparseable", str(error))
             return
-        if self._filter.admits(event) and self._generations.admits(event):
+        if event is not None and self._filter.admits(event) and self._generations.admits(event):
             await self._work_on(record, event)
 
     async def _work_on(self, record: Record, event: Event) -> None:

@@ -4,6 +4,7 @@ Everything is real and on this machine: Kafka, PostgreSQL and Valkey (embedded),
 all` runs them, and the three controllers of `examples/controllers` as programs of their own. What happens:
 
     story      create → controllers work → kill -9 the worker → write while there is none → all settled
+    operations jobs provision droplets → telemetry → a diagnosis → a policy makes the cluster larger; a limit
     summary    what PostgreSQL holds in the end must be what the API and Kafka told on the way
 
 Ends with status 0 only if it is. All of it is gone afterwards, but for the logs in the data directory.

@@ -100,6 +100,16 @@ class Fleet:
             for report in msgspec.json.decode(answer, type=_StatusView).controllers
         }
 
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, dict[str, str], Any]:
+        """Any request below `/api/v1`: its status, its headers and its JSON."""
+        url = self._url.removesuffix("/clusters") + path
+        headers = {"X-User-Email": USER}
+        async with (
+            self._few,
+            self._session.request(method, url, json=body, headers=headers) as response,
+        ):
+            return response.status, dict(response.headers), await response.json()
+
     async def _read(self, path: str) -> bytes:
         async with (
             self._few,

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from examples.demo.errors import DemoFailure
 from examples.demo.fleet import Fleet
+from examples.demo.operations import Operations
 from examples.demo.processes import Processes
 from examples.demo.progress import Progress, SeenCluster
 from examples.demo.screen import Screen
@@ -52,6 +53,8 @@ class Story:
         step = self._progress.begin("every cluster Ready for all its controllers, at its newest generation")
         await self._until(self._progress.settled)
         self._progress.end(step)
+        operations = Operations(self._running, self._fleet, self._progress, self._screen)
+        await operations.tell(database_url)
         step = self._progress.begin("PostgreSQL is compared with the API")
         account = await agreed(database_url, self._fleet, self._progress)
         self._progress.end(step, "PostgreSQL tells the same as the API")

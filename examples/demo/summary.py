@@ -27,7 +27,9 @@ SELECT cluster_id::text, controller_name, observed_generation,
        conditions @> '[{"type": "Available", "status": "True"}]' AS available
 FROM controller_status
 """
-EVENTS: Final = "SELECT id::text, event_type FROM cluster_events"
+EVENTS: Final = """
+SELECT id::text, event_type FROM cluster_events UNION ALL SELECT event_id::text, type FROM events
+"""
 
 ReportKey = tuple[str, str, int, bool]  # cluster, controller, observed generation, available
 

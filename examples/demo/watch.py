@@ -13,8 +13,11 @@ REPORTS: Final = "cluster-status-reports"
 
 
 class _Event(msgspec.Struct):
-    id: str
+    """An event of a cluster has an `id`, one of operations an `event_id`."""
+
     type: str
+    id: str = ""
+    event_id: str = ""
 
 
 class _Condition(msgspec.Struct):
@@ -53,7 +56,7 @@ async def watch(bootstrap_servers: str, progress: Progress) -> None:
 
 def _see_event(value: bytes, progress: Progress) -> None:
     event = msgspec.json.decode(value, type=_Event)
-    progress.see_event(event.id, event.type)
+    progress.see_event(event.id or event.event_id, event.type)
 
 
 def _see_report(value: bytes, progress: Progress) -> None:

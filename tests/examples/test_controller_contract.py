@@ -105,3 +105,8 @@ def test_event_members_without_use_are_ignored() -> None:
     decoded = decode_event(value)
     assert (decoded.type, decoded.generation, decoded.cluster.platform) == ("cluster.reconcile", 2, "gcp")
     assert decoded.cluster_id != CLUSTER_ID
+
+
+@pytest.mark.parametrize("type_", ["telemetry", "droplet.created", "cluster.health_changed", "job_completed"])
+def test_events_of_others_are_passed_over(type_):
+    assert decode_event(f'{{"type": "{type_}", "cluster_id": "c", "payload": {{}}}}'.encode()) is None

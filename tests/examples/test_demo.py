@@ -32,6 +32,10 @@ def test_demo_ends_with_postgres_and_api_agreeing_and_leaves_nothing_running(tmp
     assert "aws-network is done with demo-aws-02 after" in demo.stdout
     assert "Kafka answers" in demo.stdout, "what is done while one waits"
     assert "PostgreSQL and the API agree: 6 clusters (6 Ready), 12 reports" in demo.stdout
+    assert "3 droplets by as many jobs, one more turned away by its limit (429)" in demo.stdout
+    assert "telemetry by Kafka: cpu is 95 %, above 80 %; diagnosed as warning" in demo.stdout
+    assert "a policy made demo-aws-01 larger: 4 droplets, and no more" in demo.stdout
+    assert "API, PostgreSQL and events agree: 4 droplets, 3 jobs" in demo.stdout
     assert _running_on(data_dir) == []
 
 
