@@ -50,9 +50,8 @@ WITH RECURSIVE known AS (
     SELECT (SELECT m.cluster_id FROM metrics AS m WHERE m.cluster_id > known.cluster_id ORDER BY 1 LIMIT 1)
     FROM known WHERE known.cluster_id IS NOT NULL
 ), gone AS (
-    SELECT cluster_id FROM known WHERE cluster_id IS NOT NULL AND NOT EXISTS (
-        SELECT FROM clusters WHERE id::text = known.cluster_id AND deleted_at IS NULL
-    )
+    SELECT cluster_id FROM known
+    WHERE cluster_id NOT IN (SELECT id::text FROM clusters WHERE deleted_at IS NULL)
 )
 DELETE FROM metrics WHERE ctid = ANY(ARRAY(
     SELECT m.ctid FROM gone JOIN metrics AS m USING (cluster_id)
