@@ -18,7 +18,7 @@ from sinks.tables import TABLES
 from streams.flows import PUBLIC, SIMPLE_FLOWS
 from streams.settings import GROUP
 from streams.topics import Topics
-from tests.chaos import droplets, jobs, recorded, relayed, resources, tasks
+from tests.chaos import droplets, jobs, policies, recorded, relayed, resources, tasks
 from tests.chaos.check import Finding, check
 from tests.chaos.clients import HttpClient, create_clusters
 from tests.chaos.droplets import DropletHistory, SeenDroplets
@@ -35,6 +35,7 @@ from tests.chaos.observe import (
     observe_web,
 )
 from tests.chaos.plan import Fault, Lane, Plan
+from tests.chaos.policies import PolicyHistory
 from tests.chaos.quiet import until_stored, until_worked_off
 from tests.chaos.records import bad_records, bombed
 from tests.chaos.resources import ResourceHistory, SeenResources
@@ -49,6 +50,7 @@ QUIET_WITHIN: Final = 90.0  # seconds
 RESOURCES: Final = 3  # clients that write resources
 DROPLETS: Final = 2  # clients that write droplets
 JOBS: Final = 2  # clients that ask for jobs
+POLICIES: Final = 1  # clients that write policies and limits
 WARM_UP: Final = 3.0  # seconds of load before the first fault, and after the last
 ANSWER_WITHIN: Final = 9.0  # seconds, beyond COMMAND_TIMEOUT
 FEWEST: Final = 3  # operations that must have begun in the time of each fault
@@ -78,6 +80,7 @@ class Outcome:
     resources: ResourceHistory = field(default_factory=ResourceHistory)
     droplets: DropletHistory = field(default_factory=DropletHistory)
     jobs: JobHistory = field(default_factory=JobHistory)
+    policies: PolicyHistory = field(default_factory=PolicyHistory)
 
     @property
     def void(self) -> str:
@@ -142,6 +145,12 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
         *jobs.clients(
             [_client(fleet, history, draws, f"jobs-{n}") for n in range(JOBS)], outcome.jobs, draws
         ),
+        *policies.clients(
+            [_client(fleet, history, draws, f"policies-{n}") for n in range(POLICIES)],
+            outcome.policies,
+            draws,
+            per_second=plan.per_second,
+        ),
     ]
     rows = relayed.RowHistory()
     writer = relayed.RowClient(fleet.stage.database_url, rows, random.Random(draws.random()))
@@ -166,6 +175,8 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
     seen_tasks = await tasks.observe(servers, Topics())
     seen_records = await recorded.observe(servers, database_url, Topics())
     droplets_seen, jobs_seen = await seen_fleet(fleet.stage)
+    async with _asked(fleet.stage) as asked:
+        policies_seen = await policies.observe(servers, Topics(), asked)
     outcome.droplets.others = {*jobs.made_by(jobs_seen)}
     outcome.findings = [
         *check(history, outcome.observed, poison=_poison_of(plan), bombs=_bombs_of(plan)),
@@ -174,6 +185,7 @@ async def run(fleet: Fleet, plan: Plan) -> Outcome:
         *recorded.check_recorded(seen_records),
         *droplets.check_droplets(outcome.droplets, droplets_seen),
         *jobs.check_jobs(outcome.jobs, jobs_seen, droplets_seen),
+        *policies.check_policies(outcome.policies, policies_seen),
         *relayed.check_rows(rows, await relayed.observe(database_url), seen),
     ]
     return outcome
