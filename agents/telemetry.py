@@ -24,10 +24,9 @@ from domain.measures import MEASURED
 from domain.samples import MOST_AT_ONCE, Add, Given, Tell
 from streams.flow import Flow
 from streams.headers import FOLLOWED
-from streams.kafka.timeouts import group_request_within
 from streams.reading.fetches import fetch_in_sessions, stop_consumer
 from streams.samples import FLOW
-from streams.settings import READ_COMMITTED, TELEMETRY_GROUP, KafkaSettings
+from streams.settings import TELEMETRY_GROUP, KafkaSettings
 from streams.writing.outputs import Output
 from streams.writing.producer import Producer
 
@@ -206,14 +205,8 @@ async def listening(kafka: KafkaSettings) -> AsyncIterator[Listener]:
     producer = Producer(kafka, client_id="clusterflow-telemetry")
     consumer = AIOKafkaConsumer(
         kafka.topics.events,
-        **kafka.client("clusterflow-telemetry"),
-        group_id=kafka.topics.prefix + TELEMETRY_GROUP,
-        enable_auto_commit=False,
-        isolation_level=READ_COMMITTED,
+        **kafka.member("clusterflow-telemetry", kafka.topics.prefix + TELEMETRY_GROUP),
         auto_offset_reset="earliest",
-        session_timeout_ms=int(kafka.session_timeout * 1000),
-        heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 6),
-        request_timeout_ms=int(group_request_within(kafka.session_timeout) * 1000),
     )
     try:
         await producer.start()

@@ -12,9 +12,8 @@ from aiokafka.errors import KafkaError
 from domain.errors import MalformedRecord
 from executors.executor import Executor
 from streams.kafka.brokers import Brokers
-from streams.kafka.timeouts import group_request_within
 from streams.reading.fetches import fetch_in_sessions, stop_consumer
-from streams.settings import READ_COMMITTED, KafkaSettings
+from streams.settings import KafkaSettings
 from streams.writing.dead_letters import parked
 from streams.writing.producer import Producer
 
@@ -96,14 +95,8 @@ async def reading(
         held: Records that are read and not settled, at most.
     """
     consumer = AIOKafkaConsumer(
-        **kafka.client("clusterflow-executor"),
-        group_id=kafka.topics.prefix + group,
-        enable_auto_commit=False,
-        isolation_level=READ_COMMITTED,
+        **kafka.member("clusterflow-executor", kafka.topics.prefix + group),
         auto_offset_reset="earliest",
-        session_timeout_ms=int(kafka.session_timeout * 1000),
-        heartbeat_interval_ms=int(kafka.session_timeout * 1000 / 6),
-        request_timeout_ms=int(group_request_within(kafka.session_timeout) * 1000),
     )
     reader = Reader(consumer, executor, held)
     consumer.subscribe([executor.queue], listener=reader)

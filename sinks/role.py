@@ -25,11 +25,9 @@ from streams.kafka.brokers import Brokers
 from streams.kafka.held import HELD
 from streams.kafka.patience import once_it_answers
 from streams.kafka.rights import require_rights
-from streams.kafka.timeouts import group_request_within
 from streams.kafka.topic_ids import topic_ids, watch_topics
 from streams.kafka.unavailable import UNAVAILABLE_PARTITIONS, Partition
 from streams.reading.fetches import fetch_in_sessions, stop_consumer
-from streams.settings import READ_COMMITTED
 from streams.writing.producer import Producer
 
 log = logging.getLogger("clusterflow.sink")
@@ -130,16 +128,10 @@ async def _run(
 @asynccontextmanager
 async def _consumer(settings: SinkSettings, number: int) -> AsyncIterator[tuple[AIOKafkaConsumer, Brokers]]:
     consumer = AIOKafkaConsumer(
-        **settings.kafka.client(f"{settings.client_id}-{number}"),
-        group_id=settings.group_id,
-        enable_auto_commit=False,
-        isolation_level=READ_COMMITTED,
+        **settings.kafka.member(f"{settings.client_id}-{number}", settings.group_id),
         auto_offset_reset="none",  # positions come from the database, and a wrong one must raise an error
-        session_timeout_ms=int(settings.kafka.session_timeout * 1000),
-        heartbeat_interval_ms=int(settings.kafka.session_timeout * 1000 / 6),
         fetch_max_bytes=FETCH_MAX_BYTES,
         max_partition_fetch_bytes=FETCH_MAX_BYTES // 2,
-        request_timeout_ms=int(group_request_within(settings.kafka.session_timeout) * 1000),
     )
     brokers = Brokers.of(consumer)
     try:

@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.kafka.timeouts import METADATA_AGE_MS
+from streams.kafka.timeouts import METADATA_AGE_MS, group_request_within
 from streams.topic import TopicSpec
 from streams.topics import Topics
 
@@ -103,4 +103,20 @@ class KafkaSettings:
             "client_id": client_id,
             "metadata_max_age_ms": METADATA_AGE_MS,
             **self.security.options(),
+        }
+
+    def member(self, client_id: str, group: str) -> dict[str, Any]:
+        """The options of a consumer in a group, which commits what it has handled by itself.
+
+        Args:
+            group: Its full name.
+        """
+        return {
+            **self.client(client_id),
+            "group_id": group,
+            "enable_auto_commit": False,
+            "isolation_level": READ_COMMITTED,
+            "session_timeout_ms": int(self.session_timeout * 1000),
+            "heartbeat_interval_ms": int(self.session_timeout * 1000 / 6),
+            "request_timeout_ms": int(group_request_within(self.session_timeout) * 1000),
         }
