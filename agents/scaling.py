@@ -84,7 +84,9 @@ def act(
     match event.how:
         case "put" | "dropped":
             bounds = bounds_of(event.autoscaler.policies)
-            yield _sent(members, Bound(id=cluster_id, command_id=id, **bounds._asdict()), cause)
+            yield _sent(
+                members, Bound(id=cluster_id, command_id=id, least=bounds.least, most=bounds.most), cause
+            )
         case "closed":
             yield _sent(members, Bound(id=cluster_id, command_id=id), cause)
         case "due":
