@@ -11,14 +11,31 @@ from domain.cluster.state import ClusterState
 from domain.ids import deterministic_id
 from domain.policy import Policy
 from streams.autoscaler import autoscaler_flow
+from streams.cause import Cause
+from streams.cluster.messages import AttachMessage
 from streams.headers import FOLLOWED
+from streams.json import encode
 from streams.members import FLOW as MEMBERS
 from streams.settings import KafkaSettings
 from streams.writing.outputs import Output
 
 
+def question(accepted: str, cluster_id: str, command_id: str, cause: Cause) -> Output:
+    """The record that asks the agent of clusters whether there is one of this id.
+
+    Args:
+        accepted: The topic of commands to clusters that no client writes.
+    """
+    attach = AttachMessage(command_id=command_id, cluster_id=cluster_id)
+    return Output(accepted, cluster_id.encode(), encode(attach), {**FOLLOWED, **cause.headers})
+
+
 class Companions:
-    """Those who are told of clusters, on the topics of a deployment."""
+    """Sends commands about clusters to the kinds that depend on them.
+
+    Args:
+        kafka: Names the topics of the deployment.
+    """
 
     def __init__(self, kafka: KafkaSettings, policy: Policy) -> None:
         self._members = MEMBERS.deployed(kafka.topics.of)

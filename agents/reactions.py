@@ -10,20 +10,17 @@ from typing import Any, Final
 from uuid import UUID
 
 from agents import scaling
+from agents.companions import question
 from agents.entity import Reaction
 from domain import address, droplet, job, task
-from domain.entity import Command
 from domain.ids import deterministic_id
 from domain.members import FULL, NOT_FOUND, Join, Leave, MembersState, Note
 from domain.members import Changed as MembersChanged
 from domain.resource import Changed, ResourceState
 from domain.work import ENDED
 from streams.cause import Cause
-from streams.cluster.messages import AttachMessage
 from streams.flow import Flow
-from streams.headers import FOLLOWED
 from streams.job_metrics import PROCESSED
-from streams.json import encode
 from streams.writing.outputs import Output
 
 ACTIONS: Final[Mapping[str, str]] = {
@@ -83,7 +80,7 @@ def start_task(
         action=action,
         source=source,
     )
-    yield _sent(tasks, start, cause)
+    yield tasks.following(start, cause)
 
 
 def ask_address(
@@ -94,13 +91,13 @@ def ask_address(
     match event.how:
         case "asked":
             id = deterministic_id(cause.id, "take", block)
-            yield _sent(
-                addresses, address.Take(id=block, command_id=id, holder=holder, others=event.others), cause
+            yield addresses.following(
+                address.Take(id=block, command_id=id, holder=holder, others=event.others), cause
             )
         case _ if event.address:
             id = deterministic_id(cause.id, "release", event.address)
             release = address.Release(id=block, command_id=id, holder=holder, address=event.address)
-            yield _sent(addresses, release, cause)
+            yield addresses.following(release, cause)
 
 
 def answer_droplet(
@@ -116,12 +113,12 @@ def answer_droplet(
     match event.how:
         case "taken":
             given = droplet.Activate(id=holder, command_id=id, address=event.address, block=block)
-            yield _sent(droplets, given, cause)
+            yield droplets.following(given, cause)
         case "full" if event.ask is not None:
             again = address.Take(id=event.ask, command_id=id, holder=holder, others=event.others)
-            yield _sent(addresses, again, cause)
+            yield addresses.following(again, cause)
         case "full":
-            yield _sent(droplets, droplet.Fail(id=holder, command_id=id, reason=NO_ADDRESS), cause)
+            yield droplets.following(droplet.Fail(id=holder, command_id=id, reason=NO_ADDRESS), cause)
 
 
 def tell_members(
@@ -134,13 +131,13 @@ def tell_members(
     command_id = deterministic_id(cause.id, id, event.how)
     match event.how:
         case "created":
-            yield _sent(members, Join(id=cluster_id, command_id=command_id, droplet=id), cause)
+            yield members.following(Join(id=cluster_id, command_id=command_id, droplet=id), cause)
         case "updated":
             active = event.droplet.status == "active"
             note = Note(id=cluster_id, command_id=command_id, droplet=id, active=active)
-            yield _sent(members, note, cause)
+            yield members.following(note, cause)
         case "deleted":
-            yield _sent(members, Leave(id=cluster_id, command_id=command_id, droplet=id), cause)
+            yield members.following(Leave(id=cluster_id, command_id=command_id, droplet=id), cause)
 
 
 def ask_cluster(accepted: str, event: MembersChanged, after: MembersState, cause: Cause) -> Iterator[Output]:
@@ -148,8 +145,7 @@ def ask_cluster(accepted: str, event: MembersChanged, after: MembersState, cause
     if event.how != "asked":
         return
     cluster_id = event.members.id
-    attach = AttachMessage(command_id=deterministic_id(cause.id, cluster_id), cluster_id=cluster_id)
-    yield Output(accepted, cluster_id.encode(), encode(attach), {**FOLLOWED, **cause.headers})
+    yield question(accepted, cluster_id, deterministic_id(cause.id, cluster_id), cause)
 
 
 def tell_droplets(
@@ -162,9 +158,9 @@ def tell_droplets(
     for id in event.droplets:
         command_id = deterministic_id(cause.id, id, event.how)
         if reason is None:
-            yield _sent(droplets, droplet.Delete(id=id, command_id=command_id), cause)
+            yield droplets.following(droplet.Delete(id=id, command_id=command_id), cause)
         else:
-            yield _sent(droplets, droplet.Fail(id=id, command_id=command_id, reason=reason), cause)
+            yield droplets.following(droplet.Fail(id=id, command_id=command_id, reason=reason), cause)
 
 
 def count_job(event: job.Changed, after: job.JobState, cause: Cause) -> Sequence[Output]:
@@ -183,7 +179,7 @@ def scale(
     for number, id in enumerate(event.droplets, 1):
         command_id = deterministic_id(cause.id, id, event.how)
         if event.how == "shrunk":
-            yield _sent(droplets, droplet.Delete(id=id, command_id=command_id), cause)
+            yield droplets.following(droplet.Delete(id=id, command_id=command_id), cause)
             continue
         create = droplet.Create(
             id=id,
@@ -193,12 +189,7 @@ def scale(
             image=droplet.SCALED_IMAGE,
             cluster_id=event.members.id,
         )
-        yield _sent(droplets, create, cause)
-
-
-def _sent(flow: Flow[Any, Any, Any], command: Command, cause: Cause) -> Output:
-    """A command that follows from an event. Nobody waits for its result."""
-    return flow.command(command, {**FOLLOWED, **cause.headers})
+        yield droplets.following(create, cause)
 
 
 def _is_uuid(text: str) -> bool:

@@ -48,7 +48,7 @@ class Results:
         self._shown = shown
 
     def told(self, here: Here[Any], command: Any, outcome: Outcome, state: Entity | None) -> Sequence[Output]:
-        """The result of a command for whoever waits for it, as `of` makes it; counts it in any case."""
+        """The result of a command, if its kind publishes results. Counts the command in any case."""
         if self._topic:
             return (self.of(here, command, outcome, state),)
         self._count(command, outcome, result_kind(outcome, repeated=False))

@@ -7,20 +7,15 @@ autoscaler (due) ──tell──▶ samples ──evaluate──▶ autoscaler 
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
+from agents.companions import question
 from domain import autoscaler, samples, scaling
 from domain.autoscale import bounds_of
-from domain.entity import Command
 from domain.ids import deterministic_id
-from domain.measures import KnownSample
+from domain.measures import known
 from domain.members import Bound, MembersState, Scale
 from domain.members import Changed as MembersChanged
 from streams.cause import Cause
-from streams.cluster.messages import AttachMessage
 from streams.flow import Flow
-from streams.headers import FOLLOWED
-from streams.json import encode
 from streams.writing.outputs import Output
 
 AnyFlow = Flow[Any, Any, Any]
@@ -37,9 +32,9 @@ def tell_autoscaler(
     id = deterministic_id(cause.id, policy.id, event.how)
     if event.how == "deleted":
         drop = autoscaler.Drop(id=policy.cluster_id, command_id=id, policy_id=policy.id)
-        yield _sent(autoscalers, drop, cause)
+        yield autoscalers.following(drop, cause)
     else:
-        yield _sent(autoscalers, autoscaler.Put(id=policy.cluster_id, command_id=id, policy=policy), cause)
+        yield autoscalers.following(autoscaler.Put(id=policy.cluster_id, command_id=id, policy=policy), cause)
 
 
 def ask_cluster(
@@ -49,10 +44,7 @@ def ask_cluster(
     if event.how != "asked":
         return
     cluster_id = event.autoscaler.id
-    attach = AttachMessage(
-        command_id=deterministic_id(cause.id, cluster_id, "autoscaler"), cluster_id=cluster_id
-    )
-    yield Output(accepted, cluster_id.encode(), encode(attach), {**FOLLOWED, **cause.headers})
+    yield question(accepted, cluster_id, deterministic_id(cause.id, cluster_id, "autoscaler"), cause)
 
 
 def drop_policies(
@@ -68,7 +60,7 @@ def drop_policies(
             return
     for id in gone:
         command_id = deterministic_id(cause.id, id, event.how)
-        yield _sent(policies, scaling.Delete(id=id, command_id=command_id), cause)
+        yield policies.following(scaling.Delete(id=id, command_id=command_id), cause)
 
 
 def act(
@@ -84,19 +76,19 @@ def act(
     match event.how:
         case "put" | "dropped":
             bounds = bounds_of(event.autoscaler.policies)
-            yield _sent(
-                members, Bound(id=cluster_id, command_id=id, least=bounds.least, most=bounds.most), cause
+            yield members.following(
+                Bound(id=cluster_id, command_id=id, least=bounds.least, most=bounds.most), cause
             )
         case "closed":
-            yield _sent(members, Bound(id=cluster_id, command_id=id), cause)
+            yield members.following(Bound(id=cluster_id, command_id=id), cause)
         case "due":
-            yield _sent(told, samples.Tell(id=cluster_id, command_id=id), cause)
+            yield told.following(samples.Tell(id=cluster_id, command_id=id), cause)
         case "acted":
             assert event.decision is not None
             assert event.decision.action in ("scale_up", "scale_down")
             region = event.autoscaler.region or REGION
             scale = Scale(id=cluster_id, command_id=id, action=event.decision.action, region=region)
-            yield _sent(members, scale, cause)
+            yield members.following(scale, cause)
 
 
 def evaluate(
@@ -105,14 +97,14 @@ def evaluate(
     """Have policies evaluated by the samples that they were waiting for, or that are above a threshold."""
     if event.how not in ("told", "crossed"):
         return
-    known = event.samples
+    newest = event.samples
     measured = "" if event.sample is None else event.sample.type
     command = autoscaler.Evaluate(
-        id=known.id,
-        command_id=deterministic_id(cause.id, known.id, event.how, measured),
-        samples=tuple(KnownSample(**msgspec.structs.asdict(each)) for each in known.latest.values()),
+        id=newest.id,
+        command_id=deterministic_id(cause.id, newest.id, event.how, measured),
+        samples=known(newest.latest.values()),
     )
-    yield _sent(autoscalers, command, cause)
+    yield autoscalers.following(command, cause)
 
 
 def count(autoscalers: AnyFlow, event: MembersChanged, after: MembersState, cause: Cause) -> Iterator[Output]:
@@ -122,8 +114,4 @@ def count(autoscalers: AnyFlow, event: MembersChanged, after: MembersState, caus
         return
     id = deterministic_id(cause.id, members.id, event.how, "count")
     droplets = len(members.droplets)
-    yield _sent(autoscalers, autoscaler.Count(id=members.id, command_id=id, droplets=droplets), cause)
-
-
-def _sent(flow: AnyFlow, command: Command, cause: Cause) -> Output:
-    return flow.command(command, {**FOLLOWED, **cause.headers})
+    yield autoscalers.following(autoscaler.Count(id=members.id, command_id=id, droplets=droplets), cause)

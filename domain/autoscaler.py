@@ -75,7 +75,7 @@ class Drop(Command, frozen=True, kw_only=True, tag="autoscaler.drop"):
 
 
 class Count(Command, frozen=True, kw_only=True, tag="autoscaler.count"):
-    """So many droplets the cluster has."""
+    """Tell the autoscaler how many droplets the cluster has."""
 
     droplets: Annotated[int, Meta(ge=0, le=MAX_DROPLETS)]
 

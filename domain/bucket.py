@@ -23,8 +23,8 @@ class Bucket(Struct, frozen=True, kw_only=True):
     Attributes:
         scope: `global`, `user:<id>` or `cluster:<id>`.
         tokens: How many were left at `updated_at`.
-        capacity, refill_rate: How many it holds, and gets a second; as whoever took last has said.
-        granted: Whether whoever asked last got a token.
+        capacity, refill_rate: How many it holds, and gets a second, by the last command.
+        granted: Whether the last command got a token.
         allowed, denied: How many got one, and how many did not, since it was full.
     """
 
@@ -72,7 +72,7 @@ class Changed(Struct, frozen=True, kw_only=True):
 
 
 def decide(state: BucketState | None, command: Commands, at: datetime) -> Sequence[Changed]:
-    """Whether there is a token. Whoever gets none is no refusal: a bucket remembers nobody."""
+    """Decide whether there is a token. A command that gets none is not refused, but told so by the state."""
     live = None if state is None or state.deleted_at is not None else state.bucket
     rate = Rate(command.capacity, command.refill_rate)
     elapsed = 0.0 if live is None else (at - live.updated_at).total_seconds()

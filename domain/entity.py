@@ -190,8 +190,8 @@ class Kind(Generic[S, C, E]):
         missed: The events that a new Kafka, filled from rows, has no announcement of and must have.
         details: What the result of a command says of the events it has led to, beside the state after them;
             a repeat is told the same.
-        remembers: Whether states hold the outcomes of the last commands; where they do not, a repeat is
-            decided anew, and only a record that is delivered again is recognised.
+        remembers: Whether states hold the outcomes of the last commands. If not, a repeated command is
+            decided again, and only a record that is delivered again is recognised.
         retention: How long a deleted state is kept, so that a repeated command still finds its outcome.
     """
 

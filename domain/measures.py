@@ -52,7 +52,17 @@ class Sample(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class KnownSample(Sample, frozen=True, kw_only=True, omit_defaults=True):
-    """A sample as whoever wants something decided by it knows it."""
+    """A sample in a command whose sender knows it."""
+
+
+def known(samples: Iterable[Sample]) -> tuple[KnownSample, ...]:
+    """Samples for a command."""
+    return tuple(
+        KnownSample(
+            type=each.type, value=each.value, unit=each.unit, timestamp=each.timestamp, source=each.source
+        )
+        for each in samples
+    )
 
 
 class Judgement(NamedTuple):

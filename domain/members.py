@@ -46,7 +46,7 @@ class Members(Struct, frozen=True, kw_only=True):
         droplets: Their ids, in the order in which they came.
         active: The ids of those among them that are active.
         known: Whether the cluster is known to exist.
-        least, most: How many its policies want; None where it has none. Whoever scales it keeps within them.
+        least, most: The bounds that its policies set, within which it is scaled; None where there are none.
     """
 
     id: str
@@ -120,7 +120,7 @@ class Close(Command, frozen=True, kw_only=True, tag="members.close"):
 
 
 class Bound(Command, frozen=True, kw_only=True, tag="members.bound"):
-    """So many droplets the policies of the cluster want."""
+    """Set the bounds of the number of droplets that the policies of the cluster want."""
 
     least: Annotated[int, Meta(ge=0, le=MAX_MEMBERS)] | None = None
     most: Annotated[int, Meta(ge=0, le=MAX_MEMBERS)] | None = None

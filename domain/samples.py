@@ -52,7 +52,7 @@ class Add(Command, frozen=True, kw_only=True, tag="samples.add"):
 
 
 class Tell(Command, frozen=True, kw_only=True, tag="samples.tell"):
-    """Say what is known, to whoever needs it to decide."""
+    """Announce the newest samples within the worker, for decisions that depend on them."""
 
 
 Commands = Add | Tell

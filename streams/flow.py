@@ -22,6 +22,7 @@ from streams.cause import Cause, Woken, carried
 from streams.claims import CLAIM
 from streams.decoding import decode_body, decoder_of
 from streams.headers import (
+    FOLLOWED,
     KEYED,
     AnnouncementHeaders,
     ChangelogHeaders,
@@ -340,6 +341,10 @@ class Flow(Generic[V, C, E]):
     def command(self, command: Command, headers: Mapping[str, str]) -> Output:
         """The record of a command, from web or from another kind."""
         return Output(self.commands, command.id.encode(), encode(command), headers)
+
+    def following(self, command: Command, cause: Cause) -> Output:
+        """The record of a command that follows from an event. Nobody waits for its result."""
+        return self.command(command, {**FOLLOWED, **cause.headers})
 
     def wake(self, partition: int, at: datetime, *, committed: int = 0) -> Output:
         """The record that wakes the due entities of a partition.

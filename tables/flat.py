@@ -6,13 +6,12 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import asdict
 
 from domain.checkup import Checkup
 from domain.cluster.spec import region_of
 from domain.diagnosis import MAX_SENTENCE, MAX_TEXT, MOST_FAILING, Facts
 from domain.health import Health
-from domain.measures import WORSE, KnownSample, Sample
+from domain.measures import WORSE, Sample, known
 from tables.cluster import ClusterEntry
 from tables.view import View
 
@@ -85,16 +84,16 @@ class Flat:
 
     def of(self, cluster_id: str, document: bytes) -> FlatCluster:
         """A cluster as its native document shows it, and as operators see its health."""
-        entry, known, checkup = self._view.get(cluster_id), _decode(document), self._checkup(cluster_id)
+        entry, shown, checkup = self._view.get(cluster_id), _decode(document), self._checkup(cluster_id)
         checked_at = None if entry is None else entry.checked_at
         looked_at = None if checkup is None else checkup.updated_at
-        moments = (known.created_at, known.status.updated_at, checked_at, looked_at)
+        moments = (shown.created_at, shown.status.updated_at, checked_at, looked_at)
         return FlatCluster(
             id=cluster_id,
-            name=known.name,
-            region=region_of({"region": known.spec.region, "platform": known.spec.platform}),
+            name=shown.name,
+            region=region_of({"region": shown.spec.region, "platform": shown.spec.platform}),
             droplets=self._droplets(cluster_id),
-            status=_health(entry, known, checkup),
+            status=_health(entry, shown, checkup),
             last_checked=max(filter(None, moments)),
         )
 
@@ -120,7 +119,7 @@ class Flat:
             status=status,
             droplets=len(flat.droplets),
             failing=tuple(failing[:MOST_FAILING]),
-            samples=tuple(KnownSample(**asdict(sample)) for sample in self._samples(cluster_id)),
+            samples=known(self._samples(cluster_id)),
         )
 
 

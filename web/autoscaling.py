@@ -10,7 +10,7 @@ from msgspec import Struct, UnsetType
 from domain.autoscale import Decision
 from domain.autoscaler import Autoscaler, Evaluate
 from domain.errors import Rejected, invalid
-from domain.measures import KnownSample
+from domain.measures import known
 from domain.policy import Policy
 from serving.ids import new_id
 from serving.kinds import Followed
@@ -52,7 +52,7 @@ async def evaluate_policies(request: web.Request) -> web.Response:
     if not await request.app[KEPT].exists(cluster_id):
         raise Rejected("RESOURCE_NOT_FOUND", "cluster not found")
     served = request.app[SERVED]
-    samples = tuple(KnownSample(**msgspec.structs.asdict(each)) for each in newest(served, cluster_id))
+    samples = known(newest(served, cluster_id))
     command = Evaluate(id=cluster_id, command_id=new_id(), samples=samples)
     origin = {"request_id": request[REQUEST_STATE].request_id, **traced(request)}
     result = await served[AUTOSCALERS.flow.kind.name].writes.submit(command, origin=origin, keyed=False)

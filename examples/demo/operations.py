@@ -148,7 +148,7 @@ class Operations:
         return answer
 
     async def _until(self, ask: Callable[[], Awaitable[T]], enough: Callable[[T], bool]) -> T:
-        """Ask until the answer is as wanted; whoever tells the story bounds it."""
+        """Ask until the answer is as wanted; the caller bounds the time."""
         while not enough(answer := await ask()):
             self._running.check()
             self._screen.tick()
