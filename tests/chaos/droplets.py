@@ -14,12 +14,12 @@ import json
 import random
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bench.stage import HOST, Stage
-from bench.wire import Answer, AsyncConnection, request_bytes
+from bench.wire import AsyncConnection, request_bytes
 from domain.policy import Policy
 from streams.address import address_flow
 from streams.droplet import droplet_flow
@@ -29,7 +29,7 @@ from streams.topics import Topics
 from tests.chaos.check import Finding
 from tests.chaos.clients import HttpClient, Owned
 from tests.chaos.observe import all_records, counts
-from tests.chaos.tries import OPEN, tries
+from tests.chaos.tries import OPEN, Writer
 
 DROPLETS: Final = droplet_flow(Policy())
 ADDRESSES: Final = address_flow(Policy())
@@ -65,32 +65,15 @@ class DropletHistory:
     """Droplets that jobs have made (`tests/chaos/jobs.py`)."""
 
 
-@dataclass(slots=True)
-class DropletClient:
-    """Creates and deletes droplets, most of them of clusters of its own, which it deletes at times.
+@dataclass(slots=True, kw_only=True)
+class DropletClient(Writer):
+    """Creates and deletes droplets, most of them of clusters of its own, which it deletes at times."""
 
-    Args:
-        clusters: Creates and deletes them.
-        per_second: Operations it makes at most.
-    """
-
-    clusters: HttpClient
     history: DropletHistory
-    random: random.Random
-    per_second: float = 0.0
     own: list[Made] = field(default_factory=list)
     _names: Iterator[int] = field(default_factory=itertools.count)
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Write until told to stop; the operation under way is brought to its end."""
-        while not stop.is_set():
-            await self._operate()
-            if self.per_second:
-                await asyncio.sleep(self.random.expovariate(self.per_second))
-        for connection in self.clusters.webs:
-            connection.close()
-
-    async def _operate(self) -> None:
+    async def operate(self) -> None:
         if len(self.clusters.own) < 3:
             await self.clusters.create()
             return
@@ -102,7 +85,7 @@ class DropletClient:
         name = f"{self.clusters.name}-{next(self._names)}"
         cluster_id = self.random.choice([*(each.id for each in self.clusters.own), None])
         body = {"name": name, "region": "nyc3"} | ({} if cluster_id is None else {"cluster_id": cluster_id})
-        async for said in self._tries("POST", PATH, body, {"Idempotency-Key": name}):
+        async for said in self.tries("POST", PATH, body, {"Idempotency-Key": name}):
             if said.status == 201:
                 self.own.append(made := Made(said.json()["droplet"]["id"], cluster_id))
                 self.history.droplets.append(made)
@@ -117,7 +100,7 @@ class DropletClient:
         droplet = self.random.choice(self.own)
         self.own.remove(droplet)
         tried = False
-        async for said in self._tries("DELETE", f"{PATH}/{droplet.id}"):
+        async for said in self.tries("DELETE", f"{PATH}/{droplet.id}"):
             if said.status == 200 or (said.status == 404 and tried):
                 droplet.deleted = True
                 return
@@ -133,12 +116,6 @@ class DropletClient:
         for droplet in [each for each in self.own if each.cluster_id == cluster.id]:
             self.own.remove(droplet)
             droplet.deleted = True if answered else None
-
-    def _tries(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Answer]:
-        webs, email = self.clusters.webs, self.clusters.email
-        return tries(webs, self.random, method, path, email=email, body=body, headers=headers)
 
 
 # --- what there is to see ---------------------------------------------------------------------------
@@ -291,4 +268,7 @@ def clients(
     clusters: Sequence[HttpClient], history: DropletHistory, draws: random.Random, **rate: float
 ) -> list[DropletClient]:
     """A client of droplets for each client of clusters."""
-    return [DropletClient(each, history, random.Random(draws.random()), **rate) for each in clusters]
+    return [
+        DropletClient(clusters=each, random=random.Random(draws.random()), history=history, **rate)
+        for each in clusters
+    ]

@@ -7,16 +7,15 @@
 - Every web process shows the same.
 """
 
-import asyncio
 import itertools
 import json
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bench.wire import Answer, AsyncConnection, request_bytes
+from bench.wire import AsyncConnection, request_bytes
 from domain.policy import Policy
 from domain.rates import key_of
 from streams.autoscaler import autoscaler_flow
@@ -26,7 +25,7 @@ from streams.topics import Topics
 from tests.chaos.check import Finding
 from tests.chaos.clients import HttpClient, Owned
 from tests.chaos.observe import all_records, counts
-from tests.chaos.tries import OPEN, tries
+from tests.chaos.tries import OPEN, Writer
 
 AUTOSCALERS: Final = autoscaler_flow(Policy())
 PATH: Final = "/api/v1/autoscaling/policies"
@@ -70,32 +69,15 @@ class PolicyHistory:
     wrong: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class PolicyClient:
-    """Writes policies of clusters of its own, which it deletes at times, and configures a limit of its own.
+@dataclass(slots=True, kw_only=True)
+class PolicyClient(Writer):
+    """Writes policies of its clusters, which it deletes at times, and configures a limit of its own."""
 
-    Args:
-        clusters: Creates and deletes them.
-        per_second: Operations it makes at most.
-    """
-
-    clusters: HttpClient
     history: PolicyHistory
-    random: random.Random
-    per_second: float = 0.0
     own: list[Made] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Write until told to stop; the operation under way is brought to its end."""
-        while not stop.is_set():
-            await self._operate()
-            if self.per_second:
-                await asyncio.sleep(self.random.expovariate(self.per_second))
-        for connection in self.clusters.webs:
-            connection.close()
-
-    async def _operate(self) -> None:
+    async def operate(self) -> None:
         if len(self.clusters.own) < 3:
             await self.clusters.create()
             return
@@ -108,7 +90,7 @@ class PolicyClient:
         number, cluster = next(self._numbers), self.random.choice(self.clusters.own)
         name, most = f"{self.clusters.name}-{number}", number % 1000 + 1
         body = {"name": name, "cluster_id": cluster.id, "max_replicas": most, **STILL}
-        async for said in self._tries("POST", PATH, body, {"Idempotency-Key": name}):
+        async for said in self.tries("POST", PATH, body, {"Idempotency-Key": name}):
             if said.status == 201:
                 self.own.append(made := Made(said.json()["id"], cluster.id, {most}))
                 self.history.policies.append(made)
@@ -121,7 +103,7 @@ class PolicyClient:
 
     async def _change(self) -> None:
         policy, most = self.random.choice(self.own), next(self._numbers) % 1000 + 1
-        async for said in self._tries("PUT", f"{PATH}/{policy.id}", {"max_replicas": most}):
+        async for said in self.tries("PUT", f"{PATH}/{policy.id}", {"max_replicas": most}):
             if said.status == 200:
                 policy.maxima = {most}
                 return
@@ -134,7 +116,7 @@ class PolicyClient:
     async def _delete(self) -> None:
         policy, tried = self.random.choice(self.own), False
         self.own.remove(policy)
-        async for said in self._tries("DELETE", f"{PATH}/{policy.id}"):
+        async for said in self.tries("DELETE", f"{PATH}/{policy.id}"):
             if said.status == 200 or (said.status == 404 and tried):
                 policy.deleted = True
                 return
@@ -148,7 +130,7 @@ class PolicyClient:
         scope, capacity = f"user:{self.clusters.name}", next(self._numbers)
         known = self.history.limits.setdefault(scope, set())
         body = {"name": "jobs_create", "scope_type": scope, "capacity": capacity}
-        async for said in self._tries("POST", CONFIG, body):
+        async for said in self.tries("POST", CONFIG, body):
             if said.status == 200:
                 self.history.limits[scope] = {capacity}
                 return
@@ -165,18 +147,15 @@ class PolicyClient:
             self.own.remove(policy)
             policy.deleted = True if answered else None
 
-    def _tries(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Answer]:
-        webs, email = self.clusters.webs, self.clusters.email
-        return tries(webs, self.random, method, path, email=email, body=body, headers=headers)
-
 
 def clients(
     clusters: Sequence[HttpClient], history: PolicyHistory, draws: random.Random, **rate: float
 ) -> list[PolicyClient]:
     """A client of policies for each client of clusters."""
-    return [PolicyClient(each, history, random.Random(draws.random()), **rate) for each in clusters]
+    return [
+        PolicyClient(clusters=each, random=random.Random(draws.random()), history=history, **rate)
+        for each in clusters
+    ]
 
 
 # --- what there is to see ---------------------------------------------------------------------------
